@@ -1,0 +1,444 @@
+// The one file that knows Python. Each function does five things in this order: take the arguments without silent copies, check
+// them with a message that says what was found and expected, make the output, release the interpreter lock where the work
+// outweighs that, call the core. No algorithm lives here.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "routellm_fast/embedding_cache.hpp"
+#include "routellm_fast/error.hpp"
+#include "routellm_fast/isa.hpp"
+#include "routellm_fast/kernels.hpp"
+#include "routellm_fast/linear_scorer.hpp"
+#include "routellm_fast/static_embedder.hpp"
+#include "routellm_fast/surface_features.hpp"
+#include "routellm_fast/wordpiece_tokenizer.hpp"
+
+namespace py = pybind11;
+
+namespace routellm_fast {
+namespace {
+
+using FloatArray = py::array_t<float, py::array::c_style>;
+
+// Releasing and taking the lock costs about 0.1 microseconds: below this much work, other threads gain less than we lose.
+constexpr std::size_t kUnlockBytes = 4096;
+
+class MaybeUnlock {
+ public:
+  explicit MaybeUnlock(std::size_t bytes) {
+    if (bytes >= kUnlockBytes) release_.emplace();
+  }
+
+ private:
+  std::optional<py::gil_scoped_release> release_;
+};
+
+// --- errors ---------------------------------------------------------------------------------------------------------
+
+const char* python_name(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalidEmbedding:
+      return "InvalidEmbeddingError";
+    case ErrorCode::kUnsupportedIsa:
+      return "UnsupportedIsaError";
+    case ErrorCode::kInvalidArgument:
+      break;
+  }
+  return "InvalidArgumentError";
+}
+
+void translate(std::exception_ptr pointer) {
+  try {
+    if (pointer) std::rethrow_exception(pointer);
+  } catch (const Error& error) {
+    const py::object type = py::module_::import("routellm_fast.errors").attr(python_name(error.code()));
+    py::set_error(type, error.what());
+  }
+}
+
+// --- text -----------------------------------------------------------------------------------------------------------
+
+void append_utf8(std::uint32_t c, std::string& out) {
+  if (c < 0x80) {
+    out.push_back(static_cast<char>(c));
+    return;
+  }
+  // A lone surrogate is no character: like every invalid sequence it becomes U+FFFD, which tokenizers drop.
+  if (c >= 0xD800 && c <= 0xDFFF) c = 0xFFFD;
+  if (c < 0x800) {
+    out.push_back(static_cast<char>(0xC0 | (c >> 6)));
+  } else {
+    if (c < 0x10000) {
+      out.push_back(static_cast<char>(0xE0 | (c >> 12)));
+    } else {
+      out.push_back(static_cast<char>(0xF0 | (c >> 18)));
+      out.push_back(static_cast<char>(0x80 | ((c >> 12) & 0x3F)));
+    }
+    out.push_back(static_cast<char>(0x80 | ((c >> 6) & 0x3F)));
+  }
+  out.push_back(static_cast<char>(0x80 | (c & 0x3F)));
+}
+
+// Python keeps a str in 1, 2 or 4 bytes a character. ASCII is UTF-8 already and is borrowed; the rest is transcoded, and only as
+// far as it will be read: PyUnicode_AsUTF8 would convert, and keep, all of a huge string.
+std::string_view utf8_of(PyObject* text, std::size_t max_code_points, std::string& scratch) {
+  const auto length = static_cast<std::size_t>(PyUnicode_GET_LENGTH(text));
+  if (PyUnicode_IS_COMPACT_ASCII(text)) {
+    return {static_cast<const char*>(PyUnicode_DATA(text)), std::min(length, max_code_points)};
+  }
+  scratch.clear();
+  const auto kind = PyUnicode_KIND(text);
+  const void* data = PyUnicode_DATA(text);
+  for (std::size_t i = 0; i < std::min(length, max_code_points); ++i) {
+    append_utf8(PyUnicode_READ(kind, data, static_cast<Py_ssize_t>(i)), scratch);
+  }
+  return scratch;
+}
+
+[[noreturn]] void throw_not_text(py::handle value, const std::string& where) {
+  throw py::type_error(where + " must be str, not " + std::string(Py_TYPE(value.ptr())->tp_name) +
+                       ". Chat messages become text with routellm_fast.prompt.text_of().");
+}
+
+// A batch of texts as UTF-8: views into Python's own strings where they are ASCII, else into `transcoded`.
+class TextBatch {
+ public:
+  TextBatch(const py::sequence& texts, std::size_t max_code_points) {
+    // A list or tuple of str as it is; any other sequence once as a list. A bare string is a sequence too, of its letters: the
+    // commonest slip, so refuse it by name.
+    if (py::isinstance<py::str>(texts) || py::isinstance<py::bytes>(texts)) {
+      throw py::type_error("expected a sequence of str, found one " + std::string(Py_TYPE(texts.ptr())->tp_name) +
+                           ": put it into a list.");
+    }
+    items_ = py::reinterpret_steal<py::object>(PySequence_Fast(texts.ptr(), "expected a sequence of str"));
+    if (!items_) throw py::error_already_set();
+    const auto count = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(items_.ptr()));
+    views_.reserve(count);
+    held_.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      PyObject* item = PySequence_Fast_GET_ITEM(items_.ptr(), static_cast<Py_ssize_t>(i));
+      if (!PyUnicode_Check(item)) throw_not_text(item, "text " + std::to_string(i));
+      // A list may be changed by another thread once the lock is released: hold each text.
+      held_.push_back(py::reinterpret_borrow<py::object>(item));
+      std::string scratch;
+      std::string_view view = utf8_of(item, max_code_points, scratch);
+      if (!scratch.empty()) {
+        transcoded_.push_back(std::make_unique<std::string>(std::move(scratch)));
+        view = *transcoded_.back();
+      }
+      bytes_ += view.size();
+      views_.push_back(view);
+    }
+  }
+
+  [[nodiscard]] const std::vector<std::string_view>& views() const { return views_; }
+  [[nodiscard]] std::size_t bytes() const { return bytes_; }
+
+ private:
+  py::object items_;
+  std::vector<py::object> held_;
+  std::vector<std::unique_ptr<std::string>> transcoded_;
+  std::vector<std::string_view> views_;
+  std::size_t bytes_ = 0;
+};
+
+// --- arrays ---------------------------------------------------------------------------------------------------------
+
+std::string describe(py::handle value) {
+  if (!py::isinstance<py::array>(value)) return std::string(Py_TYPE(value.ptr())->tp_name);
+  const auto array = py::reinterpret_borrow<py::array>(value);
+  const auto shape = py::str(array.attr("shape")).cast<std::string>();
+  const bool contiguous = (array.flags() & py::array::c_style) != 0;
+  return py::str(array.dtype()).cast<std::string>() + " " + shape + (contiguous ? "" : ", not C-contiguous");
+}
+
+// The array itself, never a converted copy.
+FloatArray floats(py::handle value, int ndim, std::size_t dim, const char* what) {
+  const bool fits = FloatArray::check_(value) && py::reinterpret_borrow<FloatArray>(value).ndim() == ndim &&
+                    static_cast<std::size_t>(py::reinterpret_borrow<FloatArray>(value).shape(ndim - 1)) == dim;
+  if (!fits) {
+    const std::string extent = (ndim == 1 ? "(" : "(n, ") + std::to_string(dim) + (ndim == 1 ? ",)" : ")");
+    throw Error(ErrorCode::kInvalidEmbedding, std::string(what) + " must be a float32 C-contiguous array of shape " +
+                                                  extent + ", found " + describe(value) +
+                                                  ". numpy.ascontiguousarray(x, dtype=numpy.float32) converts.");
+  }
+  return py::reinterpret_borrow<FloatArray>(value);
+}
+
+template <typename T>
+std::span<const T> span_of(const py::array_t<T, py::array::c_style>& array) {
+  return {array.data(), static_cast<std::size_t>(array.size())};
+}
+
+FloatArray make_floats(std::size_t rows, std::size_t columns) {
+  return FloatArray({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(columns)});
+}
+
+const KernelTable& kernels_named(const std::optional<std::string>& isa) {
+  return kernels(isa ? parse_isa(*isa) : active_isa());
+}
+
+// --- classes --------------------------------------------------------------------------------------------------------
+
+void bind_tokenizer(py::module_& m) {
+  py::class_<WordPieceTokenizer, std::shared_ptr<WordPieceTokenizer>>(
+      m, "WordPieceTokenizer", "BERT's tokenizer: text to token ids, equal to Hugging Face's. Immutable, thread-safe.")
+      .def(py::init([](const std::vector<std::string>& vocabulary, std::uint32_t unk_id, bool clean_text,
+                       bool handle_chinese_chars, bool strip_accents, bool lowercase, std::size_t max_word_chars,
+                       const std::string& continuing_prefix,
+                       const std::vector<std::pair<std::string, std::uint32_t>>& added_tokens) {
+             std::vector<AddedToken> added;
+             added.reserve(added_tokens.size());
+             for (const auto& [content, id] : added_tokens) added.push_back({content, id});
+             const WordPieceOptions options{.clean_text = clean_text,
+                                            .handle_chinese_chars = handle_chinese_chars,
+                                            .strip_accents = strip_accents,
+                                            .lowercase = lowercase,
+                                            .unk_id = unk_id,
+                                            .max_word_chars = max_word_chars,
+                                            .continuing_prefix = continuing_prefix};
+             return std::make_shared<WordPieceTokenizer>(vocabulary, options, added);
+           }),
+           py::arg("vocabulary"), py::kw_only(), py::arg("unk_id"), py::arg("clean_text") = true,
+           py::arg("handle_chinese_chars") = true, py::arg("strip_accents") = true, py::arg("lowercase") = true,
+           py::arg("max_word_chars") = 100, py::arg("continuing_prefix") = "##",
+           py::arg("added_tokens") = std::vector<std::pair<std::string, std::uint32_t>>{})
+      .def_property_readonly("vocabulary_size", &WordPieceTokenizer::vocabulary_size)
+      .def(
+          "encode",
+          [](const WordPieceTokenizer& self, py::handle text, std::optional<std::size_t> max_tokens) {
+            std::string scratch;
+            std::string_view view;
+            if (PyUnicode_Check(text.ptr())) {
+              view = utf8_of(text.ptr(), static_cast<std::size_t>(-1), scratch);
+            } else if (py::isinstance<py::bytes>(text)) {
+              view = py::reinterpret_borrow<py::bytes>(text);
+            } else {
+              throw_not_text(text, "text");
+            }
+            // A byte makes at most one token, but an added token never more than its bytes: size() ids always suffice. One
+            // spare, so that an uncapped read is not taken for one that the cap stopped.
+            std::vector<std::uint32_t> ids(std::min(max_tokens.value_or(static_cast<std::size_t>(-1)), view.size() + 1));
+            const std::size_t count = self.encode(view, ids).token_count;
+            return py::array_t<std::uint32_t>(static_cast<py::ssize_t>(count), ids.data());
+          },
+          py::arg("text"), py::arg("max_tokens") = py::none(),
+          "Token ids, uint32, at most max_tokens. bytes are read as UTF-8, invalid sequences as U+FFFD.");
+}
+
+void bind_static_embedder(py::module_& m) {
+  py::class_<StaticEmbedder, std::shared_ptr<StaticEmbedder>>(
+      m, "StaticEmbedder", "Mean of token vectors, then surface features. Immutable, thread-safe.")
+      .def(py::init([](std::shared_ptr<WordPieceTokenizer> tokenizer, const py::array& table,
+                       const std::optional<py::array_t<float, py::array::c_style>>& column_scale,
+                       const std::optional<py::array_t<std::uint32_t, py::array::c_style>>& rows,
+                       const std::optional<py::array_t<float, py::array::c_style>>& weights, std::size_t max_tokens,
+                       std::size_t max_code_points, bool normalize, std::optional<std::uint32_t> dropped_token,
+                       const std::vector<std::string>& surface_features, const std::optional<std::string>& isa) {
+             using Float32 = py::array_t<float, py::array::c_style>;
+             using Int8 = py::array_t<std::int8_t, py::array::c_style>;
+             if (table.ndim() != 2 || !(Float32::check_(table) || Int8::check_(table))) {
+               throw Error(ErrorCode::kInvalidArgument,
+                           "a token table must be a float32 or int8 C-contiguous array of two dimensions, found " +
+                               describe(table) + ".");
+             }
+             TokenTable native;
+             native.dim = static_cast<std::size_t>(table.shape(1));
+             const auto size = static_cast<std::size_t>(table.size());
+             if (Float32::check_(table)) {
+               const auto* data = static_cast<const float*>(table.data());
+               native.float32.assign(data, data + size);
+             } else {
+               const auto* data = static_cast<const std::int8_t*>(table.data());
+               native.int8.assign(data, data + size);
+             }
+             const auto copy = [](const auto& array, auto& target) {
+               if (array) target.assign(array->data(), array->data() + array->size());
+             };
+             copy(column_scale, native.column_scale);
+             copy(rows, native.rows);
+             copy(weights, native.weights);
+             StaticEmbedderOptions options{.max_tokens = max_tokens,
+                                           .max_code_points = max_code_points,
+                                           .normalize = normalize,
+                                           .dropped_token = dropped_token,
+                                           .surface_features = {}};
+             for (const std::string& name : surface_features) {
+               options.surface_features.push_back(parse_surface_feature(name));
+             }
+             return std::make_shared<StaticEmbedder>(std::move(tokenizer), std::move(native), std::move(options),
+                                                     kernels_named(isa));
+           }),
+           py::arg("tokenizer").none(true), py::arg("table"), py::kw_only(), py::arg("column_scale") = py::none(),
+           py::arg("rows") = py::none(), py::arg("weights") = py::none(), py::arg("max_tokens") = 512,
+           py::arg("max_code_points") = 64 * 512, py::arg("normalize") = true, py::arg("dropped_token") = py::none(),
+           py::arg("surface_features") = std::vector<std::string>{}, py::arg("isa") = py::none())
+      .def_property_readonly("dim", &StaticEmbedder::dim)
+      .def_property_readonly("max_code_points",
+                             [](const StaticEmbedder& self) { return self.options().max_code_points; })
+      .def_property_readonly(
+          "table",
+          [](const py::object& self) -> py::array {
+            const TokenTable& table = self.cast<const StaticEmbedder&>().table();
+            const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(table.row_count()),
+                                                 static_cast<py::ssize_t>(table.dim)};
+            py::array view = table.int8.empty() ? py::array(py::dtype::of<float>(), shape, {}, table.float32.data(), self)
+                                                : py::array(py::dtype::of<std::int8_t>(), shape, {}, table.int8.data(), self);
+            view.attr("setflags")(py::arg("write") = false);
+            return view;
+          },
+          "(rows, token dim) float32 or int8: a read-only view of the native table.")
+      .def(
+          "embed",
+          [](const StaticEmbedder& self, const py::sequence& texts) {
+            const TextBatch batch(texts, self.options().max_code_points);
+            FloatArray out = make_floats(batch.views().size(), self.dim());
+            float* row = out.mutable_data();
+            const MaybeUnlock unlock(batch.bytes());
+            for (const std::string_view text : batch.views()) {
+              self.embed(text, row);
+              row += self.dim();
+            }
+            return out;
+          },
+          py::arg("texts"), "(n, dim) float32.")
+      .def(
+          "embed_ids",
+          [](const StaticEmbedder& self, const std::vector<std::vector<std::uint32_t>>& ids,
+             const py::sequence& texts) {
+            const TextBatch batch(texts, self.options().max_code_points);
+            if (ids.size() != batch.views().size()) {
+              throw Error(ErrorCode::kInvalidArgument, std::to_string(ids.size()) + " id lists for " +
+                                                           std::to_string(batch.views().size()) + " texts.");
+            }
+            FloatArray out = make_floats(ids.size(), self.dim());
+            float* row = out.mutable_data();
+            const MaybeUnlock unlock(batch.bytes());
+            for (std::size_t i = 0; i < ids.size(); ++i) self.embed_ids(ids[i], batch.views()[i], row + i * self.dim());
+            return out;
+          },
+          py::arg("ids"), py::arg("texts"), "The same from token ids found elsewhere.");
+}
+
+void bind_linear(py::module_& m) {
+  py::class_<LinearScorer>(m, "LinearScorer", "sigmoid(v . embedding) for one pair of models. Immutable, thread-safe.")
+      .def(py::init([](const FloatArray& weights, const std::optional<std::string>& isa) {
+             return std::make_unique<LinearScorer>(span_of(weights), kernels_named(isa));
+           }),
+           py::arg("weights"), py::kw_only(), py::arg("isa") = py::none())
+      .def_property_readonly("dim", &LinearScorer::dim)
+      .def(
+          "win_rate",
+          [](const LinearScorer& self, py::handle embedding) {
+            return self.win_rate(floats(embedding, 1, self.dim(), "embedding").data());
+          },
+          py::arg("embedding"), "Win rate of one (dim,) float32 embedding.")
+      .def(
+          "win_rates",
+          [](const LinearScorer& self, py::handle embeddings) {
+            const FloatArray rows = floats(embeddings, 2, self.dim(), "embeddings");
+            const auto count = static_cast<std::size_t>(rows.shape(0));
+            py::array_t<float> out(static_cast<py::ssize_t>(count));
+            const float* data = rows.data();
+            float* target = out.mutable_data();
+            {
+              const MaybeUnlock unlock(count * self.dim() * sizeof(float) / 4);
+              self.win_rates(data, count, self.dim(), target);
+            }
+            return out;
+          },
+          py::arg("embeddings"), "(n, dim) float32 to (n,) float32.");
+
+  py::class_<LinearModels>(m, "LinearModels", "Every model's logit at once. Immutable, thread-safe.")
+      .def(py::init([](const FloatArray& rows, const std::optional<std::string>& isa) {
+             if (rows.ndim() != 2) {
+               throw Error(ErrorCode::kInvalidArgument, "rows must be (models, dim), found " + describe(rows) + ".");
+             }
+             return std::make_unique<LinearModels>(span_of(rows), static_cast<std::size_t>(rows.shape(0)),
+                                                   kernels_named(isa));
+           }),
+           py::arg("rows"), py::kw_only(), py::arg("isa") = py::none())
+      .def(
+          "logits",
+          [](const LinearModels& self, py::handle embeddings) {
+            const FloatArray rows = floats(embeddings, 2, self.dim(), "embeddings");
+            const auto count = static_cast<std::size_t>(rows.shape(0));
+            FloatArray out = make_floats(count, self.model_count());
+            const float* data = rows.data();
+            float* target = out.mutable_data();
+            {
+              const MaybeUnlock unlock(count * self.dim() * sizeof(float));
+              self.logits(data, count, self.dim(), target);
+            }
+            return out;
+          },
+          py::arg("embeddings"), "(n, dim) float32 to (n, models) float32.");
+
+  py::class_<TextScorer>(m, "TextScorer", "Text to win rate in one call. Immutable, thread-safe.")
+      .def(py::init([](std::shared_ptr<StaticEmbedder> embedder, const FloatArray& weights) {
+             return std::make_unique<TextScorer>(std::move(embedder), span_of(weights));
+           }),
+           py::arg("embedder"), py::arg("weights"))
+      .def_property_readonly("is_folded", &TextScorer::is_folded)
+      .def(
+          "win_rate",
+          [](const TextScorer& self, py::handle text) {
+            if (!PyUnicode_Check(text.ptr())) throw_not_text(text, "prompt");
+            thread_local std::string scratch;
+            const std::string_view view = utf8_of(text.ptr(), self.embedder().options().max_code_points, scratch);
+            const MaybeUnlock unlock(view.size());
+            return self.win_rate(view);
+          },
+          py::arg("text"), "Win rate of one text.")
+      .def(
+          "win_rates",
+          [](const TextScorer& self, const py::sequence& texts) {
+            const TextBatch batch(texts, self.embedder().options().max_code_points);
+            py::array_t<float> out(static_cast<py::ssize_t>(batch.views().size()));
+            float* target = out.mutable_data();
+            {
+              const MaybeUnlock unlock(batch.bytes());
+              for (const std::string_view text : batch.views()) *target++ = self.win_rate(text);
+            }
+            return out;
+          },
+          py::arg("texts"), "(n,) float32.");
+}
+
+// bind_embedding_cache
+
+}  // namespace
+}  // namespace routellm_fast
+
+PYBIND11_MODULE(_core, m) {
+  using namespace routellm_fast;  // NOLINT(google-build-using-namespace): the module's own names
+  m.doc() = "Compiled core of routellm-fast.";
+  m.attr("__version__") = ROUTELLM_FAST_VERSION;
+  py::register_local_exception_translator(&translate);
+
+  m.def(
+      "active_isa", [] { return std::string(isa_name(active_isa())); },
+      "The kernel tier in use: the best that runs here, or the one that ROUTELLM_FAST_ISA names.");
+  m.def(
+      "supported_isas",
+      [] {
+        std::vector<std::string> names;
+        for (const Isa isa : supported_isas()) names.emplace_back(isa_name(isa));
+        return names;
+      },
+      "The kernel tiers that this machine and build can run, from scalar to best.");
+  bind_tokenizer(m);
+  bind_static_embedder(m);
+  bind_linear(m);
+  bind_embedding_cache(m);
+}

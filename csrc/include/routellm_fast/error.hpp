@@ -1,0 +1,27 @@
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace routellm_fast {
+
+/// What went wrong, so that a binding can choose its own exception class.
+enum class ErrorCode {
+  kInvalidArgument,   // a caller's value breaks a documented rule
+  kInvalidEmbedding,  // a non-finite or wrongly shaped embedding
+  kUnsupportedIsa,    // an instruction set that this machine or build lacks
+};
+
+/// The only exception that the core throws for faults a user can cause. The message says what was found, what was
+/// expected and what to do.
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+
+  [[nodiscard]] ErrorCode code() const noexcept { return code_; }
+
+ private:
+  ErrorCode code_;
+};
+
+}  // namespace routellm_fast

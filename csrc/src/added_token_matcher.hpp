@@ -1,0 +1,53 @@
+#pragma once
+
+#include <algorithm>
+#include <bitset>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "routellm_fast/wordpiece_tokenizer.hpp"
+
+namespace routellm_fast {
+
+/// Finds added tokens at a given place of a text.
+class AddedTokenMatcher {
+ public:
+  /// Contents must be distinct and not empty.
+  explicit AddedTokenMatcher(std::span<const AddedToken> tokens) : tokens_(tokens.begin(), tokens.end()) {
+    std::sort(tokens_.begin(), tokens_.end(),
+              [](const AddedToken& a, const AddedToken& b) { return a.content < b.content; });
+    for (const AddedToken& token : tokens_) {
+      first_bytes_.set(static_cast<unsigned char>(token.content.front()));
+      lengths_.push_back(token.content.size());
+    }
+    std::sort(lengths_.begin(), lengths_.end(), std::greater<>());
+    lengths_.erase(std::unique(lengths_.begin(), lengths_.end()), lengths_.end());
+  }
+
+  [[nodiscard]] bool may_start_with(unsigned char byte) const noexcept { return first_bytes_[byte]; }
+
+  /// The longest token that the text begins with, or null. One binary search for every length there is.
+  [[nodiscard]] const AddedToken* match(std::string_view text) const noexcept {
+    if (text.empty() || !may_start_with(static_cast<unsigned char>(text.front()))) return nullptr;
+    for (const std::size_t length : lengths_) {
+      if (length > text.size()) continue;
+      const std::string_view start = text.substr(0, length);
+      const auto found = std::lower_bound(tokens_.begin(), tokens_.end(), start,
+                                          [](const AddedToken& token, std::string_view s) { return token.content < s; });
+      if (found != tokens_.end() && found->content == start) return &*found;
+    }
+    return nullptr;
+  }
+
+ private:
+  std::vector<AddedToken> tokens_;    // sorted by content
+  std::vector<std::size_t> lengths_;  // distinct, descending
+  std::bitset<256> first_bytes_;
+};
+
+}  // namespace routellm_fast

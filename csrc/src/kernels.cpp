@@ -1,0 +1,42 @@
+#include "routellm_fast/kernels.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "kernel_abi.hpp"
+#include "routellm_fast/error.hpp"
+
+namespace routellm_fast {
+namespace {
+
+#ifdef ROUTELLM_FAST_X86_KERNELS
+KernelTable compose(const KernelTable& base, const KernelTable& over) {
+  KernelTable table = base;
+  if (over.dot_f32 != nullptr) table.dot_f32 = over.dot_f32;
+  if (over.matvec_f32 != nullptr) table.matvec_f32 = over.matvec_f32;
+  if (over.dot_i8 != nullptr) table.dot_i8 = over.dot_i8;
+  if (over.sum_rows_i8 != nullptr) table.sum_rows_i8 = over.sum_rows_i8;
+  if (over.sum_rows_f32 != nullptr) table.sum_rows_f32 = over.sum_rows_f32;
+  if (over.first_nonfinite_f32 != nullptr) table.first_nonfinite_f32 = over.first_nonfinite_f32;
+  return table;
+}
+#endif
+
+}  // namespace
+
+const KernelTable& kernels(Isa isa) {
+  const std::vector<Isa>& supported = supported_isas();
+  if (std::find(supported.begin(), supported.end(), isa) == supported.end()) {
+    throw Error(ErrorCode::kUnsupportedIsa, "this machine or build cannot run the " + std::string(isa_name(isa)) +
+                                                " kernels; ask supported_isas() for those that it can.");
+  }
+#ifdef ROUTELLM_FAST_X86_KERNELS
+  static const KernelTable vnni = compose(kKernelsAvx512, kKernelsAvx512Vnni);
+  if (isa == Isa::kAvx512Vnni) return vnni;
+  if (isa == Isa::kAvx512) return kKernelsAvx512;
+  if (isa == Isa::kAvx2) return kKernelsAvx2;
+#endif
+  return kKernelsScalar;
+}
+
+}  // namespace routellm_fast

@@ -1,0 +1,74 @@
+"""Route each prompt to the cheapest language model that answers it well.
+
+>>> import routellm_fast as rf
+>>> router = rf.load_router()  # the router that ships: offline, no key
+>>> router.route("Prove that there are infinitely many primes.", threshold=0.5).model  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+try:
+    from routellm_fast import _core
+except ImportError as error:  # pragma: no cover - only without a build
+    message = "the compiled extension of routellm-fast is missing: install the package, or build it with 'pip install .'"
+    raise ImportError(message) from error
+
+from routellm_fast.calibration import Calibration
+from routellm_fast.decision import Decision, ModelPair
+from routellm_fast.embedders import CachedEmbedder, Embedder, FunctionEmbedder, OpenAIEmbedder, StaticEmbedder
+from routellm_fast.errors import (
+    ArtifactError,
+    ArtifactFormatError,
+    ArtifactIntegrityError,
+    ArtifactNotFoundError,
+    ArtifactVersionError,
+    ArtifactWriteError,
+    DataError,
+    EmbedderMismatchError,
+    EmbedderUnavailableError,
+    EmbeddingError,
+    InvalidArgumentError,
+    InvalidEmbeddingError,
+    InvalidThresholdError,
+    MissingExtraError,
+    RouteLLMError,
+    UnknownModelError,
+    UnsupportedIsaError,
+)
+from routellm_fast.routers import Router, load_router
+
+__version__ = _core.__version__
+
+__all__ = [
+    "ArtifactError",
+    "ArtifactFormatError",
+    "ArtifactIntegrityError",
+    "ArtifactNotFoundError",
+    "ArtifactVersionError",
+    "ArtifactWriteError",
+    "CachedEmbedder",
+    "Calibration",
+    "DataError",
+    "Decision",
+    "Embedder",
+    "EmbedderMismatchError",
+    "EmbedderUnavailableError",
+    "EmbeddingError",
+    "FunctionEmbedder",
+    "InvalidArgumentError",
+    "InvalidEmbeddingError",
+    "InvalidThresholdError",
+    "MissingExtraError",
+    "ModelPair",
+    "OpenAIEmbedder",
+    "RouteLLMError",
+    "Router",
+    "StaticEmbedder",
+    "UnknownModelError",
+    "UnsupportedIsaError",
+    "load_router",
+]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,55 @@
+"""`routellm-fast import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from routellm_fast.embedders import Embedder, OpenAIEmbedder, StaticEmbedder
+from routellm_fast.embedders._model2vec import is_model2vec_folder
+from routellm_fast.errors import ArtifactNotFoundError
+from routellm_fast.routers import MatrixFactorizationRouter
+from routellm_fast.routers._routellm_checkpoint import is_checkpoint
+
+_OPENAI_PREFIX: Final = "openai:"
+
+
+def import_source(
+    source: Path = typer.Argument(help="A checkpoint of RouteLLM's mf router, or a model2vec folder."),
+    out: Path = typer.Argument(help="Directory to write."),
+    strong_model: str = typer.Option("gpt-4-1106-preview", help="Checkpoint: strong model, by RouteLLM's name."),
+    weak_model: str = typer.Option("mixtral-8x7b-instruct-v0.1", help="Checkpoint: weak model, by RouteLLM's name."),
+    embedder: str = typer.Option(
+        "openai:text-embedding-3-small",
+        help="Checkpoint: its embedder, as openai:MODEL, an embedder directory, or `none` to score embeddings only.",
+    ),
+    int8: bool = typer.Option(False, "--int8", help="model2vec: a table of a quarter of the size."),
+) -> None:
+    """Make a router directory of a RouteLLM checkpoint, or an embedder directory of a model2vec folder."""
+    if is_checkpoint(source):
+        router = MatrixFactorizationRouter.from_routellm(
+            source, strong_model=strong_model, weak_model=weak_model, embedder=_embedder(embedder)
+        )
+        router.save(out)
+        typer.echo(f"{out}: mf router of {len(router.model_names)} models, {router.dim} dimensions")
+    elif is_model2vec_folder(source):
+        static = StaticEmbedder.load(source)
+        static = static.quantize() if int8 else static
+        static.save(out, provenance={"source": "model2vec folder", "name": source.resolve().name})
+        typer.echo(f"{out}: static embedder, {static.table.shape[0]:,} tokens, {static.dim} dimensions")
+    else:
+        message = (
+            f"{source} is neither a checkpoint of RouteLLM's mf router (model.safetensors with P.weight) "
+            "nor a model2vec folder (config.json, model.safetensors, tokenizer.json)"
+        )
+        raise ArtifactNotFoundError(message)
+
+
+def _embedder(name: str) -> Embedder | None:
+    if name == "none":
+        return None
+    if name.startswith(_OPENAI_PREFIX):
+        return OpenAIEmbedder(model=name.removeprefix(_OPENAI_PREFIX))
+    return StaticEmbedder.load(name)

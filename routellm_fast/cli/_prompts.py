@@ -1,0 +1,91 @@
+"""Prompts from arguments, files or standard input, one at a time."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.prompt import text_of
+
+
+class PromptFormat(str, Enum):
+    """How a line becomes a prompt."""
+
+    AUTO = "auto"
+    TEXT = "text"
+    JSONL = "jsonl"
+
+
+class Prompt(NamedTuple):
+    """A prompt and, where its JSON line had one, its id."""
+
+    text: str
+    id: Any = None
+
+
+def read_prompts(arguments: Sequence[str], file: Path | None, form: PromptFormat) -> Iterator[Prompt]:
+    """Yield the arguments; or the lines of a file (.gz too), or of standard input. Memory does not grow with their number.
+
+    Raises:
+        DataError: The file cannot be read, or a JSON line is no object with `prompt` or `messages`.
+    """
+    if arguments and file is not None:
+        message = "give prompts as arguments or in --file, not both"
+        raise InvalidArgumentError(message)
+    if arguments:
+        yield from (Prompt(text) for text in arguments)
+    elif file is None:
+        stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace", newline="\n")
+        yield from _parse_lines(stream, "standard input", form)
+    else:
+        yield from _parse_lines(_lines_of(file), str(file), form)
+
+
+def _lines_of(file: Path) -> Iterator[str]:
+    opener = gzip.open if file.suffix == ".gz" else open
+    try:
+        with opener(file, "rt", encoding="utf-8", errors="replace", newline="\n") as stream:
+            yield from stream
+    except OSError as error:
+        message = f"{file} cannot be read ({error.strerror or error})"
+        raise DataError(message) from error
+
+
+def _parse_lines(lines: Iterable[str], where: str, form: PromptFormat) -> Iterator[Prompt]:
+    for number, line in enumerate(lines, start=1):
+        text = line.removesuffix("\n").removesuffix("\r")
+        if form is PromptFormat.TEXT or (form is PromptFormat.AUTO and not text.lstrip().startswith("{")):
+            yield Prompt(text)
+            continue
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            if form is PromptFormat.AUTO:
+                yield Prompt(text)  # a prompt may begin with a brace
+                continue
+            message = f"{where}, line {number}: not valid JSON ({error})"
+            raise DataError(message) from error
+        yield _parse_record(record, f"{where}, line {number}")
+
+
+def _parse_record(record: Any, where: str) -> Prompt:
+    if isinstance(record, dict) and isinstance(record.get("prompt"), str):
+        return Prompt(record["prompt"], record.get("id"))
+    if isinstance(record, dict) and "messages" in record:
+        try:
+            return Prompt(text_of(record["messages"]), record.get("id"))
+        except InvalidArgumentError as error:
+            message = f"{where}: {error}"
+            raise DataError(message) from error
+    message = (
+        f"{where}: a JSON line needs `prompt` (a string) or `messages` (a chat). "
+        "If these lines are plain prompts, say --format text."
+    )
+    raise DataError(message)

@@ -1,0 +1,154 @@
+"""`routellm-fast route`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+from rich.cells import cell_len, set_cell_size
+
+from routellm_fast.cli._prompts import Prompt, PromptFormat, read_prompts
+from routellm_fast.decision import Decision, check_share
+from routellm_fast.embedders.static import StaticEmbedder
+from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
+from routellm_fast.routers import Router, load_router
+
+_T = TypeVar("_T")
+_REMOTE_BATCH = 64
+
+
+def route(
+    prompts: list[str] | None = typer.Argument(None, help="Prompts; none: read --file or standard input.", show_default=False),
+    router: Path | None = typer.Option(None, help="Router directory; none: the router that ships."),
+    file: Path | None = typer.Option(None, help="File of prompts: one a line, or JSON lines with `prompt` or `messages`."),
+    threshold: float | None = typer.Option(None, help="Win rate from which the strong model is chosen, in [0, 1]."),
+    strong_share: float | None = typer.Option(
+        None, help="Share of calibration prompts that the strong model would get, in [0, 1]; 0.5 where calibrated."
+    ),
+    strong_model: str | None = typer.Option(None, help="Name of the strong model, instead of the stored one."),
+    weak_model: str | None = typer.Option(None, help="Name of the weak model, instead of the stored one."),
+    form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
+    jsonl: bool = typer.Option(False, "--jsonl", help="Print one JSON object a prompt."),
+) -> None:
+    """Decide for each prompt between the strong and the weak model, in constant memory."""
+    loaded = load_router(router, strong_model=strong_model, weak_model=weak_model)
+    limit = _threshold(loaded, threshold, strong_share)
+    write = _write_json if jsonl else _write_row
+    if not jsonl:
+        sys.stdout.write(_header(loaded, limit))
+    tally = _Tally()
+    for prompt, decision, microseconds in _decide(loaded, read_prompts(prompts or [], file, form), limit):
+        write(prompt, decision, microseconds)
+        tally.add(decision, microseconds)
+    if not jsonl:
+        sys.stdout.write(tally.summary())
+
+
+def _threshold(router: Router, threshold: float | None, strong_share: float | None) -> float:
+    if threshold is not None and strong_share is not None:
+        message = "give --threshold or --strong-share, not both"
+        raise InvalidArgumentError(message)
+    if threshold is not None:
+        return check_share(threshold, "threshold")
+    if strong_share is not None or router.calibration is not None:
+        return router.threshold_for(0.5 if strong_share is None else strong_share)
+    return 0.5
+
+
+def _decide(router: Router, prompts: Iterable[Prompt], threshold: float) -> Iterator[tuple[Prompt, Decision, float]]:
+    size = _batch_size(router)
+    router.win_rates([""] * size)  # the first call of a thread sets its buffers up; it is nobody's prompt
+    for batch in _batched(prompts, size):
+        texts = [prompt.text for prompt in batch]
+        start = time.perf_counter_ns()
+        decisions = router.route_batch(texts, threshold) if size > 1 else [router.route(texts[0], threshold)]
+        microseconds = (time.perf_counter_ns() - start) / 1000 / len(batch)
+        for prompt, decision in zip(batch, decisions, strict=True):
+            yield prompt, decision, microseconds
+
+
+def _batch_size(router: Router) -> int:
+    """One at a time where a prompt costs microseconds, so that a slow producer gets each answer at once."""
+    try:
+        return 1 if isinstance(router.embedder, StaticEmbedder) else _REMOTE_BATCH
+    except EmbedderUnavailableError:
+        return 1
+
+
+def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _write_json(prompt: Prompt, decision: Decision, microseconds: float) -> None:
+    record = {
+        **({} if prompt.id is None else {"id": prompt.id}),
+        "prompt": prompt.text,
+        "win_rate": round(decision.win_rate, 7),
+        "threshold": decision.threshold,
+        "model": decision.model,
+        "is_strong": decision.is_strong,
+        "microseconds": round(microseconds, 1),
+    }
+    line = json.dumps(record, ensure_ascii=False)
+    # A lone surrogate has no place in UTF-8 output.
+    sys.stdout.write(line.encode("utf-8", "replace").decode() + "\n")
+    _flush_for_readers()
+
+
+def _write_row(prompt: Prompt, decision: Decision, microseconds: float) -> None:
+    width = max(20, shutil.get_terminal_size((120, 24)).columns - 52)
+    text = " ".join(prompt.text[: 4 * width].split())
+    text = "".join(c if c.isprintable() else "�" for c in text)
+    shown = text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+    sys.stdout.write(f"{decision.win_rate:8.4f}  {decision.model[:30]:30}  {microseconds:8.1f}  {shown}\n")
+    _flush_for_readers()
+
+
+def _flush_for_readers() -> None:
+    """A person or a live pipe sees each line at once; a file is written in blocks."""
+    if sys.stdout.isatty() or not sys.stdin.isatty():
+        sys.stdout.flush()
+
+
+def _header(router: Router, threshold: float) -> str:
+    strong, weak = router.model_pair
+    return f"{strong} from win rate {threshold:.4f}, else {weak}\n\n{'win rate':>8}  {'model':30}  {'µs':>8}  prompt\n"
+
+
+class _Tally:
+    """Counts in constant memory: microseconds are kept as a histogram of tenths."""
+
+    def __init__(self) -> None:
+        self._strong = 0
+        self._tenths: Counter[int] = Counter()
+
+    def add(self, decision: Decision, microseconds: float) -> None:
+        self._strong += decision.is_strong
+        # Above a millisecond to the hundredth of a millisecond: the histogram stays small.
+        self._tenths[round(microseconds * 10) if microseconds < 1000 else round(microseconds / 10) * 100] += 1
+
+    def _quantile(self, share: float) -> float:
+        rank, seen = share * (self._tenths.total() - 1), 0
+        for tenths, count in sorted(self._tenths.items()):
+            seen += count
+            if seen > rank:
+                return tenths / 10
+        return 0.0
+
+    def summary(self) -> str:
+        total = self._tenths.total()
+        if total == 0:
+            return "no prompts\n"
+        p50, p99 = self._quantile(0.5), self._quantile(0.99)
+        share = self._strong / total
+        return f"\n{total:,} prompts, {share:.1%} to the strong model; p50 {p50:.1f} µs, p99 {p99:.1f} µs a decision\n"

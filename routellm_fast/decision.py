@@ -1,0 +1,47 @@
+"""The outcome of routing one prompt."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from routellm_fast.errors import InvalidThresholdError
+
+
+class ModelPair(NamedTuple):
+    """The two models a router chooses between, by name."""
+
+    strong: str
+    weak: str
+
+
+class Decision(NamedTuple):
+    """Which model a prompt goes to, and why.
+
+    Attributes:
+        model: Name of the chosen model.
+        win_rate: The strong model's win rate, in [0, 1].
+        threshold: The threshold it was held against, in [0, 1].
+        is_strong: Whether the strong model was chosen: win_rate >= threshold.
+    """
+
+    model: str
+    win_rate: float
+    threshold: float
+    is_strong: bool
+
+
+def check_share(value: float, what: str) -> float:
+    """Return a number in [0, 1] as float, or raise InvalidThresholdError.
+
+    Raises:
+        TypeError: It is not a number.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        message = f"{what} must be a number in [0, 1], not {type(value).__name__}"
+        raise TypeError(message)
+    number = float(value)
+    # Written so that NaN fails too.
+    if not 0.0 <= number <= 1.0:
+        message = f"{what} {value} is outside [0, 1]"
+        raise InvalidThresholdError(message)
+    return number

@@ -1,0 +1,112 @@
+"""Hugging Face's tokenizer.json: read natively where it is BERT's WordPiece, else by their library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from routellm_fast._core import WordPieceTokenizer
+from routellm_fast._extras import require
+from routellm_fast.errors import ArtifactFormatError
+
+
+def parse_tokenizer(content: bytes) -> dict[str, Any]:
+    """Return the JSON object, or raise ArtifactFormatError."""
+    try:
+        spec = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        message = f"tokenizer.json is not valid JSON ({error})"
+        raise ArtifactFormatError(message) from error
+    if not isinstance(spec, dict) or not isinstance(spec.get("model"), dict):
+        message = "tokenizer.json must hold an object with a model, as Hugging Face's tokenizers writes it"
+        raise ArtifactFormatError(message)
+    return spec
+
+
+def native_tokenizer(spec: Mapping[str, Any]) -> WordPieceTokenizer | None:
+    """Return the native tokenizer of a BERT-like specification, or None when it needs the library.
+
+    Raises:
+        ArtifactFormatError: The specification is BERT's, but damaged.
+    """
+    model, normalizer = spec["model"], spec.get("normalizer") or {}
+    if (
+        model.get("type") != "WordPiece"
+        or normalizer.get("type") != "BertNormalizer"
+        or (spec.get("pre_tokenizer") or {}).get("type") != "BertPreTokenizer"
+    ):
+        return None
+    vocabulary = _vocabulary_list(model.get("vocab"))
+    added = _plain_added_tokens(spec.get("added_tokens") or [])
+    if vocabulary is None or added is None:
+        return None
+    unknown = model.get("unk_token")
+    if not isinstance(unknown, str) or unknown not in model["vocab"]:
+        message = f"tokenizer.json: the unknown token {unknown!r} is not in the vocabulary"
+        raise ArtifactFormatError(message)
+    lowercase = bool(normalizer.get("lowercase", True))
+    strip_accents = normalizer.get("strip_accents")
+    return WordPieceTokenizer(
+        vocabulary,
+        unk_id=model["vocab"][unknown],
+        clean_text=bool(normalizer.get("clean_text", True)),
+        handle_chinese_chars=bool(normalizer.get("handle_chinese_chars", True)),
+        strip_accents=lowercase if strip_accents is None else bool(strip_accents),
+        lowercase=lowercase,
+        max_word_chars=int(model.get("max_input_chars_per_word", 100)),
+        continuing_prefix=str(model.get("continuing_subword_prefix", "##")),
+        added_tokens=added,
+    )
+
+
+def unknown_token_id(spec: Mapping[str, Any]) -> int | None:
+    """Return the id of the unknown token, which model2vec leaves out of the mean; None where a model has none."""
+    model = spec["model"]
+    if isinstance(model.get("unk_id"), int):
+        return int(model["unk_id"])
+    unknown, vocabulary = model.get("unk_token"), model.get("vocab")
+    if isinstance(unknown, str) and isinstance(vocabulary, dict):
+        index = vocabulary.get(unknown)
+        return index if isinstance(index, int) else None
+    return None
+
+
+class LibraryTokenizer:
+    """Token ids by Hugging Face's library, for vocabularies that the native tokenizer does not read."""
+
+    def __init__(self, content: bytes) -> None:
+        """Build from tokenizer.json. Raises MissingExtraError without the library, ArtifactFormatError if it refuses."""
+        tokenizers = require("tokenizers", "tokenizers")
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(content)
+        except Exception as error:  # the library raises bare Exception
+            message = f"tokenizer.json was refused by the tokenizers library: {error}"
+            raise ArtifactFormatError(message) from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Return at most max_tokens ids a text, without special tokens."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids[:max_tokens] for encoding in encodings]
+
+
+def _vocabulary_list(vocabulary: Any) -> list[str] | None:
+    """Tokens in the order of their ids, or None where ids leave gaps."""
+    if not isinstance(vocabulary, dict) or not all(isinstance(index, int) for index in vocabulary.values()):
+        message = "tokenizer.json: a WordPiece vocabulary maps tokens to integers"
+        raise ArtifactFormatError(message)
+    tokens: list[str | None] = [None] * len(vocabulary)
+    for token, index in vocabulary.items():
+        if not 0 <= index < len(tokens):
+            return None
+        tokens[index] = token
+    return None if None in tokens else [token for token in tokens if token is not None]
+
+
+def _plain_added_tokens(added: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]] | None:
+    """(content, id) of tokens matched as they stand, or None where one asks for more."""
+    if any(token.get(flag) for token in added for flag in ("single_word", "lstrip", "rstrip", "normalized")):
+        return None
+    return [(str(token["content"]), int(token["id"])) for token in added]

@@ -1,0 +1,276 @@
+"""The static embedder: a table of token vectors, averaged natively."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_fast import _core
+from routellm_fast.artifact import EMBEDDER_LAYOUT, ROUTER_LAYOUT, Artifact, is_artifact, read_artifact, write_artifact
+from routellm_fast.embedders._model2vec import is_model2vec_folder, read_model2vec
+from routellm_fast.embedders._tokenizer_json import (
+    LibraryTokenizer,
+    native_tokenizer,
+    parse_tokenizer,
+    unknown_token_id,
+)
+from routellm_fast.embedders.base import FloatArray, check_texts, fingerprint_of
+from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
+
+TOKENIZER_FILE = "tokenizer.json"
+_TENSOR_PREFIX = "embedder."
+
+
+class StaticEmbedder:
+    """Mean of token vectors, then surface features of the text. Immutable and thread-safe.
+
+    A text of n tokens costs one table row a token; no neural network runs. Only the first `max_tokens` tokens and
+    `max_code_points` characters are read, so that ten megabytes cost no more than a long prompt. Lone surrogates and invalid sequences count as U+FFFD, which BERT's normalizer
+    drops. A text without tokens has the zero vector in front of its surface features.
+
+    Source: model2vec's StaticModel.encode for the token dimensions.
+    """
+
+    def __init__(
+        self,
+        table: NDArray[Any],
+        tokenizer_json: bytes,
+        *,
+        name: str,
+        column_scale: NDArray[np.float32] | None = None,
+        rows: NDArray[np.uint32] | None = None,
+        weights: NDArray[np.float32] | None = None,
+        max_tokens: int = 512,
+        max_code_points: int = 64 * 512,
+        normalize: bool = True,
+        surface_features: Sequence[str] = (),
+        isa: str | None = None,
+    ) -> None:
+        """Build from parts; `load` reads them from a directory.
+
+        Args:
+            table: (rows, dim), float16 or float32, or int8 together with column_scale.
+            tokenizer_json: Hugging Face's tokenizer.json. BERT's WordPiece runs natively; anything else needs the
+                `tokenizers` extra.
+            name: A readable name.
+            column_scale: (dim,) float32 factor of each int8 column.
+            rows: (tokens,) row of each token; None for one row a token.
+            weights: (tokens,) weight of each token; None for ones.
+            max_tokens: How many tokens of a text are read, >= 1.
+            max_code_points: How many characters of a text are read, >= 1.
+            normalize: Scale the mean to unit length.
+            surface_features: Dimensions behind the token dimensions: constant, log_tokens, digit_share, code_mark_share,
+                question_marks, non_ascii_share, uppercase_share, log_lines.
+            isa: Kernel tier, for tests; None for the active one.
+
+        Raises:
+            InvalidArgumentError: Parts do not fit together.
+            ArtifactFormatError: tokenizer.json is damaged.
+            MissingExtraError: The tokenizer needs a library that is not installed.
+        """
+        spec = parse_tokenizer(tokenizer_json)
+        native = native_tokenizer(spec)
+        self._library = None if native is not None else LibraryTokenizer(tokenizer_json)
+        self._name = name
+        self._tokenizer_json = tokenizer_json
+        self._column_scale, self._rows, self._weights = column_scale, rows, weights
+        self._settings: dict[str, Any] = {
+            "max_tokens": max_tokens,
+            "max_code_points": max_code_points,
+            "normalize": normalize,
+            "surface_features": list(surface_features),
+        }
+        self._native = _core.StaticEmbedder(
+            native,
+            np.ascontiguousarray(table, dtype=None if table.dtype == np.int8 else np.float32),
+            column_scale=column_scale,
+            rows=rows,
+            weights=weights,
+            dropped_token=unknown_token_id(spec),
+            isa=isa,
+            **self._settings,
+        )
+
+    @classmethod
+    def load(cls, directory: str | Path, *, isa: str | None = None) -> StaticEmbedder:
+        """Read a model2vec folder, an embedder directory, or the static embedder inside a router directory.
+
+        Raises:
+            ArtifactError: See its subclasses: missing, newer, damaged, or not a static embedder.
+        """
+        path = Path(directory)
+        for layout in (EMBEDDER_LAYOUT, ROUTER_LAYOUT):
+            if is_artifact(path, layout):
+                artifact = read_artifact(path, layout)
+                spec = artifact.manifest["embedder"]
+                if spec is None:
+                    message = f"{path} holds a router without an embedder"
+                    raise ArtifactFormatError(message)
+                return cls.from_stored(spec, artifact.tensors, artifact.files, isa=isa)
+        if not is_model2vec_folder(path):
+            message = (
+                f"{path} is neither a model2vec folder (config.json, model.safetensors, tokenizer.json) "
+                "nor a directory saved by routellm-fast (embedder.json or router.json)"
+            )
+            raise ArtifactNotFoundError(message)
+        return cls.from_model2vec(path, isa=isa)
+
+    @classmethod
+    def from_model2vec(
+        cls, directory: str | Path, *, surface_features: Sequence[str] = (), isa: str | None = None
+    ) -> StaticEmbedder:
+        """Read the folder that model2vec writes; any Potion model is one."""
+        path = Path(directory)
+        folder = read_model2vec(path)
+        table, scale = folder.table, None
+        if table.dtype == np.int8:
+            # model2vec drops the scale of its int8 tables and averages the integers; so do we.
+            if folder.rows is None and folder.weights is None:
+                scale = np.ones(table.shape[1], dtype=np.float32)
+            else:
+                table = table.astype(np.float32)
+        return cls(
+            table,
+            folder.tokenizer_json,
+            name=f"static:{path.resolve().name}",
+            column_scale=scale,
+            rows=folder.rows,
+            weights=folder.weights,
+            max_tokens=folder.max_tokens,
+            max_code_points=folder.max_code_points,
+            normalize=folder.normalize,
+            surface_features=surface_features,
+            isa=isa,
+        )
+
+    @classmethod
+    def from_stored(
+        cls,
+        spec: Mapping[str, Any],
+        tensors: Mapping[str, NDArray[Any]],
+        files: Mapping[str, bytes],
+        *,
+        isa: str | None = None,
+    ) -> StaticEmbedder:
+        """Build from what `stored` wrote. Raises ArtifactFormatError when parts are missing or do not fit."""
+        if spec.get("kind") != "static":
+            message = f"the embedder is of kind {spec.get('kind')!r}, not 'static'"
+            raise ArtifactFormatError(message)
+        own = {
+            name.removeprefix(_TENSOR_PREFIX): array
+            for name, array in tensors.items()
+            if name.startswith(_TENSOR_PREFIX)
+        }
+        table, settings = own.pop("table", None), spec.get("settings")
+        if table is None or TOKENIZER_FILE not in files or not isinstance(settings, dict):
+            message = "a static embedder needs the tensor embedder.table, the file tokenizer.json, and settings"
+            raise ArtifactFormatError(message)
+        try:
+            embedder = cls(table, files[TOKENIZER_FILE], name=spec["name"], isa=isa, **own, **settings)
+        except (InvalidArgumentError, KeyError, TypeError) as error:
+            message = f"the static embedder's parts do not fit together: {error}"
+            raise ArtifactFormatError(message) from error
+        if embedder.dim != spec.get("dim"):
+            message = f"the static embedder has {embedder.dim} dimensions, the manifest says {spec.get('dim')}"
+            raise ArtifactFormatError(message)
+        return embedder
+
+    def stored(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, bytes]]:
+        """Return manifest entry, tensors and files, from which from_stored builds an equal embedder."""
+        optional = {"column_scale": self._column_scale, "rows": self._rows, "weights": self._weights}
+        tensors: dict[str, NDArray[Any]] = {f"{_TENSOR_PREFIX}table": self.table}
+        tensors |= {f"{_TENSOR_PREFIX}{key}": array for key, array in optional.items() if array is not None}
+        spec = {
+            "kind": "static",
+            "name": self.name,
+            "dim": self.dim,
+            "fingerprint": self.fingerprint,
+            "settings": self._settings,
+        }
+        return spec, tensors, {TOKENIZER_FILE: self._tokenizer_json}
+
+    def save(self, path: str | Path, *, provenance: Mapping[str, Any] | None = None) -> None:
+        """Write an embedder directory, whole or not at all. Raises ArtifactWriteError."""
+        spec, tensors, files = self.stored()
+        manifest = {"embedder": spec, "provenance": dict(provenance or {})}
+        write_artifact(path, Artifact(manifest, tensors, files), EMBEDDER_LAYOUT)
+
+    def replace(
+        self, *, normalize: bool | None = None, surface_features: Sequence[str] | None = None, name: str | None = None
+    ) -> StaticEmbedder:
+        """Return an embedder of the same tokens with other settings."""
+        settings = dict(self._settings)
+        settings |= {} if normalize is None else {"normalize": normalize}
+        settings |= {} if surface_features is None else {"surface_features": list(surface_features)}
+        return StaticEmbedder(
+            self.table,
+            self._tokenizer_json,
+            name=name or self.name,
+            column_scale=self._column_scale,
+            rows=self._rows,
+            weights=self._weights,
+            **settings,
+        )
+
+    def quantize(self) -> StaticEmbedder:
+        """Return an embedder with an int8 table, a quarter of the size: one scale a column, rounded to nearest."""
+        if self.table.dtype == np.int8:
+            return self
+        dense = self.table if self._rows is None else self.table[self._rows]
+        if self._weights is not None:
+            dense = dense * self._weights[:, None]
+        largest = np.abs(dense).max(axis=0)
+        scale = np.where(largest > 0, largest / 127.0, 1.0).astype(np.float32)
+        return StaticEmbedder(
+            np.rint(dense / scale).astype(np.int8),
+            self._tokenizer_json,
+            name=self.name,
+            column_scale=scale,
+            **self._settings,
+        )
+
+    @property
+    def name(self) -> str:
+        """A readable name."""
+        return self._name
+
+    @property
+    def dim(self) -> int:
+        """Token dimensions and surface features."""
+        return self._native.dim
+
+    @property
+    def surface_features(self) -> tuple[str, ...]:
+        """Names of the last dimensions."""
+        return tuple(self._settings["surface_features"])
+
+    @property
+    def table(self) -> NDArray[Any]:
+        """(rows, token dim) float32 or int8, read-only; the native table itself, not a copy."""
+        return self._native.table
+
+    @property
+    def native(self) -> _core.StaticEmbedder | None:
+        """The native embedder where it reads text by itself, for scorers that fuse with it; else None."""
+        return self._native if self._library is None else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of table, tokenizer and settings."""
+        arrays = (self.table, self._column_scale, self._rows, self._weights)
+        contents = [memoryview(array).cast("B") for array in arrays if array is not None]
+        return fingerprint_of({"kind": "static", **self._settings}, self._tokenizer_json, *contents)
+
+    def embed(self, texts: Sequence[str]) -> FloatArray:
+        """Return (n, dim) float32 embeddings. Raises TypeError naming an element that is not str."""
+        if self._library is None:
+            return self._native.embed(texts)
+        items = [text[: self._settings["max_code_points"]] for text in check_texts(texts)]
+        # The library refuses lone surrogates: read them as the native tokenizer does.
+        clean = [text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for text in items]
+        return self._native.embed_ids(self._library.encode(clean, self._settings["max_tokens"]), clean)

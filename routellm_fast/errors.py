@@ -1,0 +1,75 @@
+"""What can go wrong, by name: every fault a user can cause is a RouteLLMError.
+
+Where Python has a builtin for the case, the class is that too, so that `except ValueError` keeps working. Wrong types stay
+TypeError.
+"""
+
+from __future__ import annotations
+
+
+class RouteLLMError(Exception):
+    """Base of all errors of this package. Its text says what was found, what was expected and what to do."""
+
+
+class InvalidArgumentError(RouteLLMError, ValueError):
+    """An argument breaks a documented rule."""
+
+
+class InvalidThresholdError(RouteLLMError, ValueError):
+    """A threshold or strong share outside [0, 1], or NaN."""
+
+
+class UnknownModelError(RouteLLMError, LookupError):
+    """A model name that the router was not trained with."""
+
+
+class UnsupportedIsaError(RouteLLMError):
+    """ROUTELLM_FAST_ISA names an instruction set that does not exist or cannot run here."""
+
+
+class MissingExtraError(RouteLLMError, ImportError):
+    """An optional dependency is not installed; the text names the extra that brings it."""
+
+
+class DataError(RouteLLMError, ValueError):
+    """A training, calibration or evaluation file does not hold what it should; the text names file and line."""
+
+
+class ArtifactError(RouteLLMError):
+    """A router or embedder directory cannot be used."""
+
+
+class ArtifactNotFoundError(ArtifactError, FileNotFoundError):
+    """The directory, or a file that it must hold, is not there."""
+
+
+class ArtifactVersionError(ArtifactError):
+    """The directory was written in a format newer than this version reads."""
+
+
+class ArtifactFormatError(ArtifactError, ValueError):
+    """The directory's contents break the format: not JSON, an unknown or missing key, a wrong shape."""
+
+
+class ArtifactIntegrityError(ArtifactError):
+    """A file differs from what the manifest recorded, or a weight is not finite."""
+
+
+class ArtifactWriteError(ArtifactError, OSError):
+    """The directory could not be written. Nothing was changed at its place."""
+
+
+class EmbeddingError(RouteLLMError):
+    """Embedding failed."""
+
+
+class EmbedderMismatchError(EmbeddingError, ValueError):
+    """The embedder is not the one that the router was trained with."""
+
+
+class EmbedderUnavailableError(EmbeddingError):
+    """The embedder cannot be reached or built: network, credentials, or none given."""
+
+
+class InvalidEmbeddingError(EmbeddingError, ValueError):
+    """Embeddings of a wrong shape or type, or with a value that is not finite."""

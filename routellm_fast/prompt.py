@@ -1,0 +1,52 @@
+"""From a chat to the text that is routed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from routellm_fast.errors import InvalidArgumentError
+
+Rule = Literal["last_user", "last"]
+
+
+def text_of(messages: Sequence[Mapping[str, Any]], *, rule: Rule = "last_user") -> str:
+    """Return the text parts of the message that asks.
+
+    Args:
+        messages: OpenAI chat messages; `content` is a str, a list of parts, or None (tool calls).
+        rule: "last_user" takes the last message of the user, so that a tool's answer does not decide. "last" takes the last
+            message whatever its role, as RouteLLM's Controller does.
+
+    Returns:
+        The text; parts are joined by line feeds, images and audio are left out. May be empty.
+
+    Raises:
+        InvalidArgumentError: No message qualifies, or one is not shaped like a chat message.
+    """
+    if isinstance(messages, (str, bytes)) or not isinstance(messages, Sequence):
+        message = f"messages must be a list of chat messages, not {type(messages).__name__}"
+        raise InvalidArgumentError(message)
+    for index in range(len(messages) - 1, -1, -1):
+        entry = messages[index]
+        if not isinstance(entry, Mapping):
+            message = f"message {index} must be an object with role and content, not {type(entry).__name__}"
+            raise InvalidArgumentError(message)
+        if rule == "last" or entry.get("role") == "user":
+            return _text_of_content(entry.get("content"), index)
+    message = f"none of the {len(messages)} messages has the role 'user': there is nothing to route on"
+    raise InvalidArgumentError(message)
+
+
+def _text_of_content(content: Any, index: int) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, Sequence):
+        parts = [part for part in content if isinstance(part, Mapping) and part.get("type") in ("text", "input_text")]
+        texts = [part.get("text") for part in parts]
+        if all(isinstance(text, str) for text in texts) and all(isinstance(part, Mapping) for part in content):
+            return "\n".join(str(text) for text in texts)
+    message = f"the content of message {index} must be a str or a list of content parts, found {type(content).__name__}"
+    raise InvalidArgumentError(message)

@@ -1,0 +1,69 @@
+"""Router directories, of whatever kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact
+from routellm_fast.calibration import Calibration
+from routellm_fast.decision import ModelPair
+from routellm_fast.embedders.base import Embedder
+from routellm_fast.embedders.stored import restore_embedder
+from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
+from routellm_fast.routers.base import Router
+from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
+from routellm_fast.routers.random import RandomRouter
+
+ROUTER_KINDS: Final[dict[str, type[Router]]] = {
+    router.kind: router for router in (MatrixFactorizationRouter, RandomRouter)
+}
+SHIPPED_ROUTER: Final = Path(__file__).parent.parent / "assets" / "mf"
+
+
+def load_router(
+    path: str | Path | None = None,
+    *,
+    strong_model: str | None = None,
+    weak_model: str | None = None,
+    embedder: Embedder | None = None,
+) -> Router:
+    """Load a router directory, or the router that ships with the package.
+
+    Args:
+        path: The directory; None for the shipped router, which needs neither network nor key.
+        strong_model: Send prompts to this model instead of the stored name. Any name: the router keeps scoring the pair that it
+            was trained on, and holds for others (section 5 of the paper).
+        weak_model: The same for the weak model.
+        embedder: The embedder that the router was trained with, where the directory does not hold it, or a cache around it.
+
+    Raises:
+        ArtifactError: The directory is missing, newer than this version, damaged or incomplete; see the subclasses.
+        EmbedderMismatchError: The embedder is not the one that the router was trained with.
+    """
+    directory = SHIPPED_ROUTER if path is None else Path(path)
+    artifact = read_artifact(directory, ROUTER_LAYOUT)
+    manifest = artifact.manifest
+    router_class = ROUTER_KINDS.get(manifest["kind"])
+    if router_class is None:
+        message = f"{directory} holds a router of kind {manifest['kind']!r}; this version knows {', '.join(ROUTER_KINDS)}"
+        raise ArtifactFormatError(message)
+    stored = manifest["model_pair"]
+    if set(stored) != {"strong", "weak"}:
+        message = f"{directory}: model_pair holds strong and weak, found {sorted(stored)}"
+        raise ArtifactFormatError(message)
+    common: dict[str, Any] = {
+        "embedder": restore_embedder(manifest["embedder"], artifact.tensors, artifact.files, embedder),
+        "embedder_spec": manifest["embedder"],
+        "provenance": manifest["provenance"],
+        "model_card": artifact.model_card,
+    }
+    try:
+        common["calibration"] = (
+            None if manifest["calibration"] is None else Calibration.from_json(manifest["calibration"])
+        )
+        pair = ModelPair(strong_model or stored["strong"], weak_model or stored["weak"])
+        return router_class._restore(artifact, pair, common)
+    except InvalidArgumentError as error:
+        message = f"{directory}: {error}"
+        raise ArtifactFormatError(message) from error

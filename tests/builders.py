@@ -1,0 +1,64 @@
+"""Tiny embedders and routers, made in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from routellm_fast import Calibration, ModelPair, StaticEmbedder
+from routellm_fast.routers import MatrixFactorizationRouter
+
+WORDS = ["[PAD]", "[UNK]", "prove", "the", "hello", "write", "##s", "?", "a", "b", "c", "1", "{", "}"]
+PAIR = ModelPair("strong-model", "weak-model")
+
+
+def tokenizer_json(words: Sequence[str] = WORDS) -> bytes:
+    spec = {
+        "version": "1.0",
+        "added_tokens": [],
+        "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
+                       "strip_accents": None, "lowercase": True},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                  "max_input_chars_per_word": 100, "vocab": {word: i for i, word in enumerate(words)}},
+    }  # fmt: skip
+    return json.dumps(spec).encode()
+
+
+def static_embedder(*, normalize: bool = False, int8: bool = True, isa: str | None = None,
+                    surface_features: Sequence[str] = ("constant", "log_tokens", "question_marks")) -> StaticEmbedder:  # fmt: skip
+    rng = np.random.default_rng(7)
+    table = rng.normal(size=(len(WORDS), 6)).astype(np.float32)
+    scale = (np.abs(table).max(axis=0) / 127).astype(np.float32)
+    return StaticEmbedder(
+        np.rint(table / scale).astype(np.int8) if int8 else table,
+        tokenizer_json(),
+        name="static:tiny",
+        column_scale=scale if int8 else None,
+        normalize=normalize,
+        surface_features=surface_features,
+        isa=isa,
+    )
+
+
+def mf_weights(models: int = 3, d: int = 4, dim: int = 9, seed: int = 3) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shapes = {"P": (models, d), "W": (d, dim), "w": (d,)}
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def mf_router(embedder: StaticEmbedder | None = None, **overrides: object) -> MatrixFactorizationRouter:
+    embedder = static_embedder() if embedder is None else embedder
+    arguments = {
+        "model_names": ("strong-model", "weak-model", "other-model"),
+        **mf_weights(dim=embedder.dim),
+        "model_pair": PAIR,
+        "embedder": embedder,
+        "calibration": Calibration("test prompts", 3, ((0.0, 1.0), (0.5, 0.4), (1.0, 0.0))),
+        "provenance": {"created": "2026-11-24"},
+        "model_card": "# A tiny router\n",
+        **overrides,
+    }
+    return MatrixFactorizationRouter(**arguments)  # type: ignore[arg-type]

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from routellm_fast import _core
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_report_header() -> list[str]:
+    isas = ", ".join(_core.supported_isas())
+    return [f"routellm-fast {_core.__version__}, {_core.active_isa()} of {isas}; numpy {np.__version__}, {platform.machine()}"]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real data, which is no part of the project."""
+    folder = Path(os.environ.get("ROUTELLM_FAST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"needs the data folder at {folder} (ROUTELLM_FAST_DATA names another)")
+    return folder
+
+
+@pytest.fixture(params=_core.supported_isas())
+def isa(request: pytest.FixtureRequest) -> str:
+    """Each kernel tier that this machine can run."""
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reaches beyond this machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = str(address[0]) if isinstance(address, tuple) else str(address)
+            if not (host.startswith("127.") or host in ("localhost", "::1")):
+                raise OSError(f"tests connect to loopback only, not to {host}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
