@@ -10,7 +10,9 @@ from __future__ import annotations
 try:
     from routellm_fast import _core
 except ImportError as error:  # pragma: no cover - only without a build
-    message = "the compiled extension of routellm-fast is missing: install the package, or build it with 'pip install .'"
+    message = (
+        "the compiled extension of routellm-fast is missing: install the package, or build it with 'pip install .'"
+    )
     raise ImportError(message) from error
 
 from routellm_fast.calibration import Calibration

@@ -122,7 +122,10 @@ def read_artifact(path: str | Path, layout: Layout) -> Artifact:
         # All files through one handle: should the directory be replaced meanwhile, this keeps reading the old one.
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        message = f"{directory} is no directory that can be read ({error.strerror}). Expected one with a {layout.manifest_file}."
+        message = (
+            f"{directory} is no directory that can be read ({error.strerror}). "
+            f"Expected one with a {layout.manifest_file}."
+        )
         raise ArtifactNotFoundError(message) from error
     try:
         manifest = _read_manifest(directory, handle, layout)
@@ -186,7 +189,9 @@ def _check_replaceable(target: Path, layout: Layout) -> None:
     if target.is_dir() and (is_artifact(target, layout) or not any(target.iterdir())):
         return
     if target.exists() or target.is_symlink():
-        message = f"{target} exists and is no directory with a {layout.manifest_file}: it is left alone. Choose another path."
+        message = (
+            f"{target} exists and is no directory with a {layout.manifest_file}: it is left alone. Choose another path."
+        )
         raise ArtifactWriteError(message)
 
 
@@ -258,7 +263,10 @@ def _read_file(directory: Path, handle: int, name: str, *, limit: int) -> bytes:
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
     except OSError as error:
-        message = f"{directory} lacks {name} ({error.strerror}): it is incomplete, or no such directory. Copy or save it again."
+        message = (
+            f"{directory} lacks {name} ({error.strerror}): it is incomplete, or no such directory. "
+            "Copy or save it again."
+        )
         raise ArtifactNotFoundError(message) from error
     with os.fdopen(descriptor, "rb") as file:
         try:
@@ -308,7 +316,9 @@ def _load_tensors(directory: Path, content: bytes | None, declared: Mapping[str,
     if found != declared:
         differing = sorted(name for name in {*found, *declared} if found.get(name) != declared.get(name))
         name = differing[0]
-        message = f"{where}: tensor {name} is {found.get(name, 'absent')}, the manifest says {declared.get(name, 'nothing')}"
+        message = (
+            f"{where}: tensor {name} is {found.get(name, 'absent')}, the manifest says {declared.get(name, 'nothing')}"
+        )
         raise ArtifactFormatError(message)
     _check_finite(tensors, directory)
     return tensors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,8 @@ class Calibration:
         if len(self.table) < 2 or shares[0] != 0.0 or shares[-1] != 1.0:
             message = "a calibration table needs rows from strong share 0 to strong share 1"
             raise InvalidArgumentError(message)
-        rising = all(a < b for a, b in zip(shares, shares[1:], strict=False))
-        falling = all(a >= b for a, b in zip(thresholds, thresholds[1:], strict=False))
+        rising = all(a < b for a, b in pairwise(shares))
+        falling = all(a >= b for a, b in pairwise(thresholds))
         if not rising or not falling or not all(0.0 <= t <= 1.0 for t in thresholds):
             message = "in a calibration table shares rise, thresholds fall, and both lie in [0, 1]"
             raise InvalidArgumentError(message)
@@ -56,7 +57,8 @@ class Calibration:
             raise InvalidArgumentError(message)
         shares = np.linspace(0.0, 1.0, steps + 1)
         thresholds = np.quantile(win_rates.astype(np.float64), 1.0 - shares)
-        # At the ends a quantile would still send the highest prompt to the strong model, or hold back ties with the lowest.
+        # At the ends a quantile would still send the highest prompt to the strong model, or hold back ties with the
+        # lowest.
         thresholds[0], thresholds[-1] = 1.0, 0.0
         rows = zip(np.round(shares, 9).tolist(), np.round(thresholds, 7).tolist(), strict=True)
         return cls(dataset=dataset, prompt_count=int(win_rates.size), table=tuple(rows))

@@ -1,7 +1,7 @@
 """What can go wrong, by name: every fault a user can cause is a RouteLLMError.
 
-Where Python has a builtin for the case, the class is that too, so that `except ValueError` keeps working. Wrong types stay
-TypeError.
+Where Python has a builtin for the case, the class is that too, so that `except ValueError` keeps working. Wrong types
+stay TypeError.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ def text_of(messages: Sequence[Mapping[str, Any]], *, rule: Rule = "last_user") 
 
     Args:
         messages: OpenAI chat messages; `content` is a str, a list of parts, or None (tool calls).
-        rule: "last_user" takes the last message of the user, so that a tool's answer does not decide. "last" takes the last
-            message whatever its role, as RouteLLM's Controller does.
+        rule: "last_user" takes the last message of the user, so that a tool's answer does not decide. "last" takes
+            the last message whatever its role, as RouteLLM's Controller does.
 
     Returns:
         The text; parts are joined by line feeds, images and audio are left out. May be empty.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from routellm_fast import Calibration, ModelPair, StaticEmbedder
 from routellm_fast.routers import MatrixFactorizationRouter
@@ -27,8 +29,25 @@ def tokenizer_json(words: Sequence[str] = WORDS) -> bytes:
     return json.dumps(spec).encode()
 
 
-def static_embedder(*, normalize: bool = False, int8: bool = True, isa: str | None = None,
-                    surface_features: Sequence[str] = ("constant", "log_tokens", "question_marks")) -> StaticEmbedder:  # fmt: skip
+def model2vec_folder(
+    path: Path, *, normalize: bool = True, max_length: int | None = 512, **tensors: np.ndarray
+) -> Path:
+    path.mkdir()
+    if "embeddings" not in tensors:
+        tensors["embeddings"] = np.random.default_rng(1).normal(size=(len(WORDS), 5)).astype(np.float16)
+    save_file(tensors, path / "model.safetensors")
+    (path / "config.json").write_text(json.dumps({"normalize": normalize, "max_length": max_length}))
+    (path / "tokenizer.json").write_bytes(tokenizer_json())
+    return path
+
+
+def static_embedder(
+    *,
+    normalize: bool = False,
+    int8: bool = True,
+    isa: str | None = None,
+    surface_features: Sequence[str] = ("constant", "log_tokens", "question_marks"),
+) -> StaticEmbedder:
     rng = np.random.default_rng(7)
     table = rng.normal(size=(len(WORDS), 6)).astype(np.float32)
     scale = (np.abs(table).max(axis=0) / 127).astype(np.float32)

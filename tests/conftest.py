@@ -15,7 +15,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def pytest_report_header() -> list[str]:
     isas = ", ".join(_core.supported_isas())
-    return [f"routellm-fast {_core.__version__}, {_core.active_isa()} of {isas}; numpy {np.__version__}, {platform.machine()}"]
+    machine = f"numpy {np.__version__}, {platform.machine()}"
+    return [f"routellm-fast {_core.__version__}, {_core.active_isa()} of {isas}; {machine}"]
 
 
 @pytest.fixture(scope="session")

@@ -21,12 +21,19 @@ def run_python(
     content = stdin.encode() if isinstance(stdin, str) else stdin
     with tempfile.TemporaryDirectory() as folder:
         run = subprocess.run(
-            [sys.executable, *arguments], input=content, capture_output=True, env=variables, cwd=folder, timeout=timeout_s
+            [sys.executable, *arguments],
+            input=content,
+            capture_output=True,
+            env=variables,
+            cwd=folder,
+            timeout=timeout_s,
         )
     return subprocess.CompletedProcess(run.args, run.returncode, run.stdout.decode(), run.stderr.decode())
 
 
-def run_cli(*arguments: str, stdin: str | bytes = "", environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run_cli(
+    *arguments: str, stdin: str | bytes = "", environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run `routellm-fast`."""
     return run_python("-m", "routellm_fast", *arguments, stdin=stdin, environment=environment)
 

@@ -37,8 +37,9 @@ class AddedTokenMatcher {
     for (const std::size_t length : lengths_) {
       if (length > text.size()) continue;
       const std::string_view start = text.substr(0, length);
-      const auto found = std::lower_bound(tokens_.begin(), tokens_.end(), start,
-                                          [](const AddedToken& token, std::string_view s) { return token.content < s; });
+      const auto found =
+          std::lower_bound(tokens_.begin(), tokens_.end(), start,
+                           [](const AddedToken& token, std::string_view s) { return token.content < s; });
       if (found != tokens_.end() && found->content == start) return &*found;
     }
     return nullptr;

@@ -55,8 +55,8 @@ class BertNormalizer {
 
   static std::span<const char32_t> decompose(char32_t c, char32_t (&hangul)[kMaxHangulParts]) noexcept;
 
-  // Nonspacing marks are dropped after canonical ordering, which never moves the others past one another. So only marks that
-  // stay, of which there are few, have to be held and sorted.
+  // Nonspacing marks are dropped after canonical ordering, which never moves the others past one another. So only marks
+  // that stay, of which there are few, have to be held and sorted.
   template <class Sink>
   void strip(char32_t c, const unicode::CodePointFacts& facts, Sink& sink) {
     const bool dropped = facts.has(unicode::CodePointFacts::kNonspacingMark);

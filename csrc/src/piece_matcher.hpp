@@ -15,13 +15,13 @@ struct Piece {
   std::uint32_t id = 0;
 };
 
-/// Splits words greedily into their longest known pieces, in time linear in the word: LinMaxMatch (Song, Salcianu, Song,
-/// Dopson, Zhou: "Fast WordPiece Tokenization", EMNLP 2021). A node of the trie stands for the bytes since the last piece
-/// that is certain. Where no child has the next byte, the node's failure link says which pieces are certain by now and
-/// which node stands for the bytes behind them. Bytes serve as well as characters: UTF-8 is a prefix code.
+/// Splits words greedily into their longest known pieces, in time linear in the word: LinMaxMatch (Song, Salcianu,
+/// Song, Dopson, Zhou: "Fast WordPiece Tokenization", EMNLP 2021). A node of the trie stands for the bytes since the
+/// last piece that is certain. Where no child has the next byte, the node's failure link says which pieces are certain
+/// by now and which node stands for the bytes behind them. Bytes serve as well as characters: UTF-8 is a prefix code.
 class PieceMatcher {
-  // A double array: the child of node n for a byte is nodes_[n.base ^ byte], if that node's parent is n. All a step needs
-  // lies in 16 bytes.
+  // A double array: the child of node n for a byte is nodes_[n.base ^ byte], if that node's parent is n. All a step
+  // needs lies in 16 bytes.
   struct Node {
     std::uint32_t base = 0;
     std::uint32_t parent = kFree;
@@ -114,7 +114,8 @@ class PieceMatcher {
   std::vector<std::uint32_t> piece_lists_;
 };
 
-/// Finds room for the children of a node. Slots come in blocks of 256, so that base ^ byte stays within its base's block.
+/// Finds room for the children of a node. Slots come in blocks of 256, so that base ^ byte stays within its base's
+/// block.
 class PieceMatcher::SlotAllocator {
  public:
   explicit SlotAllocator(std::vector<Node>& nodes) : nodes_(nodes) {
@@ -176,7 +177,7 @@ class PieceMatcher::SlotAllocator {
 };
 
 inline std::vector<PieceMatcher::Edge> PieceMatcher::build_trie(std::span<const Piece> initial,
-                                                         std::span<const Piece> continuing) {
+                                                                std::span<const Piece> continuing) {
   struct Subtree {
     std::uint32_t root;
     std::size_t depth;
@@ -199,7 +200,8 @@ inline std::vector<PieceMatcher::Edge> PieceMatcher::build_trie(std::span<const 
     nodes_[tree.root].base = base;
     auto begin = tree.pieces.begin();
     for (const unsigned char byte : bytes) {
-      const auto end = std::find_if(begin, tree.pieces.end(), [&](const Piece& piece) { return byte_of(piece) != byte; });
+      const auto end =
+          std::find_if(begin, tree.pieces.end(), [&](const Piece& piece) { return byte_of(piece) != byte; });
       const std::uint32_t child = base ^ byte;
       nodes_[child].parent = tree.root;
       const bool ends = begin->bytes.size() == tree.depth + 1;
@@ -222,8 +224,8 @@ inline void PieceMatcher::build_links(std::span<const Edge> edges) {
       node.pieces = kSinglePiece | edge.id;
       continue;
     }
-    // The longest piece that ends above this node is certain, and so is all that follows from the bytes behind it until a
-    // node is reached that has a child for the last byte.
+    // The longest piece that ends above this node is certain, and so is all that follows from the bytes behind it until
+    // a node is reached that has a child for the last byte.
     pieces.clear();
     std::uint32_t from = edge.parent;
     std::uint32_t target = kDeadEnd;

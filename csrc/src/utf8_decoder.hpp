@@ -16,7 +16,7 @@ inline constexpr char32_t kReplacementCharacter = 0xFFFD;
     return lead;
   }
   std::size_t length = 0;
-  unsigned char low = 0x80;   // the second byte's range excludes overlong forms, surrogates and what lies past U+10FFFF
+  unsigned char low = 0x80;  // the second byte's range excludes overlong forms, surrogates and what lies past U+10FFFF
   unsigned char high = 0xBF;
   char32_t code_point = 0;
   if (lead >= 0xC2 && lead <= 0xDF) {

@@ -18,9 +18,9 @@ struct PackedWord {
   friend bool operator==(const PackedWord&, const PackedWord&) = default;
 };
 
-/// Words that are tokens as a whole, which most words of a text are: one probe answers with the id. Words of up to eight
-/// bytes have a table of their own, half the size of the other's, so that the frequent ones stay in the cache. Words that
-/// contain NUL have no packed form of their own and must not be inserted or asked for.
+/// Words that are tokens as a whole, which most words of a text are: one probe answers with the id. Words of up to
+/// eight bytes have a table of their own, half the size of the other's, so that the frequent ones stay in the cache.
+/// Words that contain NUL have no packed form of their own and must not be inserted or asked for.
 class WordTable {
  public:
   static constexpr std::uint32_t kMissing = 0xFFFFFFFF;

@@ -44,7 +44,9 @@ constexpr std::uint64_t non_alphanumeric(std::uint64_t bytes) {
 }
 
 /// The bytes before the first one marked in `marks`, which is not 0.
-constexpr std::size_t bytes_before(std::uint64_t marks) { return static_cast<std::size_t>(std::countr_zero(marks)) / 8; }
+constexpr std::size_t bytes_before(std::uint64_t marks) {
+  return static_cast<std::size_t>(std::countr_zero(marks)) / 8;
+}
 
 /// Fewer than eight bytes.
 constexpr std::uint64_t first_bytes(std::uint64_t bytes, std::size_t count) {
@@ -150,8 +152,8 @@ struct WordPieceTokenizer::Model {
       PieceMatcher::Walk walk(matcher, {&single[byte], 1});
       walk.push(static_cast<unsigned char>(byte));
       if (walk.finish() != 1) single[byte] = unk_id;
-      any_alphanumeric_start |= classes[byte] == ByteClass::kAlphanumeric &&
-                                added_tokens.may_start_with(static_cast<unsigned char>(byte));
+      any_alphanumeric_start |=
+          classes[byte] == ByteClass::kAlphanumeric && added_tokens.may_start_with(static_cast<unsigned char>(byte));
     }
   }
 
@@ -381,8 +383,8 @@ WordPieceTokenizer::WordPieceTokenizer(std::span<const std::string> vocabulary, 
     fail("the vocabulary has " + std::to_string(vocabulary.size()) + " tokens: expected at most 2^31.");
   }
   if (options.unk_id >= vocabulary.size()) {
-    fail("unk_id is " + std::to_string(options.unk_id) + ", but the vocabulary has " + std::to_string(vocabulary.size()) +
-         " tokens: give the id of the unknown token.");
+    fail("unk_id is " + std::to_string(options.unk_id) + ", but the vocabulary has " +
+         std::to_string(vocabulary.size()) + " tokens: give the id of the unknown token.");
   }
   std::unordered_set<std::string_view> seen;
   for (const std::string& token : vocabulary) {

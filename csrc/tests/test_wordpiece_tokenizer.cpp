@@ -1,5 +1,3 @@
-#include "routellm_fast/wordpiece_tokenizer.hpp"
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -11,17 +9,64 @@
 #include <vector>
 
 #include "routellm_fast/error.hpp"
+#include "routellm_fast/wordpiece_tokenizer.hpp"
 
 namespace routellm_fast {
 namespace {
 
 using Tokens = std::vector<std::string>;
 
-const Tokens kVocabulary{"[PAD]", "[UNK]", "un",   "##aff", "##able", "##a",  "##f", "##ff",  "the",     "quick",   "internationals",
-                         "!",     "[",     "]",    "a",     "b",      "##b",  "ab",  "中",    "文",      "cafe",    "strasse",
-                         "ß",     "##ß",   "\u1100", "##\u1161", "##\u11A8", ";",    "=",     "K",       "k",       "İ",
-                         "i",     "##\u0307", "é", "e",     "\u0301", "##\u0301", "eightlet", "abcdefghijklmnop", "0", "##0",
-                         "pad",   "unk",   "豈",   "\U00020122", "x", "##x",  "##\u302E", "##\uFFFD", "\uFFFD"};
+const Tokens kVocabulary{"[PAD]",
+                         "[UNK]",
+                         "un",
+                         "##aff",
+                         "##able",
+                         "##a",
+                         "##f",
+                         "##ff",
+                         "the",
+                         "quick",
+                         "internationals",
+                         "!",
+                         "[",
+                         "]",
+                         "a",
+                         "b",
+                         "##b",
+                         "ab",
+                         "中",
+                         "文",
+                         "cafe",
+                         "strasse",
+                         "ß",
+                         "##ß",
+                         "\u1100",
+                         "##\u1161",
+                         "##\u11A8",
+                         ";",
+                         "=",
+                         "K",
+                         "k",
+                         "İ",
+                         "i",
+                         "##\u0307",
+                         "é",
+                         "e",
+                         "\u0301",
+                         "##\u0301",
+                         "eightlet",
+                         "abcdefghijklmnop",
+                         "0",
+                         "##0",
+                         "pad",
+                         "unk",
+                         "豈",
+                         "\U00020122",
+                         "x",
+                         "##x",
+                         "##\u302E",
+                         "##\uFFFD",
+                         "\uFFFD"};
 
 WordPieceOptions default_options() {
   WordPieceOptions options;
@@ -79,7 +124,8 @@ TEST_CASE("punctuation is a word of its own, also where no token knows it") {
 TEST_CASE("each step of the normalization does its part and can be switched off") {
   WordPieceOptions options = default_options();
   SUBCASE("clean_text drops controls inside words") {
-    CHECK(tokens_of("a\u200Bb a\x01" "b") == Tokens{"ab", "ab"});
+    CHECK(tokens_of("a\u200Bb a\x01"
+                    "b") == Tokens{"ab", "ab"});
     CHECK(tokens_of(std::string_view("a\0b", 3)) == Tokens{"ab"});
     options.clean_text = false;
     CHECK(tokens_of(make_tokenizer(options), std::string_view("a\0b a", 5)) == Tokens{"[UNK]", "a"});
@@ -179,7 +225,8 @@ TEST_CASE("ill-formed UTF-8 reads as U+FFFD, once a maximal subpart") {
   CHECK(replaced("\xF0\x9F\xF0\x9F") == 2);
   CHECK(replaced("\xC3") == 1);
   CHECK(tokens_of(tokenizer, "\xE4\xB8!") == Tokens{"\uFFFD", "!"});
-  CHECK(tokens_of("a\xE4\xB8" "b") == Tokens{"ab"});
+  CHECK(tokens_of("a\xE4\xB8"
+                  "b") == Tokens{"ab"});
 }
 
 TEST_CASE("a text need not be readable past its end") {
@@ -211,8 +258,8 @@ TEST_CASE("a vocabulary whose prefix is empty or made of letters") {
   const Tokens vocabulary{"[UNK]", "a", "b", "xa", "xb"};
   std::vector<std::uint32_t> ids(8);
   const auto encode = [&ids](const WordPieceTokenizer& tokenizer, std::string_view text) {
-    return std::vector<std::uint32_t>(ids.begin(),
-                                      ids.begin() + static_cast<std::ptrdiff_t>(tokenizer.encode(text, ids).token_count));
+    return std::vector<std::uint32_t>(
+        ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(tokenizer.encode(text, ids).token_count));
   };
   const WordPieceTokenizer empty(vocabulary, {.unk_id = 0, .continuing_prefix = ""}, {});
   CHECK(encode(empty, "abxa ax") == std::vector<std::uint32_t>{1, 2, 3, 0});

@@ -17,7 +17,9 @@ from routellm_fast.routers.loading import SHIPPED_ROUTER
 
 
 def info(
-    router: Path | None = typer.Argument(None, help="Router directory; none: the router that ships.", show_default=False),
+    router: Path | None = typer.Argument(
+        None, help="Router directory; none: the router that ships.", show_default=False
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Check a router directory (digests, shapes, finite weights) and say what it holds."""
@@ -30,13 +32,13 @@ def info(
         "kind": loaded.kind,
         "strong model": loaded.model_pair.strong,
         "weak model": loaded.model_pair.weak,
-        "embedder": artifact.manifest["embedder"] and {
-            key: artifact.manifest["embedder"][key] for key in ("name", "dim", "fingerprint", "settings")
-        },
+        "embedder": artifact.manifest["embedder"]
+        and {key: artifact.manifest["embedder"][key] for key in ("name", "dim", "fingerprint", "settings")},
         "tensors": tensors,
         "tensor bytes": sum(array.nbytes for array in artifact.tensors.values()),
         "calibration": calibration and f"{calibration.prompt_count:,} prompts of {calibration.dataset}",
-        "thresholds": calibration and {
+        "thresholds": calibration
+        and {
             f"{share:.0%} strong": round(calibration.threshold_for(share), 5) for share in (0.1, 0.25, 0.5, 0.75, 0.9)
         },
         "provenance": loaded.provenance,

@@ -31,7 +31,7 @@ class Prompt(NamedTuple):
 
 
 def read_prompts(arguments: Sequence[str], file: Path | None, form: PromptFormat) -> Iterator[Prompt]:
-    """Yield the arguments; or the lines of a file (.gz too), or of standard input. Memory does not grow with their number.
+    """Yield the arguments; or the lines of a file (.gz too), or of standard input. Memory stays constant.
 
     Raises:
         DataError: The file cannot be read, or a JSON line is no object with `prompt` or `messages`.

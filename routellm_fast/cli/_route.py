@@ -26,9 +26,13 @@ _REMOTE_BATCH = 64
 
 
 def route(
-    prompts: list[str] | None = typer.Argument(None, help="Prompts; none: read --file or standard input.", show_default=False),
+    prompts: list[str] | None = typer.Argument(
+        None, help="Prompts; none: read --file or standard input.", show_default=False
+    ),
     router: Path | None = typer.Option(None, help="Router directory; none: the router that ships."),
-    file: Path | None = typer.Option(None, help="File of prompts: one a line, or JSON lines with `prompt` or `messages`."),
+    file: Path | None = typer.Option(
+        None, help="File of prompts: one a line, or JSON lines with `prompt` or `messages`."
+    ),
     threshold: float | None = typer.Option(None, help="Win rate from which the strong model is chosen, in [0, 1]."),
     strong_share: float | None = typer.Option(
         None, help="Share of calibration prompts that the strong model would get, in [0, 1]; 0.5 where calibrated."

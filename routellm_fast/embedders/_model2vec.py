@@ -87,7 +87,9 @@ def read_model2vec(directory: Path) -> Model2VecFolder:
         raise ArtifactFormatError(message) from error
     table = tensors.get(layout.table, tensors.get("embeddings"))
     if table is None or table.ndim != 2 or not isinstance(config, dict):
-        message = f"{directory / layout.weights} must hold a (tokens, dim) tensor {layout.table}, found {sorted(tensors)}"
+        message = (
+            f"{directory / layout.weights} must hold a (tokens, dim) tensor {layout.table}, found {sorted(tensors)}"
+        )
         raise ArtifactFormatError(message)
     rows, weights = tensors.get("mapping"), tensors.get("weights")
     tokenizer_json = (directory / layout.tokenizer).read_bytes()

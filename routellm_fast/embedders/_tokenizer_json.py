@@ -76,7 +76,7 @@ class LibraryTokenizer:
     """Token ids by Hugging Face's library, for vocabularies that the native tokenizer does not read."""
 
     def __init__(self, content: bytes) -> None:
-        """Build from tokenizer.json. Raises MissingExtraError without the library, ArtifactFormatError if it refuses."""
+        """Build from tokenizer.json. Raises MissingExtraError, or ArtifactFormatError where the library refuses."""
         tokenizers = require("tokenizers", "tokenizers")
         try:
             self._tokenizer = tokenizers.Tokenizer.from_buffer(content)

@@ -30,8 +30,9 @@ class StaticEmbedder:
     """Mean of token vectors, then surface features of the text. Immutable and thread-safe.
 
     A text of n tokens costs one table row a token; no neural network runs. Only the first `max_tokens` tokens and
-    `max_code_points` characters are read, so that ten megabytes cost no more than a long prompt. Lone surrogates and invalid sequences count as U+FFFD, which BERT's normalizer
-    drops. A text without tokens has the zero vector in front of its surface features.
+    `max_code_points` characters are read, so that ten megabytes cost no more than a long prompt. Lone surrogates and
+    invalid sequences count as U+FFFD, which BERT's normalizer drops. A text without tokens has the zero vector in
+    front of its surface features.
 
     Source: model2vec's StaticModel.encode for the token dimensions.
     """
@@ -64,8 +65,8 @@ class StaticEmbedder:
             max_tokens: How many tokens of a text are read, >= 1.
             max_code_points: How many characters of a text are read, >= 1.
             normalize: Scale the mean to unit length.
-            surface_features: Dimensions behind the token dimensions: constant, log_tokens, digit_share, code_mark_share,
-                question_marks, non_ascii_share, uppercase_share, log_lines.
+            surface_features: Dimensions behind the token dimensions: constant, log_tokens, digit_share,
+                code_mark_share, question_marks, non_ascii_share, uppercase_share, log_lines.
             isa: Kernel tier, for tests; None for the active one.
 
         Raises:
@@ -161,7 +162,7 @@ class StaticEmbedder:
         if spec.get("kind") != "static":
             message = f"the embedder is of kind {spec.get('kind')!r}, not 'static'"
             raise ArtifactFormatError(message)
-        own = {
+        own: dict[str, Any] = {
             name.removeprefix(_TENSOR_PREFIX): array
             for name, array in tensors.items()
             if name.startswith(_TENSOR_PREFIX)
@@ -263,7 +264,7 @@ class StaticEmbedder:
     def fingerprint(self) -> str:
         """Identity of table, tokenizer and settings."""
         arrays = (self.table, self._column_scale, self._rows, self._weights)
-        contents = [memoryview(array).cast("B") for array in arrays if array is not None]
+        contents = [array.data.cast("B") for array in arrays if array is not None]
         return fingerprint_of({"kind": "static", **self._settings}, self._tokenizer_json, *contents)
 
     def embed(self, texts: Sequence[str]) -> FloatArray:

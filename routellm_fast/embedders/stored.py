@@ -19,8 +19,8 @@ Stored = tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, bytes]]
 def store_embedder(embedder: Embedder) -> Stored:
     """Return manifest entry, tensors and files of an embedder.
 
-    A static embedder is kept whole, an OpenAI one by its settings (never its key); of any other only the identity is kept, and
-    whoever loads the router gives it again. A cache is not part of an artifact.
+    A static embedder is kept whole, an OpenAI one by its settings (never its key); of any other only the identity is
+    kept, and whoever loads the router gives it again. A cache is not part of an artifact.
     """
     if isinstance(embedder, CachedEmbedder):
         return store_embedder(embedder.embedder)

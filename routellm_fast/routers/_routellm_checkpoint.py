@@ -84,8 +84,8 @@ ROUTELLM_MODELS: Final = (
     "zephyr-7b-beta",
 )
 
-# save_pretrained writes modules wrapped in Sequential; the training script's own state dict has bare ones, and besides them
-# the prompts' embeddings (Q), which only training needs.
+# save_pretrained writes modules wrapped in Sequential; the training script's own state dict has bare ones, and
+# besides them the prompts' embeddings (Q), which only training needs.
 _KEYS: Final = {
     "P": ("P.weight",),
     "W": ("text_proj.0.weight", "text_proj.weight"),

@@ -32,10 +32,11 @@ def load_router(
 
     Args:
         path: The directory; None for the shipped router, which needs neither network nor key.
-        strong_model: Send prompts to this model instead of the stored name. Any name: the router keeps scoring the pair that it
-            was trained on, and holds for others (section 5 of the paper).
+        strong_model: Send prompts to this model instead of the stored name. Any name: the router keeps scoring the
+            pair that it was trained on, and holds for others (section 5 of the paper).
         weak_model: The same for the weak model.
-        embedder: The embedder that the router was trained with, where the directory does not hold it, or a cache around it.
+        embedder: The embedder that the router was trained with, where the directory does not hold it, or a cache
+            around it.
 
     Raises:
         ArtifactError: The directory is missing, newer than this version, damaged or incomplete; see the subclasses.
@@ -46,7 +47,9 @@ def load_router(
     manifest = artifact.manifest
     router_class = ROUTER_KINDS.get(manifest["kind"])
     if router_class is None:
-        message = f"{directory} holds a router of kind {manifest['kind']!r}; this version knows {', '.join(ROUTER_KINDS)}"
+        message = (
+            f"{directory} holds a router of kind {manifest['kind']!r}; this version knows {', '.join(ROUTER_KINDS)}"
+        )
         raise ArtifactFormatError(message)
     stored = manifest["model_pair"]
     if set(stored) != {"strong", "weak"}:

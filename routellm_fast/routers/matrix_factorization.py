@@ -42,8 +42,8 @@ def fold_models(P: NDArray[Any], W: NDArray[Any], w: NDArray[Any]) -> NDArray[np
 class MatrixFactorizationRouter(Router):
     """RouteLLM's `mf`, folded to one vector for the pair: a win rate is one dot product and a sigmoid.
 
-    P, W and w stay with the router, so that any pair of its models can be folded (`for_pair`) and all models scored at once
-    (`model_logits`).
+    P, W and w stay with the router, so that any pair of its models can be folded (`for_pair`) and all models scored
+    at once (`model_logits`).
 
     Source: section 4.2 of the paper; RouteLLM's MFModel (routers/matrix_factorization/model.py), which has no biases.
     """
@@ -91,10 +91,12 @@ class MatrixFactorizationRouter(Router):
             )
             raise InvalidArgumentError(message)
         if embedder is not None and embedder.dim != W.shape[1]:
-            message = f"W projects embeddings of {W.shape[1]} dimensions, the embedder {embedder.name} makes {embedder.dim}"
+            message = (
+                f"W projects embeddings of {W.shape[1]} dimensions, the embedder {embedder.name} makes {embedder.dim}"
+            )
             raise EmbedderMismatchError(message)
         self._names = names
-        self._weights = {"P": P, "W": W, "w": w}
+        self._weights: dict[str, Any] = {"P": P, "W": W, "w": w}
         self._scoring_pair = ModelPair(*(scoring_pair or model_pair))
         strong, weak = (self._index(name) for name in self._scoring_pair)
         rows = fold_models(P[[strong, weak]], W, w)
@@ -117,8 +119,8 @@ class MatrixFactorizationRouter(Router):
 
         Args:
             checkpoint_dir: The folder, e.g. a copy of routellm/mf_gpt4_augmented.
-            strong_model: Scoring pair, by RouteLLM's model names (`MODEL_IDS`); the routed pair is the same unless changed by
-                `load_router(..., strong_model=, weak_model=)`.
+            strong_model: Scoring pair, by RouteLLM's model names (`MODEL_IDS`); the routed pair is the same unless
+                changed by `load_router(..., strong_model=, weak_model=)`.
             weak_model: See strong_model.
             embedder: text-embedding-3-small for the published checkpoints (`OpenAIEmbedder()`), or None.
             model_names: The checkpoint's models in the order of its rows; None for RouteLLM's own 64.
@@ -221,12 +223,13 @@ class MatrixFactorizationRouter(Router):
 
     @classmethod
     def _restore(cls, artifact: Artifact, model_pair: ModelPair, common: dict[str, Any]) -> MatrixFactorizationRouter:
-        settings, tensors = artifact.manifest["settings"], artifact.tensors
-        _check_settings(settings, tensors)
+        settings = artifact.manifest["settings"]
+        _check_settings(settings, artifact.tensors)
+        weights: dict[str, Any] = {name: artifact.tensors[name] for name in _TENSORS}
         try:
             return cls(
                 settings["models"],
-                **{name: tensors[name] for name in _TENSORS},
+                **weights,
                 model_pair=model_pair,
                 scoring_pair=ModelPair(**settings["scoring_pair"]),
                 **common,

@@ -61,7 +61,8 @@ def main() -> None:
     small.save_pretrained(folder)
     # The training script's own state dict: bare module names, and the prompts' embeddings along.
     state = {key: value.numpy() for key, value in small.state_dict().items()}
-    training = {"P.weight": state["P.weight"], "Q.weight": wave(4, 5, 96), "text_proj.weight": state["text_proj.0.weight"],
+    training = {"P.weight": state["P.weight"], "Q.weight": wave(4, 5, 96), "text_proj.weight":
+    state["text_proj.0.weight"],
                 "classifier.weight": state["classifier.0.weight"]}  # fmt: skip
     (HERE / "routellm_training_state").mkdir(exist_ok=True)
     save_file(training, HERE / "routellm_training_state" / "model.safetensors")

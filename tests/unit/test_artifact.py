@@ -150,7 +150,9 @@ def test_a_manifest_that_breaks_the_format_is_refused(saved: Path, changes: dict
         rf.load_router(saved)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format_version": NaN}', '{"kind": 1, "kind": 2}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"format_version": NaN}', '{"kind": 1, "kind": 2}', "[" * 100_000]
+)
 def test_a_manifest_that_is_no_json_object_is_refused(saved: Path, text: str) -> None:
     (saved / "router.json").write_text(text)
     with pytest.raises(rf.ArtifactFormatError):
@@ -185,13 +187,17 @@ def test_another_embedder_than_the_one_trained_with_is_refused(saved: Path, tmp_
     other = mf_router().embedder.replace(normalize=True)  # type: ignore[attr-defined]
     with pytest.raises(rf.EmbedderMismatchError, match="fingerprint"):
         rf.load_router(saved, embedder=other)
-    function = rf.FunctionEmbedder(lambda texts: np.zeros((len(texts), 5), np.float32), dim=5, name="zeros", fingerprint="sha256:0")
+    function = rf.FunctionEmbedder(
+        lambda texts: np.zeros((len(texts), 5), np.float32), dim=5, name="zeros", fingerprint="sha256:0"
+    )
     with pytest.raises(rf.EmbedderMismatchError, match="dim"):
         rf.load_router(saved, embedder=function)
 
 
 def test_a_router_keeps_the_identity_of_an_embedder_that_it_does_not_hold(tmp_path: Path) -> None:
-    function = rf.FunctionEmbedder(lambda texts: np.ones((len(texts), 9), np.float32), dim=9, name="ones", fingerprint="sha256:1")
+    function = rf.FunctionEmbedder(
+        lambda texts: np.ones((len(texts), 9), np.float32), dim=9, name="ones", fingerprint="sha256:1"
+    )
     mf_router(embedder=function).save(tmp_path / "one")  # type: ignore[arg-type]
     bare = rf.load_router(tmp_path / "one")
     with pytest.raises(rf.EmbedderUnavailableError, match="embeddings only"):

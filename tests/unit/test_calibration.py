@@ -26,7 +26,9 @@ def test_json_round_trip() -> None:
     assert Calibration.from_json(calibration.to_json()) == calibration
 
 
-@pytest.mark.parametrize("rates", [np.zeros(0, np.float32), np.array([np.nan], np.float32), np.zeros((2, 2), np.float32)])
+@pytest.mark.parametrize(
+    "rates", [np.zeros(0, np.float32), np.array([np.nan], np.float32), np.zeros((2, 2), np.float32)]
+)
 def test_rates_that_cannot_be_calibrated_are_refused(rates: np.ndarray) -> None:
     with pytest.raises(InvalidArgumentError):
         Calibration.from_win_rates(rates, dataset="bad")

@@ -144,7 +144,7 @@ def test_renaming_the_pair_keeps_what_is_scored(tmp_path: object) -> None:
 @pytest.mark.parametrize(
     "change",
     [{"P": (3, 5)}, {"W": (5, 9)}, {"w": (3,)}, {"P": (2, 4)}],
-    ids=lambda change: str(change),
+    ids=str,
 )
 def test_weights_that_do_not_fit_together_are_refused(change: dict[str, tuple[int, ...]]) -> None:
     weights = {**mf_weights(), **{name: np.zeros(shape, np.float32) for name, shape in change.items()}}

@@ -5,22 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import WORDS, static_embedder, tokenizer_json
+from builders import WORDS, model2vec_folder, static_embedder, tokenizer_json
 from safetensors.numpy import save_file
 
 import routellm_fast as rf
 
 TEXTS = ["hello", "prove the a b c?", "", "   ", "writes { 1 }", "zzz", "a" * 500]
-
-
-def model2vec_folder(path: Path, *, normalize: bool = True, max_length: int | None = 512, **tensors: np.ndarray) -> Path:
-    path.mkdir()
-    if "embeddings" not in tensors:
-        tensors["embeddings"] = np.random.default_rng(1).normal(size=(len(WORDS), 5)).astype(np.float16)
-    save_file(tensors, path / "model.safetensors")
-    (path / "config.json").write_text(json.dumps({"normalize": normalize, "max_length": max_length}))
-    (path / "tokenizer.json").write_bytes(tokenizer_json())
-    return path
 
 
 def expected_mean(table: np.ndarray, ids: list[int], *, normalize: bool) -> np.ndarray:
@@ -164,7 +154,11 @@ def unigram_json() -> bytes:
         "added_tokens": [],
         "normalizer": None,
         "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
-        "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["▁hello", -1.0], ["▁", -3.0], ["a", -2.0]]},
+        "model": {
+            "type": "Unigram",
+            "unk_id": 0,
+            "vocab": [["<unk>", 0.0], ["▁hello", -1.0], ["▁", -3.0], ["a", -2.0]],
+        },
     }
     return json.dumps(spec).encode()
 

@@ -31,12 +31,12 @@ struct EncodeResult {
   std::size_t consumed_bytes = 0;  // how far the text was read when the cap stopped it, else its size
 };
 
-/// Text to token ids, equal to Hugging Face `tokenizers` with BertNormalizer, BertPreTokenizer and WordPiece, without special
-/// tokens around the text. Immutable and thread-safe.
+/// Text to token ids, equal to Hugging Face `tokenizers` with BertNormalizer, BertPreTokenizer and WordPiece, without
+/// special tokens around the text. Immutable and thread-safe.
 class WordPieceTokenizer {
  public:
-  /// `vocabulary[id]` is a token's text; empty texts stand for ids without a token. Throws Error(kInvalidArgument) for a
-  /// repeated token, an empty added token or an unk_id outside the vocabulary.
+  /// `vocabulary[id]` is a token's text; empty texts stand for ids without a token. Throws Error(kInvalidArgument) for
+  /// a repeated token, an empty added token or an unk_id outside the vocabulary.
   WordPieceTokenizer(std::span<const std::string> vocabulary, const WordPieceOptions& options,
                      std::span<const AddedToken> added_tokens);
   ~WordPieceTokenizer();

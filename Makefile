@@ -1,0 +1,60 @@
+# Two commands for newcomers: `make run` routes real prompts with the router that ships, `make test` runs the tests. Both set up
+# all that they need in virtual environments of their own below build/.
+
+PYTHON ?= python3
+VENV_RUN := build/venv-run
+VENV_DEV := build/venv-dev
+SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc routellm_fast export -type f -not -name '*.pyc' 2>/dev/null)
+PIP_QUIET := --quiet --disable-pip-version-check
+
+.PHONY: run test test-python test-cpp lint format benchmark fuzz clean
+
+run: $(VENV_RUN)/.installed
+	$(VENV_RUN)/bin/routellm-fast route --file examples/prompts.txt
+
+test: test-python test-cpp
+
+test-python: $(VENV_DEV)/.installed
+	$(VENV_DEV)/bin/pytest
+
+# The C++ tests need doctest's header (Debian: doctest-dev).
+test-cpp: $(VENV_DEV)/.installed
+	sh csrc/tests/run.sh core $(VENV_DEV)/bin
+
+lint: $(VENV_DEV)/.lint-installed
+	sh csrc/tools/lint.sh $(VENV_DEV)/bin
+
+format: $(VENV_DEV)/.lint-installed
+	$(VENV_DEV)/bin/ruff check --fix .
+	$(VENV_DEV)/bin/ruff format .
+	git ls-files '*.cpp' '*.hpp' | xargs $(VENV_DEV)/bin/clang-format -i
+
+# Every figure of the README and of benchmarks/results/ comes from this command; run it on a quiet machine.
+benchmark: $(VENV_DEV)/.bench-installed
+	$(VENV_DEV)/bin/python benchmarks/report.py
+
+fuzz: $(VENV_DEV)/.installed
+	sh csrc/fuzz/run.sh $(VENV_DEV)/bin
+
+$(VENV_RUN)/.installed: $(SOURCES)
+	$(PYTHON) -m venv $(VENV_RUN)
+	$(VENV_RUN)/bin/pip install $(PIP_QUIET) .
+	touch $@
+
+$(VENV_DEV)/.installed: pyproject.toml CMakeLists.txt $(shell find csrc -type f -not -path 'csrc/tests/*' 2>/dev/null)
+	$(PYTHON) -m venv $(VENV_DEV)
+	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --upgrade 'pip>=25.1'
+	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --group test --group build
+	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --no-build-isolation --editable .
+	touch $@
+
+$(VENV_DEV)/.lint-installed: $(VENV_DEV)/.installed
+	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --group lint
+	touch $@
+
+$(VENV_DEV)/.bench-installed: $(VENV_DEV)/.installed benchmarks/requirements.txt
+	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --requirement benchmarks/requirements.txt
+	touch $@
+
+clean:
+	rm -rf build dist

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Builds the libFuzzer targets and runs each for SECONDS_EACH (default 30): run.sh [folder of cmake and ninja]
+set -eu
+[ $# -gt 0 ] && PATH="$(cd "$1" && pwd):$PATH"
+cd "$(dirname "$0")/../.."
+cmake --preset fuzz >/dev/null
+cmake --build --preset fuzz
+for target in build/fuzz/csrc/fuzz/fuzz_*; do
+  [ -x "$target" ] && [ -f "$target" ] || continue
+  corpus="build/fuzz/corpus/$(basename "$target")"
+  mkdir -p "$corpus"
+  "$target" -max_total_time="${SECONDS_EACH:-30}" -max_len=4096 -print_final_stats=1 -verbosity=0 "$corpus"
+done

@@ -1,0 +1,15 @@
+#!/bin/sh
+# All static checks, as CI runs them: lint.sh FOLDER, where FOLDER holds ruff, mypy, clang-format, clang-tidy, cmake, ninja.
+set -eu
+PATH="$(cd "$1" && pwd):$PATH"
+cd "$(dirname "$0")/../.."
+
+ruff check .
+ruff format --check .
+mypy
+python -m mypy.stubtest routellm_fast._core --mypy-config-file pyproject.toml
+cpp_files=$(git ls-files '*.cpp' '*.hpp')
+# shellcheck disable=SC2086 # one word a file
+clang-format --dry-run --Werror $cpp_files
+cmake --preset tidy >/dev/null
+git ls-files 'csrc/src/*.cpp' 'csrc/kernels/*.cpp' | xargs -P 2 -n 1 clang-tidy --quiet -p build/tidy

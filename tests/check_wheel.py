@@ -1,0 +1,31 @@
+"""Check a built wheel: what is in it, what is not, and how large it is."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+
+MAX_BYTES = 12 << 20
+REQUIRED = ["routellm_fast/__init__.py", "routellm_fast/py.typed", "routellm_fast/_core.pyi",
+            "routellm_fast/assets/mf/router.json", "routellm_fast/assets/mf/weights.safetensors",
+            "routellm_fast/assets/mf/README.md", "routellm_fast/export/__init__.py"]  # fmt: skip
+
+
+def main(path: Path) -> None:
+    names = zipfile.ZipFile(path).namelist()
+    faults = [f"lacks {name}" for name in REQUIRED if name not in names]
+    faults += [f"installs {name} outside the package" for name in names
+               if not name.startswith(("routellm_fast/", "routellm_fast-"))]  # fmt: skip
+    faults += [f"carries {name}" for name in names if name.endswith((".cpp", ".hpp", ".a"))]
+    if sum("_core." in name and name.endswith(".so") for name in names) != 1:
+        faults.append("has not exactly one extension")
+    if path.stat().st_size > MAX_BYTES:
+        faults.append(f"has {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+    if faults:
+        sys.exit(f"{path.name}: " + "; ".join(faults))
+    print(f"{path.name}: {path.stat().st_size:,} bytes, {len(names)} files")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import routellm_fast as rf
+
+FOLDERS = sorted((Path(__file__).parent.parent / "artifacts").glob("v*"))
+CASES = [path for folder in FOLDERS for path in sorted(folder.iterdir()) if path.is_dir()]
+
+
+def test_every_format_has_golden_directories() -> None:
+    from routellm_fast.artifact import FORMAT_VERSION
+
+    assert [folder.name for folder in FOLDERS] == [f"v{version}" for version in range(1, FORMAT_VERSION + 1)]
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_directories_of_every_format_give_the_recorded_numbers(path: Path) -> None:
+    record = json.loads((path.parent / "expected.json").read_text())
+    expected = record["routers"][path.name]
+    if "embeddings" in expected:
+        found = rf.StaticEmbedder.load(path).embed(record["prompts"])
+        np.testing.assert_allclose(found, expected["embeddings"], atol=1e-6)
+        return
+    router = rf.load_router(path)
+    if expected["win_rates"] is not None:
+        np.testing.assert_allclose(router.win_rates(record["prompts"]), expected["win_rates"], atol=1e-6)
+    if expected["from_embeddings"] is not None:
+        embeddings = np.linspace(-1, 1, 27, dtype=np.float32).reshape(3, 9)
+        np.testing.assert_allclose(router.win_rates_from_embeddings(embeddings), expected["from_embeddings"], atol=1e-6)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", [p for p in CASES if (p / "router.json").is_file()], ids=lambda path: path.name)
+def test_directories_of_the_current_format_are_written_back_to_the_byte(path: Path, tmp_path: Path) -> None:
+    from routellm_fast.artifact import FORMAT_VERSION
+
+    if path.parent.name != f"v{FORMAT_VERSION}":
+        pytest.skip("an older format is written as the current one")
+    rf.load_router(path).save(tmp_path / "again")
+    for file in path.iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
