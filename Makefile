@@ -33,7 +33,7 @@ format: $(VENV_DEV)/.lint-installed
 benchmark: $(VENV_DEV)/.bench-installed
 	$(VENV_DEV)/bin/python benchmarks/report.py
 
-fuzz: $(VENV_DEV)/.installed
+fuzz: $(VENV_DEV)/.fuzz-installed
 	sh csrc/fuzz/run.sh $(VENV_DEV)/bin
 
 $(VENV_RUN)/.installed: $(SOURCES)
@@ -50,6 +50,10 @@ $(VENV_DEV)/.installed: pyproject.toml CMakeLists.txt $(shell find csrc -type f 
 
 $(VENV_DEV)/.lint-installed: $(VENV_DEV)/.installed
 	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --group lint
+	touch $@
+
+$(VENV_DEV)/.fuzz-installed: $(VENV_DEV)/.installed
+	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --group fuzz
 	touch $@
 
 $(VENV_DEV)/.bench-installed: $(VENV_DEV)/.installed benchmarks/requirements.txt

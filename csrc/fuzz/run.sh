@@ -1,7 +1,8 @@
 #!/bin/sh
-# Builds the libFuzzer targets and runs each for SECONDS_EACH (default 30): run.sh [folder of cmake and ninja]
+# Builds the libFuzzer targets of the core and runs each for SECONDS_EACH (default 30), then the same for the Python readers:
+# run.sh FOLDER, where FOLDER holds cmake, ninja and a python with the package and atheris.
 set -eu
-[ $# -gt 0 ] && PATH="$(cd "$1" && pwd):$PATH"
+PATH="$(cd "$1" && pwd):$PATH"
 cd "$(dirname "$0")/../.."
 cmake --preset fuzz >/dev/null
 cmake --build --preset fuzz
@@ -11,3 +12,5 @@ for target in build/fuzz/csrc/fuzz/fuzz_*; do
   mkdir -p "$corpus"
   "$target" -max_total_time="${SECONDS_EACH:-30}" -max_len=4096 -print_final_stats=1 -verbosity=0 "$corpus"
 done
+mkdir -p build/fuzz/corpus/readers
+python tests/fuzz/fuzz_readers.py -max_total_time="${SECONDS_EACH:-30}" -verbosity=0 build/fuzz/corpus/readers

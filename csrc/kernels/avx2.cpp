@@ -29,8 +29,7 @@ float dot_f32(const float* a, const float* b, std::size_t n) noexcept {
   for (; i + 8 <= n; i += 8) {
     sum0_f32x8 = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), sum0_f32x8);
   }
-  float sum = reduce_f32x8(
-      _mm256_add_ps(_mm256_add_ps(sum0_f32x8, sum1_f32x8), _mm256_add_ps(sum2_f32x8, sum3_f32x8)));
+  float sum = reduce_f32x8(_mm256_add_ps(_mm256_add_ps(sum0_f32x8, sum1_f32x8), _mm256_add_ps(sum2_f32x8, sum3_f32x8)));
   for (; i < n; ++i) sum += a[i] * b[i];
   return sum;
 }
@@ -49,8 +48,7 @@ std::int32_t dot_i8(const std::int8_t* a, const std::int8_t* b, std::size_t n) n
     const __m256i b_i16x16 = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(b + i)));
     sum_i32x8 = _mm256_add_epi32(sum_i32x8, _mm256_madd_epi16(a_i16x16, b_i16x16));
   }
-  __m128i sum_i32x4 =
-      _mm_add_epi32(_mm256_castsi256_si128(sum_i32x8), _mm256_extracti128_si256(sum_i32x8, 1));
+  __m128i sum_i32x4 = _mm_add_epi32(_mm256_castsi256_si128(sum_i32x8), _mm256_extracti128_si256(sum_i32x8, 1));
   sum_i32x4 = _mm_add_epi32(sum_i32x4, _mm_shuffle_epi32(sum_i32x4, 0x4E));
   sum_i32x4 = _mm_add_epi32(sum_i32x4, _mm_shuffle_epi32(sum_i32x4, 0xB1));
   std::int32_t sum = _mm_cvtsi128_si32(sum_i32x4);
@@ -69,8 +67,7 @@ void add_rows_128(const std::int8_t* table, std::size_t dim, const std::uint32_t
     const std::int8_t* row = table + static_cast<std::size_t>(ids[t]) * dim;
     for (std::size_t k = 0; k < 8; ++k) {
       sum_i16x16[k] = _mm256_add_epi16(
-          sum_i16x16[k],
-          _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row + 16 * k))));
+          sum_i16x16[k], _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row + 16 * k))));
     }
   }
   for (std::size_t k = 0; k < 8; ++k) {
@@ -130,14 +127,18 @@ std::size_t first_nonfinite_f32(const float* x, std::size_t n) noexcept {
     if (_mm256_testz_si256(full_i32x8, full_i32x8) == 0) break;
   }
   for (; i < n; ++i) {
-    if (!(x[i] - x[i] == 0.0F)) return i;
+    if (__builtin_isfinite(x[i]) == 0) return i;
   }
   return n;
 }
 
 }  // namespace
 
-constinit const KernelTable kKernelsAvx2 = {dot_f32,     matvec_f32,   dot_i8,
-                                            sum_rows_i8, sum_rows_f32, first_nonfinite_f32};
+constinit const KernelTable kKernelsAvx2 = {.dot_f32 = dot_f32,
+                                            .matvec_f32 = matvec_f32,
+                                            .dot_i8 = dot_i8,
+                                            .sum_rows_i8 = sum_rows_i8,
+                                            .sum_rows_f32 = sum_rows_f32,
+                                            .first_nonfinite_f32 = first_nonfinite_f32};
 
 }  // namespace routellm_fast

@@ -31,11 +31,9 @@ float dot_f32(const float* a, const float* b, std::size_t n) noexcept {
   }
   for (; i < n; i += 16) {
     const __mmask16 mask = n - i < 16 ? first_lanes16(n - i) : static_cast<__mmask16>(0xFFFF);
-    sum0_f32x16 =
-        _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, a + i), _mm512_maskz_loadu_ps(mask, b + i), sum0_f32x16);
+    sum0_f32x16 = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, a + i), _mm512_maskz_loadu_ps(mask, b + i), sum0_f32x16);
   }
-  return reduce_f32x16(
-      _mm512_add_ps(_mm512_add_ps(sum0_f32x16, sum1_f32x16), _mm512_add_ps(sum2_f32x16, sum3_f32x16)));
+  return reduce_f32x16(_mm512_add_ps(_mm512_add_ps(sum0_f32x16, sum1_f32x16), _mm512_add_ps(sum2_f32x16, sum3_f32x16)));
 }
 
 void matvec_f32(const float* rows, std::size_t count, std::size_t stride, std::size_t dim, const float* x,
@@ -64,8 +62,7 @@ void add_i16x32(__m512i sum_i16x32, std::size_t columns, std::int32_t* out) noex
   const __mmask32 mask = columns32(columns);
   const auto low_mask = static_cast<__mmask16>(mask & 0xFFFFU);
   const auto high_mask = static_cast<__mmask16>(mask >> 16U);
-  _mm512_mask_storeu_epi32(out, low_mask,
-                           _mm512_add_epi32(_mm512_maskz_loadu_epi32(low_mask, out), low_i32x16));
+  _mm512_mask_storeu_epi32(out, low_mask, _mm512_add_epi32(_mm512_maskz_loadu_epi32(low_mask, out), low_i32x16));
   _mm512_mask_storeu_epi32(out + 16, high_mask,
                            _mm512_add_epi32(_mm512_maskz_loadu_epi32(high_mask, out + 16), high_i32x16));
 }
@@ -79,8 +76,7 @@ void add_rows_256(const std::int8_t* table, std::size_t dim, const std::uint32_t
     const std::int8_t* row = table + static_cast<std::size_t>(ids[t]) * dim;
     for (std::size_t k = 0; k < 8; ++k) {
       sum_i16x32[k] = _mm512_add_epi16(
-          sum_i16x32[k],
-          _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + 32 * k))));
+          sum_i16x32[k], _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + 32 * k))));
     }
   }
   for (std::size_t k = 0; k < 8; ++k) add_i16x32(sum_i16x32[k], 32, out + 32 * k);
@@ -132,8 +128,7 @@ void sum_rows_f32(const float* table, std::size_t dim, const std::uint32_t* ids,
     for (std::size_t t = 0; t < n; ++t) {
       const std::size_t index = rows == nullptr ? ids[t] : rows[ids[t]];
       const __m512 weight_f32x16 = _mm512_set1_ps(weights == nullptr ? 1.0F : weights[ids[t]]);
-      sum_f32x16 =
-          _mm512_fmadd_ps(weight_f32x16, _mm512_maskz_loadu_ps(mask, table + index * dim + d), sum_f32x16);
+      sum_f32x16 = _mm512_fmadd_ps(weight_f32x16, _mm512_maskz_loadu_ps(mask, table + index * dim + d), sum_f32x16);
     }
     _mm512_mask_storeu_ps(out + d, mask, sum_f32x16);
   }
@@ -151,7 +146,11 @@ std::size_t first_nonfinite_f32(const float* x, std::size_t n) noexcept {
 
 }  // namespace
 
-constinit const KernelTable kKernelsAvx512 = {dot_f32,     matvec_f32,   dot_i8,
-                                              sum_rows_i8, sum_rows_f32, first_nonfinite_f32};
+constinit const KernelTable kKernelsAvx512 = {.dot_f32 = dot_f32,
+                                              .matvec_f32 = matvec_f32,
+                                              .dot_i8 = dot_i8,
+                                              .sum_rows_i8 = sum_rows_i8,
+                                              .sum_rows_f32 = sum_rows_f32,
+                                              .first_nonfinite_f32 = first_nonfinite_f32};
 
 }  // namespace routellm_fast

@@ -7,8 +7,9 @@
 namespace routellm_fast {
 namespace {
 
-// VPDPBUSD multiplies unsigned by signed bytes, so a is shifted by 128 (a XOR 0x80) and 128 * sum(b), gathered by a second
-// VPDPBUSD in the same pass, is taken off again. |128 * b| <= 2^14 a byte: the same int32 range as the product itself.
+// VPDPBUSD multiplies unsigned by signed bytes, so a is shifted by 128 (a XOR 0x80) and 128 * sum(b), gathered by a
+// second VPDPBUSD in the same pass, is taken off again. |128 * b| <= 2^14 a byte: the same int32 range as the product
+// itself.
 std::int32_t dot_i8(const std::int8_t* a, const std::int8_t* b, std::size_t n) noexcept {
   const __m512i sign_u8x64 = _mm512_set1_epi8(static_cast<char>(0x80));
   __m512i sum_i32x16 = _mm512_setzero_si512();
@@ -25,6 +26,11 @@ std::int32_t dot_i8(const std::int8_t* a, const std::int8_t* b, std::size_t n) n
 
 }  // namespace
 
-constinit const KernelTable kKernelsAvx512Vnni = {nullptr, nullptr, dot_i8, nullptr, nullptr, nullptr};
+constinit const KernelTable kKernelsAvx512Vnni = {.dot_f32 = nullptr,
+                                                  .matvec_f32 = nullptr,
+                                                  .dot_i8 = dot_i8,
+                                                  .sum_rows_i8 = nullptr,
+                                                  .sum_rows_f32 = nullptr,
+                                                  .first_nonfinite_f32 = nullptr};
 
 }  // namespace routellm_fast

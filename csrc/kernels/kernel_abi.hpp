@@ -8,8 +8,8 @@
 
 namespace routellm_fast {
 
-/// One tier's kernels. Pointers need no alignment; lengths may be zero. A kernel's result depends on its arguments alone
-/// (fixed order of accumulation), so that a row scores the same alone, in a batch, and on any thread.
+/// One tier's kernels. Pointers need no alignment; lengths may be zero. A kernel's result depends on its arguments
+/// alone (fixed order of accumulation), so that a row scores the same alone, in a batch, and on any thread.
 struct KernelTable {
   /// Sum of a[i] * b[i], accumulated in float32.
   float (*dot_f32)(const float* a, const float* b, std::size_t n) noexcept;
@@ -25,8 +25,8 @@ struct KernelTable {
   void (*sum_rows_i8)(const std::int8_t* table, std::size_t dim, const std::uint32_t* ids, std::size_t n,
                       std::int32_t* out) noexcept;
 
-  /// out[d] = sum over t < n, in order, of weights[ids[t]] * table[rows[ids[t]] * dim + d], in float32. rows may be null
-  /// (identity) and weights may be null (ones).
+  /// out[d] = sum over t < n, in order, of weights[ids[t]] * table[rows[ids[t]] * dim + d], in float32. rows may be
+  /// null (identity) and weights may be null (ones).
   void (*sum_rows_f32)(const float* table, std::size_t dim, const std::uint32_t* ids, std::size_t n,
                        const std::uint32_t* rows, const float* weights, float* out) noexcept;
 

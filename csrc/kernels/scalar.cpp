@@ -49,15 +49,18 @@ void sum_rows_f32(const float* table, std::size_t dim, const std::uint32_t* ids,
 
 std::size_t first_nonfinite_f32(const float* x, std::size_t n) noexcept {
   for (std::size_t i = 0; i < n; ++i) {
-    // x - x is zero for finite values and NaN for all others.
-    if (!(x[i] - x[i] == 0.0F)) return i;
+    if (__builtin_isfinite(x[i]) == 0) return i;
   }
   return n;
 }
 
 }  // namespace
 
-constinit const KernelTable kKernelsScalar = {dot_f32,     matvec_f32,   dot_i8,
-                                              sum_rows_i8, sum_rows_f32, first_nonfinite_f32};
+constinit const KernelTable kKernelsScalar = {.dot_f32 = dot_f32,
+                                              .matvec_f32 = matvec_f32,
+                                              .dot_i8 = dot_i8,
+                                              .sum_rows_i8 = sum_rows_i8,
+                                              .sum_rows_f32 = sum_rows_f32,
+                                              .first_nonfinite_f32 = first_nonfinite_f32};
 
 }  // namespace routellm_fast

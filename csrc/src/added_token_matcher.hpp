@@ -19,14 +19,14 @@ class AddedTokenMatcher {
  public:
   /// Contents must be distinct and not empty.
   explicit AddedTokenMatcher(std::span<const AddedToken> tokens) : tokens_(tokens.begin(), tokens.end()) {
-    std::sort(tokens_.begin(), tokens_.end(),
-              [](const AddedToken& a, const AddedToken& b) { return a.content < b.content; });
+    std::ranges::sort(tokens_, {}, &AddedToken::content);
     for (const AddedToken& token : tokens_) {
       first_bytes_.set(static_cast<unsigned char>(token.content.front()));
       lengths_.push_back(token.content.size());
     }
-    std::sort(lengths_.begin(), lengths_.end(), std::greater<>());
-    lengths_.erase(std::unique(lengths_.begin(), lengths_.end()), lengths_.end());
+    std::ranges::sort(lengths_, std::greater<>());
+    const auto repeated = std::ranges::unique(lengths_);
+    lengths_.erase(repeated.begin(), repeated.end());
   }
 
   [[nodiscard]] bool may_start_with(unsigned char byte) const noexcept { return first_bytes_[byte]; }
@@ -37,9 +37,7 @@ class AddedTokenMatcher {
     for (const std::size_t length : lengths_) {
       if (length > text.size()) continue;
       const std::string_view start = text.substr(0, length);
-      const auto found =
-          std::lower_bound(tokens_.begin(), tokens_.end(), start,
-                           [](const AddedToken& token, std::string_view s) { return token.content < s; });
+      const auto found = std::ranges::lower_bound(tokens_, start, {}, &AddedToken::content);
       if (found != tokens_.end() && found->content == start) return &*found;
     }
     return nullptr;

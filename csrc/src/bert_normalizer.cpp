@@ -21,9 +21,7 @@ std::span<const char32_t> BertNormalizer::decompose(char32_t c, char32_t (&hangu
 }
 
 void BertNormalizer::sort_held() {
-  std::stable_sort(held_.begin(), held_.end(), [](char32_t a, char32_t b) {
-    return unicode::facts(a).combining_class < unicode::facts(b).combining_class;
-  });
+  std::ranges::stable_sort(held_, {}, [](char32_t c) { return unicode::facts(c).combining_class; });
 }
 
 }  // namespace routellm_fast

@@ -15,10 +15,8 @@ struct NamedIsa {
   std::string_view name;
 };
 
-constexpr std::array<NamedIsa, 4> kNames{{{Isa::kScalar, "scalar"},
-                                          {Isa::kAvx2, "avx2"},
-                                          {Isa::kAvx512, "avx512"},
-                                          {Isa::kAvx512Vnni, "avx512vnni"}}};
+constexpr std::array<NamedIsa, 4> kNames{
+    {{Isa::kScalar, "scalar"}, {Isa::kAvx2, "avx2"}, {Isa::kAvx512, "avx512"}, {Isa::kAvx512Vnni, "avx512vnni"}}};
 
 std::string join_supported() {
   std::string names;
@@ -36,8 +34,8 @@ std::vector<Isa> detect() {
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return found;
   found.push_back(Isa::kAvx2);
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
-      !__builtin_cpu_supports("avx512dq")) {
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq")) {
     return found;
   }
   found.push_back(Isa::kAvx512);
@@ -51,7 +49,7 @@ Isa choose() {
   if (forced == nullptr || *forced == '\0') return supported_isas().back();
   const Isa isa = parse_isa(forced);
   const std::vector<Isa>& supported = supported_isas();
-  if (std::find(supported.begin(), supported.end(), isa) == supported.end()) {
+  if (std::ranges::find(supported, isa) == supported.end()) {
     throw Error(ErrorCode::kUnsupportedIsa, "ROUTELLM_FAST_ISA=" + std::string(forced) +
                                                 " cannot run here: this machine and build support " + join_supported() +
                                                 ". Unset the variable or name one of these.");

@@ -26,7 +26,7 @@ KernelTable compose(const KernelTable& base, const KernelTable& over) {
 
 const KernelTable& kernels(Isa isa) {
   const std::vector<Isa>& supported = supported_isas();
-  if (std::find(supported.begin(), supported.end(), isa) == supported.end()) {
+  if (std::ranges::find(supported, isa) == supported.end()) {
     throw Error(ErrorCode::kUnsupportedIsa, "this machine or build cannot run the " + std::string(isa_name(isa)) +
                                                 " kernels; ask supported_isas() for those that it can.");
   }

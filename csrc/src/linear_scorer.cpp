@@ -58,7 +58,10 @@ void LinearScorer::win_rates(const float* embeddings, std::size_t count, std::si
 }
 
 LinearModels::LinearModels(std::span<const float> rows, std::size_t models, const KernelTable& kernels)
-    : models_(models), dim_(models == 0 ? 0 : rows.size() / models), rows_(rows.begin(), rows.end()), kernels_(&kernels) {
+    : models_(models),
+      dim_(models == 0 ? 0 : rows.size() / models),
+      rows_(rows.begin(), rows.end()),
+      kernels_(&kernels) {
   check_weights(rows, kernels);
   if (models == 0 || rows.size() % models != 0) {
     throw Error(ErrorCode::kInvalidArgument, std::to_string(rows.size()) + " weights do not make " +
@@ -101,7 +104,8 @@ float TextScorer::win_rate(std::string_view utf8) const {
   thread_local std::vector<float> values;
   if (values.size() < features.size()) values.resize(features.size());
   write_surface_features(tokens.read, tokens.found, features, values.data());
-  for (std::size_t k = 0; k < features.size(); ++k) logit += static_cast<double>(weights[k]) * static_cast<double>(values[k]);
+  for (std::size_t k = 0; k < features.size(); ++k)
+    logit += static_cast<double>(weights[k]) * static_cast<double>(values[k]);
   return sigmoid(static_cast<float>(logit));
 }
 

@@ -129,7 +129,7 @@ class PieceMatcher::SlotAllocator {
       if (slot == kNone) slot = add_block();
       const std::uint32_t base = slot ^ bytes.front();
       const auto is_free = [this, base](unsigned char byte) { return links_[base ^ byte].free; };
-      if (!std::all_of(bytes.begin(), bytes.end(), is_free)) continue;
+      if (!std::ranges::all_of(bytes, is_free)) continue;
       for (const unsigned char byte : bytes) take(base ^ byte);
       return base;
     }
@@ -150,7 +150,7 @@ class PieceMatcher::SlotAllocator {
     nodes_.resize(begin + kBlockSize);
     links_.resize(begin + kBlockSize);
     for (std::uint32_t slot = begin; slot < begin + kBlockSize; ++slot) {
-      links_[slot] = {last_, kNone, true};
+      links_[slot] = {.previous = last_, .next = kNone, .free = true};
       (last_ == kNone ? first_ : links_[last_].next) = slot;
       last_ = slot;
     }
@@ -185,7 +185,10 @@ inline std::vector<PieceMatcher::Edge> PieceMatcher::build_trie(std::span<const 
   };
   SlotAllocator slots(nodes_);
   std::vector<Edge> edges;
-  std::vector<Subtree> open{{kContinuingRoot, 0, continuing}, {kInitialRoot, 0, initial}};
+  std::vector<Subtree> open{
+      {.root = kContinuingRoot, .depth = 0, .pieces = continuing},
+      {.root = kInitialRoot, .depth = 0, .pieces = initial},
+  };
   // Depth first, so that the nodes of a rare ending lie side by side and a walk along it misses the cache once.
   while (!open.empty()) {
     const Subtree tree = open.back();
@@ -205,13 +208,14 @@ inline std::vector<PieceMatcher::Edge> PieceMatcher::build_trie(std::span<const 
       const std::uint32_t child = base ^ byte;
       nodes_[child].parent = tree.root;
       const bool ends = begin->bytes.size() == tree.depth + 1;
-      edges.push_back({tree.root, child, ends ? begin->id : kNoPiece, tree.depth, byte});
-      open.push_back({child, tree.depth + 1, {begin + (ends ? 1 : 0), end}});
+      edges.push_back(
+          {.parent = tree.root, .child = child, .id = ends ? begin->id : kNoPiece, .depth = tree.depth, .byte = byte});
+      open.push_back({.root = child, .depth = tree.depth + 1, .pieces = {begin + (ends ? 1 : 0), end}});
       begin = end;
     }
   }
   // Failure links lead to nodes of smaller depth, in either trie, which have to be linked first.
-  std::stable_sort(edges.begin(), edges.end(), [](const Edge& a, const Edge& b) { return a.depth < b.depth; });
+  std::ranges::stable_sort(edges, {}, &Edge::depth);
   return edges;
 }
 

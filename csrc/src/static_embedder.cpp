@@ -29,15 +29,13 @@ void check_table(const TokenTable& table) {
   }
   const std::size_t row_count = table.row_count();
   for (const std::uint32_t row : table.rows) {
-    check(row < row_count, "the token table's mapping names row " + std::to_string(row) + " of " +
-                               std::to_string(row_count) + ".");
+    check(row < row_count,
+          "the token table's mapping names row " + std::to_string(row) + " of " + std::to_string(row_count) + ".");
   }
 }
 
 // How many tokens have a vector.
-std::size_t token_count(const TokenTable& table) {
-  return table.rows.empty() ? table.row_count() : table.rows.size();
-}
+std::size_t token_count(const TokenTable& table) { return table.rows.empty() ? table.row_count() : table.rows.size(); }
 
 }  // namespace
 
@@ -45,8 +43,7 @@ StaticEmbedder::StaticEmbedder(std::shared_ptr<const WordPieceTokenizer> tokeniz
                                StaticEmbedderOptions options, const KernelTable& kernels)
     : tokenizer_(std::move(tokenizer)), table_(std::move(table)), options_(std::move(options)), kernels_(&kernels) {
   check_table(table_);
-  check(options_.max_tokens > 0 && options_.max_code_points > 0,
-        "max_tokens and max_code_points must be at least 1.");
+  check(options_.max_tokens > 0 && options_.max_code_points > 0, "max_tokens and max_code_points must be at least 1.");
   const std::size_t tokens = token_count(table_);
   check(table_.weights.empty() || table_.weights.size() == tokens,
         "the token table has " + std::to_string(tokens) + " tokens but " + std::to_string(table_.weights.size()) +
@@ -58,7 +55,7 @@ StaticEmbedder::StaticEmbedder(std::shared_ptr<const WordPieceTokenizer> tokeniz
 
 std::size_t StaticEmbedder::drop(std::span<std::uint32_t> ids) const noexcept {
   if (!options_.dropped_token) return ids.size();
-  return static_cast<std::size_t>(std::remove(ids.begin(), ids.end(), *options_.dropped_token) - ids.begin());
+  return ids.size() - std::ranges::remove(ids, *options_.dropped_token).size();
 }
 
 StaticEmbedder::Tokens StaticEmbedder::tokenize(std::string_view utf8) const {
@@ -83,8 +80,8 @@ void StaticEmbedder::embed_ids(std::span<const std::uint32_t> ids, std::string_v
     check(id < tokens, "token id " + std::to_string(id) + " is outside the table of " + std::to_string(tokens) +
                            " tokens: tokenizer and table belong to different models.");
   }
-  std::vector<std::uint32_t> pooled(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(std::min(
-                                                                   ids.size(), options_.max_tokens)));
+  std::vector<std::uint32_t> pooled(
+      ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(std::min(ids.size(), options_.max_tokens)));
   const std::size_t found = pooled.size();
   pooled.resize(drop(pooled));
   pool(pooled, out);
@@ -120,8 +117,8 @@ void StaticEmbedder::pool(std::span<const std::uint32_t> ids, float* out) const 
 }
 
 std::vector<float> StaticEmbedder::token_scores(std::span<const float> weights) const {
-  check(weights.size() == dim(), "a scorer of " + std::to_string(weights.size()) + " dimensions does not fit an embedder of " +
-                                     std::to_string(dim()) + ".");
+  check(weights.size() == dim(), "a scorer of " + std::to_string(weights.size()) +
+                                     " dimensions does not fit an embedder of " + std::to_string(dim()) + ".");
   const std::size_t tokens = token_count(table_);
   std::vector<double> scaled(weights.begin(), weights.begin() + static_cast<std::ptrdiff_t>(table_.dim));
   if (!table_.int8.empty()) {

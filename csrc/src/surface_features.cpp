@@ -25,15 +25,16 @@ constexpr std::array<NamedFeature, 8> kNames{{{SurfaceFeature::kConstant, "const
                                               {SurfaceFeature::kLogLines, "log_lines"}}};
 
 // Seven counters of eight bits packed in one word, so that a byte of text costs one load and one addition.
-enum Lane : unsigned { kDigit, kCodeMark, kQuestion, kNonAscii, kUppercase, kLine, kContinuation, kLaneCount };
+enum Lane : std::uint8_t { kDigit, kCodeMark, kQuestion, kNonAscii, kUppercase, kLine, kContinuation, kLaneCount };
 
-constexpr std::uint64_t one(Lane lane) { return std::uint64_t{1} << (8U * lane); }
+constexpr std::uint64_t one(Lane lane) { return std::uint64_t{1} << (8U * static_cast<unsigned>(lane)); }
 
 constexpr std::array<std::uint64_t, 256> make_lanes() {
   std::array<std::uint64_t, 256> lanes{};
   for (unsigned c = '0'; c <= '9'; ++c) lanes[c] += one(kDigit);
   for (unsigned c = 'A'; c <= 'Z'; ++c) lanes[c] += one(kUppercase);
-  for (const char c : std::string_view("{}[]()<>=;_\\|#$*/+`~^&%@")) lanes[static_cast<unsigned char>(c)] += one(kCodeMark);
+  for (const char c : std::string_view("{}[]()<>=;_\\|#$*/+`~^&%@"))
+    lanes[static_cast<unsigned char>(c)] += one(kCodeMark);
   lanes['?'] += one(kQuestion);
   lanes['\n'] += one(kLine);
   for (unsigned c = 0x80; c <= 0xFF; ++c) lanes[c] += one(kNonAscii);
@@ -88,7 +89,7 @@ SurfaceFeature parse_surface_feature(std::string_view name) {
 
 void write_surface_features(std::string_view utf8, std::size_t token_count, std::span<const SurfaceFeature> features,
                             float* out) noexcept {
-  const bool counting = std::any_of(features.begin(), features.end(), needs_counts);
+  const bool counting = std::ranges::any_of(features, needs_counts);
   const Counts counts = counting ? count(utf8) : Counts{};
   const std::size_t characters = utf8.size() - counts[kContinuation];
   for (std::size_t k = 0; k < features.size(); ++k) {

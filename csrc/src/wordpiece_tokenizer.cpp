@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <cstring>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "added_token_matcher.hpp"
+#include "ascii_swar.hpp"
 #include "bert_normalizer.hpp"
 #include "piece_matcher.hpp"
 #include "routellm_fast/error.hpp"
@@ -27,62 +26,14 @@ enum class ByteClass : std::uint8_t {
   kJoin,          // may be part of a word; the general path reads the whole word
 };
 
-constexpr std::uint64_t every_byte(std::uint64_t byte) { return byte * 0x0101010101010101U; }
-
-constexpr std::uint64_t kCaseBit = every_byte(0x20);  // turns capitals into small letters and leaves digits alone
-constexpr std::uint64_t kHighBits = every_byte(0x80);
-constexpr std::size_t kWordBytes = sizeof(std::uint64_t);
-
-/// The high bit of every byte that is no ASCII letter or digit. The additions carry a byte into its high bit where it
-/// reaches a range's first value, or passes its last, and never into the next byte.
-constexpr std::uint64_t non_alphanumeric(std::uint64_t bytes) {
-  const std::uint64_t seven_bits = bytes & ~kHighBits;
-  const std::uint64_t lower = seven_bits | kCaseBit;
-  const std::uint64_t letter = (lower + every_byte(0x80 - 'a')) & ~(lower + every_byte(0x7F - 'z'));
-  const std::uint64_t digit = (seven_bits + every_byte(0x80 - '0')) & ~(seven_bits + every_byte(0x7F - '9'));
-  return (~(letter | digit) | bytes) & kHighBits;
-}
-
-/// The bytes before the first one marked in `marks`, which is not 0.
-constexpr std::size_t bytes_before(std::uint64_t marks) {
-  return static_cast<std::size_t>(std::countr_zero(marks)) / 8;
-}
-
-/// Fewer than eight bytes.
-constexpr std::uint64_t first_bytes(std::uint64_t bytes, std::size_t count) {
-  return bytes & ((std::uint64_t{1} << 8 * count) - 1);
-}
-
-std::uint64_t to_little_endian(std::uint64_t bytes) noexcept {
-  if constexpr (std::endian::native == std::endian::big) {
-    std::uint64_t swapped = 0;
-    for (unsigned i = 0; i < kWordBytes; ++i) swapped |= (bytes >> 8 * i & 0xFFU) << 8 * (kWordBytes - 1 - i);
-    return swapped;
-  }
-  return bytes;
-}
-
-/// The next eight bytes, the first one lowest, with zeros behind the end.
-std::uint64_t load(const char* p, const char* end) noexcept {
-  std::uint64_t bytes = 0;
-  const auto available = static_cast<std::size_t>(end - p);
-  if (available >= kWordBytes) {
-    std::memcpy(&bytes, p, kWordBytes);
-  } else {
-    std::memcpy(&bytes, p, available);
-  }
-  return to_little_endian(bytes);
-}
-
 PackedWord pack(std::string_view word) noexcept {
-  const char* const end = word.data() + word.size();
-  const std::size_t low_bytes = std::min(word.size(), kWordBytes);
-  return {load(word.data(), end), load(word.data() + low_bytes, end)};
+  const std::string_view behind = word.substr(std::min(word.size(), kWordBytes));
+  return {.low = load(word), .high = load(behind)};
 }
 
 std::size_t code_point_count(std::string_view utf8) noexcept {
-  return static_cast<std::size_t>(
-      std::count_if(utf8.begin(), utf8.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+  const auto starts = [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; };
+  return static_cast<std::size_t>(std::ranges::count_if(utf8, starts));
 }
 
 bool is_ascii(char c) noexcept { return static_cast<unsigned char>(c) < 0x80; }
@@ -94,7 +45,7 @@ bool is_unreachable(std::string_view piece) noexcept {
     const CodePointFacts& facts = unicode::facts(static_cast<unsigned char>(c) & 0x7FU);
     return is_ascii(c) && (facts.has(CodePointFacts::kWhitespace) || facts.has(CodePointFacts::kPunctuation));
   };
-  return piece.size() > 1 && std::any_of(piece.begin(), piece.end(), cuts);
+  return piece.size() > 1 && std::ranges::any_of(piece, cuts);
 }
 
 /// The vocabulary's tokens, sorted into what begins words and what continues them.
@@ -107,7 +58,7 @@ Pieces sort_pieces(std::span<const std::string> vocabulary, const WordPieceOptio
   Pieces pieces;
   const auto add = [&options](std::vector<Piece>& list, std::string_view bytes, std::size_t id) {
     if (bytes.empty() || is_unreachable(bytes) || code_point_count(bytes) > options.max_word_chars) return;
-    list.push_back({bytes, static_cast<std::uint32_t>(id)});
+    list.push_back({.bytes = bytes, .id = static_cast<std::uint32_t>(id)});
   };
   for (std::size_t id = 0; id < vocabulary.size(); ++id) {
     const std::string_view token = vocabulary[id];
@@ -117,30 +68,36 @@ Pieces sort_pieces(std::span<const std::string> vocabulary, const WordPieceOptio
     }
   }
   for (std::vector<Piece>* list : {&pieces.initial, &pieces.continuing}) {
-    std::sort(list->begin(), list->end(), [](const Piece& a, const Piece& b) { return a.bytes < b.bytes; });
+    std::ranges::sort(*list, {}, &Piece::bytes);
   }
   return pieces;
 }
 
 WordTable make_word_table(std::span<const Piece> words) {
-  const auto fits = [](const Piece& word) {
-    return word.bytes.size() <= PackedWord::kMaxBytes && word.bytes.find('\0') == std::string_view::npos;
-  };
-  const auto is_short = [](const Piece& word) { return word.bytes.size() <= kWordBytes; };
-  const auto short_words = static_cast<std::size_t>(std::count_if(words.begin(), words.end(), is_short));
-  WordTable table;
-  table.reserve(short_words, words.size() - short_words);
+  std::vector<WordTable::ShortEntry> short_words;
+  std::vector<WordTable::LongEntry> long_words;
   for (const Piece& word : words) {
-    if (fits(word)) table.insert(pack(word.bytes), word.id);
+    if (word.bytes.size() > PackedWord::kMaxBytes || word.bytes.find('\0') != std::string_view::npos) continue;
+    const PackedWord packed = pack(word.bytes);
+    if (packed.high == 0) {
+      short_words.push_back({.word = packed.low, .id = word.id});
+    } else {
+      long_words.push_back({.word = packed, .id = word.id});
+    }
   }
-  return table;
+  return {short_words, long_words};
 }
 
 }  // namespace
 
 struct WordPieceTokenizer::Model {
   Model(const Pieces& pieces, const WordPieceOptions& options, std::span<const AddedToken> added)
-      : normalization{options.clean_text, options.handle_chinese_chars, options.strip_accents, options.lowercase},
+      : normalization{
+            .clean_text = options.clean_text,
+            .handle_chinese_chars = options.handle_chinese_chars,
+            .strip_accents = options.strip_accents,
+            .lowercase = options.lowercase,
+        },
         unk_id(options.unk_id),
         max_word_chars(options.max_word_chars),
         case_bits(options.lowercase ? kCaseBit : 0),
@@ -188,7 +145,7 @@ struct WordPieceTokenizer::Model {
 class WordPieceTokenizer::Model::Encoder {
  public:
   Encoder(const Model& model, std::string_view utf8, std::span<std::uint32_t> ids) noexcept
-      : model_(model), p_(utf8.data()), end_(p_ + utf8.size()), ids_(ids) {}
+      : model_(model), begin_(utf8.data()), p_(begin_), end_(begin_ + utf8.size()), ids_(ids) {}
 
   void run() {
     while (p_ != end_ && !full()) {
@@ -201,10 +158,11 @@ class WordPieceTokenizer::Model::Encoder {
   }
 
   [[nodiscard]] std::size_t token_count() const noexcept { return count_; }
-  [[nodiscard]] const char* position() const noexcept { return p_; }
+  [[nodiscard]] std::size_t consumed_bytes() const noexcept { return static_cast<std::size_t>(p_ - begin_); }
 
  private:
   [[nodiscard]] bool full() const noexcept { return count_ == ids_.size(); }
+  [[nodiscard]] std::string_view rest(const char* p) const noexcept { return {p, static_cast<std::size_t>(end_ - p)}; }
   [[nodiscard]] std::span<std::uint32_t> room() const noexcept { return ids_.subspan(count_); }
   [[nodiscard]] ByteClass class_at(const char* p) const noexcept {
     return model_.classes[static_cast<unsigned char>(*p)];
@@ -233,6 +191,7 @@ class WordPieceTokenizer::Model::Encoder {
   class WordSink;
 
   const Model& model_;
+  const char* begin_;
   const char* p_;
   const char* end_;
   std::span<std::uint32_t> ids_;
@@ -277,7 +236,7 @@ class WordPieceTokenizer::Model::Encoder::WordSink {
 /// Words of ASCII letters and digits, ASCII punctuation and spaces; leaves anything else to read_general().
 void WordPieceTokenizer::Model::Encoder::read_easy() {
   while (p_ != end_ && !full()) {
-    const std::uint64_t bytes = load(p_, end_);
+    const std::uint64_t bytes = load(rest(p_));
     const std::uint64_t stops = non_alphanumeric(bytes);
     if (stops == 0) {
       read_long_word(bytes);
@@ -310,7 +269,7 @@ void WordPieceTokenizer::Model::Encoder::read_easy() {
 /// A word whose first eight bytes, as given, are letters or digits.
 void WordPieceTokenizer::Model::Encoder::read_long_word(std::uint64_t low) {
   const char* next = p_ + kWordBytes;
-  const std::uint64_t bytes = load(next, end_);
+  const std::uint64_t bytes = load(rest(next));
   const std::uint64_t stops = non_alphanumeric(bytes);
   std::size_t length = kWordBytes;
   if (stops != 0) {
@@ -327,7 +286,7 @@ void WordPieceTokenizer::Model::Encoder::read_long_word(std::uint64_t low) {
     take_word(model_.words.find(low | model_.case_bits), next);
   } else {
     const std::uint64_t high = first_bytes(bytes | model_.case_bits, length);
-    take_word(model_.words.find(PackedWord{low | model_.case_bits, high}), next);
+    take_word(model_.words.find(PackedWord{.low = low | model_.case_bits, .high = high}), next);
   }
 }
 
@@ -343,14 +302,15 @@ void WordPieceTokenizer::Model::Encoder::take_word(std::uint32_t id, const char*
 
 /// The easy word up to `next`, which is no token.
 void WordPieceTokenizer::Model::Encoder::read_pieces(const char* next) {
-  if (static_cast<std::size_t>(next - p_) > model_.max_word_chars) {
+  const std::string_view word(p_, static_cast<std::size_t>(next - p_));
+  p_ = next;
+  if (word.size() > model_.max_word_chars) {
     write(model_.unk_id);
-    p_ = next;
     return;
   }
   PieceMatcher::Walk walk(model_.matcher, room());
   const auto case_bit = static_cast<unsigned char>(model_.case_bits);
-  for (; p_ != next; ++p_) walk.push(static_cast<unsigned char>(*p_) | case_bit);
+  for (const char c : word) walk.push(static_cast<unsigned char>(c) | case_bit);
   close(walk.finish());
 }
 
@@ -360,7 +320,7 @@ void WordPieceTokenizer::Model::Encoder::read_general() {
   WordSink sink(*this);
   while (p_ != end_ && !full()) {
     if (model_.added_tokens.may_start_with(static_cast<unsigned char>(*p_))) {
-      const AddedToken* token = model_.added_tokens.match({p_, static_cast<std::size_t>(end_ - p_)});
+      const AddedToken* token = model_.added_tokens.match(rest(p_));
       if (token != nullptr) {
         normalizer.finish(sink);
         if (full()) return;
@@ -377,7 +337,7 @@ void WordPieceTokenizer::Model::Encoder::read_general() {
 
 WordPieceTokenizer::WordPieceTokenizer(std::span<const std::string> vocabulary, const WordPieceOptions& options,
                                        std::span<const AddedToken> added_tokens) {
-  constexpr std::size_t kMaxIds = std::size_t{1} << 31;
+  constexpr std::size_t kMaxIds = std::size_t{1} << 31U;
   const auto fail = [](const std::string& message) { throw Error(ErrorCode::kInvalidArgument, message); };
   if (vocabulary.size() > kMaxIds) {
     fail("the vocabulary has " + std::to_string(vocabulary.size()) + " tokens: expected at most 2^31.");
@@ -413,7 +373,7 @@ WordPieceTokenizer& WordPieceTokenizer::operator=(WordPieceTokenizer&&) noexcept
 EncodeResult WordPieceTokenizer::encode(std::string_view utf8, std::span<std::uint32_t> ids) const {
   Model::Encoder encoder(*model_, utf8, ids);
   encoder.run();
-  return {encoder.token_count(), static_cast<std::size_t>(encoder.position() - utf8.data())};
+  return {.token_count = encoder.token_count(), .consumed_bytes = encoder.consumed_bytes()};
 }
 
 std::size_t WordPieceTokenizer::vocabulary_size() const noexcept { return model_->vocabulary_size; }

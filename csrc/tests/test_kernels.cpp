@@ -11,8 +11,8 @@
 #include "routellm_fast/isa.hpp"
 #include "routellm_fast/kernels.hpp"
 
-// Every kernel of every tier that this machine has, against float64 or exact integers: all lengths around the vector widths,
-// several misalignments, extremes.
+// Every kernel of every tier that this machine has, against float64 or exact integers: all lengths around the vector
+// widths, several misalignments, extremes.
 
 namespace routellm_fast {
 namespace {

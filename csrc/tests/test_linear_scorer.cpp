@@ -40,7 +40,8 @@ TEST_CASE("win rates match float64, and a row scores the same alone and in a bat
     scorer.win_rates(embeddings.data(), kCount, kDim, out.data());
     for (std::size_t r = 0; r < kCount; ++r) {
       CHECK(out[r] == scorer.win_rate(embeddings.data() + r * kDim));
-      CHECK(static_cast<double>(out[r]) == doctest::Approx(exact_win_rate(embeddings.data() + r * kDim, weights)).epsilon(1e-5));
+      CHECK(static_cast<double>(out[r]) ==
+            doctest::Approx(exact_win_rate(embeddings.data() + r * kDim, weights)).epsilon(1e-5));
     }
   }
 }

@@ -36,7 +36,8 @@ StaticEmbedder embedder(bool normalize, bool int8, std::vector<SurfaceFeature> f
   }
   if (int8) table.column_scale = {0.25F, 0.25F, 0.25F};
   return {tokenizer(), std::move(table),
-          StaticEmbedderOptions{max_tokens, 64 * max_tokens, normalize, kUnknown, std::move(features)}, kernels(active_isa())};
+          StaticEmbedderOptions{max_tokens, 64 * max_tokens, normalize, kUnknown, std::move(features)},
+          kernels(active_isa())};
 }
 
 std::vector<float> embed(const StaticEmbedder& e, std::string_view text) {

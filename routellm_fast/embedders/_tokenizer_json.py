@@ -8,7 +8,7 @@ from typing import Any
 
 from routellm_fast._core import WordPieceTokenizer
 from routellm_fast._extras import require
-from routellm_fast.errors import ArtifactFormatError
+from routellm_fast.errors import ArtifactFormatError, EmbeddingError
 
 
 def parse_tokenizer(content: bytes) -> dict[str, Any]:
@@ -87,8 +87,12 @@ class LibraryTokenizer:
         self._tokenizer.no_padding()
 
     def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Return at most max_tokens ids a text, without special tokens."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        """Return at most max_tokens ids a text, without special tokens. Raises EmbeddingError where the library fails."""
+        try:
+            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        except Exception as error:  # again
+            message = f"the tokenizers library failed on a text: {error}"
+            raise EmbeddingError(message) from error
         return [encoding.ids[:max_tokens] for encoding in encodings]
 
 

@@ -1,12 +1,13 @@
 #pragma once
 
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
 namespace routellm_fast {
 
 /// What went wrong, so that a binding can choose its own exception class.
-enum class ErrorCode {
+enum class ErrorCode : std::uint8_t {
   kInvalidArgument,   // a caller's value breaks a documented rule
   kInvalidEmbedding,  // a non-finite or wrongly shaped embedding
   kUnsupportedIsa,    // an instruction set that this machine or build lacks

@@ -1,12 +1,13 @@
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 #include <vector>
 
 namespace routellm_fast {
 
 /// The kernel tiers, in order of preference. Each one includes those before it.
-enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Vnni };
+enum class Isa : std::uint8_t { kScalar, kAvx2, kAvx512, kAvx512Vnni };
 
 [[nodiscard]] std::string_view isa_name(Isa isa) noexcept;
 

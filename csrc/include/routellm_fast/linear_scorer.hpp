@@ -59,8 +59,8 @@ class LinearModels {
   const KernelTable* kernels_;
 };
 
-/// From text to win rate in one call: a static embedder and a folded vector. Where the embedder does not normalise, mean and
-/// dot product change places exactly, and a token costs one number instead of a vector.
+/// From text to win rate in one call: a static embedder and a folded vector. Where the embedder does not normalise,
+/// mean and dot product change places exactly, and a token costs one number instead of a vector.
 class TextScorer {
  public:
   /// Throws Error(kInvalidArgument) when the dimensions differ.

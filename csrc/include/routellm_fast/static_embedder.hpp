@@ -33,19 +33,20 @@ struct TokenTable {
 
 struct StaticEmbedderOptions {
   std::size_t max_tokens = 512;
-  // The text is read no further than this many code points, whatever its tokens: with the cap on tokens it bounds the cost of a
-  // prompt, so that ten megabytes cost no more than a long prompt.
-  std::size_t max_code_points = 64 * 512;
-  bool normalize = true;                        // scale the mean of the token vectors to unit length
-  std::optional<std::uint32_t> dropped_token;   // the unknown token, which model2vec leaves out of the mean
-  std::vector<SurfaceFeature> surface_features; // dimensions behind the token dimensions
+  // The text is read no further than this many code points, whatever its tokens: with the cap on tokens it bounds the
+  // cost of a prompt, so that ten megabytes cost no more than a long prompt.
+  std::size_t max_code_points = std::size_t{64} * 512;
+  bool normalize = true;                         // scale the mean of the token vectors to unit length
+  std::optional<std::uint32_t> dropped_token;    // the unknown token, which model2vec leaves out of the mean
+  std::vector<SurfaceFeature> surface_features;  // dimensions behind the token dimensions
 };
 
-/// A text's embedding: the mean of its token vectors (model2vec), then its surface features. The text without tokens has
-/// the zero vector before its features. Immutable and thread-safe; allocates nothing after a thread's first call.
+/// A text's embedding: the mean of its token vectors (model2vec), then its surface features. The text without tokens
+/// has the zero vector before its features. Immutable and thread-safe; allocates nothing after a thread's first call.
 class StaticEmbedder {
  public:
-  /// Throws Error(kInvalidArgument) where sizes do not agree. The tokenizer may be null: then only token ids are embedded.
+  /// Throws Error(kInvalidArgument) where sizes do not agree. The tokenizer may be null: then only token ids are
+  /// embedded.
   StaticEmbedder(std::shared_ptr<const WordPieceTokenizer> tokenizer, TokenTable table, StaticEmbedderOptions options,
                  const KernelTable& kernels);
 
@@ -62,15 +63,16 @@ class StaticEmbedder {
   /// Error(kInvalidArgument) for an id outside the table.
   void embed_ids(std::span<const std::uint32_t> ids, std::string_view utf8, float* out) const;
 
-  /// One number a token, so that for texts of n > 0 pooled tokens weights . embed(text) = sum(scores[ids]) / n + the surface
-  /// features' part. Exact only without normalisation; computed in float64.
+  /// One number a token, so that for texts of n > 0 pooled tokens weights . embed(text) = sum(scores[ids]) / n + the
+  /// surface features' part. Exact only without normalisation; computed in float64.
   [[nodiscard]] std::vector<float> token_scores(std::span<const float> weights) const;
 
-  /// The tokens that are pooled (dropped tokens removed) and what the features need; ids live until the thread's next call.
+  /// The tokens that are pooled (dropped tokens removed) and what the features need; ids live until the thread's next
+  /// call.
   struct Tokens {
     std::span<const std::uint32_t> ids;
-    std::string_view read;      // the part of the text that was read
-    std::size_t found = 0;      // tokens before dropping
+    std::string_view read;  // the part of the text that was read
+    std::size_t found = 0;  // tokens before dropping
   };
   [[nodiscard]] Tokens tokenize(std::string_view utf8) const;
 

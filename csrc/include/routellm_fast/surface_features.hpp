@@ -10,14 +10,14 @@ namespace routellm_fast {
 /// What can be said of a prompt without understanding it. A normalised mean of token vectors throws these away, and the
 /// prompt's length alone is a strong predictor; they stand behind the embedding as extra dimensions.
 enum class SurfaceFeature : std::uint8_t {
-  kConstant,       // 1, so that a linear scorer has an intercept
-  kLogTokens,      // log(1 + number of tokens read)
-  kDigitShare,     // ASCII digits / characters
-  kCodeMarkShare,  // the characters {}[]()<>=;_\|#$*/+`~^&%@ / characters
-  kQuestionMarks,  // log(1 + number of '?')
-  kNonAsciiShare,  // bytes >= 0x80 / bytes, in UTF-8
-  kUppercaseShare, // ASCII capitals / characters
-  kLogLines,       // log(1 + number of line feeds)
+  kConstant,        // 1, so that a linear scorer has an intercept
+  kLogTokens,       // log(1 + number of tokens read)
+  kDigitShare,      // ASCII digits / characters
+  kCodeMarkShare,   // the characters {}[]()<>=;_\|#$*/+`~^&%@ / characters
+  kQuestionMarks,   // log(1 + number of '?')
+  kNonAsciiShare,   // bytes >= 0x80 / bytes, in UTF-8
+  kUppercaseShare,  // ASCII capitals / characters
+  kLogLines,        // log(1 + number of line feeds)
 };
 
 /// The name used in artifacts, e.g. "log_tokens".
@@ -26,8 +26,8 @@ enum class SurfaceFeature : std::uint8_t {
 /// Throws Error(kInvalidArgument) that lists the known names.
 [[nodiscard]] SurfaceFeature parse_surface_feature(std::string_view name);
 
-/// Writes features[k] of the text to out[k]. `utf8` is the part that the tokenizer has read and `token_count` the number of
-/// tokens it found there. The empty text has all shares zero. Allocates nothing.
+/// Writes features[k] of the text to out[k]. `utf8` is the part that the tokenizer has read and `token_count` the
+/// number of tokens it found there. The empty text has all shares zero. Allocates nothing.
 void write_surface_features(std::string_view utf8, std::size_t token_count, std::span<const SurfaceFeature> features,
                             float* out) noexcept;
 

@@ -1,0 +1,268 @@
+"""The persistent embedding store: one LMDB environment, shared by threads and processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import struct
+import threading
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routellm_fast._extras import require
+from routellm_fast.embedders.base import FloatArray
+from routellm_fast.errors import EmbedderUnavailableError
+
+_logger = logging.getLogger(__name__)
+
+# Every other key is 16 bytes long. An environment without this one belongs to somebody else.
+_FORMAT_KEY = b"routellm_fast embedding store"
+_FORMAT = b"1"
+# A value: dim, CRC-32 of key and vector, then the vector as little-endian float32.
+_HEADER = struct.Struct("<II")
+# LMDB maps its lock file: on a full disk the first touch of a sparse page would kill the process.
+_MIN_FREE_BYTES = 1 << 20
+
+
+class _Environment:
+    """An open LMDB environment. LMDB allows one a process, so all stores of a folder share it."""
+
+    def __init__(self, lmdb: Any, path: Path, map_size_bytes: int) -> None:
+        self.lmdb = lmdb
+        self.users = 0
+        # Readers take turns: a lookup takes two microseconds, and changing the map's size needs all of them out.
+        self.read_lock = threading.Lock()
+        self.write_lock = threading.Lock()
+        # metasync=False: a power cut may lose the last transaction, never the consistency of the others. max_spare_txns=0: a
+        # kept transaction would be shared with a forked child.
+        self.handle = lmdb.open(
+            str(path), map_size=map_size_bytes, metasync=False, readahead=False, max_spare_txns=0, create=True
+        )
+        try:
+            self.handle.reader_check()  # a killed process leaves its reader slot behind, and with it a claim on old pages
+            self._check_file(path)
+            self._check_format(path)
+        except BaseException:
+            self.handle.close()
+            raise
+
+    def grow_map(self, map_size_bytes: int) -> None:
+        """Adopt a larger map; 0 adopts the size that another process chose."""
+        with self.write_lock, self.read_lock:
+            if map_size_bytes == 0 or map_size_bytes > self.handle.info()["map_size"]:
+                self.handle.set_mapsize(map_size_bytes)
+
+    def _check_file(self, path: Path) -> None:
+        # Reading a mapped page behind the file's end would kill the process.
+        expected = (self.handle.info()["last_pgno"] + 1) * self.handle.stat()["psize"]
+        found = (path / "data.mdb").stat().st_size
+        if found < expected:
+            raise _unusable(path, f"data.mdb is truncated: {found} bytes of {expected}", "Delete the folder")
+
+    def _check_format(self, path: Path) -> None:
+        with self.handle.begin() as transaction:
+            found = transaction.get(_FORMAT_KEY)
+            is_new = found is None and transaction.stat()["entries"] == 0
+        if is_new:
+            with self.handle.begin(write=True) as transaction:
+                transaction.put(_FORMAT_KEY, _FORMAT)
+        elif found is None:
+            raise _unusable(path, "it is an LMDB environment of another program", "Give another folder")
+        elif found != _FORMAT:
+            raise _unusable(path, f"its format is {found!r}, this version reads {_FORMAT!r}", "Give another folder")
+
+
+class _Environments:
+    """The environments open in this process, by folder: LMDB's file locks belong to the process, so this must too."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[tuple[int, int], _Environment] = {}
+        # With every lock held no transaction is under way at the fork. The child may not use what it inherits, and opens anew.
+        os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self._forget)
+
+    def acquire(self, lmdb: Any, path: Path, map_size_bytes: int) -> _Environment:
+        """Return the folder's environment, opened if need be; release it when done."""
+        with self._lock:
+            key = self._key(path)
+            environment = self._open.get(key)
+            if environment is None:
+                environment = self._open[key] = _Environment(lmdb, path, map_size_bytes)
+            else:
+                environment.grow_map(map_size_bytes)
+            environment.users += 1
+            return environment
+
+    def release(self, environment: _Environment) -> None:
+        """Close the environment after its last user; one inherited by a fork is closed already."""
+        with self._lock:
+            keys = [key for key, value in self._open.items() if value is environment]
+            environment.users -= 1
+            if keys and environment.users == 0:
+                del self._open[keys[0]]
+                with environment.write_lock, environment.read_lock:
+                    environment.handle.close()
+
+    @staticmethod
+    def _key(path: Path) -> tuple[int, int]:
+        stat = path.stat()
+        return stat.st_dev, stat.st_ino
+
+    def _hold(self) -> None:
+        self._lock.acquire()
+        for environment in self._open.values():
+            environment.write_lock.acquire()
+            environment.read_lock.acquire()
+
+    def _let_go(self) -> None:
+        for environment in self._open.values():
+            environment.read_lock.release()
+            environment.write_lock.release()
+        self._lock.release()
+
+    def _forget(self) -> None:
+        for environment in self._open.values():
+            environment.handle.close()
+        self._let_go()
+        self._open.clear()
+
+
+_environments = _Environments()
+
+
+class EmbeddingStore:
+    """Vectors of one length by 16-byte keys, in a folder that several threads and processes use at once.
+
+    A vector comes back exactly as it was stored or not at all: each carries its length and a checksum. Writes are atomic and
+    survive the death of any process. Neither a full map nor a full or failing disk raises: the store then stops growing, says
+    so once at WARNING, and counts what it could not keep. After a fork the child opens the folder anew.
+    """
+
+    def __init__(self, path: Path, *, dim: int, map_size_bytes: int) -> None:
+        """Open or create the folder.
+
+        Args:
+            path: A folder: missing, empty, or one that an EmbeddingStore made. Several stores may share it.
+            dim: Length of a vector.
+            map_size_bytes: How large data.mdb may grow. The largest that any user of the folder asks for holds.
+
+        Raises:
+            MissingExtraError: lmdb is not installed.
+            EmbedderUnavailableError: The path is a file, a folder of something else, damaged, of a newer format, or cannot be
+                read or written.
+        """
+        self._lmdb = require("lmdb", "cache")
+        self._path = path
+        self._dim = dim
+        self._map_size_bytes = map_size_bytes
+        self._counter_lock = threading.Lock()
+        self._growing = True
+        self._closed = False
+        self.rejected = 0
+        self.damaged = 0
+        self._environment = self._open()
+        self._pid = os.getpid()
+
+    def read(self, keys: Iterable[bytes]) -> dict[bytes, FloatArray]:
+        """Return the vectors of those keys that are stored whole."""
+        found: dict[bytes, FloatArray] = {}
+        if self._closed:
+            return found
+        environment = self._current()
+        try:
+            for _ in range(2):
+                try:
+                    with environment.read_lock, environment.handle.begin(buffers=True) as transaction:
+                        for key in keys:
+                            value = transaction.get(key)
+                            vector = None if value is None else self._unpack(key, value)
+                            if vector is not None:
+                                found[key] = vector
+                    break
+                except self._lmdb.MapResizedError:
+                    environment.grow_map(0)
+        except self._lmdb.Error as error:
+            self._report("cannot be read", error)
+        return found
+
+    def write(self, vectors: Mapping[bytes, FloatArray]) -> None:
+        """Store the vectors under their keys, all or none; later ones replace earlier ones."""
+        if self._closed or not vectors:
+            return
+        if not self._growing:
+            self._count(rejected=len(vectors))
+            return
+        environment = self._current()
+        packed = [(key, self._pack(key, vector)) for key, vector in vectors.items()]
+        try:
+            for _ in range(2):
+                try:
+                    with environment.write_lock, environment.handle.begin(write=True) as transaction:
+                        for key, value in packed:
+                            transaction.put(key, value)
+                    break
+                except self._lmdb.MapResizedError:
+                    environment.grow_map(0)
+        except self._lmdb.Error as error:
+            self._growing = False
+            self._count(rejected=len(vectors))
+            self._report("stops growing; embeddings are still answered", error)
+
+    def close(self) -> None:
+        """Give the folder back. Reads then find nothing and writes keep nothing."""
+        with self._counter_lock:
+            if self._closed:
+                return
+            self._closed = True
+        _environments.release(self._environment)
+
+    def _open(self) -> _Environment:
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+            names = {entry.name for entry in self._path.iterdir()}
+            if names and "data.mdb" not in names:
+                raise _unusable(self._path, "the folder holds other files", "Give a folder of its own")
+            free = shutil.disk_usage(self._path).free
+            if free < _MIN_FREE_BYTES:
+                raise _unusable(self._path, f"only {free} bytes are free on its disk", "Make room")
+            return _environments.acquire(self._lmdb, self._path, self._map_size_bytes)
+        except (OSError, self._lmdb.Error) as error:
+            raise _unusable(self._path, str(error), "Give a folder that can be written, or delete a damaged one") from error
+
+    def _current(self) -> _Environment:
+        if self._pid != os.getpid():
+            with self._counter_lock:
+                if self._pid != os.getpid():
+                    self._environment = self._open()
+                    self._pid = os.getpid()
+        return self._environment
+
+    def _pack(self, key: bytes, vector: FloatArray) -> bytes:
+        data = vector.astype("<f4", copy=False).tobytes()
+        return _HEADER.pack(self._dim, zlib.crc32(data, zlib.crc32(key))) + data
+
+    def _unpack(self, key: bytes, value: memoryview) -> FloatArray | None:
+        if len(value) == _HEADER.size + 4 * self._dim:
+            dim, checksum = _HEADER.unpack_from(value)
+            data = value[_HEADER.size :]
+            if dim == self._dim and checksum == zlib.crc32(data, zlib.crc32(key)):
+                return np.frombuffer(data, dtype="<f4").astype(np.float32)
+        self._count(damaged=1)
+        return None
+
+    def _count(self, *, rejected: int = 0, damaged: int = 0) -> None:
+        with self._counter_lock:
+            self.rejected += rejected
+            self.damaged += damaged
+
+    def _report(self, what: str, error: Exception) -> None:
+        _logger.warning("the embedding store at %s %s: %s", self._path, what, error)
+
+
+def _unusable(path: Path, reason: str, advice: str) -> EmbedderUnavailableError:
+    return EmbedderUnavailableError(f"the embedding store at {path} cannot be used: {reason}. {advice}.")
