@@ -22,11 +22,10 @@ class AddedTokenMatcher {
     std::ranges::sort(tokens_, {}, &AddedToken::content);
     for (const AddedToken& token : tokens_) {
       first_bytes_.set(static_cast<unsigned char>(token.content.front()));
-      lengths_.push_back(token.content.size());
+      const std::size_t length = token.content.size();
+      if (std::ranges::find(lengths_, length) == lengths_.end()) lengths_.push_back(length);
     }
     std::ranges::sort(lengths_, std::greater<>());
-    const auto repeated = std::ranges::unique(lengths_);
-    lengths_.erase(repeated.begin(), repeated.end());
   }
 
   [[nodiscard]] bool may_start_with(unsigned char byte) const noexcept { return first_bytes_[byte]; }

@@ -8,7 +8,7 @@ import shutil
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,14 @@ class _Environment:
         # Readers take turns: a lookup takes two microseconds, and changing the map's size needs all of them out.
         self.read_lock = threading.Lock()
         self.write_lock = threading.Lock()
-        # metasync=False: a power cut may lose the last transaction, never the consistency of the others. max_spare_txns=0: a
-        # kept transaction would be shared with a forked child.
+        # metasync=False: a power cut may lose the last transaction, never the consistency of the others.
+        # max_spare_txns=0: a kept transaction would be shared with a forked child.
         self.handle = lmdb.open(
             str(path), map_size=map_size_bytes, metasync=False, readahead=False, max_spare_txns=0, create=True
         )
         try:
-            self.handle.reader_check()  # a killed process leaves its reader slot behind, and with it a claim on old pages
+            # A killed process leaves its reader slot behind, and with it a claim on old pages.
+            self.handle.reader_check()
             self._check_file(path)
             self._check_format(path)
         except BaseException:
@@ -81,15 +82,17 @@ class _Environments:
     """The environments open in this process, by folder: LMDB's file locks belong to the process, so this must too."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may close one store while another opens.
+        self._lock = threading.RLock()
         self._open: dict[tuple[int, int], _Environment] = {}
-        # With every lock held no transaction is under way at the fork. The child may not use what it inherits, and opens anew.
+        # With every lock held no transaction is under way at the fork. The child may not use what it inherits.
         os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self._forget)
 
     def acquire(self, lmdb: Any, path: Path, map_size_bytes: int) -> _Environment:
         """Return the folder's environment, opened if need be; release it when done."""
         with self._lock:
-            key = self._key(path)
+            stat = path.stat()
+            key = (stat.st_dev, stat.st_ino)
             environment = self._open.get(key)
             if environment is None:
                 environment = self._open[key] = _Environment(lmdb, path, map_size_bytes)
@@ -101,17 +104,13 @@ class _Environments:
     def release(self, environment: _Environment) -> None:
         """Close the environment after its last user; one inherited by a fork is closed already."""
         with self._lock:
-            keys = [key for key, value in self._open.items() if value is environment]
             environment.users -= 1
-            if keys and environment.users == 0:
-                del self._open[keys[0]]
+            if environment.users > 0:
+                return
+            for key in [key for key, value in self._open.items() if value is environment]:
+                del self._open[key]
                 with environment.write_lock, environment.read_lock:
                     environment.handle.close()
-
-    @staticmethod
-    def _key(path: Path) -> tuple[int, int]:
-        stat = path.stat()
-        return stat.st_dev, stat.st_ino
 
     def _hold(self) -> None:
         self._lock.acquire()
@@ -128,8 +127,10 @@ class _Environments:
     def _forget(self) -> None:
         for environment in self._open.values():
             environment.handle.close()
-        self._let_go()
+            environment.read_lock.release()
+            environment.write_lock.release()
         self._open.clear()
+        self._lock.release()
 
 
 _environments = _Environments()
@@ -138,9 +139,10 @@ _environments = _Environments()
 class EmbeddingStore:
     """Vectors of one length by 16-byte keys, in a folder that several threads and processes use at once.
 
-    A vector comes back exactly as it was stored or not at all: each carries its length and a checksum. Writes are atomic and
-    survive the death of any process. Neither a full map nor a full or failing disk raises: the store then stops growing, says
-    so once at WARNING, and counts what it could not keep. After a fork the child opens the folder anew.
+    A vector comes back exactly as it was stored or not at all: each carries its length and a checksum. Writes are
+    atomic and survive the death of any process. Neither a full map nor a full or failing disk raises: the store then
+    stops growing, says so once at WARNING, and counts what it could not keep. Nothing is ever evicted. A forked child
+    opens a store of its own.
     """
 
     def __init__(self, path: Path, *, dim: int, map_size_bytes: int) -> None:
@@ -153,94 +155,88 @@ class EmbeddingStore:
 
         Raises:
             MissingExtraError: lmdb is not installed.
-            EmbedderUnavailableError: The path is a file, a folder of something else, damaged, of a newer format, or cannot be
-                read or written.
+            EmbedderUnavailableError: The path is a file, a folder of something else, damaged, of a newer format, or
+                cannot be read or written.
         """
         self._lmdb = require("lmdb", "cache")
         self._path = path
         self._dim = dim
-        self._map_size_bytes = map_size_bytes
-        self._counter_lock = threading.Lock()
+        self._lock = threading.Lock()
         self._growing = True
+        self._warned = False
         self._closed = False
         self.rejected = 0
         self.damaged = 0
-        self._environment = self._open()
-        self._pid = os.getpid()
+        self._environment = self._open(map_size_bytes)
 
-    def read(self, keys: Iterable[bytes]) -> dict[bytes, FloatArray]:
+    def read(self, keys: Sequence[bytes]) -> dict[bytes, FloatArray]:
         """Return the vectors of those keys that are stored whole."""
         found: dict[bytes, FloatArray] = {}
-        if self._closed:
-            return found
-        environment = self._current()
-        try:
-            for _ in range(2):
-                try:
-                    with environment.read_lock, environment.handle.begin(buffers=True) as transaction:
-                        for key in keys:
-                            value = transaction.get(key)
-                            vector = None if value is None else self._unpack(key, value)
-                            if vector is not None:
-                                found[key] = vector
-                    break
-                except self._lmdb.MapResizedError:
-                    environment.grow_map(0)
-        except self._lmdb.Error as error:
-            self._report("cannot be read", error)
+
+        def look_up() -> None:
+            with self._environment.read_lock, self._environment.handle.begin(buffers=True) as transaction:
+                for key in keys:
+                    value = transaction.get(key)
+                    vector = None if value is None else self._unpack(key, value)
+                    if vector is not None:
+                        found[key] = vector
+
+        if not self._closed:
+            try:
+                self._with_current_map(look_up)
+            except self._lmdb.Error as error:
+                self._warn_once("cannot be read", error)
         return found
 
     def write(self, vectors: Mapping[bytes, FloatArray]) -> None:
         """Store the vectors under their keys, all or none; later ones replace earlier ones."""
-        if self._closed or not vectors:
-            return
-        if not self._growing:
-            self._count(rejected=len(vectors))
-            return
-        environment = self._current()
         packed = [(key, self._pack(key, vector)) for key, vector in vectors.items()]
-        try:
-            for _ in range(2):
-                try:
-                    with environment.write_lock, environment.handle.begin(write=True) as transaction:
-                        for key, value in packed:
-                            transaction.put(key, value)
-                    break
-                except self._lmdb.MapResizedError:
-                    environment.grow_map(0)
-        except self._lmdb.Error as error:
-            self._growing = False
-            self._count(rejected=len(vectors))
-            self._report("stops growing; embeddings are still answered", error)
+
+        def put() -> None:
+            with self._environment.write_lock, self._environment.handle.begin(write=True) as transaction:
+                for key, value in packed:
+                    transaction.put(key, value)
+
+        if not packed or self._closed:
+            return
+        if self._growing:
+            try:
+                self._with_current_map(put)
+            except self._lmdb.Error as error:
+                self._growing = False
+                self._warn_once("stops growing; embeddings are answered as before", error)
+            else:
+                return
+        self._count(rejected=len(packed))
 
     def close(self) -> None:
         """Give the folder back. Reads then find nothing and writes keep nothing."""
-        with self._counter_lock:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
         _environments.release(self._environment)
 
-    def _open(self) -> _Environment:
+    def _open(self, map_size_bytes: int) -> _Environment:
         try:
             self._path.mkdir(parents=True, exist_ok=True)
-            names = {entry.name for entry in self._path.iterdir()}
+            names = {entry.name for entry in self._path.iterdir()} - {"lock.mdb"}
             if names and "data.mdb" not in names:
-                raise _unusable(self._path, "the folder holds other files", "Give a folder of its own")
+                raise _unusable(self._path, "it holds other files", "Give a folder of its own")
             free = shutil.disk_usage(self._path).free
             if free < _MIN_FREE_BYTES:
                 raise _unusable(self._path, f"only {free} bytes are free on its disk", "Make room")
-            return _environments.acquire(self._lmdb, self._path, self._map_size_bytes)
+            return _environments.acquire(self._lmdb, self._path, map_size_bytes)
         except (OSError, self._lmdb.Error) as error:
-            raise _unusable(self._path, str(error), "Give a folder that can be written, or delete a damaged one") from error
+            advice = "Give a folder that can be written to; a damaged store may be deleted, it is only a cache"
+            raise _unusable(self._path, str(error), advice) from error
 
-    def _current(self) -> _Environment:
-        if self._pid != os.getpid():
-            with self._counter_lock:
-                if self._pid != os.getpid():
-                    self._environment = self._open()
-                    self._pid = os.getpid()
-        return self._environment
+    def _with_current_map(self, transact: Callable[[], None]) -> None:
+        try:
+            transact()
+        except self._lmdb.MapResizedError:  # another process has a larger map, and used it
+            self._environment.grow_map(0)
+            transact()
 
     def _pack(self, key: bytes, vector: FloatArray) -> bytes:
         data = vector.astype("<f4", copy=False).tobytes()
@@ -256,11 +252,15 @@ class EmbeddingStore:
         return None
 
     def _count(self, *, rejected: int = 0, damaged: int = 0) -> None:
-        with self._counter_lock:
+        with self._lock:
             self.rejected += rejected
             self.damaged += damaged
 
-    def _report(self, what: str, error: Exception) -> None:
+    def _warn_once(self, what: str, error: Exception) -> None:
+        with self._lock:
+            if self._warned:
+                return
+            self._warned = True
         _logger.warning("the embedding store at %s %s: %s", self._path, what, error)
 
 

@@ -35,6 +35,8 @@ def check_vectors(values: Any, count: int, dim: int, source: str) -> FloatArray:
     finite = np.isfinite(vectors)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
-        message = f"{source} returned {array[row, column]} in row {row}, column {column}: expected finite float32 values"
+        message = (
+            f"{source} returned {array[row, column]} in row {row}, column {column}: expected finite float32 values"
+        )
         raise InvalidEmbeddingError(message)
     return vectors

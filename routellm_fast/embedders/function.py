@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,13 +29,13 @@ class FunctionEmbedder:
         """Wrap a function.
 
         Args:
-            function: Takes n texts, n >= 1, and returns real numbers of shape (n, dim): an array or nested lists. It gets
-                texts as they are, empty ones and lone surrogates included.
+            function: Takes n texts, n >= 1, and returns real numbers of shape (n, dim): an array or nested lists. It
+                gets texts as they are, empty ones and lone surrogates included.
             dim: Length of a vector, >= 1.
             name: A readable name, e.g. "sbert:all-MiniLM-L6-v2".
-            fingerprint: Identity of model and preprocessing. A function shows none of its own, so this one is believed: a
-                router or cache takes two embedders with equal fingerprints for the same. None: made of name and dim, so
-                choose another name whenever the vectors change.
+            fingerprint: Identity of model and preprocessing. A function shows none of its own, so this one is
+                believed: a router or cache takes two embedders with equal fingerprints for the same. None: made of
+                name and dim, so choose another name whenever the vectors change.
 
         Raises:
             TypeError: The function is not callable.
@@ -49,7 +48,7 @@ class FunctionEmbedder:
             message = f"dim must be at least 1, found {dim}"
             raise InvalidArgumentError(message)
         if not name or fingerprint == "":
-            message = "a function embedder needs a name, and a fingerprint that is not empty: they tell its vectors from others"
+            message = "name and fingerprint must not be empty: they tell the function's vectors from others"
             raise InvalidArgumentError(message)
         self._function = function
         self._dim = dim
@@ -82,10 +81,12 @@ class FunctionEmbedder:
             return np.empty((0, self._dim), dtype=np.float32)
         vectors = check_vectors(self._function(items), len(items), self._dim, f"the function of {self._name}")
         # The function may keep what it returned: the caller gets an array of its own.
-        return vectors.copy()
+        return np.array(vectors)
 
     async def aembed(self, texts: Sequence[str]) -> FloatArray:
         """As `embed`, in a thread: the event loop goes on."""
+        import asyncio  # see openai.py: too heavy for programs without an event loop
+
         return await asyncio.to_thread(self.embed, texts)
 
     def __repr__(self) -> str:

@@ -46,8 +46,8 @@ class WordPieceTokenizer {
   WordPieceTokenizer& operator=(const WordPieceTokenizer&) = delete;
 
   /// Writes at most ids.size() ids and stops reading at the end of the word that fills them. A text has at most as many
-  /// tokens as bytes. Linear in the bytes read, whatever they are. Every maximal subpart of an ill-formed UTF-8 sequence
-  /// reads as U+FFFD. Allocates only where combining marks have to be put in canonical order.
+  /// tokens as bytes. Linear in the bytes read, whatever they are. Every maximal subpart of an ill-formed UTF-8
+  /// sequence reads as U+FFFD. Allocates only where combining marks have to be put in canonical order.
   [[nodiscard]] EncodeResult encode(std::string_view utf8, std::span<std::uint32_t> ids) const;
 
   /// One more than the largest id that encode() can write.

@@ -1,0 +1,144 @@
+"""Tables from files: CSV and JSON lines, plain or gzipped, with errors that name file and line."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from routellm_fast.errors import DataError
+
+SUFFIXES: Final = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
+# csv refuses fields beyond 128 KiB unless told otherwise; prompts are longer than that.
+_MAX_FIELD_CHARACTERS: Final = 1 << 28
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        path: The file.
+        line: Line on which the row begins, from 1.
+        values: Cells by column; str in CSV, any JSON value in JSON lines. An empty CSV cell is "".
+    """
+
+    path: Path
+    line: int
+    values: Mapping[str, Any]
+
+    def error(self, problem: str) -> DataError:
+        """Return a DataError that names file and line."""
+        return DataError(f"{self.path}, line {self.line}: {problem}")
+
+    def text(self, column: str) -> str:
+        """Return a cell that must be text. Raises DataError where it is not there or is something else."""
+        if column not in self.values:
+            problem = f"there is no {column!r}, only {', '.join(map(repr, self.values))}"
+            raise self.error(problem)
+        value = self.values[column]
+        if not isinstance(value, str):
+            problem = f"{column!r} must be text, found {value!r}"
+            raise self.error(problem)
+        return value
+
+    def number(self, column: str) -> float | None:
+        """Return a cell that must be a finite number, True, False or empty (None). Raises DataError for anything else."""
+        value = self.values.get(column)
+        if value is None or value == "":
+            return None
+        if isinstance(value, str) and value in ("True", "False"):
+            return float(value == "True")
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            problem = f"{column!r} must be a finite number, found {value!r}"
+            raise self.error(problem)
+        return number
+
+
+def read_table(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file, at least one.
+
+    CSV files begin with a header; JSON lines hold one object a line. Text is UTF-8.
+
+    Raises:
+        DataError: The file cannot be read, has no rows, or one of them is damaged; the text names the line.
+    """
+    if not path.name.endswith(SUFFIXES):
+        message = f"{path} must be one of {', '.join(SUFFIXES)}"
+        raise DataError(message)
+    parse = _csv_rows if ".csv" in path.suffixes[-2:] else _json_rows
+    empty = True
+    with _opened(path) as stream:
+        for row in parse(path, stream):
+            empty = False
+            yield row
+    if empty:
+        message = f"{path} holds no rows"
+        raise DataError(message)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.TextIOBase]:
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            yield io.TextIOWrapper(file, encoding="utf-8-sig", newline="")  # type: ignore[type-var,arg-type]
+    except UnicodeDecodeError as error:
+        message = f"{path} is not UTF-8 ({error})"
+        raise DataError(message) from error
+    except (OSError, EOFError, zlib.error) as error:
+        message = f"{path} cannot be read ({error})"
+        raise DataError(message) from error
+
+
+def _csv_rows(path: Path, stream: io.TextIOBase) -> Iterator[Row]:
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD_CHARACTERS))
+    reader = csv.reader(stream, strict=True)
+    header: list[str] | None = None
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            message = f"{path}, line {line}: not valid CSV ({error})"
+            raise DataError(message) from error
+        if cells is None:
+            return
+        if not cells:
+            continue
+        if header is None:
+            header = cells
+            if len(set(header)) != len(header):
+                message = f"{path}, line {line}: a column is named twice"
+                raise DataError(message)
+        elif len(cells) != len(header):
+            message = f"{path}, line {line}: found {len(cells)} cells, expected {len(header)} as in the header"
+            raise DataError(message)
+        else:
+            yield Row(path, line, dict(zip(header, cells, strict=True)))
+
+
+def _json_rows(path: Path, stream: io.TextIOBase) -> Iterator[Row]:
+    for line, text in enumerate(stream, start=1):
+        if not text.strip():
+            continue
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            message = f"{path}, line {line}: not valid JSON ({error})"
+            raise DataError(message) from error
+        if not isinstance(values, dict):
+            message = f"{path}, line {line}: must be a JSON object, found {type(values).__name__}"
+            raise DataError(message)
+        yield Row(path, line, values)

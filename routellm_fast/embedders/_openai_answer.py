@@ -1,0 +1,72 @@
+"""What an OpenAI-compatible server answers to an embeddings request."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from routellm_fast.embedders._vectors import check_vectors
+from routellm_fast.embedders.base import FloatArray
+from routellm_fast.errors import InvalidEmbeddingError
+
+
+def parse_answer(body: bytes, count: int, dim: int, source: str, shown: Callable[[str], str]) -> FloatArray:
+    """Return the vectors in the order of the texts.
+
+    Args:
+        body: The response, JSON: {"data": [{"index": i, "embedding": numbers or base64 of little-endian float32},
+            ...]}.
+        count: How many texts were sent.
+        dim: Length of a vector.
+        source: Who answered, for the error's text.
+        shown: What may be shown of a text that the server wrote.
+
+    Raises:
+        InvalidEmbeddingError: Anything else than `count` finite vectors of `dim` values, one for each index.
+    """
+    # No error below is raised while another is handled: Python would attach that one, and with it the server's words.
+    items = _items(body)
+    if items is None:
+        _refuse(source, f"{len(body)} bytes that are no embeddings: {shown(body.decode(errors='replace'))!r}")
+    if len(items) != count:
+        _refuse(source, f"{len(items)} vectors for {count} texts")
+    rows: list[Any] = [None] * count
+    for item in items:
+        index = item.get("index") if isinstance(item, dict) else None
+        if type(index) is not int or not 0 <= index < count or rows[index] is not None:
+            _refuse(source, f"vectors whose index is missing, doubled or outside 0 to {count - 1}")
+        row = _row(item.get("embedding"))
+        if row is None:
+            kind = type(item.get("embedding")).__name__
+            _refuse(source, f"an embedding that is neither a list of numbers nor base64 of float32: {kind}")
+        if len(row) != dim:
+            _refuse(source, f"a vector of dim {len(row)} for one of dim {dim} (dim= tells what to expect)")
+        rows[index] = row
+    return check_vectors(rows, count, dim, source)
+
+
+def _items(body: bytes) -> list[Any] | None:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    items = answer.get("data") if isinstance(answer, dict) else None
+    return items if isinstance(items, list) else None
+
+
+def _row(embedding: Any) -> Any:
+    if isinstance(embedding, list):
+        return embedding
+    try:
+        return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
+    except (TypeError, ValueError):
+        return None
+
+
+def _refuse(source: str, what: str) -> NoReturn:
+    message = f"{source} answered with {what}. Check that base_url leads to an embeddings API of OpenAI's kind."
+    raise InvalidEmbeddingError(message)

@@ -1,0 +1,368 @@
+"""An embedder that remembers."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from routellm_fast import _core
+from routellm_fast.embedders._flights import Flights, split_landed
+from routellm_fast.embedders._store import EmbeddingStore
+from routellm_fast.embedders._vectors import check_vectors
+from routellm_fast.embedders.base import Embedder, FloatArray, check_texts
+from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    import asyncio  # imported where it is used: too heavy for programs without an event loop
+
+_logger = logging.getLogger(__name__)
+
+_KEY_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What a CachedEmbedder did since it was made (in a forked child: since the fork).
+
+    hits + store_hits + misses is the number of texts asked for. Misses can outnumber embedded: equal texts of a
+    batch, and texts that another call was embedding just then, are embedded once.
+    """
+
+    hits: int  # texts answered from memory
+    store_hits: int  # texts answered from the store
+    misses: int  # texts found in neither
+    embedded: int  # texts that the wrapped embedder was given
+    evictions: int  # vectors dropped from memory to make room
+    entries: int  # vectors in memory
+    bytes_used: int  # memory held, with all overhead
+    capacity_bytes: int  # its bound
+    store_rejected: int  # vectors that the store could not keep: full or failing
+    store_damaged: int  # stored vectors found damaged, and embedded anew
+
+
+@runtime_checkable
+class _AsyncEmbedder(Protocol):
+    def aembed(self, texts: Sequence[str]) -> Awaitable[FloatArray]: ...
+
+
+class CachedEmbedder:
+    """Remembers what an embedder answered: in memory, and on disk if a path is given. Thread-safe.
+
+    An embedder itself, with the name, dim and fingerprint of the wrapped one; vectors are bitwise the same. Arrays
+    returned are the caller's own. Equal texts in a batch are embedded once, and so are equal texts of concurrent
+    calls, of threads among each other and of the tasks of an event loop among each other. If the wrapped embedder
+    fails, nothing is remembered, and a call that waited for the failed one asks by itself.
+
+    In memory is a least-recently-used cache bounded in bytes. A key is a BLAKE2b digest of the embedder's fingerprint
+    and the text, 128 bits: several routers share a store without ever mixing vectors of different models, and neither
+    memory nor store holds a text. The store, an LMDB folder, is shared by threads and processes, and may be killed at
+    any moment. It never evicts; full, it stops growing, and embedding goes on.
+
+    A forked child starts with empty memory: another thread may have been inside the parent's at the fork.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        capacity_bytes: int = 256 << 20,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        map_size_bytes: int = 4 << 30,
+    ) -> None:
+        """Wrap an embedder.
+
+        Args:
+            embedder: Any embedder. Its `aembed` is used where it has one; else `aembed` runs its `embed` in a thread.
+            capacity_bytes: Bound of the memory held, overhead included; 0 keeps nothing in memory. A 1536-d vector
+                takes 6.2 kB.
+            path: Folder of the store, made if missing; it needs the `cache` extra. None: memory only.
+            map_size_bytes: How large the store may grow.
+
+        Raises:
+            InvalidArgumentError: A negative capacity, or a map size below 1 MiB.
+            MissingExtraError: A path is given and lmdb is not installed.
+            EmbedderUnavailableError: The path cannot be used; the text says why.
+        """
+        if capacity_bytes < 0:
+            message = f"capacity_bytes must not be negative, found {capacity_bytes}"
+            raise InvalidArgumentError(message)
+        if map_size_bytes < 1 << 20:
+            message = f"map_size_bytes must be at least 1 MiB, found {map_size_bytes}"
+            raise InvalidArgumentError(message)
+        self._embedder = embedder
+        self._name = embedder.name
+        self._dim = embedder.dim
+        self._fingerprint = embedder.fingerprint
+        self._capacity_bytes = capacity_bytes
+        self._path = None if path is None else Path(path)
+        self._map_size_bytes = map_size_bytes
+        # A fingerprint of any length becomes a key of one that BLAKE2b takes.
+        key = hashlib.sha256(self._fingerprint.encode("utf-8", "surrogatepass")).digest()
+        self._hasher = hashlib.blake2b(digest_size=_KEY_BYTES, key=key)
+        self._state = _State(self._dim, capacity_bytes, self._open_store())
+
+    @property
+    def embedder(self) -> Embedder:
+        """The wrapped embedder."""
+        return self._embedder
+
+    @property
+    def name(self) -> str:
+        """The wrapped embedder's name."""
+        return self._name
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._dim
+
+    @property
+    def fingerprint(self) -> str:
+        """The wrapped embedder's fingerprint: a cache changes no vector."""
+        return self._fingerprint
+
+    @property
+    def stats(self) -> CacheStats:
+        """Counters and sizes at this moment."""
+        state = self._current_state()
+        native = state.cache.stats()
+        store = state.store
+        with state.lock:
+            return CacheStats(
+                hits=state.hits,
+                store_hits=state.store_hits,
+                misses=state.texts - state.hits - state.store_hits,
+                embedded=state.embedded,
+                evictions=native["evictions"],
+                entries=native["entries"],
+                bytes_used=native["bytes_used"],
+                capacity_bytes=self._capacity_bytes,
+                store_rejected=store.rejected if store else 0,
+                store_damaged=store.damaged if store else 0,
+            )
+
+    def embed(self, texts: Sequence[str]) -> FloatArray:
+        """Return (n, dim) float32, remembered or embedded now.
+
+        Raises:
+            TypeError: An element is not a str.
+            InvalidEmbeddingError: The wrapped embedder's answer has another shape or a value that is not finite.
+            EmbeddingError: Whatever else the wrapped embedder raises.
+        """
+        state = self._current_state()
+        out, batch = self._look_up(state, texts)
+        if batch is not None:
+            mine, others = state.flights.claim(batch.missing)
+            vectors: dict[bytes, FloatArray] = {}
+            fresh: dict[bytes, FloatArray] = {}
+            try:
+                vectors = self._recall(state, batch, mine)
+                unknown = [key for key in mine if key not in vectors]
+                if unknown:
+                    fresh = self._keep(state, unknown, self._embedder.embed(batch.texts_of(unknown)))
+                    vectors |= fresh
+            finally:
+                state.flights.land(mine, vectors)
+            if state.store:
+                state.store.write(fresh)
+
+            if others:
+                concurrent.futures.wait(others.values())
+            landed, lost = split_landed(others)
+            if lost:
+                fresh = self._keep(state, lost, self._embedder.embed(batch.texts_of(lost)))
+                if state.store:
+                    state.store.write(fresh)
+                landed |= fresh
+            batch.fill(vectors | landed)
+        return out
+
+    async def aembed(self, texts: Sequence[str]) -> FloatArray:
+        """As `embed`, without blocking the event loop; raises the same."""
+        import asyncio
+
+        state = self._current_state()
+        out, batch = self._look_up(state, texts)
+        if batch is not None:
+            flights = state.flights_of(asyncio.get_running_loop())
+            mine, others = flights.claim(batch.missing)
+            vectors: dict[bytes, FloatArray] = {}
+            fresh: dict[bytes, FloatArray] = {}
+            try:
+                vectors = self._recall(state, batch, mine)
+                unknown = [key for key in mine if key not in vectors]
+                if unknown:
+                    fresh = self._keep(state, unknown, await self._ask(batch.texts_of(unknown)))
+                    vectors |= fresh
+            finally:
+                flights.land(mine, vectors)
+            if state.store and fresh:
+                await asyncio.to_thread(state.store.write, fresh)
+
+            if others:
+                # Unlike awaiting a future, wait() does not cancel it when this call is cancelled: others wait for it
+                # too.
+                await asyncio.wait(others.values())
+            landed, lost = split_landed(others)
+            if lost:
+                fresh = self._keep(state, lost, await self._ask(batch.texts_of(lost)))
+                if state.store:
+                    await asyncio.to_thread(state.store.write, fresh)
+                landed |= fresh
+            batch.fill(vectors | landed)
+        return out
+
+    def close(self) -> None:
+        """Close the store; memory goes on. The wrapped embedder is its owner's to close."""
+        if self._state.store:
+            self._state.store.close()
+
+    def __enter__(self) -> CachedEmbedder:
+        """Return this embedder; leaving closes it."""
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """The wrapped embedder, capacity and path."""
+        path = None if self._path is None else str(self._path)
+        return f"CachedEmbedder({self._embedder!r}, capacity_bytes={self._capacity_bytes}, path={path!r})"
+
+    def _current_state(self) -> _State:
+        state = self._state
+        if state.pid != os.getpid():
+            try:
+                store = self._open_store()
+            except EmbedderUnavailableError as error:
+                _logger.warning("after a fork: %s Embedding goes on without it.", error)
+                store = None
+            state = self._state = _State(self._dim, self._capacity_bytes, store)
+        return state
+
+    def _open_store(self) -> EmbeddingStore | None:
+        if self._path is None:
+            return None
+        store = EmbeddingStore(self._path, dim=self._dim, map_size_bytes=self._map_size_bytes)
+        weakref.finalize(self, store.close)
+        return store
+
+    def _key_of(self, text: str) -> bytes:
+        hasher = self._hasher.copy()
+        hasher.update(text.encode("utf-8", "surrogatepass"))
+        return hasher.digest()
+
+    def _look_up(self, state: _State, texts: Sequence[str]) -> tuple[FloatArray, _Batch | None]:
+        """The answer, and what it still lacks: None where memory held all texts."""
+        items = check_texts(texts)
+        keys = [self._key_of(text) for text in items]
+        out = np.empty((len(items), self._dim), dtype=np.float32)
+        hit = state.cache.get_many(b"".join(keys), out).tobytes()
+        with state.lock:
+            state.texts += len(items)
+            state.hits += sum(hit)
+        if 0 not in hit:
+            return out, None
+        batch = _Batch(items, out)
+        for row, found in enumerate(hit):
+            if not found:
+                batch.missing.setdefault(keys[row], []).append(row)
+        return out, batch
+
+    def _recall(self, state: _State, batch: _Batch, keys: Sequence[bytes]) -> dict[bytes, FloatArray]:
+        """Memory once more, as a call that landed since may have filled it; then the store."""
+        if not keys:
+            return {}
+        rows = np.empty((len(keys), self._dim), dtype=np.float32)
+        hit = state.cache.get_many(b"".join(keys), rows).tobytes()
+        found = {key: rows[row] for row, key in enumerate(keys) if hit[row]}
+        hits = batch.count(found)
+        stored: dict[bytes, FloatArray] = {}
+        if state.store and len(found) < len(keys):
+            stored = state.store.read([key for key in keys if key not in found])
+            state.remember(stored)
+        with state.lock:
+            state.hits += hits
+            state.store_hits += batch.count(stored)
+        return found | stored
+
+    def _keep(self, state: _State, keys: Sequence[bytes], answer: Any) -> dict[bytes, FloatArray]:
+        """Check the wrapped embedder's answer, then remember it."""
+        # A copy, as an embedder may use its array again while other calls still read theirs.
+        vectors = check_vectors(answer, len(keys), self._dim, self._name).copy()
+        with state.lock:
+            state.embedded += len(keys)
+        fresh = dict(zip(keys, vectors, strict=True))
+        state.remember(fresh)
+        return fresh
+
+    async def _ask(self, texts: list[str]) -> FloatArray:
+        import asyncio
+
+        if isinstance(self._embedder, _AsyncEmbedder):
+            return await self._embedder.aembed(texts)
+        return await asyncio.to_thread(self._embedder.embed, texts)
+
+
+class _Batch:
+    """What a call still lacks: the missing rows of its answer by key, in order of first appearance."""
+
+    def __init__(self, texts: list[str], out: FloatArray) -> None:
+        self._out = out
+        self.missing: dict[bytes, list[int]] = {}
+        self._texts = texts
+
+    def texts_of(self, keys: Iterable[bytes]) -> list[str]:
+        return [self._texts[self.missing[key][0]] for key in keys]
+
+    def count(self, keys: Iterable[bytes]) -> int:
+        return sum(len(self.missing[key]) for key in keys)
+
+    def fill(self, vectors: Mapping[bytes, FloatArray]) -> None:
+        for key, rows in self.missing.items():
+            self._out[rows] = vectors[key]
+
+
+class _State:
+    """All that changes, and belongs to one process."""
+
+    def __init__(self, dim: int, capacity_bytes: int, store: EmbeddingStore | None) -> None:
+        self.pid = os.getpid()
+        self.cache = _core.EmbeddingCache(dim, capacity_bytes)
+        self.store = store
+        self.flights: Flights[concurrent.futures.Future[FloatArray | None]] = Flights(concurrent.futures.Future)
+        self.lock = threading.Lock()
+        self.texts = 0
+        self.hits = 0
+        self.store_hits = 0
+        self.embedded = 0
+        # Tasks wait only for tasks of their own loop: a thread that waited for one would block the loop that must run
+        # it.
+        self._loop_flights: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, Flights[asyncio.Future[FloatArray | None]]
+        ] = weakref.WeakKeyDictionary()
+
+    def flights_of(self, loop: asyncio.AbstractEventLoop) -> Flights[asyncio.Future[FloatArray | None]]:
+        with self.lock:
+            flights = self._loop_flights.get(loop)
+            if flights is None:
+                flights = self._loop_flights[loop] = Flights(loop.create_future)
+            return flights
+
+    def remember(self, vectors: Mapping[bytes, FloatArray]) -> None:
+        if vectors:
+            self.cache.put_many(b"".join(vectors), np.stack(list(vectors.values())))

@@ -1,0 +1,426 @@
+"""Embeddings from OpenAI, or from any server that speaks its API."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from routellm_fast._extras import require
+from routellm_fast.embedders._openai_address import OPENAI_URL, checked_url, is_openai
+from routellm_fast.embedders._openai_answer import parse_answer
+from routellm_fast.embedders.base import FloatArray, check_texts, fingerprint_of
+from routellm_fast.errors import EmbedderUnavailableError, EmbeddingError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    # Imported where it is used: it takes tens of milliseconds, and programs with an event loop have it already.
+    import asyncio
+
+_OPENAI_PROVIDER = "openai"
+_OPENAI_DIMS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
+_FIXED_DIM_MODELS = {"text-embedding-ada-002"}
+_MAX_BATCH_SIZE = 2048
+# OpenAI takes 300,000 tokens a request, and a token is at least a byte.
+_MAX_REQUEST_BYTES = 300_000
+_MAX_DETAIL_CHARS = 300
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+_HEADER_SAFE = re.compile("[!-~]+")
+
+
+class OpenAIEmbedder:
+    """Embeds by POST {base_url}/embeddings. Thread-safe; for asyncio there is `aembed`.
+
+    Building it opens no socket, imports nothing and needs no key. Requests go through the official `openai` package
+    (extra `openai`), which retries 408, 409, 429, 5xx, time-outs and broken connections with growing pauses, or with
+    the pause that Retry-After asks for up to a minute. So a call may take `max_retries + 1` time-outs and the pauses
+    between them.
+
+    Texts: OpenAI refuses an empty one, so it is sent as one space. Lone surrogates, which no request can carry, are
+    sent as U+FFFD. A text of more than 8,192 tokens is refused by OpenAI's models; `max_chars` cuts texts before they
+    are sent.
+
+    Identity: the fingerprint covers provider, model, dim and max_chars. One model name at two servers need not be one
+    model, so the provider is "openai" at OpenAI's own servers and else the server's address. For a gateway in front
+    of OpenAI, or a server that moved, pass `provider=`.
+
+    The key: `api_key`, or OPENAI_API_KEY, read when the first request is sent. OPENAI_API_KEY goes only to OpenAI's
+    own servers and to the one that OPENAI_BASE_URL names, since a router directory from elsewhere names its server
+    too. Other servers get a key only from `api_key`. It is never logged, and is cut out of what servers answer.
+
+    Source: RouteLLM's `get_embedding` calls (one blocking request a prompt), with the same default model.
+    """
+
+    def __init__(
+        self,
+        model: str = "text-embedding-3-small",
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        dim: int | None = None,
+        provider: str | None = None,
+        timeout_s: float = 10.0,
+        max_retries: int = 3,
+        batch_size: int = 256,
+        max_concurrency: int = 8,
+        max_chars: int | None = None,
+        http_client: Any = None,
+        async_http_client: Any = None,
+    ) -> None:
+        """Describe the service.
+
+        Args:
+            model: The server's name of the model.
+            base_url: Address in front of `/embeddings`, http or https. None: OPENAI_BASE_URL if set, else OpenAI.
+            api_key: The key; None reads the environment, as told above. Local servers mostly need none.
+            dim: Length of a vector. None: known for OpenAI's models (1536, 3072, 1536), to be given for others. A
+                smaller one than a text-embedding-3 model's own is asked for with the `dimensions` parameter.
+            provider: Whose model this is, as part of the fingerprint.
+            timeout_s: Time-out of each attempt's connecting, sending and waiting for an answer, > 0.
+            max_retries: Further attempts after a failed one, >= 0.
+            batch_size: Most texts a request, 1 to 2,048. A request also stays within 300,000 bytes of text.
+            max_concurrency: Most requests of `aembed` at once in an event loop, >= 1. `embed` sends one after another.
+            max_chars: Only that many characters of a text are sent, >= 1. None: all.
+            http_client: The httpx client of `embed`, for proxies or certificates of your own; it stays yours to close.
+            async_http_client: The same for `aembed`. It may be used in one event loop only.
+
+        Raises:
+            InvalidArgumentError: An argument is out of its range, dim is unknown, or base_url is no plain http(s)
+                address.
+        """
+        if not model:
+            raise InvalidArgumentError("model must not be empty")  # noqa: EM101
+        for name, value, low, high in (
+            ("max_retries", max_retries, 0, None),
+            ("batch_size", batch_size, 1, _MAX_BATCH_SIZE),
+            ("max_concurrency", max_concurrency, 1, None),
+            ("max_chars", 1 if max_chars is None else max_chars, 1, None),
+        ):
+            if value < low or (high is not None and value > high):
+                allowed = f"at least {low}" if high is None else f"{low} to {high}"
+                message = f"{name} must be {allowed}, found {value}"
+                raise InvalidArgumentError(message)
+        if not 0 < timeout_s < float("inf"):
+            message = f"timeout_s must be positive and finite, found {timeout_s}"
+            raise InvalidArgumentError(message)
+        url = base_url or os.environ.get("OPENAI_BASE_URL") or None
+        self._base_url = None if url is None else checked_url(url)
+        self._is_openai = self._base_url is None or is_openai(self._base_url)
+        self._model = model
+        self._api_key = _Secret(api_key)
+        self._dim = _checked_dim(model, dim)
+        self._dimensions = self._dim if _OPENAI_DIMS.get(model, self._dim) != self._dim else None
+        self._provider = provider or (_OPENAI_PROVIDER if self._is_openai else self._endpoint.partition("://")[2])
+        self._timeout_s = timeout_s
+        self._max_retries = max_retries
+        self._batch_size = batch_size
+        self._max_concurrency = max_concurrency
+        self._max_chars = max_chars
+        self._http_client = http_client
+        self._async_http_client = async_http_client
+        self._clients = _Clients()
+
+    @property
+    def name(self) -> str:
+        """The model's, as "openai:<model>"."""
+        return f"openai:{self._model}"
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of provider, model, dim and max_chars."""
+        identity = {"provider": self._provider, "model": self._model, "dim": self._dim, "max_chars": self._max_chars}
+        return fingerprint_of({"kind": "openai", **identity})
+
+    def stored_settings(self) -> dict[str, Any]:
+        """Return the arguments that make this embedder again, JSON-able, without the key."""
+        return {
+            "model": self._model,
+            "base_url": self._base_url,
+            "dim": self._dim,
+            "provider": self._provider,
+            "max_chars": self._max_chars,
+        }
+
+    def embed(self, texts: Sequence[str]) -> FloatArray:
+        """Return (n, dim) float32; no request is sent for no texts.
+
+        Raises:
+            TypeError: An element is not a str.
+            MissingExtraError: The openai package is not installed.
+            EmbedderUnavailableError: No key, no connection, a time-out, or a refusal; tells the address, the status
+                and a remedy.
+            InvalidEmbeddingError: The answer is not what was asked for: wrong count or dim, or values that are not
+                finite.
+        """
+        prepared = self._prepare(texts)
+        answers = [self._request(batch) for batch in self._batches(prepared)]
+        return self._joined(answers)
+
+    async def aembed(self, texts: Sequence[str]) -> FloatArray:
+        """As `embed`, with several requests at once; raises the same."""
+        import asyncio
+
+        batches = list(self._batches(self._prepare(texts)))
+        if not batches:
+            return self._joined([])
+        client, slots = await self._async_client()
+
+        async def request(batch: list[str]) -> FloatArray:
+            async with slots:
+                return await self._arequest(client, batch)
+
+        tasks = [asyncio.ensure_future(request(batch)) for batch in batches]
+        try:
+            return self._joined(await asyncio.gather(*tasks))
+        finally:
+            # After a failure the other requests are of no use, and none may be left behind.
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def close(self) -> None:
+        """Close the connections of `embed`. The next call opens new ones."""
+        client, self._current_clients().sync = self._current_clients().sync, None
+        if client is not None and self._http_client is None:
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close the connections that `aembed` holds in the running event loop."""
+        import asyncio
+
+        client, _ = self._current_clients().of_loop.pop(asyncio.get_running_loop(), (None, None))
+        if client is not None and self._async_http_client is None:
+            await client.close()
+
+    def __enter__(self) -> OpenAIEmbedder:
+        """Return this embedder; leaving closes its connections."""
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connections of `embed`."""
+        self.close()
+
+    async def __aenter__(self) -> OpenAIEmbedder:
+        """Return this embedder; leaving closes its connections."""
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        self.close()
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        """Model, address and dim, never the key."""
+        return f"OpenAIEmbedder({self._model!r}, base_url={self._base_url!r}, dim={self._dim})"
+
+    @property
+    def _endpoint(self) -> str:
+        return self._base_url or OPENAI_URL
+
+    # --- texts
+
+    def _prepare(self, texts: Sequence[str]) -> list[str]:
+        return [_LONE_SURROGATES.sub("\ufffd", text[: self._max_chars]) or " " for text in check_texts(texts)]
+
+    def _batches(self, texts: Sequence[str]) -> Iterator[list[str]]:
+        batch: list[str] = []
+        batch_bytes = 0
+        for text in texts:
+            text_bytes = len(text.encode())
+            if batch and (len(batch) == self._batch_size or batch_bytes + text_bytes > _MAX_REQUEST_BYTES):
+                yield batch
+                batch, batch_bytes = [], 0
+            batch.append(text)
+            batch_bytes += text_bytes
+        if batch:
+            yield batch
+
+    # --- requests
+
+    def _request(self, batch: list[str]) -> FloatArray:
+        openai = require("openai", "openai")
+        client = self._sync_client(openai)
+        try:
+            response = client.embeddings.with_raw_response.create(**self._parameters(batch))
+        except openai.OpenAIError as error:
+            failure = self._failure(openai, error, len(batch))
+        else:
+            return self._parse(response.http_response.content, len(batch))
+        # Raised out here, it does not carry the package's exception along, and with it whatever the server said.
+        raise failure
+
+    async def _arequest(self, client: Any, batch: list[str]) -> FloatArray:
+        openai = require("openai", "openai")
+        try:
+            response = await client.embeddings.with_raw_response.create(**self._parameters(batch))
+        except openai.OpenAIError as error:
+            failure = self._failure(openai, error, len(batch))
+        else:
+            return self._parse(response.http_response.content, len(batch))
+        raise failure
+
+    def _parameters(self, batch: list[str]) -> dict[str, Any]:
+        # base64 is the package's own default: exact float32 in a fifth of the bytes. Servers that ignore it send
+        # lists of numbers.
+        parameters: dict[str, Any] = {"model": self._model, "input": batch, "encoding_format": "base64"}
+        if self._dimensions is not None:
+            parameters["dimensions"] = self._dimensions
+        return parameters
+
+    def _sync_client(self, openai: Any) -> Any:
+        clients = self._current_clients()
+        with clients.lock:
+            if clients.sync is None:
+                clients.sync = self._new_client(openai.OpenAI, self._http_client)
+            return clients.sync
+
+    async def _async_client(self) -> tuple[Any, asyncio.Semaphore]:
+        import asyncio
+
+        clients = self._current_clients()
+        loop = asyncio.get_running_loop()
+        if loop not in clients.of_loop:
+            # The import and the certificates take up to a second: not in the event loop.
+            openai = await asyncio.to_thread(require, "openai", "openai")
+            client = await asyncio.to_thread(self._new_client, openai.AsyncOpenAI, self._async_http_client)
+            # Another task may have been faster; its client has been used already.
+            clients.of_loop.setdefault(loop, (client, asyncio.Semaphore(self._max_concurrency)))
+        return clients.of_loop[loop]
+
+    def _new_client(self, kind: Any, http_client: Any) -> Any:
+        return kind(
+            api_key=self._resolve_key(),
+            base_url=self._endpoint,
+            timeout=self._timeout_s,
+            max_retries=self._max_retries,
+            http_client=http_client,
+        )
+
+    def _current_clients(self) -> _Clients:
+        # A forked child must not speak on its parent's connections.
+        if self._clients.pid != os.getpid():
+            self._clients = _Clients()
+        return self._clients
+
+    def _resolve_key(self) -> str:
+        key = self._api_key.reveal()
+        if not key and (self._is_openai or self._is_environment_server()):
+            key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if key:
+            if not _HEADER_SAFE.fullmatch(key):
+                message = (
+                    "the API key holds blanks or characters beyond ASCII, which no header can carry: check for typos"
+                )
+                raise EmbedderUnavailableError(message)
+            return key
+        if self._is_openai:
+            message = f"no API key for {self._endpoint}: pass api_key= or set OPENAI_API_KEY"
+            raise EmbedderUnavailableError(message)
+        return "none"  # the package insists on one; servers without authentication ignore it
+
+    def _is_environment_server(self) -> bool:
+        with contextlib.suppress(InvalidArgumentError):
+            return checked_url(os.environ.get("OPENAI_BASE_URL", "")) == self._base_url
+        return False
+
+    # --- answers
+
+    def _failure(self, openai: Any, error: Exception, count: int) -> EmbeddingError:
+        attempts = self._max_retries + 1
+        if isinstance(error, openai.APIStatusError):
+            status = error.status_code
+            said = self._scrubbed(error.message)
+            what = f"answered status {status} to {count} texts for model {self._model!r}: {said}"
+            advice = _advice(status)
+        elif isinstance(error, openai.APITimeoutError):
+            what = f"did not answer within {self._timeout_s} s, {attempts} attempts"
+            advice = "Try later, or give a larger timeout_s"
+        else:
+            cause = error.__cause__ or error
+            what = f"cannot be reached, {attempts} attempts: {type(cause).__name__}: {self._scrubbed(str(cause))}"
+            advice = "Check base_url, the network and whether the server runs"
+        return EmbedderUnavailableError(f"{self._endpoint}/embeddings {what}. {advice}.")
+
+    def _parse(self, body: bytes, count: int) -> FloatArray:
+        return parse_answer(body, count, self._dim, f"{self._endpoint}/embeddings", self._scrubbed)
+
+    def _joined(self, answers: Sequence[FloatArray]) -> FloatArray:
+        if len(answers) == 1:
+            return answers[0]
+        return np.concatenate(answers) if answers else np.empty((0, self._dim), dtype=np.float32)
+
+    def _scrubbed(self, text: str) -> str:
+        for key in (self._api_key.reveal(), os.environ.get("OPENAI_API_KEY", "").strip()):
+            if key:
+                text = text.replace(key, "[key]")
+        return text if len(text) <= _MAX_DETAIL_CHARS else f"{text[:_MAX_DETAIL_CHARS]}..."
+
+
+class _Secret:
+    """A key that no dump of variables shows."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str | None) -> None:
+        self._value = (value or "").strip()
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "_Secret(set)" if self._value else "_Secret(none)"
+
+
+class _Clients:
+    """Connections of one process: one client for all threads, one for each event loop, which owns its sockets."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.sync: Any = None
+        self.of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, asyncio.Semaphore]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+
+def _checked_dim(model: str, dim: int | None) -> int:
+    own = _OPENAI_DIMS.get(model)
+    if dim is None:
+        if own is None:
+            message = f"the dim of {model!r} is not known: give dim=, the length of its vectors"
+            raise InvalidArgumentError(message)
+        return own
+    if dim < 1 or (own is not None and dim > own) or (model in _FIXED_DIM_MODELS and dim != own):
+        allowed = "at least 1" if own is None else f"{own}" if model in _FIXED_DIM_MODELS else f"1 to {own}"
+        message = f"dim of {model!r} must be {allowed}, found {dim}"
+        raise InvalidArgumentError(message)
+    return dim
+
+
+def _advice(status: int) -> str:
+    if status in (401, 403):
+        return (
+            "Check the key: api_key=, or OPENAI_API_KEY, which only OpenAI and the server of OPENAI_BASE_URL get to see"
+        )
+    if status == 404:
+        return "Check base_url and the model's name"
+    if status in (400, 413, 422):
+        return "A text may be longer than the model takes (max_chars= cuts), or it may not take these parameters"
+    if status == 429:
+        return "Rate limit or quota: try later, send fewer at once, or raise max_retries"
+    return "The server is at fault: try later"
