@@ -1,6 +1,6 @@
-// The one file that knows Python. Each function does five things in this order: take the arguments without silent copies, check
-// them with a message that says what was found and expected, make the output, release the interpreter lock where the work
-// outweighs that, call the core. No algorithm lives here.
+// The one file that knows Python. Each function does five things in this order: take the arguments without silent
+// copies, check them with a message that says what was found and expected, make the output, release the interpreter
+// lock where the work outweighs that, call the core. No algorithm lives here.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -30,7 +30,8 @@ namespace {
 
 using FloatArray = py::array_t<float, py::array::c_style>;
 
-// Releasing and taking the lock costs about 0.1 microseconds: below this much work, other threads gain less than we lose.
+// Releasing and taking the lock costs about 0.1 microseconds: below this much work, other threads gain less than we
+// lose.
 constexpr std::size_t kUnlockBytes = 4096;
 
 class MaybeUnlock {
@@ -89,8 +90,8 @@ void append_utf8(std::uint32_t c, std::string& out) {
   out.push_back(static_cast<char>(0x80 | (c & 0x3F)));
 }
 
-// Python keeps a str in 1, 2 or 4 bytes a character. ASCII is UTF-8 already and is borrowed; the rest is transcoded, and only as
-// far as it will be read: PyUnicode_AsUTF8 would convert, and keep, all of a huge string.
+// Python keeps a str in 1, 2 or 4 bytes a character. ASCII is UTF-8 already and is borrowed; the rest is transcoded,
+// and only as far as it will be read: PyUnicode_AsUTF8 would convert, and keep, all of a huge string.
 std::string_view utf8_of(PyObject* text, std::size_t max_code_points, std::string& scratch) {
   const auto length = static_cast<std::size_t>(PyUnicode_GET_LENGTH(text));
   if (PyUnicode_IS_COMPACT_ASCII(text)) {
@@ -114,8 +115,8 @@ std::string_view utf8_of(PyObject* text, std::size_t max_code_points, std::strin
 class TextBatch {
  public:
   TextBatch(const py::sequence& texts, std::size_t max_code_points) {
-    // A list or tuple of str as it is; any other sequence once as a list. A bare string is a sequence too, of its letters: the
-    // commonest slip, so refuse it by name.
+    // A list or tuple of str as it is; any other sequence once as a list. A bare string is a sequence too, of its
+    // letters: the commonest slip, so refuse it by name.
     if (py::isinstance<py::str>(texts) || py::isinstance<py::bytes>(texts)) {
       throw py::type_error("expected a sequence of str, found one " + std::string(Py_TYPE(texts.ptr())->tp_name) +
                            ": put it into a list.");
@@ -226,9 +227,10 @@ void bind_tokenizer(py::module_& m) {
             } else {
               throw_not_text(text, "text");
             }
-            // A byte makes at most one token, but an added token never more than its bytes: size() ids always suffice. One
-            // spare, so that an uncapped read is not taken for one that the cap stopped.
-            std::vector<std::uint32_t> ids(std::min(max_tokens.value_or(static_cast<std::size_t>(-1)), view.size() + 1));
+            // A byte makes at most one token, but an added token never more than its bytes: size() ids always suffice.
+            // One spare, so that an uncapped read is not taken for one that the cap stopped.
+            std::vector<std::uint32_t> ids(
+                std::min(max_tokens.value_or(static_cast<std::size_t>(-1)), view.size() + 1));
             const std::size_t count = self.encode(view, ids).token_count;
             return py::array_t<std::uint32_t>(static_cast<py::ssize_t>(count), ids.data());
           },
@@ -292,8 +294,9 @@ void bind_static_embedder(py::module_& m) {
             const TokenTable& table = self.cast<const StaticEmbedder&>().table();
             const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(table.row_count()),
                                                  static_cast<py::ssize_t>(table.dim)};
-            py::array view = table.int8.empty() ? py::array(py::dtype::of<float>(), shape, {}, table.float32.data(), self)
-                                                : py::array(py::dtype::of<std::int8_t>(), shape, {}, table.int8.data(), self);
+            py::array view = table.int8.empty()
+                                 ? py::array(py::dtype::of<float>(), shape, {}, table.float32.data(), self)
+                                 : py::array(py::dtype::of<std::int8_t>(), shape, {}, table.int8.data(), self);
             view.attr("setflags")(py::arg("write") = false);
             return view;
           },
@@ -418,8 +421,8 @@ void bind_linear(py::module_& m) {
 std::size_t checked_key_count(const py::bytes& keys) {
   const auto size = static_cast<std::size_t>(PyBytes_GET_SIZE(keys.ptr()));
   if (size % EmbeddingCache::kKeyBytes != 0) {
-    throw Error(ErrorCode::kInvalidArgument, "keys must be 16 bytes each, one after another, found " +
-                                                 std::to_string(size) + " bytes.");
+    throw Error(ErrorCode::kInvalidArgument,
+                "keys must be 16 bytes each, one after another, found " + std::to_string(size) + " bytes.");
   }
   return size / EmbeddingCache::kKeyBytes;
 }
@@ -453,7 +456,8 @@ void bind_embedding_cache(py::module_& m) {
           [](EmbeddingCache& self, const py::bytes& keys, const py::object& out) {
             const std::size_t count = checked_key_count(keys);
             FloatArray rows = rows_for_keys(out, count, self.dim(), "out");
-            if (!rows.writeable()) throw Error(ErrorCode::kInvalidArgument, "out must be writable, found a read-only array.");
+            if (!rows.writeable())
+              throw Error(ErrorCode::kInvalidArgument, "out must be writable, found a read-only array.");
             py::array_t<bool> hit(static_cast<py::ssize_t>(count));
             float* target = rows.mutable_data();
             bool* found = hit.mutable_data();
@@ -464,7 +468,8 @@ void bind_embedding_cache(py::module_& m) {
             return hit;
           },
           py::arg("keys"), py::arg("out"),
-          "(n,) bool: True where row i of out, (n, dim) float32, now holds the vector of key i. Other rows stay as they are.")
+          "(n,) bool: True where row i of out, (n, dim) float32, now holds the vector of key i. Other rows stay as "
+          "they are.")
       .def(
           "put_many",
           [](EmbeddingCache& self, const py::bytes& keys, const py::object& vectors) {

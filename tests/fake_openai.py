@@ -88,7 +88,7 @@ class FakeOpenAI:
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, *args: object) -> None:
                 pass
 
             def do_POST(self) -> None:
@@ -133,4 +133,9 @@ class FakeOpenAI:
             data.append({"object": "embedding", "index": index, "embedding": embedding})
         if reply.reverse:
             data.reverse()
-        return {"object": "list", "data": data, "model": body["model"], "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+        return {
+            "object": "list",
+            "data": data,
+            "model": body["model"],
+            "usage": {"prompt_tokens": 1, "total_tokens": 1},
+        }

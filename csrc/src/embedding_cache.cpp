@@ -78,14 +78,17 @@ struct ShardPlan {
   [[nodiscard]] std::size_t slab_size(std::size_t slab) const {
     return std::min(slab_entries, max_entries - slab * slab_entries);
   }
-  [[nodiscard]] std::size_t slab_bytes(std::size_t slab) const { return allocated_bytes(slab_size(slab) * entry_bytes()); }
+  [[nodiscard]] std::size_t slab_bytes(std::size_t slab) const {
+    return allocated_bytes(slab_size(slab) * entry_bytes());
+  }
   [[nodiscard]] std::size_t slabs_bytes() const {
     if (max_entries == 0) return 0;
     return (slab_count() - 1) * slab_bytes(0) + slab_bytes(slab_count() - 1);
   }
   [[nodiscard]] std::size_t fixed_bytes() const {
     if (max_entries == 0) return 0;
-    return kShardBytes + allocated_bytes(table_slots * sizeof(std::uint32_t)) + allocated_bytes(slab_count() * sizeof(void*));
+    return kShardBytes + allocated_bytes(table_slots * sizeof(std::uint32_t)) +
+           allocated_bytes(slab_count() * sizeof(void*));
   }
   [[nodiscard]] std::size_t total_bytes() const { return fixed_bytes() + slabs_bytes(); }
 };
@@ -116,14 +119,15 @@ class alignas(64) EmbeddingCache::Shard {
   explicit Shard(const ShardPlan& plan) : plan_(plan), max_entries_(plan.max_entries) {
     if (max_entries_ == 0) return;
     // calloc's zero pages cost no memory until they are touched.
-    slots_.reset(static_cast<std::uint32_t*>(std::calloc(plan_.table_slots, sizeof(std::uint32_t))));  // NOLINT(cppcoreguidelines-no-malloc)
+    slots_.reset(static_cast<std::uint32_t*>(
+        std::calloc(plan_.table_slots, sizeof(std::uint32_t))));  // NOLINT(cppcoreguidelines-no-malloc)
     if (!slots_) throw std::bad_alloc();
     slabs_.reserve(plan_.slab_count());
     bytes_used_ = plan_.fixed_bytes();
   }
 
   bool get(const Key& key, std::uint64_t hash, float* out) {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     const std::size_t slot = find(key, hash);
     if (slot == kNoSlot) {
       ++misses_;
@@ -137,7 +141,7 @@ class alignas(64) EmbeddingCache::Shard {
   }
 
   void put(const Key& key, std::uint64_t hash, const float* vector) {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     if (max_entries_ == 0) return;
     std::uint32_t id = kNone;
     if (const std::size_t slot = find(key, hash); slot != kNoSlot) {
@@ -154,7 +158,7 @@ class alignas(64) EmbeddingCache::Shard {
   }
 
   void add_to(EmbeddingCacheStats& stats) const {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     stats.hits += hits_;
     stats.misses += misses_;
     stats.evictions += evictions_;
@@ -165,7 +169,8 @@ class alignas(64) EmbeddingCache::Shard {
  private:
   static constexpr std::size_t kNoSlot = std::numeric_limits<std::size_t>::max();
 
-  // A slab holds its entries first, then their vectors: a walk along a probe run or the order of use stays off the vectors.
+  // A slab holds its entries first, then their vectors: a walk along a probe run or the order of use stays off the
+  // vectors.
   [[nodiscard]] Entry& entry(std::uint32_t id) const {
     return reinterpret_cast<Entry*>(slabs_[id / plan_.slab_entries].get())[id % plan_.slab_entries];
   }
@@ -177,7 +182,9 @@ class alignas(64) EmbeddingCache::Shard {
 
   [[nodiscard]] std::size_t mask() const { return plan_.table_slots - 1; }
   // The shard was chosen by the low bits.
-  [[nodiscard]] std::size_t home_slot(std::uint64_t hash) const { return static_cast<std::size_t>(hash >> 16) & mask(); }
+  [[nodiscard]] std::size_t home_slot(std::uint64_t hash) const {
+    return static_cast<std::size_t>(hash >> 16) & mask();
+  }
 
   [[nodiscard]] std::size_t find(const Key& key, std::uint64_t hash) const {
     if (size_ == 0) return kNoSlot;
@@ -225,7 +232,8 @@ class alignas(64) EmbeddingCache::Shard {
 
   bool add_slab() {
     const std::size_t slab = slabs_.size();
-    auto* memory = static_cast<std::byte*>(std::malloc(plan_.slab_size(slab) * plan_.entry_bytes()));  // NOLINT(cppcoreguidelines-no-malloc)
+    auto* memory = static_cast<std::byte*>(
+        std::malloc(plan_.slab_size(slab) * plan_.entry_bytes()));  // NOLINT(cppcoreguidelines-no-malloc)
     if (memory == nullptr) return false;
     slabs_.emplace_back(memory);
     bytes_used_ += plan_.slab_bytes(slab);
@@ -269,8 +277,8 @@ EmbeddingCache::EmbeddingCache(std::size_t dim, std::size_t capacity_bytes, std:
     : dim_(dim), capacity_bytes_(capacity_bytes) {
   static_assert(sizeof(Shard) + sizeof(shards_[0]) <= kShardBytes);
   if (dim < 1 || dim > kMaxDim) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "an embedding cache needs a dim in [1, " + std::to_string(kMaxDim) + "], found " + std::to_string(dim) + ".");
+    throw Error(ErrorCode::kInvalidArgument, "an embedding cache needs a dim in [1, " + std::to_string(kMaxDim) +
+                                                 "], found " + std::to_string(dim) + ".");
   }
   if (shards < 1 || shards > kMaxShards) {
     throw Error(ErrorCode::kInvalidArgument, "an embedding cache has 1 to " + std::to_string(kMaxShards) +

@@ -55,7 +55,11 @@ StaticEmbedder::StaticEmbedder(std::shared_ptr<const WordPieceTokenizer> tokeniz
 
 std::size_t StaticEmbedder::drop(std::span<std::uint32_t> ids) const noexcept {
   if (!options_.dropped_token) return ids.size();
-  return ids.size() - std::ranges::remove(ids, *options_.dropped_token).size();
+  std::size_t kept = 0;
+  for (const std::uint32_t id : ids) {
+    if (id != *options_.dropped_token) ids[kept++] = id;
+  }
+  return kept;
 }
 
 StaticEmbedder::Tokens StaticEmbedder::tokenize(std::string_view utf8) const {

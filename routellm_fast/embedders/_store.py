@@ -25,7 +25,7 @@ _FORMAT_KEY = b"routellm_fast embedding store"
 _FORMAT = b"1"
 # A value: dim, CRC-32 of key and vector, then the vector as little-endian float32.
 _HEADER = struct.Struct("<II")
-# LMDB maps its lock file: on a full disk the first touch of a sparse page would kill the process.
+# LMDB maps its lock file: on a full disk the first touch of a page that is not there would kill the process.
 _MIN_FREE_BYTES = 1 << 20
 
 
@@ -224,7 +224,7 @@ class EmbeddingStore:
             if names and "data.mdb" not in names:
                 raise _unusable(self._path, "it holds other files", "Give a folder of its own")
             free = shutil.disk_usage(self._path).free
-            if free < _MIN_FREE_BYTES:
+            if free < _MIN_FREE_BYTES and not _is_allocated(self._path / "lock.mdb"):
                 raise _unusable(self._path, f"only {free} bytes are free on its disk", "Make room")
             return _environments.acquire(self._lmdb, self._path, map_size_bytes)
         except (OSError, self._lmdb.Error) as error:
@@ -262,6 +262,15 @@ class EmbeddingStore:
                 return
             self._warned = True
         _logger.warning("the embedding store at %s %s: %s", self._path, what, error)
+
+
+def _is_allocated(path: Path) -> bool:
+    """Tell whether a file is there, with all its pages on disk."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return False
+    return 0 < stat.st_size <= stat.st_blocks * 512
 
 
 def _unusable(path: Path, reason: str, advice: str) -> EmbedderUnavailableError:

@@ -7,9 +7,8 @@ numbers are those of RouteLLM's `evals/evaluate.py` where that gives any, its qu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +42,9 @@ class Curve:
 
         All three areas are taken over the curve's own range of c, as RouteLLM does.
         """
-        area = np.trapezoid(self.quality, self.strong_share)
+        # numpy 1 and 2 have no common name for it.
+        steps = np.diff(self.strong_share)
+        area = float(steps @ (self.quality[1:] + self.quality[:-1])) / 2.0
         width = self.strong_share[-1] - self.strong_share[0]
         return float((area - self.weak_quality * width) / ((self.strong_quality - self.weak_quality) * width))
 
@@ -83,9 +84,7 @@ class Metrics:
         return cls(name, curve.apgr, curve.cpt(0.2), curve.cpt(0.5), curve.cpt(0.8), apgr_deviation)
 
 
-def sweep(
-    win_rates: NDArray[np.floating], benchmark: Benchmark, *, bins: int = _BINS, weights: Sequence[float] | None = None
-) -> Curve:
+def sweep(win_rates: NDArray[np.floating[Any]], benchmark: Benchmark, *, bins: int = _BINS) -> Curve:
     """Route a benchmark at every quantile of its own win rates.
 
     Thresholds are the bins + 1 quantile edges; a prompt goes to the strong model at or above a threshold, and above it at
@@ -98,7 +97,6 @@ def sweep(
         win_rates: (n,) finite, one a prompt of the benchmark; any increasing score will do.
         benchmark: What is routed.
         bins: How many bins.
-        weights: Reserved for callers that resample; None counts each prompt once.
 
     Raises:
         InvalidArgumentError: The shape is another, or a win rate is not finite.
@@ -119,7 +117,7 @@ def sweep(
     return Curve(share, np.array(quality), *_alone(benchmark))
 
 
-def router_metrics(name: str, win_rates: NDArray[np.floating], benchmark: Benchmark) -> Metrics:
+def router_metrics(name: str, win_rates: NDArray[np.floating[Any]], benchmark: Benchmark) -> Metrics:
     """Return the metrics of a router's win rates. Raises InvalidArgumentError; see sweep."""
     return Metrics.of(name, sweep(win_rates, benchmark))
 

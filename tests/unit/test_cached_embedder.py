@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lmdb
@@ -474,6 +476,15 @@ assert cached.stats.store_hits == 1
         assert cached.stats.store_damaged == 0
 
 
+def test_on_a_full_disk_an_old_store_opens_and_a_new_one_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rf.CachedEmbedder(Model(), path=path).close()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    rf.CachedEmbedder(Model(), path=path).close()
+    assert_unusable(path.with_name("new"), "only 1000 bytes are free", "Make room")
+
+
 def test_a_killed_process_leaves_a_whole_store(path: Path) -> None:
     program = f"""
 import itertools, sys
@@ -489,17 +500,14 @@ for i in itertools.count(first):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [tests, os.environ.get("PYTHONPATH", "")]))}
     written = 0
     for round_number in range(4):
-        child = subprocess.Popen(
-            [sys.executable, "-c", program, str(written)], stdout=subprocess.PIPE, text=True, env=environment
-        )
-        assert child.stdout is not None
-        for _ in range(30 + 7 * round_number):
-            written = int(child.stdout.readline()) + 1
-        time.sleep(0.0013 * round_number)
-        child.send_signal(signal.SIGKILL)
-        rest = child.stdout.read().split()
-        child.stdout.close()
-        child.wait()
+        command = [sys.executable, "-c", program, str(written)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=path.parent) as child:
+            assert child.stdout is not None
+            for _ in range(30 + 7 * round_number):
+                written = int(child.stdout.readline()) + 1
+            time.sleep(0.0013 * round_number)
+            child.send_signal(signal.SIGKILL)
+            rest = child.stdout.read().split()
         written = int(rest[-1]) + 1 if rest else written
     model = Model(dim=700)
     with rf.CachedEmbedder(model, 0, path) as cached:

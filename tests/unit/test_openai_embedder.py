@@ -20,6 +20,7 @@ from fake_openai import FakeOpenAI, Reply, vector_for, vectors_for
 from processes import run_python
 
 import routellm_fast as rf
+from routellm_fast.embedders._openai_answer import parse_answer
 
 KEY = "sk-Secret0Key1For2Tests3Only4"
 TEXTS = [f"text {i}" for i in range(10)]
@@ -64,7 +65,9 @@ def way(request: pytest.FixtureRequest) -> str:
 # --- what is sent and what comes back
 
 
-@pytest.mark.parametrize("reply", [Reply(), Reply(reverse=True), Reply(as_lists=True), Reply(as_lists=True, reverse=True)])
+@pytest.mark.parametrize(
+    "reply", [Reply(), Reply(reverse=True), Reply(as_lists=True), Reply(as_lists=True, reverse=True)]
+)
 def test_vectors_come_back_exactly_and_in_order(server: FakeOpenAI, way: str, reply: Reply) -> None:
     server.otherwise = reply
     vectors = embed(connect(server, batch_size=4), TEXTS, way)
@@ -224,17 +227,27 @@ def in_base64(values: np.ndarray) -> str:
         (answer(item(0), item(1, in_base64(np.full(8, np.inf, "<f4")))), "inf in row 1"),
     ],
 )
-def test_an_answer_that_is_not_what_was_asked_for_is_refused(server: FakeOpenAI, body: bytes, message: str) -> None:
-    server.otherwise = Reply(body=body)
-    with pytest.raises(rf.InvalidEmbeddingError, match=message):
-        embed(connect(server), ["a", "b"], "sync")
-    assert len(server.requests) == 1
+def test_an_answer_that_is_not_what_was_asked_for_is_refused(body: bytes, message: str) -> None:
+    with pytest.raises(rf.InvalidEmbeddingError, match=message) as caught:
+        parse_answer(body, 2, 8, "http://localhost/v1/embeddings", str)
+    assert "http://localhost/v1/embeddings" in str(caught.value)
+
+
+def test_a_refused_answer_is_not_asked_for_again(server: FakeOpenAI, way: str) -> None:
+    for body in (b"<html>", answer(item(0)), answer(item(0), item(1, [0.5] * 7)), answer(item(0), item(1, [None] * 8))):
+        server.otherwise = Reply(body=body)
+        server.requests.clear()
+        with pytest.raises(rf.InvalidEmbeddingError, match=server.url):
+            embed(connect(server), ["a", "b"], way)
+        assert len(server.requests) == 1
 
 
 # --- the key
 
 
-def test_the_argument_goes_before_the_environment(server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+def test_the_argument_goes_before_the_environment(
+    server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
     embed(connect(server, api_key=f" {KEY}\n"), ["a"], way)
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
@@ -294,7 +307,9 @@ def told(error: BaseException | None) -> str:
 def test_the_key_shows_nowhere(server: FakeOpenAI, way: str) -> None:
     root = logging.getLogger()
     recorder = Recorder()
-    levels = {name: logging.getLogger(name).level for name in ("", "openai", "httpx", "httpx2", "httpcore", "httpcore2")}
+    levels = {
+        name: logging.getLogger(name).level for name in ("", "openai", "httpx", "httpx2", "httpcore", "httpcore2")
+    }
     root.addHandler(recorder)
     try:
         for name in levels:
@@ -324,7 +339,9 @@ def test_the_key_shows_nowhere(server: FakeOpenAI, way: str) -> None:
     assert not leaks
 
 
-def test_the_key_is_not_saved_with_a_router(server: FakeOpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_not_saved_with_a_router(
+    server: FakeOpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.dim = 9
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     embedder = connect(server, api_key=KEY, provider="us", max_chars=100)

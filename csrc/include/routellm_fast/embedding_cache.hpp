@@ -18,17 +18,17 @@ struct EmbeddingCacheStats {
 
 /// Remembers float32 vectors of one length by 16-byte keys: a least-recently-used cache bounded in bytes. Thread-safe.
 ///
-/// Guarantees: bytes_used() never exceeds capacity_bytes(); a vector is returned whole or not at all; after warm-up no call
-/// allocates. Keys are digests: equal keys mean equal vectors, so nothing but the key is compared.
+/// Guarantees: bytes_used() never exceeds capacity_bytes(); a vector is returned whole or not at all; after warm-up no
+/// call allocates. Keys are digests: equal keys mean equal vectors, so nothing but the key is compared.
 ///
-/// The keys are spread over shards, each with its own lock, budget and order of use: eviction is least-recently-used within a
-/// shard. A capacity too small for one entry keeps nothing.
+/// The keys are spread over shards, each with its own lock, budget and order of use: eviction is least-recently-used
+/// within a shard. A capacity too small for one entry keeps nothing.
 class EmbeddingCache {
  public:
   static constexpr std::size_t kKeyBytes = 16;
 
-  /// Takes at most `shards` shards, fewer where each would hold only a handful of entries. Throws Error(kInvalidArgument) for
-  /// a dim or a number of shards outside [1, 2^20] or [1, 1024].
+  /// Takes at most `shards` shards, fewer where each would hold only a handful of entries. Throws
+  /// Error(kInvalidArgument) for a dim or a number of shards outside [1, 2^20] or [1, 1024].
   EmbeddingCache(std::size_t dim, std::size_t capacity_bytes, std::size_t shards = 16);
   ~EmbeddingCache();
 
@@ -41,7 +41,8 @@ class EmbeddingCache {
   [[nodiscard]] std::size_t capacity_bytes() const noexcept { return capacity_bytes_; }
   [[nodiscard]] std::size_t shard_count() const noexcept { return shards_.size(); }
 
-  /// For each of `count` keys: hit[i] = 1 and row i of `out` is its vector, or hit[i] = 0 and the row is left as it was.
+  /// For each of `count` keys: hit[i] = 1 and row i of `out` is its vector, or hit[i] = 0 and the row is left as it
+  /// was.
   void get_many(const std::uint8_t* keys, std::size_t count, float* out, bool* hit);
 
   /// Stores row i of `vectors` under key i, as the most recently used. A key that is there already gets the new vector.
