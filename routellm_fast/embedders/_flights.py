@@ -54,7 +54,7 @@ class Flights(Generic[_Future]):
 
 
 def split_landed(others: Mapping[bytes, Landing]) -> tuple[dict[bytes, FloatArray], list[bytes]]:
-    """Return what landed, and the keys that were lost; all futures are done."""
+    """Return what landed, and the keys that were lost. Threads wait here; asyncio's futures must be done."""
     results = {key: future.result() for key, future in others.items()}
     landed = {key: vector for key, vector in results.items() if vector is not None}
     return landed, [key for key in results if key not in landed]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import struct
 import threading
 import zlib
@@ -25,19 +24,21 @@ _FORMAT_KEY = b"routellm_fast embedding store"
 _FORMAT = b"1"
 # A value: dim, CRC-32 of key and vector, then the vector as little-endian float32.
 _HEADER = struct.Struct("<II")
-# LMDB maps its lock file: on a full disk the first touch of a page that is not there would kill the process.
-_MIN_FREE_BYTES = 1 << 20
+# What LMDB makes for its default of 126 readers.
+_LOCK_FILE_BYTES = 8192
 
 
 class _Environment:
     """An open LMDB environment. LMDB allows one a process, so all stores of a folder share it."""
 
     def __init__(self, lmdb: Any, path: Path, map_size_bytes: int) -> None:
-        self.lmdb = lmdb
         self.users = 0
         # Readers take turns: a lookup takes two microseconds, and changing the map's size needs all of them out.
         self.read_lock = threading.Lock()
         self.write_lock = threading.Lock()
+        # LMDB maps its lock file: on a full disk the first touch of a page that is not there would kill the process.
+        # It must be done before the open: closing any descriptor of the file gives up this process's locks on it.
+        _allocate(path / "lock.mdb", _LOCK_FILE_BYTES)
         # metasync=False: a power cut may lose the last transaction, never the consistency of the others.
         # max_spare_txns=0: a kept transaction would be shared with a forked child.
         self.handle = lmdb.open(
@@ -223,9 +224,6 @@ class EmbeddingStore:
             names = {entry.name for entry in self._path.iterdir()} - {"lock.mdb"}
             if names and "data.mdb" not in names:
                 raise _unusable(self._path, "it holds other files", "Give a folder of its own")
-            free = shutil.disk_usage(self._path).free
-            if free < _MIN_FREE_BYTES and not _is_allocated(self._path / "lock.mdb"):
-                raise _unusable(self._path, f"only {free} bytes are free on its disk", "Make room")
             return _environments.acquire(self._lmdb, self._path, map_size_bytes)
         except (OSError, self._lmdb.Error) as error:
             advice = "Give a folder that can be written to; a damaged store may be deleted, it is only a cache"
@@ -264,13 +262,24 @@ class EmbeddingStore:
         _logger.warning("the embedding store at %s %s: %s", self._path, what, error)
 
 
-def _is_allocated(path: Path) -> bool:
-    """Tell whether a file is there, with all its pages on disk."""
+def reopen(path: Path, *, dim: int, map_size_bytes: int) -> EmbeddingStore | None:
+    """As EmbeddingStore, for a forked child in the middle of a call: warns and returns None where that fails."""
     try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return False
-    return 0 < stat.st_size <= stat.st_blocks * 512
+        return EmbeddingStore(path, dim=dim, map_size_bytes=map_size_bytes)
+    except EmbedderUnavailableError as error:
+        _logger.warning("after a fork: %s Embedding goes on without it.", error)
+        return None
+
+
+def _allocate(path: Path, size: int) -> None:
+    """Give a file at least this size, with all its pages on disk; OSError if there is no room."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        stat = os.fstat(descriptor)
+        if stat.st_size < size or stat.st_blocks * 512 < stat.st_size:
+            os.posix_fallocate(descriptor, 0, max(size, stat.st_size))
+    finally:
+        os.close(descriptor)
 
 
 def _unusable(path: Path, reason: str, advice: str) -> EmbedderUnavailableError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import hashlib
-import logging
 import os
 import threading
 import weakref
@@ -18,15 +16,16 @@ import numpy as np
 
 from routellm_fast import _core
 from routellm_fast.embedders._flights import Flights, split_landed
-from routellm_fast.embedders._store import EmbeddingStore
 from routellm_fast.embedders._vectors import check_vectors
 from routellm_fast.embedders.base import Embedder, FloatArray, check_texts
-from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
+from routellm_fast.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    import asyncio  # imported where it is used: too heavy for programs without an event loop
+    # Imported where they are used: importing the package must stay cheap.
+    import asyncio
+    from concurrent.futures import Future
 
-_logger = logging.getLogger(__name__)
+    from routellm_fast.embedders._store import EmbeddingStore
 
 _KEY_BYTES = 16
 
@@ -177,8 +176,6 @@ class CachedEmbedder:
             if state.store:
                 state.store.write(fresh)
 
-            if others:
-                concurrent.futures.wait(others.values())
             landed, lost = split_landed(others)
             if lost:
                 fresh = self._keep(state, lost, self._embedder.embed(batch.texts_of(lost)))
@@ -211,8 +208,7 @@ class CachedEmbedder:
                 await asyncio.to_thread(state.store.write, fresh)
 
             if others:
-                # Unlike awaiting a future, wait() does not cancel it when this call is cancelled: others wait for it
-                # too.
+                # Unlike await, wait() leaves the futures alone when this call is cancelled: others wait for them too.
                 await asyncio.wait(others.values())
             landed, lost = split_landed(others)
             if lost:
@@ -246,19 +242,19 @@ class CachedEmbedder:
     def _current_state(self) -> _State:
         state = self._state
         if state.pid != os.getpid():
-            try:
-                store = self._open_store()
-            except EmbedderUnavailableError as error:
-                _logger.warning("after a fork: %s Embedding goes on without it.", error)
-                store = None
+            store = self._open_store(after_fork=True)
             state = self._state = _State(self._dim, self._capacity_bytes, store)
         return state
 
-    def _open_store(self) -> EmbeddingStore | None:
+    def _open_store(self, *, after_fork: bool = False) -> EmbeddingStore | None:
         if self._path is None:
             return None
-        store = EmbeddingStore(self._path, dim=self._dim, map_size_bytes=self._map_size_bytes)
-        weakref.finalize(self, store.close)
+        from routellm_fast.embedders._store import EmbeddingStore, reopen
+
+        open_it = reopen if after_fork else EmbeddingStore
+        store = open_it(self._path, dim=self._dim, map_size_bytes=self._map_size_bytes)
+        if store is not None:
+            weakref.finalize(self, store.close)
         return store
 
     def _key_of(self, text: str) -> bytes:
@@ -341,10 +337,12 @@ class _State:
     """All that changes, and belongs to one process."""
 
     def __init__(self, dim: int, capacity_bytes: int, store: EmbeddingStore | None) -> None:
+        from concurrent.futures import Future
+
         self.pid = os.getpid()
         self.cache = _core.EmbeddingCache(dim, capacity_bytes)
         self.store = store
-        self.flights: Flights[concurrent.futures.Future[FloatArray | None]] = Flights(concurrent.futures.Future)
+        self.flights: Flights[Future[FloatArray | None]] = Flights(Future)
         self.lock = threading.Lock()
         self.texts = 0
         self.hits = 0

@@ -54,7 +54,7 @@ class OpenAIEmbedder:
     own servers and to the one that OPENAI_BASE_URL names, since a router directory from elsewhere names its server
     too. Other servers get a key only from `api_key`. It is never logged, and is cut out of what servers answer.
 
-    Source: RouteLLM's `get_embedding` calls (one blocking request a prompt), with the same default model.
+    Source: RouteLLM's mf and sw_ranking routers ask the same default model, in one blocking request a prompt.
     """
 
     def __init__(

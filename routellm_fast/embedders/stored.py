@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
@@ -12,6 +12,9 @@ from routellm_fast.embedders.cached import CachedEmbedder
 from routellm_fast.embedders.openai import OpenAIEmbedder
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import ArtifactFormatError, EmbedderMismatchError
+
+# What a directory may say of an OpenAI embedder: never a key, nor how patient its owner is.
+OPENAI_SETTINGS: Final = frozenset({"model", "base_url", "dim", "provider", "max_chars"})
 
 Stored = tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, bytes]]
 
@@ -61,6 +64,10 @@ def restore_embedder(
     if spec["kind"] == "static":
         embedder: Embedder = StaticEmbedder.from_stored(spec, tensors, files)
     elif spec["kind"] == "openai":
+        unknown = sorted(set(spec["settings"]) - OPENAI_SETTINGS)
+        if unknown:
+            message = f"the openai embedder's settings hold {', '.join(unknown)}; known are {sorted(OPENAI_SETTINGS)}"
+            raise ArtifactFormatError(message)
         try:
             embedder = OpenAIEmbedder(**spec["settings"])
         except (TypeError, ValueError) as error:

@@ -79,7 +79,9 @@ def read_mt_bench(folder: Path, pair: ModelPair = PAPER_PAIR) -> Benchmark:
     for row in read_table(folder / "mt_bench" / "judgements.jsonl"):
         score = row.number("score")
         if score is None or not 0.0 <= score <= _MAX_JUDGE_SCORE:
-            problem = f"a score lies in [0, {_MAX_JUDGE_SCORE:g}], found {score}: leave out what the judge could not rate"
+            problem = (
+                f"a score lies in [0, {_MAX_JUDGE_SCORE:g}], found {score}: leave out what the judge could not rate"
+            )
             raise row.error(problem)
         scores.setdefault((row.values.get("question_id"), row.text("model")), []).append(score)
     prompts: list[str] = []

@@ -126,9 +126,7 @@ def random_metrics(benchmark: Benchmark, *, seed: int = 0) -> Metrics:
     """Return the metrics of ten random routers' mean curve, and the deviation of their APGR: the control of every table."""
     generator = np.random.default_rng(seed)
     curves = [sweep(generator.random(len(benchmark.prompts)), benchmark) for _ in range(_RANDOM_RUNS)]
-    mean = Curve(
-        curves[0].strong_share, np.mean([curve.quality for curve in curves], axis=0), *_alone(benchmark)
-    )
+    mean = Curve(curves[0].strong_share, np.mean([curve.quality for curve in curves], axis=0), *_alone(benchmark))
     return Metrics.of("random", mean, apgr_deviation=float(np.std([curve.apgr for curve in curves], ddof=1)))
 
 

@@ -2,8 +2,8 @@
 
     python tests/fuzz/fuzz_readers.py -max_total_time=60
 
-Each input damages one file of a valid directory. Half of the inputs then get fitting digests, so that the damage reaches
-the parsers behind them. Whatever happens must be a RouteLLMError, or a router whose win rates are finite.
+Each input damages one file of a valid directory. Half of the inputs then get fitting digests, so that the damage
+reaches the parsers behind them. Whatever happens must be a RouteLLMError, or a router whose win rates are finite.
 """
 
 from __future__ import annotations

@@ -15,7 +15,18 @@ import routellm_fast as rf
 from routellm_fast.routers.loading import SHIPPED_ROUTER
 
 EXAMPLES = (Path(__file__).parents[2] / "examples" / "prompts.txt").read_text().splitlines()
-ODD = ["", " ", "[UNK]", "[PAD] x", "a" * 5000, "word " * 2000, "漢字 かな " * 400, "😀" * 900, "é" * 4000, "x\x00y\u200bz"]
+ODD = [
+    "",
+    " ",
+    "[UNK]",
+    "[PAD] x",
+    "a" * 5000,
+    "word " * 2000,
+    "漢字 かな " * 400,
+    "😀" * 900,
+    "é" * 4000,
+    "x\x00y\u200bz",
+]
 
 
 @pytest.fixture(scope="module")

@@ -207,6 +207,20 @@ def test_a_router_keeps_the_identity_of_an_embedder_that_it_does_not_hold(tmp_pa
     assert 0 <= rf.load_router(tmp_path / "two", embedder=function).win_rate("hello") <= 1
 
 
+def test_an_openai_embedder_is_stored_without_its_key_and_restored_lazily(saved: Path, tmp_path: Path) -> None:
+    remote = rf.OpenAIEmbedder(model="tiny", base_url="http://127.0.0.1:9/v1", dim=9, api_key="sk-secret")
+    mf_router(rf.CachedEmbedder(remote)).save(tmp_path / "r")  # type: ignore[arg-type]
+    for file in (tmp_path / "r").iterdir():
+        assert b"sk-secret" not in file.read_bytes()
+    loaded = rf.load_router(tmp_path / "r")
+    assert loaded.embedder.fingerprint == remote.fingerprint
+    manifest = json.loads((tmp_path / "r" / "router.json").read_text())
+    manifest["embedder"]["settings"]["api_key"] = "sk-planted"
+    edit(tmp_path / "r", embedder=manifest["embedder"])
+    with pytest.raises(rf.ArtifactFormatError, match="api_key"):
+        rf.load_router(tmp_path / "r")
+
+
 def test_read_artifact_reports_what_the_directory_holds(saved: Path) -> None:
     artifact = read_artifact(saved, ROUTER_LAYOUT)
     assert set(artifact.tensors) == {"P", "W", "w", "embedder.table", "embedder.column_scale"}

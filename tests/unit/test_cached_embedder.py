@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lmdb
@@ -479,10 +478,13 @@ assert cached.stats.store_hits == 1
 def test_on_a_full_disk_an_old_store_opens_and_a_new_one_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def no_room(*arguments: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     rf.CachedEmbedder(Model(), path=path).close()
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
     rf.CachedEmbedder(Model(), path=path).close()
-    assert_unusable(path.with_name("new"), "only 1000 bytes are free", "Make room")
+    assert_unusable(path.with_name("new"), "No space left on device")
 
 
 def test_a_killed_process_leaves_a_whole_store(path: Path) -> None:
