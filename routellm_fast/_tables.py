@@ -51,7 +51,7 @@ class Row:
         return value
 
     def number(self, column: str) -> float | None:
-        """Return a cell that must be a finite number, True, False or empty (None). Raises DataError for anything else."""
+        """Return a finite number, True and False as 1 and 0, None for an empty cell. Raises DataError for others."""
         value = self.values.get(column)
         if value is None or value == "":
             return None
@@ -93,7 +93,7 @@ def read_table(path: Path) -> Iterator[Row]:
 def _opened(path: Path) -> Iterator[io.TextIOBase]:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            yield io.TextIOWrapper(file, encoding="utf-8-sig", newline="")  # type: ignore[type-var,arg-type]
+            yield io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     except UnicodeDecodeError as error:
         message = f"{path} is not UTF-8 ({error})"
         raise DataError(message) from error

@@ -51,8 +51,8 @@ class Curve:
     def cpt(self, pgr: float) -> float:
         """Strong share, in [0, 1], at which this PGR is reached.
 
-        RouteLLM's numpy.interp over quality as it stands: where the curve is not monotone, that is neither the first nor the
-        last crossing but what a binary search meets.
+        RouteLLM's numpy.interp over quality as it stands: where the curve is not monotone, that is neither the first
+        nor the last crossing but what a binary search meets.
         """
         wanted = pgr * (self.strong_quality - self.weak_quality) + self.weak_quality
         return float(np.interp(wanted, self.quality, self.strong_share))
@@ -87,11 +87,11 @@ class Metrics:
 def sweep(win_rates: NDArray[np.floating[Any]], benchmark: Benchmark, *, bins: int = _BINS) -> Curve:
     """Route a benchmark at every quantile of its own win rates.
 
-    Thresholds are the bins + 1 quantile edges; a prompt goes to the strong model at or above a threshold, and above it at
-    the last one, so that the curve ends where no prompt does.
+    Thresholds are the bins + 1 quantile edges; a prompt goes to the strong model at or above a threshold, and above
+    it at the last one, so that the curve ends where no prompt does.
 
-    Where many win rates are equal, edges coincide and pandas.qcut, thus RouteLLM, raises; here equal edges count once. A
-    constant win rate gives the two ends of the curve, hence an APGR of 0.5.
+    Where many win rates are equal, edges coincide and pandas.qcut, thus RouteLLM, raises; here equal edges count
+    once. A constant win rate gives the two ends of the curve, hence an APGR of 0.5.
 
     Args:
         win_rates: (n,) finite, one a prompt of the benchmark; any increasing score will do.
@@ -123,7 +123,7 @@ def router_metrics(name: str, win_rates: NDArray[np.floating[Any]], benchmark: B
 
 
 def random_metrics(benchmark: Benchmark, *, seed: int = 0) -> Metrics:
-    """Return the metrics of ten random routers' mean curve, and the deviation of their APGR: the control of every table."""
+    """Return the metrics of ten random routers' mean curve, and the deviation of their APGR."""
     generator = np.random.default_rng(seed)
     curves = [sweep(generator.random(len(benchmark.prompts)), benchmark) for _ in range(_RANDOM_RUNS)]
     mean = Curve(curves[0].strong_share, np.mean([curve.quality for curve in curves], axis=0), *_alone(benchmark))

@@ -6,13 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from routellm_fast.calibration import Calibration
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import DataError, UnknownModelError
-from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_fast.training import data
 from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig, Progress, train
 
@@ -48,8 +45,9 @@ def train_mf(
         config: None for RouteLLM's own settings.
         cap_per_prompt: At most this many battles a prompt in each source; None takes all.
         balance_sources: Let every source weigh the same.
-        golden_answer_plays_strong: Add one battle of the scoring pair for each golden label, in which the golden answer plays
-            for the strong model and every other model for the weak one (see data.against_all). Scores must lie in [0, 1].
+        golden_answer_plays_strong: Add one battle of the scoring pair for each golden label, in which the golden
+            answer plays for the strong model and every other model for the weak one (see data.against_all). Scores
+            must lie in [0, 1].
         created: Date for the record.
         on_progress: Called after each epoch.
 
@@ -95,27 +93,13 @@ def train_mf(
         "files": {path.name: data.file_digest(path) for path in sorted([*battles, *golden, *prompts])},
         "licenses": None if licenses is None else sorted(licenses),
     }
-    router = MatrixFactorizationRouter(
-        trained.model_names,
-        trained.P,
-        trained.W,
-        trained.w,
-        model_pair=model_pair,
-        scoring_pair=scoring_pair,
-        embedder=embedder,
-        provenance={"created": created, "training": metrics},
-    )
-    win_rates = np.asarray(router.win_rates(arrays.prompts), dtype=np.float32)
+    common: dict[str, Any] = {
+        "model_pair": model_pair,
+        "scoring_pair": scoring_pair,
+        "embedder": embedder,
+        "provenance": {"created": created, "training": metrics},
+    }
+    win_rates = trained.router(**common).win_rates(arrays.prompts)
     calibration = Calibration.from_win_rates(win_rates, dataset="the prompts trained on")
-    MatrixFactorizationRouter(
-        trained.model_names,
-        trained.P,
-        trained.W,
-        trained.w,
-        model_pair=model_pair,
-        scoring_pair=scoring_pair,
-        embedder=embedder,
-        calibration=calibration,
-        provenance={"created": created, "training": metrics},
-    ).save(out)
+    trained.router(**common, calibration=calibration).save(out)
     return metrics

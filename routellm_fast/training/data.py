@@ -4,12 +4,12 @@ Two layouts are read, as CSV or JSON lines, plain or gzipped, UTF-8:
 
 * **battles**: `model_a`, `model_b`, `winner` (`model_a`, `model_b` or `tie`), and `prompt` or `prompt_id`.
 * **golden labels**: one row a prompt and one column a model with its score, a finite number, True, False or empty (not
-  run). The prompt is `prompt`, `prompt_id`, or `question` with `options_json` (a JSON list): such a question is laid out as
-  MMLU is asked, with lettered options and "Answer:".
+  run). The prompt is `prompt`, `prompt_id`, or `question` with `options_json` (a JSON list): such a question is laid
+  out as MMLU is asked, with lettered options and "Answer:".
 
-`prompt_id` is looked up in a prompts file: `prompt_id`, `prompt`, and optionally `prompt_group`. In all layouts these columns
-are known and optional: `license` (rows can be filtered by it), `prompt_group` (prompts that must not be split),
-`source` or `task` or `eval_name` (a data set within the file, counted on its own).
+`prompt_id` is looked up in a prompts file: `prompt_id`, `prompt`, and optionally `prompt_group`. In all layouts these
+columns are known and optional: `license` (rows can be filtered by it), `prompt_group` (prompts that must not be
+split), `source` or `task` or `eval_name` (a data set within the file, counted on its own).
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ from routellm_fast.training.split import group_of
 _OUTCOMES: Final = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5}
 _SOURCE_COLUMNS: Final = ("source", "task", "eval_name")
 # Columns of a golden-label table that hold no model's score.
-_AUXILIARY: Final = frozenset(
-    ("prompt", "prompt_id", "prompt_group", "question", "options_json", "license", "sample_id", "question_id")
-    + ("category", "src", "answer", "judge", *_SOURCE_COLUMNS)
-)
+_AUXILIARY: Final = frozenset({
+    *("prompt", "prompt_id", "prompt_group", "question", "options_json", "answer", "license", "judge"),
+    *("sample_id", "question_id", "category", "src"),
+    *_SOURCE_COLUMNS,
+})
 _AUXILIARY_SUFFIX: Final = "|total_cost"
 
 Prompts = Mapping[str, tuple[str, str]]
@@ -126,7 +127,8 @@ def read_battles(
         prompts: What prompt_id refers to.
         licenses: Only rows whose license is one of these; None takes all.
         drop_ties: Leave ties out, as RouteLLM does; else a tie is half a win for each.
-        cap_per_prompt: At most this many battles a prompt, chosen by seed, so that much-voted prompts do not drown the others.
+        cap_per_prompt: At most this many battles a prompt, chosen by seed, so that much-voted prompts do not drown
+            the others.
         seed: See cap_per_prompt.
 
     Raises:
@@ -187,9 +189,9 @@ def pairs(
 ) -> list[Battle]:
     """Return battles between the models of golden-label tables: the higher score wins.
 
-    Ties count as half a win for each unless dropped. They hold what a router needs to know: of two models that answer right
-    with odds a(model) / difficulty(prompt), the one that wins a decided battle does so with odds a / a', whatever the prompt
-    (Rasch). Without ties, right-or-wrong labels say nothing about which prompts are hard.
+    Ties count as half a win for each unless dropped. They hold what a router needs to know: of two models that answer
+    right with odds a(model) / difficulty(prompt), the one that wins a decided battle does so with odds a / a',
+    whatever the prompt (Rasch). Without ties, right-or-wrong labels say nothing about which prompts are hard.
 
     Args:
         labelled: The rows.
@@ -217,8 +219,8 @@ def against_all(
         labelled: The rows.
         strong: The pair's strong model.
         weak: The pair's weak model.
-        full_marks: The score with which the golden answer plays for the strong model, as the GPT-4 answers do in the judge
-            data of RouteLLM's causal router. None: the strong model's own score; rows without one are left out.
+        full_marks: The score with which the golden answer plays for the strong model, as the GPT-4 answers do in the
+            judge data of RouteLLM's causal router. None: the strong model's own score; rows without one are left out.
     """
     battles = []
     for row in labelled:

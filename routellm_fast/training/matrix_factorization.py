@@ -14,6 +14,7 @@ from routellm_fast._extras import require
 from routellm_fast.embedders.base import Embedder, FloatArray
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_fast.training.data import Battles
 from routellm_fast.training.split import held_out
 
@@ -95,13 +96,17 @@ class TrainedMatrixFactorization:
     w: FloatArray
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
+    def router(self, **common: Any) -> MatrixFactorizationRouter:
+        """Return the router; see MatrixFactorizationRouter for the arguments, model_pair and embedder first of all."""
+        return MatrixFactorizationRouter(self.model_names, self.P, self.W, self.w, **common)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scaling:
     """An affine map of embeddings for training, which folds into W exactly.
 
-    z = (e - shift) * factor, and z's last dimension is 1 where the embedder has the surface feature `constant`; only there
-    can a shift be folded back, since mf has no biases.
+    z = (e - shift) * factor, and z's last dimension is 1 where the embedder has the surface feature `constant`; only
+    there can a shift be folded back, since mf has no biases.
     """
 
     shift: NDArray[np.float64]
@@ -153,9 +158,9 @@ def train(
 ) -> TrainedMatrixFactorization:
     """Train model vectors and the projection of embeddings on battles.
 
-    logit_m = w . (P_m / |P_m| o W e), no biases; the log loss of sigmoid(logit_a - logit_b) is minimised with Adam, and the
-    epoch with the least loss on held-out prompt groups is kept. The same battles, embedder and config give the same bytes
-    on one machine: one thread, deterministic kernels, own random state.
+    logit_m = w . (P_m / |P_m| o W e), no biases; the log loss of sigmoid(logit_a - logit_b) is minimised with Adam,
+    and the epoch with the least loss on held-out prompt groups is kept. The same battles, embedder and config give
+    the same bytes on one machine: one thread, deterministic kernels, own random state.
 
     Args:
         battles: What to learn from; see routellm_fast.training.data.
@@ -175,13 +180,14 @@ def train(
     out = held_out(battles.groups, config.held_out_share, seed=config.seed)[battles.prompt]
     if out.all() or not out.any():
         message = (
-            f"of {len(battles)} battles on {len(set(battles.groups))} prompt groups, {int(out.sum())} were held out: both "
-            "sides need some. Give more data, or another held_out_share or seed."
+            f"of {len(battles)} battles on {len(set(battles.groups))} prompt groups, {int(out.sum())} were held out: "
+            "both sides need some. Give more data, or another held_out_share or seed."
         )
         raise InvalidArgumentError(message)
     embeddings = _embed(battles.prompts, embedder)
     features = embedder.surface_features if isinstance(embedder, StaticEmbedder) else ()
-    prompt_weight = np.bincount(battles.prompt[~out], battles.weight[~out], minlength=len(battles.prompts))
+    prompt_weight = np.zeros(len(battles.prompts))
+    np.add.at(prompt_weight, battles.prompt[~out], battles.weight[~out])
     scaling = _Scaling.fit(embeddings, prompt_weight, features, config)
     token_dims = embeddings.shape[1] - len(features)
     with _deterministic(torch):
@@ -276,7 +282,7 @@ class _Run:
 
     def _report(self, logits: FloatArray, mask: NDArray[np.bool_]) -> dict[str, float]:
         target, weight = (column.numpy().astype(np.float64) for column in self._columns[3:])
-        report = {}
+        report: dict[str, float] = {}
         for side, members in (("train", mask), ("held_out", ~mask)):
             loss, accuracy = _loss_and_accuracy(logits[members], target[members], weight[members])
             report |= {f"{side}_loss": loss, f"{side}_accuracy": accuracy}

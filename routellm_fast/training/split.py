@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def group_of(prompt: str) -> str:
-    """Return the group of a prompt that names none: equal for prompts that differ in case, spacing or Unicode form only."""
+    """Return the group of a prompt that names none: prompts equal but for case, spacing and Unicode form share it."""
     plain = " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
     return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 

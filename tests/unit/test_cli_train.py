@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import static_embedder
+from processes import assert_refused, run_cli
+
+import routellm_fast as rf
+
+ARGUMENTS = [
+    "--strong-model",
+    "big",
+    "--weak-model",
+    "small",
+    "--max-epochs",
+    "3",
+    "--d",
+    "4",
+    "--created",
+    "2026-11-24",
+]
+WORDS = ["prove", "the", "hello", "write", "a", "b", "c", "1"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Battles in which the big model wins on prompts that ask for a proof, and golden labels that agree."""
+    rng = np.random.default_rng(0)
+    prompts = [" ".join(rng.choice(WORDS, size=rng.integers(2, 9))) + f" {i}" for i in range(200)]
+    with (tmp_path / "battles.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["prompt", "model_a", "model_b", "winner", "license"])
+        for prompt in prompts:
+            hard = "prove" in prompt
+            winner = ("model_a" if hard else "model_b") if rng.random() < 0.9 else "tie"
+            writer.writerow([prompt, "big", "small", winner, "mit" if rng.random() < 0.8 else "unstated"])
+    with (tmp_path / "golden.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["prompt", "big", "small"])
+        for prompt in prompts[:50]:
+            writer.writerow([prompt, 1, 0 if "prove" in prompt else 1])
+    static_embedder(surface_features=("constant", "log_tokens")).save(tmp_path / "embedder")
+    return tmp_path
+
+
+def train(folder: Path, out: str, *arguments: str) -> object:
+    return run_cli(
+        "train", "mf", "--out", str(folder / out), "--embedder", str(folder / "embedder"), *ARGUMENTS, *arguments
+    )
+
+
+def test_training_learns_and_the_same_seed_gives_the_same_bytes(folder: Path) -> None:
+    files = ["--battles", str(folder / "battles.csv"), "--golden", str(folder / "golden.csv")]
+    for out in ("one", "two"):
+        run = train(folder, out, *files, "--seed", "7", "--metrics", str(folder / f"{out}.json"))
+        assert run.returncode == 0, run.stderr  # type: ignore[attr-defined]
+        assert "█" not in run.stderr  # type: ignore[attr-defined]
+    train(folder, "other", *files, "--seed", "8")
+    contents = [{f.name: f.read_bytes() for f in (folder / out).iterdir()} for out in ("one", "two", "other")]
+    assert contents[0] == contents[1]
+    assert contents[0]["weights.safetensors"] != contents[2]["weights.safetensors"]
+    metrics = json.loads((folder / "one.json").read_text())
+    assert metrics == rf.load_router(folder / "one").provenance["training"]
+    router = rf.load_router(folder / "one")
+    assert router.model_pair == ("big", "small")
+    assert router.win_rate("prove prove prove") > router.win_rate("hello hello hello")
+    assert router.calibration is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["at least one file"]),
+        (["--battles", "no/such/file.csv"], ["no/such/file.csv"]),
+        (["--battles", "battles.csv", "--seed", "-1"], ["seed"]),
+        (["--battles", "battles.csv", "--strong-model", "huge"], ["huge"]),
+        (["--battles", "battles.csv", "--license", "gpl"], ["no row of license gpl"]),
+        (["--battles", "battles.csv", "--learning-rate", "nan"], ["learning rate"]),
+        (["--battles", "golden.csv"], ["line 2", "winner"]),
+        (["--battles", "battles.csv", "--metrics", "no/such/folder/m.json"], ["no/such/folder"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_two(folder: Path, arguments: list[str], words: list[str]) -> None:
+    resolved = [str(folder / a) if a.endswith(".csv") and "/" not in a else a for a in arguments]
+    assert_refused(train(folder, "out", *resolved), *words)  # type: ignore[arg-type]
+    assert not (folder / "out").exists()
