@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,24 +29,31 @@ def no_collector() -> Iterator[None]:
 
 
 def time_items(
-    contenders: Mapping[str, Callable[[T], Any]], items: Sequence[T], *, rounds: int, stretch: int = 32
+    contenders: Mapping[str, Callable[[T], Any]],
+    items: Sequence[T],
+    *,
+    rounds: int,
+    stretch: int = 256,
+    lead_in: int = 32,
 ) -> dict[str, NDArray[np.int64]]:
     """Time one call for each item.
 
-    In each round every contender handles the same stretch of items before the next stretch begins; who begins
-    changes with every stretch and round. One clock read is in every figure (`clock_ns` says how much that is).
+    In each round every contender handles the same stretch of items before the next stretch begins, in an order drawn
+    anew for each stretch. The items before the stretch come first, untimed: what the contender before left in the
+    caches is not this one's cost. One clock read is in every figure (`clock_ns` says how much that is).
 
     Returns:
         (rounds, items) int64 nanoseconds for each contender.
     """
     times = {name: np.empty((rounds, len(items)), dtype=np.int64) for name in contenders}
-    for call in contenders.values():
-        _time_each(call, items[:stretch])
+    orders = _orders(contenders)
     with no_collector():
         for round_index in range(rounds):
-            for turn, begin in enumerate(range(0, len(items), stretch)):
+            for begin in range(0, len(items), stretch):
                 part = items[begin : begin + stretch]
-                for name in _rotated(contenders, round_index + turn):
+                before = [items[index % len(items)] for index in range(begin - lead_in, begin)]
+                for name in next(orders):
+                    _time_each(contenders[name], before)
                     times[name][round_index, begin : begin + len(part)] = _time_each(contenders[name], part)
     return times
 
@@ -53,7 +61,7 @@ def time_items(
 def time_blocks(
     contenders: Mapping[str, Callable[[], Any]], *, rounds: int, calls: int = 1
 ) -> dict[str, NDArray[np.float64]]:
-    """Time whole blocks, each of `calls` calls.
+    """Time whole blocks, each of `calls` calls, in an order drawn anew for each round.
 
     Returns:
         (rounds,) float64 nanoseconds a call for each contender.
@@ -61,9 +69,10 @@ def time_blocks(
     times = {name: np.empty(rounds) for name in contenders}
     for block in contenders.values():
         block()
+    orders = _orders(contenders)
     with no_collector():
         for round_index in range(rounds):
-            for name in _rotated(contenders, round_index):
+            for name in next(orders):
                 start = time.perf_counter_ns()
                 contenders[name]()
                 times[name][round_index] = (time.perf_counter_ns() - start) / calls
@@ -103,9 +112,8 @@ def _time_each(call: Callable[[T], Any], items: Sequence[T]) -> list[int]:
     return times
 
 
-def _rotated(contenders: Mapping[str, Any], by: int) -> list[str]:
-    names = list(contenders)
-    first = by % len(names)
-    order = names[first:] + names[:first]
-    # Rotation alone would always let the same contender follow the same other one.
-    return order[::-1] if (by // len(names)) % 2 else order
+def _orders(contenders: Mapping[str, Any]) -> Iterator[list[str]]:
+    # Any fixed order would let one contender always run after the same other one, in its caches.
+    rng = random.Random(0)
+    while True:
+        yield rng.sample(list(contenders), len(contenders))

@@ -126,7 +126,10 @@ class TextBench:
     def one_by_one(self, effort: Effort) -> dict[str, Any]:
         """Time each prompt on its own: p50 to p99 over prompts, where a prompt's figure is its median over rounds."""
         prompts = self.prompts[: effort.prompts]
-        times = time_items(self._each(), prompts, rounds=effort.rounds)
+        # The file is sorted by source; traffic is not, and neighbours that are alike would share cached words.
+        order = np.random.default_rng(0).permutation(len(prompts))
+        shuffled = time_items(self._each(), [prompts[i] for i in order], rounds=effort.rounds)
+        times = {name: found[:, np.argsort(order)] for name, found in shuffled.items()}
         is_ascii = np.array([prompt.isascii() for prompt in prompts])
         return {
             "prompts": len(prompts),
@@ -151,7 +154,7 @@ class TextBench:
 
     def throughput(self, effort: Effort, batch: int = 256) -> dict[str, Any]:
         """Time all prompts in batches, on one core."""
-        prompts = self.prompts[: effort.prompts]
+        prompts = _shuffled(self.prompts[: effort.prompts])
         batches = [prompts[begin : begin + batch] for begin in range(0, len(prompts), batch)]
         blocks = {name: looped(contender.many, batches) for name, contender in self.contenders.items()}
         times = time_blocks(blocks, rounds=max(2, effort.rounds // 2), calls=len(prompts))
@@ -165,7 +168,7 @@ class TextBench:
         """Time texts of the same number of ASCII characters."""
         rows = []
         for length in effort.lengths:
-            count = 16 if length <= 16_000 else 4 if length <= 1_000_000 else 2
+            count = 32 if length <= 16_000 else 4 if length <= 1_000_000 else 2
             texts = texts_of_length(length, count, self.prompts)
             times = time_items(self._each(), texts, rounds=effort.rounds)
             rows.append({"characters": length, "texts": count} | _medians(times, ROUTE))
@@ -173,9 +176,8 @@ class TextBench:
 
     def by_batch(self, effort: Effort) -> list[dict[str, Any]]:
         """Time the same prompts in batches of every size; figures are microseconds a prompt."""
-        # Every n-th prompt: the file is sorted by source.
-        total = min(len(self.prompts), max(effort.batch_sizes))
-        sample = [self.prompts[i * len(self.prompts) // total] for i in range(total)]
+        sample = _shuffled(self.prompts)[: max(effort.batch_sizes)]
+        total = len(sample)
         rows = []
         for size in effort.batch_sizes:
             batches = [sample[begin : begin + size] for begin in range(0, total, size)]
@@ -425,6 +427,10 @@ def _cached_router(mf: MatrixFactorization, rows: Sequence[NDArray[np.float32]])
     return keys, type(mf.router)(
         mf.router.model_names, mf.P, mf.W, mf.w, model_pair=mf.router.model_pair, embedder=cached
     )
+
+
+def _shuffled(prompts: Sequence[str]) -> list[str]:
+    return [prompts[i] for i in np.random.default_rng(0).permutation(len(prompts))]
 
 
 def _latencies(times_ns: NDArray[Any]) -> dict[str, float]:

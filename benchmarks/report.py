@@ -1,0 +1,111 @@
+"""Run all benchmarks and write benchmarks/results/<date>-<cpu>.json and latest.md. See README.md beside this file.
+
+    python benchmarks/report.py                    everything, about four minutes on a quiet machine
+    python benchmarks/report.py --quick            a smoke run of seconds, written to a temporary folder
+    python benchmarks/report.py --render FILE      latest.md again, from a report's JSON
+    python benchmarks/report.py --readme README.md --render FILE    its headline table, between README.md's markers
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import environment
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="tiny rounds: shows that everything runs")
+    parser.add_argument("--render", type=Path, metavar="FILE", help="measure nothing, render this JSON")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write, instead of benchmarks/results")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="splice the headline table into this file too")
+    options = parser.parse_args()
+    if options.render is None:
+        environment.enter()
+    import render
+
+    out = options.out or (Path(tempfile.mkdtemp(prefix="benchmark-")) if options.quick else HERE / "results")
+    out.mkdir(parents=True, exist_ok=True)
+    if options.render is not None:
+        report = json.loads(options.render.read_text(encoding="utf-8"))
+    else:
+        report = run(is_quick=options.quick)
+        import machine
+
+        path = out / f"{machine.slug(report['machine'])}.json"
+        path.write_text(dump(report), encoding="utf-8")
+        print(path)
+    (out / "latest.md").write_text(render.render(report), encoding="utf-8")
+    print(out / "latest.md")
+    if options.readme is not None:
+        render.splice(options.readme, report)
+        print(options.readme)
+    print(render.budget_table(report))
+    if report["suites_exit_code"]:
+        sys.exit(1)
+
+
+def run(*, is_quick: bool) -> dict[str, Any]:
+    """Run the measurements and the suites; progress goes to standard error."""
+    import measure
+
+    def say(section: str) -> None:
+        print(f"… {section}", file=sys.stderr, flush=True)
+
+    effort = measure.QUICK if is_quick else measure.FULL
+    report = {
+        "format_version": 1,
+        "command": "python benchmarks/report.py" + (" --quick" if is_quick else ""),
+        "effort": "quick" if is_quick else "full",
+    } | measure.measure(effort, say)
+    say("the suites of pytest-benchmark")
+    exit_code, suites = run_suites(is_quick=is_quick)
+    return report | {"suites": suites, "suites_exit_code": exit_code}
+
+
+def run_suites(*, is_quick: bool) -> tuple[int, list[dict[str, Any]]]:
+    """Run pytest-benchmark in a process of its own. Return pytest's exit code and one entry a benchmark."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "suites.json"
+        timing = ("--benchmark-max-time=0.02", "--benchmark-min-rounds=1") if is_quick else ("--benchmark-max-time=0.5",)
+        command = [sys.executable, "-m", "pytest", str(HERE), "-q", "-p", "no:cacheprovider", "--benchmark-enable"]
+        command += ["--benchmark-disable-gc", "--benchmark-warmup=on", f"--benchmark-json={path}", *timing]
+        # From here and not from the repository's root: "python -m" would find its uncompiled package first.
+        done = subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            print(done.stdout, file=sys.stderr)
+        found = json.loads(path.read_text(encoding="utf-8"))["benchmarks"] if path.is_file() else []
+    suites = [
+        {
+            "group": entry["group"],
+            "name": entry["name"],
+            "median_us": entry["stats"]["median"] * 1e6,
+            "iqr_us": entry["stats"]["iqr"] * 1e6,
+            "min_us": entry["stats"]["min"] * 1e6,
+            "mean_us": entry["stats"]["mean"] * 1e6,
+            "rounds": entry["stats"]["rounds"],
+            "iterations": entry["stats"]["iterations"],
+            "extra_info": entry["extra_info"],
+        }
+        for entry in found
+    ]
+    return done.returncode, suites
+
+
+def dump(report: dict[str, Any]) -> str:
+    """Return JSON that people can read: arrays of numbers stay on one line."""
+    text = json.dumps(report, indent=1, ensure_ascii=False, sort_keys=True)
+    return re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda match: "[" + re.sub(r"\s+", "", match[1]) + "]", text) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import render
+
+HERE = Path(__file__).resolve().parent
+LATEST = HERE / "results" / "latest.md"
+
+
+@pytest.fixture
+def report() -> dict[str, object]:
+    """The newest report that is committed."""
+    found = sorted((HERE / "results").glob("*.json"))
+    if not found:
+        pytest.skip("no report is committed yet")
+    return json.loads(found[-1].read_text(encoding="utf-8"))
+
+
+def test_the_committed_report_is_what_its_json_renders_to(report: dict[str, object]) -> None:
+    assert LATEST.read_text(encoding="utf-8") == render.render(report)
+
+
+def test_the_readme_shows_the_committed_report(report: dict[str, object]) -> None:
+    content = (HERE.parent / "README.md").read_text(encoding="utf-8")
+    if render.BEGIN not in content:
+        pytest.skip("README.md has no place for the headline table")
+    shown = content.partition(render.BEGIN)[2].partition(render.END)[0]
+    assert shown.strip() == render.headline(report).strip()
+
+
+def test_splicing_keeps_the_rest_and_can_be_repeated(report: dict[str, object], tmp_path: Path) -> None:
+    document = tmp_path / "README.md"
+    document.write_text(f"before\n{render.BEGIN}\nold\n{render.END}\nafter\n", encoding="utf-8")
+    render.splice(document, report)
+    once = document.read_text(encoding="utf-8")
+    render.splice(document, report)
+    assert document.read_text(encoding="utf-8") == once
+    assert once.startswith("before\n")
+    assert once.endswith("\nafter\n")
+    assert "old" not in once
+
+
+def test_splicing_needs_the_markers(tmp_path: Path) -> None:
+    document = tmp_path / "README.md"
+    document.write_text("no markers\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="benchmark:begin"):
+        render.splice(document, {})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.3214, "0.32"), (4.1, "4.1"), (5.0, "5"), (36.389, "36.4"), (1341.57, "1,342"), (150_000, "150,000"), (0, "0")],
+)
+def test_numbers_are_short(value: float, text: str) -> None:
+    assert render.number(value) == text
