@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from peers import MODEL2VEC, ROUTE, TEXT_CONTENDERS, WIN_RATE, TextContender, model2vec_model
+from names import MODEL2VEC, ROUTE, TEXT_CONTENDERS, WIN_RATE
+from peers import TextContender, model2vec_model
 from reference import TextReference, agreement
 from workloads import example_prompts, texts_of_length
 

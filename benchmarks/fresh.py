@@ -54,7 +54,7 @@ PROGRAMS: Final = {
     "load_router": """
 start = time.perf_counter_ns(); import routellm_fast; stage('import', start)
 start = time.perf_counter_ns(); router = routellm_fast.load_router(); stage('load', start)
-start = time.perf_counter_ns(); decision = router.route("What is the capital of Australia?"); stage('first route', start)
+start = time.perf_counter_ns(); decision = router.route("hello"); stage('first route', start)
 assert decision.model in router.model_pair
 """,
 }

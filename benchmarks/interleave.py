@@ -1,4 +1,4 @@
-"""Contenders side by side: they take turns in short stretches, so that noise and clock changes meet all of them alike."""
+"""Contenders side by side: they take turns, so that noise and changes of the clock rate meet all of them alike."""
 
 from __future__ import annotations
 

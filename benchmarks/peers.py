@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from names import MODEL2VEC, ROUTE, WIN_RATE
 from numpy.typing import NDArray
 from reference import TextReference
 from workloads import EMBEDDING_DIM, LATENT_DIM, MODELS, MatrixFactorization
@@ -39,11 +40,6 @@ class TextContender:
     many: Callable[[list[str]], Any]
 
 
-# Ours first; the names stand in reports.
-TEXT_CONTENDERS = ("routellm_fast.route", "routellm_fast.win_rate", "model2vec + numpy", "tokenizers alone")
-ROUTE, WIN_RATE, MODEL2VEC, TOKENIZERS = TEXT_CONTENDERS
-
-
 def text_contender(name: str, router: rf.Router, threshold: float, reference: TextReference | None) -> TextContender:
     """Build one of TEXT_CONTENDERS. Peers read table and tokenizer of the reference. Raises PeerMissingError."""
     if name == ROUTE:
@@ -53,7 +49,7 @@ def text_contender(name: str, router: rf.Router, threshold: float, reference: Te
     if name == WIN_RATE:
         return TextContender(router.win_rate, router.win_rates)
     if reference is None:
-        message = "needs tokenizers"
+        message = "needs tokenizers, for the reference path that it shares"
         raise PeerMissingError(message)
     return _model2vec(reference, threshold) if name == MODEL2VEC else _tokenizers(reference)
 
@@ -141,7 +137,7 @@ def routellm_win_rate(mf: MatrixFactorization, embeddings: Sequence[Any]) -> Cal
         model.classifier[0].weight.copy_(torch.from_numpy(mf.w[None]))
     strong, weak = (module.MODEL_IDS[name] for name in mf.router.scoring_pair)
     answers = [SimpleNamespace(data=[SimpleNamespace(embedding=embedding)]) for embedding in embeddings]
-    client = SimpleNamespace(embeddings=SimpleNamespace(create=lambda *, input, model: answers[input[0]]))  # noqa: A002, ARG005
+    client = SimpleNamespace(embeddings=SimpleNamespace(create=lambda **asked: answers[asked["input"][0]]))
 
     def win_rate(index: int) -> float:
         module.OPENAI_CLIENT = client
@@ -151,7 +147,7 @@ def routellm_win_rate(mf: MatrixFactorization, embeddings: Sequence[Any]) -> Cal
 
 
 def _import_routellm() -> tuple[Any, Any]:
-    # Its import builds an OpenAI client, which wants a key, and LiteLLM, which would fetch a price list. Neither is used.
+    # Its import builds an OpenAI client, which wants a key, and LiteLLM, which would fetch a price list.
     needed = {"OPENAI_API_KEY": "unused", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     before = {key: os.environ.get(key) for key in needed}
     os.environ.update(needed)

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-
 MEMCHR: Final = "memchr of an absent byte"
 # Left out of arrays for memchr to look for in vain.
 ABSENT_BYTE: Final = 0xA5

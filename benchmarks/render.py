@@ -1,267 +1,140 @@
 """A report's JSON as Markdown. Pure: every figure comes from the JSON, and equal JSON gives equal text."""
 
+# ruff: noqa: RUF001 - multiplication signs and dashes are what a reader expects
+
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from budgets import BUDGETS, Report, apgr, budget_table, measured
+from names import MF_LOGITS, MODEL2VEC, NUMPY, ROUTELLM, TOKENIZERS
+from tables import count, number, table
+
 BEGIN: Final = "<!-- benchmark:begin -->"
 END: Final = "<!-- benchmark:end -->"
-ROUTE, WIN_RATE, MODEL2VEC, TOKENIZERS = (
-    "routellm_fast.route",
-    "routellm_fast.win_rate",
-    "model2vec + numpy",
-    "tokenizers alone",
+
+_SUITES: Final = (
+    "pytest-benchmark's own figures, one contender after the other: not interleaved, so compare roughly, and within a "
+    "group. The result of each is asserted."
 )
-MF_ONE, MF_MANY = "routellm_fast.win_rate_from_embedding", "routellm_fast.win_rates_from_embeddings"
-
-Report = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """One line of the budget table.
-
-    Attributes:
-        stage: What is measured.
-        unit: Of must, aim and the measured value.
-        must: The bound that has to hold; None where there is only an aim.
-        aim: The bound that we would like to hold.
-        value: Finds the measured value.
-        peer: Finds a sentence about peers.
-        quality: Finds a sentence about the result's quality.
-        at_most: Whether the bounds are upper ones.
-    """
-
-    stage: str
-    unit: str
-    must: float | None
-    aim: float | None
-    value: Callable[[Report], float]
-    peer: Callable[[Report], str]
-    quality: Callable[[Report], str]
-    at_most: bool = True
-
-    def holds(self, bound: float | None, value: float) -> str:
-        """Say whether a bound is met."""
-        if bound is None:
-            return "—"
-        return "yes" if (value <= bound if self.at_most else value >= bound) else "**no**"
-
-
-def _text_peers(report: Report) -> str:
-    ratios = report["text"]["ratio_to_route"]
-    parts = [f"{number(ratios[name]['median'])} × {name}" for name in (MODEL2VEC, TOKENIZERS) if name in ratios]
-    return ", ".join(parts) or "no peer installed"
-
-
-def _throughput_peers(report: Report) -> str:
-    ratios = report["throughput"]["ratio_to_route"]
-    parts = [f"{number(ratios[name]['median'])} × {name}" for name in (MODEL2VEC, TOKENIZERS) if name in ratios]
-    return ", ".join(parts) or "no peer installed"
-
-
-def _one_peers(report: Report) -> str:
-    ratios = report["mf_one"]["ratio_to_ours"]
-    parts = [f"{number(ratios[name]['median'])} × {name}" for name in ("numpy", "RouteLLM") if name in ratios]
-    return ", ".join(parts)
-
-
-def _many_peers(report: Report) -> str:
-    many = report["mf_many"]
-    parts = [f"{number(many['ratio_to_ours']['numpy']['median'])} × numpy"]
-    if "RouteLLM" in many["ratio_to_ours_on_sample"]:
-        parts.append(f"{number(many['ratio_to_ours_on_sample']['RouteLLM']['median'])} × RouteLLM")
-    return ", ".join(parts)
-
-
-def _text_quality(report: Report) -> str:
-    found = report["text_quality"]
-    if found is None:
-        return "not checked: " + report["missing"]["reference path"]
-    return (
-        f"{count(found['decisions_equal'])} of {count(found['prompts'])} decisions as in float64, win rates within "
-        f"{found['max_win_rate_difference']:.0e}"
-    )
-
-
-def _apgr(report: Report) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in report["router"]["apgr"].items()) or "not stated by the router"
-
-
-def _mf_quality(report: Report) -> str:
-    found = report["mf_quality"]
-    parts = [f"within {found['max_win_rate_difference']:.0e} of float64"]
-    if "max_difference_to_routellm" in found:
-        parts.append(f"within {found['max_difference_to_routellm']:.0e} of RouteLLM")
-    return ", ".join(parts)
-
-
-def _loaded(report: Report) -> str:
-    heavy = report["import"]["heavy_modules_loaded"]
-    return f"loads {', '.join(heavy)}" if heavy else "loads no heavy module"
-
-
-def _import(report: Report, program: str = "import routellm_fast", stage: str = "import") -> dict[str, float]:
-    return report["import"]["programs"][program][stage]
-
-
-def _numpy_import(key: str, unit: str) -> Callable[[Report], str]:
-    return lambda report: f"numpy alone {number(_import(report, 'import numpy')[key])} {unit}"
-
-
-BUDGETS: Final = (
-    Budget(
-        "text → decision, one call, p50 over prompts",
-        "µs",
-        50,
-        8,
-        lambda r: r["text"]["contenders"][ROUTE]["p50_us"],
-        _text_peers,
-        _text_quality,
-    ),
-    Budget(
-        "text → decision, one call, p99 over prompts",
-        "µs",
-        1000,
-        None,
-        lambda r: r["text"]["contenders"][ROUTE]["p99_us"],
-        lambda r: _p99(r, MODEL2VEC),
-        _text_quality,
-    ),
-    Budget(
-        "text → decision against model2vec + numpy, median of each prompt's ratio",
-        "×",
-        10,
-        30,
-        lambda r: r["text"]["ratio_to_route"].get(MODEL2VEC, {}).get("median", float("nan")),
-        lambda r: f"{number(r['text']['ratio_to_route'].get(MODEL2VEC, {}).get('of_totals', float('nan')))} × in total time",
-        _text_quality,
-        at_most=False,
-    ),
-    Budget(
-        "text → decision, batches of 256, one core",
-        "prompts/s",
-        None,
-        150_000,
-        lambda r: r["throughput"]["prompts_per_s"][ROUTE],
-        _throughput_peers,
-        lambda r: "as one call each, bitwise" if r["text_quality"] else _text_quality(r),
-        at_most=False,
-    ),
-    Budget(
-        "mf on a cached 1,536-d embedding, one call",
-        "µs",
-        3,
-        1,
-        lambda r: r["mf_one"]["us_a_call"][MF_ONE],
-        _one_peers,
-        _mf_quality,
-    ),
-    Budget(
-        "mf batch, share of a bare read's speed",
-        "%",
-        70,
-        90,
-        lambda r: 100 * r["mf_many"]["share_of_yardstick"],
-        _many_peers,
-        _mf_quality,
-        at_most=False,
-    ),
-    Budget("import routellm_fast", "ms", 100, None, lambda r: _import(r)["ms"], _numpy_import("ms", "ms"), _loaded),
-    Budget(
-        "resident after import",
-        "MB",
-        60,
-        None,
-        lambda r: _import(r)["resident_mb"],
-        _numpy_import("resident_mb", "MB"),
-        _loaded,
-    ),
+_LOADS: Final = (
+    "Load averages of 1, 5 and 15 minutes. One busy thread of ours makes a load of 1; more is somebody else's noise."
 )
-
-
-def _p99(report: Report, name: str) -> str:
-    found = report["text"]["contenders"].get(name)
-    return f"{name} {number(found['p99_us'])} µs" if found else "no peer installed"
+_NOT_TIMED: Final = (
+    "Loading and first calls, except under *Import and loading*: every contender runs untimed first.",
+    "Embedding services, HTTP, the gateway: RouteLLM's service is replaced by a look-up.",
+    "Several threads, and GPUs.",
+    "Surface features for the peers: model2vec's decision is made without them, which spares it work.",
+    "Training, calibration and evaluation. APGR is taken from the router's own provenance.",
+    "Python's garbage collector, which is off while the clock runs.",
+)
 
 
 def render(report: Report) -> str:
     """Return the whole report."""
-    machine, text, many = report["machine"], report["text"], report["mf_many"]
+    machine = report["machine"]
     parts = [
         "# Benchmarks of routellm-fast",
         f"Measured {machine['date']} by `{report['command']}` on: {machine_line(machine)}.",
+        f"Raw figures: [{report['file']}]({report['file']}).",
     ]
     if report["effort"] != "full":
         parts.append(f"**A {report['effort']} run: it shows that the benchmarks work. Its figures mean nothing.**")
     parts += _warnings(report)
+    router = report["router"]
     parts += [
         "## Budgets",
-        "One thread. *Peers* is how many times as long the peer takes, measured in the same run, turn by turn.",
+        "One thread. *Peers*: how many times as long a peer takes, measured in the same run, turn by turn.",
         budget_table(report),
-        f"The router that ships: {report['router']['kind']}, {report['router']['embedder']}, {report['router']['dim']} "
-        f"dimensions. APGR: {_apgr(report)}.",
+        f"The router: {router['kind']}, {router['embedder']}, {router['dim']} dimensions. APGR: {apgr(report)}.",
+        *_text_parts(report),
+        *_embedding_parts(report),
+        *_import_parts(report),
+        "## Suites",
+        _SUITES,
+        _suite_table(report),
+        "## Not timed",
+        "\n".join(f"- {line}" for line in _NOT_TIMED),
+        "## How quiet the machine was",
+        _LOADS,
+        _load_table(report),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _text_parts(report: Report) -> list[str]:
+    text = report["text"]
+    characters = {name: count(value) for name, value in text["characters"].items()}
+    return [
         "## Text → decision",
-        f"{count(text['prompts'])} {text['source']}, one call each, in shuffled order ({number(text['characters']['p50'])} characters "
-        f"at the median, {count(text['characters']['p99'])} at p99, {count(text['characters']['p100'])} at most). A prompt's "
-        f"figure is its median over {text['rounds']} rounds; p50, p95, p99, max and mean are over prompts. "
-        "*Any call* is over all single calls of all rounds, unsmoothed: what else the machine did is in it. "
-        f"Every call includes one clock read, {text['clock_ns']:.0f} ns.",
+        (
+            f"{count(text['prompts'])} {text['source']}, one call each, shuffled; {characters['p50']} characters at "
+            f"the median, {characters['p99']} at p99, {characters['p100']} at most. A prompt's figure is its median "
+            f"over {text['rounds']} rounds; p50, p95, p99, max and mean are over prompts. *Any call*: over all single "
+            "calls of all rounds, with whatever else the machine did. Every call includes one clock read, "
+            f"{text['clock_ns']:.0f} ns."
+        ),
         _text_table(report),
-        "*Ratio*: the time of this contender over that of `route` for the same prompt.",
-        "### In batches of 256",
+        "*Ratio*: the time of this contender over that of `route`, prompt by prompt.",
+        f"### In batches of {report['throughput']['batch']}",
         _throughput_table(report),
         "### Cost against length",
-        "ASCII text of natural prompts, median µs a call. All read at most the first "
-        "512 tokens; `tokenizers` gets its text cut as model2vec cuts it, because by itself it reads to the end.",
+        (
+            "ASCII text made of natural prompts, median µs a call. All read at most 512 tokens; `tokenizers` gets "
+            "its text cut as model2vec cuts it, because by itself it reads to the end."
+        ),
         _sweep_table(report["by_length"], "characters", text["contenders"]),
         "### Cost against batch size",
-        "Natural prompts, median µs a prompt.",
+        "The same natural prompts in batches of every size, median µs a prompt.",
         _sweep_table(report["by_batch"], "batch", text["contenders"]),
+    ]
+
+
+def _embedding_parts(report: Report) -> list[str]:
+    one, many = report["mf_one"], report["mf_many"]
+    rows, columns = (count(size) for size in many["shape"])
+    return [
         "## mf on embeddings",
-        f"64 models, {count(report['mf_one']['dim'])} dimensions, random weights, RouteLLM's shape; µs a call, median of blocks of "
-        f"{report['mf_one']['embeddings']} calls in a plain `for` loop over different embeddings.",
+        (
+            f"RouteLLM's shape: 64 models, {count(one['dim'])} dimensions; random weights. µs a call, median of blocks "
+            f"of {one['embeddings']} calls in a plain `for` loop over different embeddings."
+        ),
         _one_table(report),
-        f"### A batch of {count(many['shape'][0])} × {count(many['shape'][1])} float32",
-        f"{many['bytes'] / 1e6:.1f} MB, median of {many['rounds']} turns. The yardstick is the fastest of {len(many['readers'])} bare reads of "
-        f"the same bytes in this run: {many['yardstick']}.",
+        (
+            f"p50 to p99 are of single calls, which include one clock read ({one['clock_ns']:.0f} ns). RouteLLM turns "
+            "the list of floats that its service answers into a tensor; *spared the list* hands it an array instead. "
+            "*Through CachedEmbedder* begins with the prompt's text and finds its embedding in memory."
+        ),
+        f"### A batch of {rows} × {columns} float32",
+        (
+            f"{many['bytes'] / 1e6:.1f} MB, median of {many['rounds']} turns. The yardstick is the fastest of "
+            f"{len(many['readers'])} bare reads of the same bytes in this run: {many['yardstick']}."
+        ),
         _many_table(report),
         "### All models at once",
         _all_models_table(report),
-        "## Import and loading",
-        f"Medians of {report['import']['interpreters']} fresh interpreters each; files in the page cache, bytecode compiled. "
-        f"Looked for and must not be loaded: {', '.join(report['import']['heavy_modules_looked_for'])}. "
-        f"Loaded: {', '.join(report['import']['heavy_modules_loaded']) or 'none of them'}.",
-        _import_table(report),
-        "## Suites",
-        "pytest-benchmark's own figures, one contender after the other: not interleaved, so compare within a group and "
-        "only roughly. The result of each is asserted.",
-        _suite_table(report),
-        "## Not timed",
-        "\n".join(
-            [
-                "- Loading and first calls, except under *Import and loading*: every contender runs untimed first.",
-                "- A remote embedding service, HTTP, the gateway: RouteLLM's service is replaced by a look-up.",
-                "- Several threads, and GPUs.",
-                "- Surface features for the peers: model2vec's decision is made without them, which spares it work.",
-                "- Training, calibration and evaluation. Quality is taken from the router's own provenance.",
-                "- Python's garbage collector, which is off while the clock runs.",
-            ]
-        ),
-        _load_table(report),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _import_parts(report: Report) -> list[str]:
+    found = report["import"]
+    return [
+        "## Import and loading",
+        (
+            f"Medians of {found['interpreters']} fresh interpreters each; files in the page cache, bytecode compiled. "
+            f"Must not be loaded: {', '.join(found['heavy_modules_looked_for'])}. Loaded of these: "
+            f"{', '.join(found['heavy_modules_loaded']) or 'none'}."
+        ),
+        _import_table(report),
+    ]
 
 
 def headline(report: Report) -> str:
     """Return what stands in the project's README."""
     machine = report["machine"]
-    rows = [
-        [budget.stage, _value(budget, report), budget.peer(report), budget.quality(report)] for budget in BUDGETS
-    ]
+    rows = [[budget.stage, measured(budget, report), budget.peer(report), budget.quality(report)] for budget in BUDGETS]
     return (
         f"{table(['stage, one thread', 'measured', 'peers in the same run', 'quality'], rows)}\n\n"
         f"{machine_line(machine)}. `make benchmark`, {machine['date']}; all of it in "
@@ -292,55 +165,6 @@ def machine_line(machine: dict[str, Any]) -> str:
         f"{machine['compiler'] or 'compiler unknown'}; commit {machine['commit'] or 'unknown'}; "
         f"Python {machine['python']}, {versions}"
     )
-
-
-def budget_table(report: Report) -> str:
-    """Return the table of BUDGETS."""
-    rows = []
-    for budget in BUDGETS:
-        value = budget.value(report)
-        sign = "≤" if budget.at_most else "≥"
-        must, aim = (
-            "—" if bound is None else f"{sign} {number(bound)} {budget.unit}" for bound in (budget.must, budget.aim)
-        )
-        rows.append(
-            [
-                budget.stage,
-                must,
-                aim,
-                f"**{_value(budget, report)}**",
-                budget.holds(budget.must, value),
-                budget.holds(budget.aim, value),
-                budget.peer(report),
-                budget.quality(report),
-            ]
-        )
-    return table(["stage", "must", "aim", "measured", "must met", "aim met", "peers", "quality"], rows)
-
-
-def number(value: float | None) -> str:
-    """Return three significant digits, without an exponent."""
-    if value is None or value != value:  # noqa: PLR0124 - NaN
-        return "not measured"
-    if value and abs(value) < 100:
-        digits = 2 if abs(value) < 10 else 1
-        return f"{value:.{digits}f}".rstrip("0").rstrip(".")
-    return count(value)
-
-
-def count(value: float) -> str:
-    """Return a whole number with commas."""
-    return f"{value:,.0f}"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table: the first column to the left, others to the right unless they hold sentences."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "|".join(["---"] * len(header)) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
-def _value(budget: Budget, report: Report) -> str:
-    return f"{number(budget.value(report))} {budget.unit}"
 
 
 def _warnings(report: Report) -> list[str]:
@@ -404,11 +228,7 @@ def _one_table(report: Report) -> str:
         for name, value in one["us_a_call"].items()
     ]
     header = ["µs a call", "in turn", "the same again", "p50", "p95", "p99", "ratio (p5 – p95; of totals)"]
-    note = (
-        f"p50 to p99 are of single calls, which include one clock read ({one['clock_ns']:.0f} ns). RouteLLM turns the list of floats that "
-        "its service answers into a tensor in every call; *spared the list* hands it a numpy array instead."
-    )
-    return table(header, rows) + "\n\n" + note
+    return table(header, rows)
 
 
 def _many_table(report: Report) -> str:
@@ -422,8 +242,8 @@ def _many_table(report: Report) -> str:
         ]
         for name, value in many["us_a_row"].items()
     ]
-    if "RouteLLM" in many["us_a_row_on_sample"]:
-        extrapolated = many["us_a_row_on_sample"]["RouteLLM"] * many["shape"][0] / 1e3
+    if ROUTELLM in many["us_a_row_on_sample"]:
+        extrapolated = many["us_a_row_on_sample"][ROUTELLM] * many["shape"][0] / 1e3
         rows.append([f"RouteLLM, from {many['sampled_rows']} rows, one a call", number(extrapolated), "—", "—"])
     return table(["", "ms a batch", "GB/s", "our share of this read's speed"], rows)
 
@@ -432,20 +252,21 @@ def _all_models_table(report: Report) -> str:
     rows = [
         [
             f"{count(row['embeddings'])} × {row['models']} logits",
-            *(number(value) for value in row["us"].values()),
-            f"{number(row['ratio_to_ours']['numpy']['median'])} ×",
+            *(number(row["us"][name]) for name in (MF_LOGITS, NUMPY)),
+            f"{number(row['ratio_to_ours'][NUMPY]['median'])} ×",
         ]
         for row in report["mf_all_models"]
     ]
-    return table(["µs a call", "routellm_fast.model_logits", "numpy matmul", "ratio"], rows)
+    return table(["µs a call", MF_LOGITS, "numpy matmul", "ratio"], rows)
 
 
 def _import_table(report: Report) -> str:
     rows = [
-        [f"{program}: {stage}" if program != stage else stage, number(found["ms"]), number(found["resident_mb"])]
-        + [number(found["peak_mb"])]
+        [f"{program}: {stage}", *(number(found[key]) for key in ("ms", "resident_mb", "peak_mb"))]
         for program, stages in report["import"]["programs"].items()
         for stage, found in stages.items()
+        # Every program begins with the bare interpreter; once is enough.
+        if stage != "interpreter" or program == "nothing"
     ]
     return table(["program: stage", "ms", "resident MB", "peak MB"], rows)
 
@@ -470,8 +291,7 @@ def _load_table(report: Report) -> str:
         [name, " ".join(map(str, found["before"])), " ".join(map(str, found["after"]))]
         for name, found in report["loads"].items()
     ]
-    note = "Load averages of 1, 5 and 15 minutes. One busy thread of ours makes a load of 1; more is somebody else's noise."
-    return "## How quiet the machine was\n\n" + note + "\n\n" + table(["section", "before", "after"], rows)
+    return table(["section", "before", "after"], rows)
 
 
 def _ratio(found: dict[str, float]) -> str:

@@ -1,10 +1,4 @@
-"""Run all benchmarks and write benchmarks/results/<date>-<cpu>.json and latest.md. See README.md beside this file.
-
-    python benchmarks/report.py                    everything, about four minutes on a quiet machine
-    python benchmarks/report.py --quick            a smoke run of seconds, written to a temporary folder
-    python benchmarks/report.py --render FILE      latest.md again, from a report's JSON
-    python benchmarks/report.py --readme README.md --render FILE    its headline table, between README.md's markers
-"""
+"""Run all benchmarks and write benchmarks/results/<date>-<cpu>.json and latest.md."""
 
 from __future__ import annotations
 
@@ -23,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny rounds: shows that everything runs")
     parser.add_argument("--render", type=Path, metavar="FILE", help="measure nothing, render this JSON")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write, instead of benchmarks/results")
@@ -41,7 +35,8 @@ def main() -> None:
         report = run(is_quick=options.quick)
         import machine
 
-        path = out / f"{machine.slug(report['machine'])}.json"
+        report["file"] = f"{machine.slug(report['machine'])}.json"
+        path = out / report["file"]
         path.write_text(dump(report), encoding="utf-8")
         print(path)
     (out / "latest.md").write_text(render.render(report), encoding="utf-8")
@@ -57,11 +52,12 @@ def main() -> None:
 def run(*, is_quick: bool) -> dict[str, Any]:
     """Run the measurements and the suites; progress goes to standard error."""
     import measure
+    from effort import FULL, QUICK
 
     def say(section: str) -> None:
         print(f"… {section}", file=sys.stderr, flush=True)
 
-    effort = measure.QUICK if is_quick else measure.FULL
+    effort = QUICK if is_quick else FULL
     report = {
         "format_version": 1,
         "command": "python benchmarks/report.py" + (" --quick" if is_quick else ""),
@@ -76,9 +72,11 @@ def run_suites(*, is_quick: bool) -> tuple[int, list[dict[str, Any]]]:
     """Run pytest-benchmark in a process of its own. Return pytest's exit code and one entry a benchmark."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "suites.json"
-        timing = ("--benchmark-max-time=0.02", "--benchmark-min-rounds=1") if is_quick else ("--benchmark-max-time=0.5",)
+        seconds, rounds = (0.02, 1) if is_quick else (0.5, 5)
+        timing = (f"--benchmark-max-time={seconds}", f"--benchmark-min-rounds={rounds}")
         command = [sys.executable, "-m", "pytest", str(HERE), "-q", "-p", "no:cacheprovider", "--benchmark-enable"]
-        command += ["--benchmark-disable-gc", "--benchmark-warmup=on", f"--benchmark-json={path}", *timing]
+        command += ["--benchmark-disable-gc", "--benchmark-warmup=on", *timing]
+        command += [f"--benchmark-json={path}", f"--benchmark-storage=file://{folder}"]
         # From here and not from the repository's root: "python -m" would find its uncompiled package first.
         done = subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import render
+from tables import bound, number
 
 HERE = Path(__file__).resolve().parent
 LATEST = HERE / "results" / "latest.md"
@@ -12,11 +14,12 @@ LATEST = HERE / "results" / "latest.md"
 
 @pytest.fixture
 def report() -> dict[str, object]:
-    """The newest report that is committed."""
-    found = sorted((HERE / "results").glob("*.json"))
-    if not found:
+    """The report that latest.md was made of."""
+    if not LATEST.is_file():
         pytest.skip("no report is committed yet")
-    return json.loads(found[-1].read_text(encoding="utf-8"))
+    name = re.search(r"\((\S+\.json)\)", LATEST.read_text(encoding="utf-8"))
+    assert name is not None
+    return json.loads((LATEST.parent / name[1]).read_text(encoding="utf-8"))
 
 
 def test_the_committed_report_is_what_its_json_renders_to(report: dict[str, object]) -> None:
@@ -55,4 +58,9 @@ def test_splicing_needs_the_markers(tmp_path: Path) -> None:
     [(0.3214, "0.32"), (4.1, "4.1"), (5.0, "5"), (36.389, "36.4"), (1341.57, "1,342"), (150_000, "150,000"), (0, "0")],
 )
 def test_numbers_are_short(value: float, text: str) -> None:
-    assert render.number(value) == text
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.48e-7, "2e-07"), (9.3e-8, "1e-07"), (0.0, "0"), (3e-7, "3e-07")])
+def test_bounds_are_rounded_up(value: float, text: str) -> None:
+    assert bound(value) == text

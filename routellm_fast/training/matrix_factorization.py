@@ -253,7 +253,7 @@ class _Run:
                 optimizer.step()
                 schedule.step()
             with torch.no_grad():
-                logits: FloatArray = self._logits(slice(None), noise=0.0).numpy()
+                logits: FloatArray = self._logits(slice(None)).numpy()
             report = self._report(logits, mask)
             epochs.append(report)
             if on_progress is not None:
@@ -266,16 +266,20 @@ class _Run:
 
     def _loss(self, battles: Any) -> Any:
         target, weight = self._columns[3][battles], self._columns[4][battles]
-        logits = self._logits(battles, noise=self._config.noise)
-        losses = self._torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        return (losses * weight).mean()
+        loss = self._torch.nn.functional.binary_cross_entropy_with_logits
+        if not self._config.noise:
+            return (loss(self._logits(battles), target, reduction="none") * weight).mean()
+        shape = (len(battles), self._token_dims)
+        noise = self._config.noise * self._torch.randn(shape, generator=self._random)
+        # Each draw with both signs: same expectation, but its first-order part, by far the largest, cancels in the gradient.
+        both = (loss(self._logits(battles, sign * noise), target, reduction="none") for sign in (1.0, -1.0))
+        return (sum(both) * weight).mean() / 2.0
 
-    def _logits(self, battles: Any, *, noise: float) -> Any:
+    def _logits(self, battles: Any, token_noise: Any = None) -> Any:
         prompt, model_a, model_b = (column[battles] for column in self._columns[:3])
         inputs = self._inputs[prompt]
-        if noise:
-            tokens = inputs[:, : self._token_dims]
-            noisy = tokens + noise * self._torch.randn(tokens.shape, generator=self._random)
+        if token_noise is not None:
+            noisy = inputs[:, : self._token_dims] + token_noise
             inputs = self._torch.cat([noisy, inputs[:, self._token_dims :]], dim=1)
         unit = self._torch.nn.functional.normalize(self._weights["P"], dim=1)
         return ((unit[model_a] - unit[model_b]) * (inputs @ self._weights["W"].T)) @ self._weights["w"]
