@@ -45,9 +45,7 @@ def mf(
     weak_model: str = typer.Option("mistralai/Mixtral-8x7B-Instruct-v0.1", help="Weak model of the pair."),
     cap_per_prompt: int = typer.Option(8, min=1, help="At most this many battles a prompt in each source."),
     balance_sources: bool = typer.Option(True, help="Let every source weigh the same."),
-    golden_answer_plays_strong: bool = typer.Option(
-        False, help="Add a battle a golden label in which the right answer plays for the strong model."
-    ),
+    other_pairs_weight: float = typer.Option(1.0, help="Weight of battles of all other pairs; the pair's own weigh 1."),
     d: int = typer.Option(_DEFAULTS.d, min=1, help="Length of a model vector."),
     learning_rate: float = typer.Option(_DEFAULTS.learning_rate),
     weight_decay: float = typer.Option(_DEFAULTS.weight_decay),
@@ -87,7 +85,7 @@ def mf(
             config=config,
             cap_per_prompt=cap_per_prompt,
             balance_sources=balance_sources,
-            golden_answer_plays_strong=golden_answer_plays_strong,
+            other_pairs_weight=other_pairs_weight,
             created=created or datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
             on_progress=on_progress,
         )

@@ -87,7 +87,7 @@ class LibraryTokenizer:
         self._tokenizer.no_padding()
 
     def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Return at most max_tokens ids a text, without special tokens. Raises EmbeddingError where the library fails."""
+        """Return at most max_tokens ids a text, without special tokens. Raises EmbeddingError."""
         try:
             encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         except Exception as error:  # again

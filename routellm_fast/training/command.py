@@ -9,7 +9,7 @@ from typing import Any
 from routellm_fast.calibration import Calibration
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
-from routellm_fast.errors import DataError, UnknownModelError
+from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
 from routellm_fast.training import data
 from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig, Progress, train
 
@@ -27,7 +27,7 @@ def train_mf(
     config: MatrixFactorizationConfig | None = None,
     cap_per_prompt: int | None = 8,
     balance_sources: bool = True,
-    golden_answer_plays_strong: bool = False,
+    other_pairs_weight: float = 1.0,
     created: str = "",
     on_progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
@@ -45,9 +45,7 @@ def train_mf(
         config: None for RouteLLM's own settings.
         cap_per_prompt: At most this many battles a prompt in each source; None takes all.
         balance_sources: Let every source weigh the same.
-        golden_answer_plays_strong: Add one battle of the scoring pair for each golden label, in which the golden
-            answer plays for the strong model and every other model for the weak one (see data.against_all). Scores
-            must lie in [0, 1].
+        other_pairs_weight: Weight of all battles between other models, where those of the scoring pair weigh 1.
         created: Date for the record.
         on_progress: Called after each epoch.
 
@@ -68,21 +66,22 @@ def train_mf(
     lookup: dict[str, tuple[str, str]] = {}
     for path in prompts:
         lookup |= data.read_prompts(path)
+    if not other_pairs_weight > 0.0:
+        message = f"other_pairs_weight must be above 0, found {other_pairs_weight}"
+        raise InvalidArgumentError(message)
     rows: list[data.Battle] = []
     for path in battles:
         rows += data.read_battles(
             path, prompts=lookup or None, licenses=licenses, cap_per_prompt=cap_per_prompt, seed=config.seed
         )
-    pair_rows: list[data.Battle] = []
     for path in golden:
         labelled = data.read_golden(path, prompts=lookup or None, licenses=licenses)
-        rows += data.pairs(labelled, cap_per_prompt=cap_per_prompt, seed=config.seed)
-        if golden_answer_plays_strong:
-            pair_rows += data.against_all(labelled, strong=scoring.strong, weak=scoring.weak, full_marks=1.0)
+        rows += data.pairs(labelled, cap_per_prompt=cap_per_prompt, seed=config.seed, always=scoring)
+    own = [row for row in rows if {row.model_a, row.model_b} == set(scoring)]
+    other = [row for row in rows if {row.model_a, row.model_b} != set(scoring)]
     if balance_sources:
-        rows = data.balanced(rows, 1.0)
-        pair_rows = data.balanced(pair_rows, 1.0)
-    arrays = data.to_arrays([*rows, *pair_rows])
+        own, other = data.balanced(own, 1.0), data.balanced(other, other_pairs_weight)
+    arrays = data.to_arrays([*own, *other])
     missing = [name for name in scoring if name not in arrays.models]
     if missing:
         message = f"the data has no battle of {missing[0]!r}, only of: {', '.join(arrays.models)}"

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast._tables import Row, read_table
+from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.training.names import known_aliases
 from routellm_fast.training.split import group_of
@@ -33,11 +34,13 @@ from routellm_fast.training.split import group_of
 _OUTCOMES: Final = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5}
 _SOURCE_COLUMNS: Final = ("source", "task", "eval_name")
 # Columns of a golden-label table that hold no model's score.
-_AUXILIARY: Final = frozenset({
-    *("prompt", "prompt_id", "prompt_group", "question", "options_json", "answer", "license", "judge"),
-    *("sample_id", "question_id", "category", "src"),
-    *_SOURCE_COLUMNS,
-})
+_AUXILIARY: Final = frozenset(
+    {
+        *("prompt", "prompt_id", "prompt_group", "question", "options_json", "answer", "license", "judge"),
+        *("sample_id", "question_id", "category", "src"),
+        *_SOURCE_COLUMNS,
+    }
+)
 _AUXILIARY_SUFFIX: Final = "|total_cost"
 
 Prompts = Mapping[str, tuple[str, str]]
@@ -185,7 +188,12 @@ def read_golden(
 
 
 def pairs(
-    labelled: Iterable[Labelled], *, drop_ties: bool = False, cap_per_prompt: int | None = 8, seed: int = 0
+    labelled: Iterable[Labelled],
+    *,
+    drop_ties: bool = False,
+    cap_per_prompt: int | None = 8,
+    seed: int = 0,
+    always: ModelPair | None = None,
 ) -> list[Battle]:
     """Return battles between the models of golden-label tables: the higher score wins.
 
@@ -198,6 +206,7 @@ def pairs(
         drop_ties: Leave ties out, as RouteLLM does with battles.
         cap_per_prompt: At most this many pairs a prompt, chosen by seed; None takes all.
         seed: See cap_per_prompt.
+        always: This pair's battles are kept whatever the cap.
     """
     battles = [
         Battle(row.prompt, row.group, a, b, _outcome(row.scores[a], row.scores[b]), row.source)
@@ -205,32 +214,33 @@ def pairs(
         for a, b in itertools.combinations(sorted(row.scores), 2)
         if not drop_ties or row.scores[a] != row.scores[b]
     ]
-    return battles if cap_per_prompt is None else _capped(battles, cap_per_prompt, seed)
+    if cap_per_prompt is None:
+        return battles
+    kept = [battle for battle in battles if always and {battle.model_a, battle.model_b} == set(always)]
+    rest = [battle for battle in battles if not always or {battle.model_a, battle.model_b} != set(always)]
+    return [*kept, *_capped(rest, cap_per_prompt, seed)]
 
 
-def against_all(
-    labelled: Iterable[Labelled], *, strong: str, weak: str, full_marks: float | None = None
-) -> list[Battle]:
-    """Return one battle of the pair a prompt, in which every other model of the table plays for the weak one in turn.
-
-    How hard a prompt is, is measured far better by many models than by one run of one weak model.
+def gaps(labelled: Iterable[Labelled], pair: ModelPair, *, score_range: float = 1.0) -> list[Battle]:
+    """Return one battle of the pair a prompt, whose target says by how much the strong model scored better.
 
     Args:
-        labelled: The rows.
-        strong: The pair's strong model.
-        weak: The pair's weak model.
-        full_marks: The score with which the golden answer plays for the strong model, as the GPT-4 answers do in the
-            judge data of RouteLLM's causal router. None: the strong model's own score; rows without one are left out.
+        labelled: The rows; those without a score of both models are left out.
+        pair: The strong and the weak model.
+        score_range: The largest difference of two scores; it makes a whole win, no difference half a one.
     """
-    battles = []
-    for row in labelled:
-        score = row.scores.get(strong) if full_marks is None else full_marks
-        others = [value for model, value in sorted(row.scores.items()) if model != strong]
-        if score is None or not others:
-            continue
-        target = float(np.mean([_outcome(score, other) for other in others]))
-        battles.append(Battle(row.prompt, row.group, strong, weak, target, row.source))
-    return battles
+    return [
+        Battle(
+            row.prompt,
+            row.group,
+            pair.strong,
+            pair.weak,
+            min(1.0, max(0.0, 0.5 + (row.scores[pair.strong] - row.scores[pair.weak]) / (2.0 * score_range))),
+            row.source,
+        )
+        for row in labelled
+        if pair.strong in row.scores and pair.weak in row.scores
+    ]
 
 
 def balanced(battles: Sequence[Battle], total: float) -> list[Battle]:

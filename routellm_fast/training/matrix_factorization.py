@@ -271,7 +271,7 @@ class _Run:
             return (loss(self._logits(battles), target, reduction="none") * weight).mean()
         shape = (len(battles), self._token_dims)
         noise = self._config.noise * self._torch.randn(shape, generator=self._random)
-        # Each draw with both signs: same expectation, but its first-order part, by far the largest, cancels in the gradient.
+        # Each draw with both signs: same expectation, but its first-order part, by far the largest, cancels.
         both = (loss(self._logits(battles, sign * noise), target, reduction="none") for sign in (1.0, -1.0))
         return (sum(both) * weight).mean() / 2.0
 
