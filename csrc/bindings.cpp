@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -69,41 +71,54 @@ void translate(std::exception_ptr pointer) {
 
 // --- text -----------------------------------------------------------------------------------------------------------
 
-void append_utf8(std::uint32_t c, std::string& out) {
+// Writes one character and returns the place behind it.
+char* write_utf8(std::uint32_t c, char* out) {
   if (c < 0x80) {
-    out.push_back(static_cast<char>(c));
-    return;
+    *out++ = static_cast<char>(c);
+    return out;
   }
   // A lone surrogate is no character: like every invalid sequence it becomes U+FFFD, which tokenizers drop.
   if (c >= 0xD800 && c <= 0xDFFF) c = 0xFFFD;
   if (c < 0x800) {
-    out.push_back(static_cast<char>(0xC0 | (c >> 6)));
+    *out++ = static_cast<char>(0xC0 | (c >> 6));
   } else {
     if (c < 0x10000) {
-      out.push_back(static_cast<char>(0xE0 | (c >> 12)));
+      *out++ = static_cast<char>(0xE0 | (c >> 12));
     } else {
-      out.push_back(static_cast<char>(0xF0 | (c >> 18)));
-      out.push_back(static_cast<char>(0x80 | ((c >> 12) & 0x3F)));
+      *out++ = static_cast<char>(0xF0 | (c >> 18));
+      *out++ = static_cast<char>(0x80 | ((c >> 12) & 0x3F));
     }
-    out.push_back(static_cast<char>(0x80 | ((c >> 6) & 0x3F)));
+    *out++ = static_cast<char>(0x80 | ((c >> 6) & 0x3F));
   }
-  out.push_back(static_cast<char>(0x80 | (c & 0x3F)));
+  *out++ = static_cast<char>(0x80 | (c & 0x3F));
+  return out;
 }
 
-// Python keeps a str in 1, 2 or 4 bytes a character. ASCII is UTF-8 already and is borrowed; the rest is transcoded,
-// and only as far as it will be read: PyUnicode_AsUTF8 would convert, and keep, all of a huge string.
-std::string_view utf8_of(PyObject* text, std::size_t max_code_points, std::string& scratch) {
-  const auto length = static_cast<std::size_t>(PyUnicode_GET_LENGTH(text));
-  if (PyUnicode_IS_COMPACT_ASCII(text)) {
-    return {static_cast<const char*>(PyUnicode_DATA(text)), std::min(length, max_code_points)};
-  }
-  scratch.clear();
-  const auto kind = PyUnicode_KIND(text);
-  const void* data = PyUnicode_DATA(text);
-  for (std::size_t i = 0; i < std::min(length, max_code_points); ++i) {
-    append_utf8(PyUnicode_READ(kind, data, static_cast<Py_ssize_t>(i)), scratch);
-  }
+template <typename Character>
+std::string_view transcode(const void* data, std::size_t length, std::string& scratch) {
+  const std::span<const Character> characters(static_cast<const Character*>(data), length);
+  std::size_t bytes = 0;
+  for (const std::uint32_t c : characters) bytes += 1U + (c >= 0x80U) + (c >= 0x800U) + (c >= 0x10000U);
+  scratch.resize(bytes);
+  char* end = scratch.data();
+  for (const std::uint32_t c : characters) end = write_utf8(c, end);
   return scratch;
+}
+
+// Python keeps a str in 1, 2 or 4 bytes a character. ASCII is UTF-8 already and is borrowed; the rest is transcoded
+// into `scratch`, and only as far as it will be read: PyUnicode_AsUTF8 would convert, and keep, all of a huge string.
+std::string_view utf8_of(PyObject* text, std::size_t max_code_points, std::string& scratch) {
+  const std::size_t length = std::min(static_cast<std::size_t>(PyUnicode_GET_LENGTH(text)), max_code_points);
+  const void* data = PyUnicode_DATA(text);
+  if (PyUnicode_IS_COMPACT_ASCII(text)) return {static_cast<const char*>(data), length};
+  switch (PyUnicode_KIND(text)) {
+    case PyUnicode_1BYTE_KIND:
+      return transcode<Py_UCS1>(data, length, scratch);
+    case PyUnicode_2BYTE_KIND:
+      return transcode<Py_UCS2>(data, length, scratch);
+    default:
+      return transcode<Py_UCS4>(data, length, scratch);
+  }
 }
 
 [[noreturn]] void throw_not_text(py::handle value, const std::string& where) {
@@ -131,14 +146,10 @@ class TextBatch {
       if (!PyUnicode_Check(item)) throw_not_text(item, "text " + std::to_string(i));
       // A list may be changed by another thread once the lock is released: hold each text.
       held_.push_back(py::reinterpret_borrow<py::object>(item));
-      std::string scratch;
-      std::string_view view = utf8_of(item, max_code_points, scratch);
-      if (!scratch.empty()) {
-        transcoded_.push_back(std::make_unique<std::string>(std::move(scratch)));
-        view = *transcoded_.back();
-      }
-      bytes_ += view.size();
-      views_.push_back(view);
+      if (PyUnicode_IS_COMPACT_ASCII(item) == 0) transcoded_.emplace_back();
+      std::string unused;
+      views_.push_back(utf8_of(item, max_code_points, transcoded_.empty() ? unused : transcoded_.back()));
+      bytes_ += views_.back().size();
     }
   }
 
@@ -148,7 +159,7 @@ class TextBatch {
  private:
   py::object items_;
   std::vector<py::object> held_;
-  std::vector<std::unique_ptr<std::string>> transcoded_;
+  std::deque<std::string> transcoded_;  // a deque: views stay valid while it grows
   std::vector<std::string_view> views_;
   std::size_t bytes_ = 0;
 };

@@ -11,14 +11,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import safetensors
 import safetensors.numpy
-from numpy.typing import NDArray
 
-from routellm_fast._atomic import write_directory
 from routellm_fast.errors import (
     ArtifactFormatError,
     ArtifactIntegrityError,
@@ -26,6 +24,9 @@ from routellm_fast.errors import (
     ArtifactVersionError,
     ArtifactWriteError,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FORMAT_VERSION: Final = 1
 WEIGHTS_FILE: Final = "weights.safetensors"
@@ -104,6 +105,8 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None
     contents = {**files, layout.manifest_file: _canonical_json(manifest)}
     if artifact.model_card:
         contents[MODEL_CARD_FILE] = artifact.model_card.encode()
+    from routellm_fast._atomic import write_directory  # most programs only read
+
     try:
         write_directory(target, contents)
     except OSError as error:

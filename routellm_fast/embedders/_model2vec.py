@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import safetensors
 import safetensors.numpy
-from numpy.typing import NDArray
 
 from routellm_fast.embedders._tokenizer_json import parse_tokenizer
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _DEFAULT_MAX_TOKENS: Final = 512
 _NO_LIMIT_TOKENS: Final = 1 << 20

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+# What numpy.typing.NDArray[np.float32] stands for; importing that module takes longer than all of ours.
+FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @runtime_checkable

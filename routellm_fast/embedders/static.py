@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from routellm_fast import _core
 from routellm_fast.artifact import EMBEDDER_LAYOUT, ROUTER_LAYOUT, Artifact, is_artifact, read_artifact, write_artifact
@@ -21,6 +20,9 @@ from routellm_fast.embedders._tokenizer_json import (
 )
 from routellm_fast.embedders.base import FloatArray, check_texts, fingerprint_of
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 TOKENIZER_FILE = "tokenizer.json"
 _TENSOR_PREFIX = "embedder."

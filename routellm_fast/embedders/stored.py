@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.cached import CachedEmbedder
@@ -13,10 +11,13 @@ from routellm_fast.embedders.openai import OpenAIEmbedder
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import ArtifactFormatError, EmbedderMismatchError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 # What a directory may say of an OpenAI embedder: never a key, nor how patient its owner is.
 OPENAI_SETTINGS: Final = frozenset({"model", "base_url", "dim", "provider", "max_chars"})
 
-Stored = tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, bytes]]
+Stored: TypeAlias = "tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, bytes]]"
 
 
 def store_embedder(embedder: Embedder) -> Stored:

@@ -7,14 +7,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import safetensors
 import safetensors.numpy
-from numpy.typing import NDArray
 
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # The rows of the published checkpoints, in order; the checkpoint itself does not name them.
 ROUTELLM_MODELS: Final = (

@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, write_artifact
 from routellm_fast.calibration import Calibration
-from routellm_fast.decision import Decision, ModelPair, check_share
+from routellm_fast.decision import Decision, ModelPair, check_share, decide
 from routellm_fast.embedders.base import Embedder, FloatArray
 from routellm_fast.embedders.stored import store_embedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Router(ABC):
@@ -105,16 +106,13 @@ class Router(ABC):
         """
         if type(threshold) is not float or not 0.0 <= threshold <= 1.0:
             threshold = check_share(threshold, "threshold")
-        return self._decide(self.win_rate(prompt), threshold)
+        return decide(self._model_pair, self.win_rate(prompt), threshold)
 
     def route_batch(self, prompts: Sequence[str], threshold: float = 0.5) -> list[Decision]:
         """Return route of each prompt."""
         threshold = check_share(threshold, "threshold")
-        return [self._decide(win_rate, threshold) for win_rate in self.win_rates(prompts).tolist()]
-
-    def _decide(self, win_rate: float, threshold: float) -> Decision:
-        is_strong = win_rate >= threshold
-        return Decision(self._model_pair[0] if is_strong else self._model_pair[1], win_rate, threshold, is_strong)
+        pair = self._model_pair
+        return [decide(pair, win_rate, threshold) for win_rate in self.win_rates(prompts).tolist()]
 
     def threshold_for(self, strong_share: float) -> float:
         """Return the threshold that sends this share of the calibration prompts to the strong model.

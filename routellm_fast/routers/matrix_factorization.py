@@ -6,10 +6,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from routellm_fast import _core
 from routellm_fast.artifact import Artifact
@@ -24,6 +23,9 @@ from routellm_fast.errors import (
 )
 from routellm_fast.routers._routellm_checkpoint import read_checkpoint
 from routellm_fast.routers.base import Router
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _TENSORS = ("P", "W", "w")
 

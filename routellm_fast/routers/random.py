@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import FloatArray, check_texts
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
 from routellm_fast.routers.base import Router
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class RandomRouter(Router):

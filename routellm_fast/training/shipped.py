@@ -209,7 +209,7 @@ def against_length(results: dict[str, list[Metrics]]) -> str:
 def model_card(results: dict[str, list[Metrics]], win_rates: Any, metrics: Any, *, created: str) -> str:
     """Return the model card, Markdown."""
     low, middle, high = np.quantile(win_rates.astype(np.float64), (0.05, 0.5, 0.95))
-    files = {**BATTLES, **GOLDEN}
+    files, battles = {**BATTLES, **GOLDEN}, metrics["battles"]
     sources = "\n".join(f"| {origin.source} | {origin.license} | `{name}` |" for name, origin in files.items())
     return f"""# The router that ships with routellm-fast
 
@@ -234,8 +234,8 @@ about which prompts need the strong model: the best APGR of any router in the Ro
 * Embedder: {ENCODER} (Apache-2.0) distilled by model2vec to one
   {TOKEN_DIMS}-dimensional vector a token, int8 with a scale a dimension; the plain mean over the first 512 tokens, then
   the features {", ".join(SURFACE_FEATURES)}.
-* Head: RouteLLM's matrix factorization, d = {CONFIG.d}, no biases. It was trained on {metrics["battles"]["train"]:,} battles of
-  {metrics["models"]} models; {metrics["battles"]["held_out"]:,} more, of other prompt groups, told when to stop. Every
+* Head: RouteLLM's matrix factorization, d = {CONFIG.d}, no biases. It was trained on {battles["train"]:,} battles of
+  {metrics["models"]} models; {battles["held_out"]:,} more, of other prompt groups, told when to stop. Every
   source weighs the same.
 * Labels: how much better the strong model scored than the weak one, equal scores counting half a win for each. In
   MMLU-Pro `gpt-4o-early` stands in for the strong model; in the LLMRouter tasks `llama-3.3-nemotron-super-49b-v1` and

@@ -11,10 +11,24 @@ from processes import assert_refused, run_cli
 
 import routellm_fast as rf
 
-ARGUMENTS = (
-    "--strong-model big --weak-model small --max-epochs 8 --patience 8 --learning-rate 0.02 --batch-size 16 --d 4 "
-    "--created 2026-11-24"
-).split()
+ARGUMENTS = [
+    "--strong-model",
+    "big",
+    "--weak-model",
+    "small",
+    "--max-epochs",
+    "8",
+    "--patience",
+    "8",
+    "--learning-rate",
+    "0.02",
+    "--batch-size",
+    "16",
+    "--d",
+    "4",
+    "--created",
+    "2026-11-24",
+]
 WORDS = ["prove", "the", "hello", "write", "a", "b", "c", "1"]
 
 
