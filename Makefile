@@ -31,7 +31,7 @@ format: $(VENV_DEV)/.lint-installed
 
 # Every figure of the README and of benchmarks/results/ comes from this command; run it on a quiet machine.
 benchmark: $(VENV_DEV)/.bench-installed
-	$(VENV_DEV)/bin/python benchmarks/report.py
+	$(VENV_DEV)/bin/python benchmarks/report.py --readme README.md
 
 fuzz: $(VENV_DEV)/.fuzz-installed
 	sh csrc/fuzz/run.sh $(VENV_DEV)/bin

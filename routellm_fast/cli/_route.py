@@ -16,7 +16,7 @@ import typer
 from rich.cells import cell_len, set_cell_size
 
 from routellm_fast.cli._prompts import Prompt, PromptFormat, read_prompts
-from routellm_fast.decision import Decision, check_share
+from routellm_fast.decision import Decision, ModelPair, check_share
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
 from routellm_fast.routers import Router, load_router
@@ -45,14 +45,15 @@ def route(
     """Decide for each prompt between the strong and the weak model, in constant memory."""
     loaded = load_router(router, strong_model=strong_model, weak_model=weak_model)
     limit = _threshold(loaded, threshold, strong_share)
-    write = _write_json if jsonl else _write_row
-    if not jsonl:
-        sys.stdout.write(_header(loaded, limit))
+    table = None if jsonl else _Table(loaded.model_pair)
+    if table:
+        sys.stdout.write(table.header(limit))
     tally = _Tally()
     for prompt, decision, microseconds in _decide(loaded, read_prompts(prompts or [], file, form), limit):
-        write(prompt, decision, microseconds)
+        sys.stdout.write(table.row(prompt, decision, microseconds) if table else _json(prompt, decision, microseconds))
+        _flush_for_readers()
         tally.add(decision, microseconds)
-    if not jsonl:
+    if table:
         sys.stdout.write(tally.summary())
 
 
@@ -93,7 +94,7 @@ def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
         yield batch
 
 
-def _write_json(prompt: Prompt, decision: Decision, microseconds: float) -> None:
+def _json(prompt: Prompt, decision: Decision, microseconds: float) -> str:
     record = {
         **({} if prompt.id is None else {"id": prompt.id}),
         "prompt": prompt.text,
@@ -105,28 +106,36 @@ def _write_json(prompt: Prompt, decision: Decision, microseconds: float) -> None
     }
     line = json.dumps(record, ensure_ascii=False)
     # A lone surrogate has no place in UTF-8 output.
-    sys.stdout.write(line.encode("utf-8", "replace").decode() + "\n")
-    _flush_for_readers()
+    return line.encode("utf-8", "replace").decode() + "\n"
 
 
-def _write_row(prompt: Prompt, decision: Decision, microseconds: float) -> None:
-    width = max(20, shutil.get_terminal_size((120, 24)).columns - 52)
-    text = " ".join(prompt.text[: 4 * width].split())
-    text = "".join(c if c.isprintable() else "�" for c in text)
-    shown = text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
-    sys.stdout.write(f"{decision.win_rate:8.4f}  {decision.model[:30]:30}  {microseconds:8.1f}  {shown}\n")
-    _flush_for_readers()
+class _Table:
+    """Rows of a width known from the start, so that they can be printed as they come."""
+
+    def __init__(self, pair: ModelPair) -> None:
+        self._pair = pair
+        self._model_width = min(40, max(len(name) for name in pair))
+        used = 8 + 2 + self._model_width + 2 + 8 + 2
+        self._prompt_width = max(20, shutil.get_terminal_size((120, 24)).columns - used - 1)
+
+    def header(self, threshold: float) -> str:
+        strong, weak = self._pair
+        columns = f"{'win rate':>8}  {'model':{self._model_width}}  {'µs':>8}  prompt"
+        return f"{strong} from win rate {threshold:.4f}, else {weak}\n\n{columns}\n"
+
+    def row(self, prompt: Prompt, decision: Decision, microseconds: float) -> str:
+        width = self._prompt_width
+        text = " ".join(prompt.text[: 4 * width].split())
+        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        shown = text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+        model = decision.model[: self._model_width]
+        return f"{decision.win_rate:8.4f}  {model:{self._model_width}}  {microseconds:8.1f}  {shown}\n"
 
 
 def _flush_for_readers() -> None:
     """A person or a live pipe sees each line at once; a file is written in blocks."""
     if sys.stdout.isatty() or not sys.stdin.isatty():
         sys.stdout.flush()
-
-
-def _header(router: Router, threshold: float) -> str:
-    strong, weak = router.model_pair
-    return f"{strong} from win rate {threshold:.4f}, else {weak}\n\n{'win rate':>8}  {'model':30}  {'µs':>8}  prompt\n"
 
 
 class _Tally:
