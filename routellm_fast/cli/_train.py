@@ -39,7 +39,7 @@ def mf(
         None, help="File of golden labels: a prompt and one score column a model. May be given several times."
     ),
     prompts: list[Path] | None = typer.Option(None, help="File in which prompt_id is looked up."),
-    licenses: list[str] | None = typer.Option(None, "--license", help="Use only rows of this license; none: all rows."),
+    licenses: list[str] | None = typer.Option(None, "--license", help="Use only battles of this license; none: all."),
     embedder: Path = typer.Option(SHIPPED_ROUTER, help="Embedder or model2vec directory; none: the one that ships."),
     strong_model: str = typer.Option("gpt-4-1106-preview", help="Strong model of the pair, as the data name it."),
     weak_model: str = typer.Option("mistralai/Mixtral-8x7B-Instruct-v0.1", help="Weak model of the pair."),

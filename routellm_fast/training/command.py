@@ -37,7 +37,8 @@ def train_mf(
         battles: Files of preference battles; ties are dropped, as RouteLLM does.
         golden: Files of golden labels; their ties count as half a win for each (see data.pairs).
         prompts: Files in which prompt_id is looked up.
-        licenses: Use only rows whose license is one of these; None uses all.
+        licenses: Use only battles whose license is one of these; None uses all. A table of golden labels has one license
+            as a whole, which is for the caller to judge.
         embedder: Of the prompts; it becomes part of the router.
         model_pair: Where prompts are sent.
         scoring_pair: The pair whose win rate is computed; None is model_pair. Both must be in the data.
@@ -75,7 +76,7 @@ def train_mf(
             path, prompts=lookup or None, licenses=licenses, cap_per_prompt=cap_per_prompt, seed=config.seed
         )
     for path in golden:
-        labelled = data.read_golden(path, prompts=lookup or None, licenses=licenses)
+        labelled = data.read_golden(path, prompts=lookup or None)
         rows += data.pairs(labelled, cap_per_prompt=cap_per_prompt, seed=config.seed, always=scoring)
     own = [row for row in rows if {row.model_a, row.model_b} == set(scoring)]
     other = [row for row in rows if {row.model_a, row.model_b} != set(scoring)]
