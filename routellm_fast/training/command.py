@@ -37,8 +37,8 @@ def train_mf(
         battles: Files of preference battles; ties are dropped, as RouteLLM does.
         golden: Files of golden labels; their ties count as half a win for each (see data.pairs).
         prompts: Files in which prompt_id is looked up.
-        licenses: Use only battles whose license is one of these; None uses all. A table of golden labels has one license
-            as a whole, which is for the caller to judge.
+        licenses: Use only battles whose license is one of these; None uses all. A table of golden labels has one
+            license as a whole, which is for the caller to judge.
         embedder: Of the prompts; it becomes part of the router.
         model_pair: Where prompts are sent.
         scoring_pair: The pair whose win rate is computed; None is model_pair. Both must be in the data.
