@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 try:
     from routellm_fast import _core
 except ImportError as error:  # pragma: no cover - only without a build
@@ -15,9 +17,10 @@ except ImportError as error:  # pragma: no cover - only without a build
     )
     raise ImportError(message) from error
 
+from routellm_fast import embedders
 from routellm_fast.calibration import Calibration
 from routellm_fast.decision import Decision, ModelPair
-from routellm_fast.embedders import CachedEmbedder, Embedder, FunctionEmbedder, OpenAIEmbedder, StaticEmbedder
+from routellm_fast.embedders import Embedder, StaticEmbedder
 from routellm_fast.errors import (
     ArtifactError,
     ArtifactFormatError,
@@ -38,6 +41,9 @@ from routellm_fast.errors import (
     UnsupportedIsaError,
 )
 from routellm_fast.routers import Router, load_router
+
+if TYPE_CHECKING:
+    from routellm_fast.embedders import CachedEmbedder, FunctionEmbedder, OpenAIEmbedder
 
 __version__ = _core.__version__
 
@@ -70,6 +76,13 @@ __all__ = [
     "UnsupportedIsaError",
     "load_router",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("CachedEmbedder", "FunctionEmbedder", "OpenAIEmbedder"):
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(embedders, name)  # imported on first use
 
 
 def __dir__() -> list[str]:

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from routellm_fast.embedders.base import Embedder
-from routellm_fast.embedders.cached import CachedEmbedder
-from routellm_fast.embedders.function import FunctionEmbedder
-from routellm_fast.embedders.openai import OpenAIEmbedder
 from routellm_fast.embedders.static import StaticEmbedder
 
+if TYPE_CHECKING:
+    from routellm_fast.embedders.cached import CachedEmbedder
+    from routellm_fast.embedders.function import FunctionEmbedder
+    from routellm_fast.embedders.openai import OpenAIEmbedder
+
+# The router that ships needs none of these, and importing them would double the time that ours takes.
+_ON_FIRST_USE = {"CachedEmbedder": "cached", "FunctionEmbedder": "function", "OpenAIEmbedder": "openai"}
+
 __all__ = ["CachedEmbedder", "Embedder", "FunctionEmbedder", "OpenAIEmbedder", "StaticEmbedder"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_FIRST_USE:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(importlib.import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)
+    globals()[name] = value
+    return value

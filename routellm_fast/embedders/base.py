@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 # What numpy.typing.NDArray[np.float32] stands for; importing that module takes longer than all of ours.
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+
+# How an embedder is kept in a router directory: its manifest entry, tensors and files.
+Stored: TypeAlias = "tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, bytes]]"
 
 
 @runtime_checkable
@@ -37,6 +43,15 @@ class Embedder(Protocol):
         ...
 
 
+@runtime_checkable
+class Storable(Protocol):
+    """An embedder that knows how it is kept in a router directory."""
+
+    def stored(self) -> Stored:
+        """Return manifest entry, tensors and files."""
+        ...
+
+
 def check_texts(texts: Sequence[str]) -> list[str]:
     """Return the texts as a list, or raise TypeError naming the element that is not a str."""
     if isinstance(texts, (str, bytes)):
@@ -57,3 +72,14 @@ def fingerprint_of(identity: Mapping[str, Any], *contents: bytes | memoryview) -
         digest.update(memoryview(content).nbytes.to_bytes(8, "little"))
         digest.update(content)
     return f"sha256:{digest.hexdigest()}"
+
+
+def identity_of(embedder: Embedder, *, kind: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the manifest entry of an embedder."""
+    return {
+        "kind": kind,
+        "name": embedder.name,
+        "dim": embedder.dim,
+        "fingerprint": embedder.fingerprint,
+        "settings": dict(settings or {}),
+    }

@@ -17,7 +17,8 @@ import numpy as np
 from routellm_fast import _core
 from routellm_fast.embedders._flights import Flights, split_landed
 from routellm_fast.embedders._vectors import check_vectors
-from routellm_fast.embedders.base import Embedder, FloatArray, check_texts
+from routellm_fast.embedders.base import Embedder, FloatArray, Stored, check_texts
+from routellm_fast.embedders.stored import store_embedder
 from routellm_fast.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -218,6 +219,10 @@ class CachedEmbedder:
                 landed |= fresh
             batch.fill(vectors | landed)
         return out
+
+    def stored(self) -> Stored:
+        """Return what keeps the wrapped embedder: a cache is not part of a router."""
+        return store_embedder(self._embedder)
 
     def close(self) -> None:
         """Close the store; memory goes on. The wrapped embedder is its owner's to close."""

@@ -16,7 +16,7 @@ import numpy as np
 from routellm_fast._extras import require
 from routellm_fast.embedders._openai_address import OPENAI_URL, checked_url, is_openai
 from routellm_fast.embedders._openai_answer import parse_answer
-from routellm_fast.embedders.base import FloatArray, check_texts, fingerprint_of
+from routellm_fast.embedders.base import FloatArray, Stored, check_texts, fingerprint_of, identity_of
 from routellm_fast.errors import EmbedderUnavailableError, EmbeddingError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -142,15 +142,16 @@ class OpenAIEmbedder:
         identity = {"provider": self._provider, "model": self._model, "dim": self._dim, "max_chars": self._max_chars}
         return fingerprint_of({"kind": "openai", **identity})
 
-    def stored_settings(self) -> dict[str, Any]:
-        """Return the arguments that make this embedder again, JSON-able, without the key."""
-        return {
+    def stored(self) -> Stored:
+        """Return the manifest entry from which a router directory makes this embedder again, without the key."""
+        settings = {
             "model": self._model,
             "base_url": self._base_url,
             "dim": self._dim,
             "provider": self._provider,
             "max_chars": self._max_chars,
         }
+        return identity_of(self, kind="openai", settings=settings), {}, {}
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
         """Return (n, dim) float32; no request is sent for no texts.

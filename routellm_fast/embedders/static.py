@@ -18,7 +18,7 @@ from routellm_fast.embedders._tokenizer_json import (
     parse_tokenizer,
     unknown_token_id,
 )
-from routellm_fast.embedders.base import FloatArray, check_texts, fingerprint_of
+from routellm_fast.embedders.base import FloatArray, Stored, check_texts, fingerprint_of, identity_of
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -183,19 +183,16 @@ class StaticEmbedder:
             raise ArtifactFormatError(message)
         return embedder
 
-    def stored(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, bytes]]:
+    def stored(self) -> Stored:
         """Return manifest entry, tensors and files, from which from_stored builds an equal embedder."""
         optional = {"column_scale": self._column_scale, "rows": self._rows, "weights": self._weights}
         tensors: dict[str, NDArray[Any]] = {f"{_TENSOR_PREFIX}table": self.table}
         tensors |= {f"{_TENSOR_PREFIX}{key}": array for key, array in optional.items() if array is not None}
-        spec = {
-            "kind": "static",
-            "name": self.name,
-            "dim": self.dim,
-            "fingerprint": self.fingerprint,
-            "settings": self._settings,
-        }
-        return spec, tensors, {TOKENIZER_FILE: self._tokenizer_json}
+        return (
+            identity_of(self, kind="static", settings=self._settings),
+            tensors,
+            {TOKENIZER_FILE: self._tokenizer_json},
+        )
 
     def save(self, path: str | Path, *, provenance: Mapping[str, Any] | None = None) -> None:
         """Write an embedder directory, whole or not at all. Raises ArtifactWriteError."""

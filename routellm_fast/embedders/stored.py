@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
-from routellm_fast.embedders.base import Embedder
-from routellm_fast.embedders.cached import CachedEmbedder
-from routellm_fast.embedders.openai import OpenAIEmbedder
+from routellm_fast.embedders.base import Embedder, Storable, Stored, identity_of
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import ArtifactFormatError, EmbedderMismatchError
 
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
 # What a directory may say of an OpenAI embedder: never a key, nor how patient its owner is.
 OPENAI_SETTINGS: Final = frozenset({"model", "base_url", "dim", "provider", "max_chars"})
 
-Stored: TypeAlias = "tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, bytes]]"
-
 
 def store_embedder(embedder: Embedder) -> Stored:
     """Return manifest entry, tensors and files of an embedder.
@@ -26,20 +22,9 @@ def store_embedder(embedder: Embedder) -> Stored:
     A static embedder is kept whole, an OpenAI one by its settings (never its key); of any other only the identity is
     kept, and whoever loads the router gives it again. A cache is not part of an artifact.
     """
-    if isinstance(embedder, CachedEmbedder):
-        return store_embedder(embedder.embedder)
-    if isinstance(embedder, StaticEmbedder):
+    if isinstance(embedder, Storable):
         return embedder.stored()
-    spec = {
-        "kind": "external",
-        "name": embedder.name,
-        "dim": embedder.dim,
-        "fingerprint": embedder.fingerprint,
-        "settings": {},
-    }
-    if isinstance(embedder, OpenAIEmbedder):
-        spec |= {"kind": "openai", "settings": embedder.stored_settings()}
-    return spec, {}, {}
+    return identity_of(embedder, kind="external"), {}, {}
 
 
 def restore_embedder(
@@ -65,6 +50,8 @@ def restore_embedder(
     if spec["kind"] == "static":
         embedder: Embedder = StaticEmbedder.from_stored(spec, tensors, files)
     elif spec["kind"] == "openai":
+        from routellm_fast.embedders.openai import OpenAIEmbedder  # most routers need none
+
         unknown = sorted(set(spec["settings"]) - OPENAI_SETTINGS)
         if unknown:
             message = f"the openai embedder's settings hold {', '.join(unknown)}; known are {sorted(OPENAI_SETTINGS)}"

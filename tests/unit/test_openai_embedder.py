@@ -316,7 +316,7 @@ def test_the_key_shows_nowhere(server: FakeOpenAI, way: str) -> None:
             logging.getLogger(name).setLevel(logging.DEBUG)
         embedder = connect(server, api_key=KEY, max_retries=1, timeout_s=0.3)
         embed(embedder, ["a"], way)
-        recorder.text += repr(embedder) + str(embedder) + repr(vars(embedder)) + repr(embedder.stored_settings())
+        recorder.text += repr(embedder) + str(embedder) + repr(vars(embedder)) + repr(embedder.stored())
         echo = {"error": {"message": f"Incorrect API key provided: {KEY}", "code": KEY}}
         for reply in (
             Reply(401, echo),
