@@ -45,9 +45,7 @@ def route(
     """Decide for each prompt between the strong and the weak model, in constant memory."""
     loaded = load_router(router, strong_model=strong_model, weak_model=weak_model)
     limit = _threshold(loaded, threshold, strong_share)
-    table = None if jsonl else _Table(loaded.model_pair)
-    if table:
-        sys.stdout.write(table.header(limit))
+    table = None if jsonl else _Table(loaded.model_pair, limit)
     tally = _Tally()
     for prompt, decision, microseconds in _decide(loaded, read_prompts(prompts or [], file, form), limit):
         sys.stdout.write(table.row(prompt, decision, microseconds) if table else _json(prompt, decision, microseconds))
@@ -70,7 +68,8 @@ def _threshold(router: Router, threshold: float | None, strong_share: float | No
 
 def _decide(router: Router, prompts: Iterable[Prompt], threshold: float) -> Iterator[tuple[Prompt, Decision, float]]:
     size = _batch_size(router)
-    router.win_rates([""] * size)  # the first call of a thread sets its buffers up; it is nobody's prompt
+    if size == 1:
+        router.win_rate("")  # the first call of a thread sets its buffers up; it is nobody's prompt
     for batch in _batched(prompts, size):
         texts = [prompt.text for prompt in batch]
         start = time.perf_counter_ns()
@@ -112,16 +111,13 @@ def _json(prompt: Prompt, decision: Decision, microseconds: float) -> str:
 class _Table:
     """Rows of a width known from the start, so that they can be printed as they come."""
 
-    def __init__(self, pair: ModelPair) -> None:
-        self._pair = pair
+    def __init__(self, pair: ModelPair, threshold: float) -> None:
+        strong, weak = pair
+        self._title = f"{strong} from win rate {threshold:.4f}, else {weak}\n\n"
         self._model_width = min(40, max(len(name) for name in pair))
         used = 8 + 2 + self._model_width + 2 + 8 + 2
         self._prompt_width = max(20, shutil.get_terminal_size((120, 24)).columns - used - 1)
-
-    def header(self, threshold: float) -> str:
-        strong, weak = self._pair
-        columns = f"{'win rate':>8}  {'model':{self._model_width}}  {'µs':>8}  prompt"
-        return f"{strong} from win rate {threshold:.4f}, else {weak}\n\n{columns}\n"
+        self._title += f"{'win rate':>8}  {'model':{self._model_width}}  {'µs':>8}  prompt\n"
 
     def row(self, prompt: Prompt, decision: Decision, microseconds: float) -> str:
         width = self._prompt_width
@@ -129,7 +125,8 @@ class _Table:
         text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
         shown = text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
         model = decision.model[: self._model_width]
-        return f"{decision.win_rate:8.4f}  {model:{self._model_width}}  {microseconds:8.1f}  {shown}\n"
+        title, self._title = self._title, ""  # above the first row, and nothing where no prompt could be routed
+        return f"{title}{decision.win_rate:8.4f}  {model:{self._model_width}}  {microseconds:8.1f}  {shown}\n"
 
 
 def _flush_for_readers() -> None:
