@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import mf_router, model2vec_folder
+from fake_openai import FakeOpenAI
 from processes import assert_refused, run_cli, run_python
 
 import routellm_fast as rf
@@ -167,6 +168,18 @@ def test_a_reader_that_goes_away_is_no_error(router: Path) -> None:
     run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd="/")
     assert run.stdout.count("\n") == 1
     assert run.stderr == ""
+
+
+def test_a_remote_embedder_gets_the_prompts_in_batches_and_nothing_else(tmp_path: Path) -> None:
+    with FakeOpenAI(dim=9) as server:
+        embedder = rf.OpenAIEmbedder(model="tiny", base_url=server.url, dim=9, api_key="unused")
+        mf_router(embedder).save(tmp_path / "r")  # type: ignore[arg-type]
+        prompts = [f"prompt {i}" for i in range(100)]
+        run = run_cli("route", "--router", str(tmp_path / "r"), "--jsonl", stdin="\n".join(prompts))
+        assert run.returncode == 0, run.stderr
+        assert [record["prompt"] for record in records(run.stdout)] == prompts
+        assert server.texts == prompts
+        assert len(server.requests) == 2
 
 
 def test_version() -> None:
