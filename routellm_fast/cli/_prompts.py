@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,8 +41,9 @@ def read_prompts(arguments: Sequence[str], file: Path | None, form: PromptFormat
     if arguments:
         yield from (Prompt(text) for text in arguments)
     elif file is None:
-        stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace", newline="\n")
-        yield from _parse_lines(stream, "standard input", form)
+        # Its own reader, since sys.stdin's encoding is the locale's; closing it must not close standard input itself.
+        with open(sys.stdin.fileno(), encoding="utf-8", errors="replace", newline="\n", closefd=False) as stream:  # noqa: PTH123
+            yield from _parse_lines(stream, "standard input", form)
     else:
         yield from _parse_lines(_lines_of(file), str(file), form)
 
