@@ -42,7 +42,7 @@ def read_prompts(arguments: Sequence[str], file: Path | None, form: PromptFormat
         yield from (Prompt(text) for text in arguments)
     elif file is None:
         # Its own reader, since sys.stdin's encoding is the locale's; closing it must not close standard input itself.
-        with open(sys.stdin.fileno(), encoding="utf-8", errors="replace", newline="\n", closefd=False) as stream:  # noqa: PTH123
+        with open(sys.stdin.fileno(), encoding="utf-8", errors="replace", newline="\n", closefd=False) as stream:
             yield from _parse_lines(stream, "standard input", form)
     else:
         yield from _parse_lines(_lines_of(file), str(file), form)
