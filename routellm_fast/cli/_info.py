@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 from rich.console import Console
@@ -14,6 +14,8 @@ from routellm_fast import _core
 from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact
 from routellm_fast.routers import load_router
 from routellm_fast.routers.loading import SHIPPED_ROUTER
+
+_MAX_CHARACTERS: Final = 400
 
 
 def info(
@@ -53,9 +55,19 @@ def info(
     Console().print(table)
 
 
-def _readable(value: Any) -> str:
+def _readable(value: Any, depth: int = 0) -> str:
+    """Outer objects one key a line, inner ones on that line; what is too long for a person is left to --json."""
+    if isinstance(value, dict) and depth == 0:
+        return "\n".join(f"{key}: {_readable(entry, 1)}" for key, entry in value.items()) or "none"
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {_readable(entry)}" for key, entry in value.items()) or "none"
-    if isinstance(value, list):
-        return ", ".join(str(entry) for entry in value)
-    return "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+        text = ", ".join(f"{key} {_readable(entry, depth + 1)}" for key, entry in value.items())
+        text = f"({text})" if depth > 1 else text
+    elif isinstance(value, list):
+        text = ", ".join(_readable(entry, depth + 1) for entry in value)
+    elif value is None:
+        text = "none"
+    elif isinstance(value, bool):
+        text = "yes" if value else "no"
+    else:
+        text = f"{value:,}" if isinstance(value, int) else str(value)
+    return text if len(text) <= _MAX_CHARACTERS else "(long: --json shows it)"
