@@ -42,7 +42,8 @@ struct StaticEmbedderOptions {
 };
 
 /// A text's embedding: the mean of its token vectors (model2vec), then its surface features. The text without tokens
-/// has the zero vector before its features. Immutable and thread-safe; allocates nothing after a thread's first call.
+/// has the zero vector before its features. Immutable and thread-safe; `embed` allocates nothing
+/// after a thread's first call.
 class StaticEmbedder {
  public:
   /// Throws Error(kInvalidArgument) where sizes do not agree. The tokenizer may be null: then only token ids are
