@@ -83,8 +83,8 @@ NATURAL_PROMPTS: Final = "natural_prompts.csv.gz"
 _OTHER_PAIRS_WEIGHT: Final = 0.1
 _CAP_PER_PROMPT: Final = 4
 # token_scale with this weight decay holds the token dimensions back far more than the length: little of what they say
-# about one source holds for the next. `python -m routellm_fast.training.leave_one_out` measures it; its best value is
-# the smallest, within a fraction of a standard error. 0.07 was taken among those with their benchmark results in view.
+# about one source holds for the next. `python -m routellm_fast.training.leave_one_out` measures it: the smaller the scale
+# the better, but all within a standard error. 0.07 was taken from these with their benchmark results in view.
 CONFIG: Final = MatrixFactorizationConfig(
     learning_rate=1e-3,
     weight_decay=1e-2,
@@ -248,7 +248,7 @@ about which prompts need the strong model: the best APGR of any router in the Ro
 * The results above are not blind, and so somewhat too good. Labels of measured gaps replaced labels of difficulty (how
   many models fail) after routers of both kinds had been seen on the benchmarks. How far the token dimensions are held
   back against the length (token_scale = {CONFIG.token_scale}) rests on leaving one data source out at a time
-  (`python -m routellm_fast.training.leave_one_out`), which tells values of 0.1 and below hardly apart; among these,
+  (`python -m routellm_fast.training.leave_one_out`), which does not tell the values tried apart; among these,
   too, the benchmark results had been seen.
 
 | data | licence of the source | file |
@@ -271,6 +271,8 @@ useful threshold. Calibrate on your own prompts where you can.
 
 * A win rate here ranks prompts; it is no calibrated probability. Equal scores count half, so that it lies near a half.
 * Length weighs most. A long easy prompt looks hard and a short hard one easy.
+* On a source left out of training it is on average no better than chance (`benchmarks/results/leave-one-out.json`): far
+  from the kinds of prompt above, calibrate and measure before you rely on it.
 * The vocabulary is English; most other languages fall into short pieces or unknown tokens.
 * Tested on one pair of models of 2023, on exams, school mathematics and 72 chat questions. It reads only the text it is
   given: no history, no images, nothing past 512 tokens.
