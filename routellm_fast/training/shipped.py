@@ -83,8 +83,8 @@ NATURAL_PROMPTS: Final = "natural_prompts.csv.gz"
 _OTHER_PAIRS_WEIGHT: Final = 0.1
 _CAP_PER_PROMPT: Final = 4
 # token_scale with this weight decay holds the token dimensions back far more than the length: little of what they say
-# about one source holds for the next. `python -m routellm_fast.training.leave_one_out` measures it: the smaller the scale
-# the better, but all within a standard error. 0.07 was taken from these with their benchmark results in view.
+# about one source holds for the next. `python -m routellm_fast.training.leave_one_out` measures it: the smaller the
+# scale the better, but all within a standard error. 0.07 was taken from these with their benchmark results in view.
 CONFIG: Final = MatrixFactorizationConfig(
     learning_rate=1e-3,
     weight_decay=1e-2,
