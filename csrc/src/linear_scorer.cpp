@@ -84,7 +84,12 @@ TextScorer::TextScorer(std::shared_ptr<const StaticEmbedder> embedder, std::span
                                                  " dimensions does not fit an embedder of " +
                                                  std::to_string(embedder_->dim()) + ".");
   }
-  if (!embedder_->options().normalize) token_scores_ = embedder_->token_scores(weights);
+  if (embedder_->options().normalize) return;
+  std::vector<float> scores = embedder_->token_scores(weights);
+  // Huge weights can make a token's score overflow float32; the embedding itself then still has a finite win rate.
+  if (embedder_->kernels().first_nonfinite_f32(scores.data(), scores.size()) == scores.size()) {
+    token_scores_ = std::move(scores);
+  }
 }
 
 float TextScorer::win_rate(std::string_view utf8) const {

@@ -94,6 +94,17 @@ TEST_CASE("folded and unfolded scores agree") {
   }
 }
 
+TEST_CASE("weights whose token scores overflow float32 still give finite win rates") {
+  const auto e = std::make_shared<const StaticEmbedder>(embedder(false, false, {}));
+  const TextScorer scorer(e, std::vector<float>{3e38F, 3e38F, -3e38F});
+  CHECK_FALSE(scorer.is_folded());
+  for (const char* text : {"", "a", "a b c ?"}) {
+    const float win_rate = scorer.win_rate(text);
+    CHECK(win_rate >= 0.0F);
+    CHECK(win_rate <= 1.0F);
+  }
+}
+
 TEST_CASE("threads share one embedder and get the same vectors") {
   const StaticEmbedder e = embedder(true, true, {SurfaceFeature::kLogTokens});
   const std::vector<float> expected = embed(e, "a bb c ?");
