@@ -96,7 +96,10 @@ def read_model2vec(directory: Path) -> Model2VecFolder:
     rows, weights = tensors.get("mapping"), tensors.get("weights")
     tokenizer_json = (directory / layout.tokenizer).read_bytes()
     limit = config.get("max_length", _DEFAULT_MAX_TOKENS)
-    max_tokens = _NO_LIMIT_TOKENS if limit is None else int(limit)
+    if limit is not None and (type(limit) is not int or limit < 1):
+        message = f"{directory / layout.config}: max_length must be a positive integer or null, found {limit!r}"
+        raise ArtifactFormatError(message)
+    max_tokens = _NO_LIMIT_TOKENS if limit is None else limit
     # model2vec cuts a text to this many characters before it looks for tokens.
     longest = max_tokens * _median_token_length(parse_tokenizer(tokenizer_json))
     return Model2VecFolder(

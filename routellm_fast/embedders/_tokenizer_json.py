@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from routellm_fast._core import WordPieceTokenizer
 from routellm_fast._extras import require
@@ -21,7 +21,58 @@ def parse_tokenizer(content: bytes) -> dict[str, Any]:
     if not isinstance(spec, dict) or not isinstance(spec.get("model"), dict):
         message = "tokenizer.json must hold an object with a model, as Hugging Face's tokenizers writes it"
         raise ArtifactFormatError(message)
+    for part, fits in _PARTS.items():
+        value = _part(spec, part)
+        if value is not None and not fits(value):
+            message = f"tokenizer.json: {part} is {_shortened(value)}, which Hugging Face's tokenizers would not write"
+            raise ArtifactFormatError(message)
     return spec
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 32
+
+
+def _is_added_token(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("content"), str) and _is_id(value.get("id"))
+
+
+def _is_vocabulary(value: Any) -> bool:
+    """Of tokens and ids, or a unigram model's list of [token, score]."""
+    if isinstance(value, dict):
+        return all(_is_id(index) for index in value.values())
+    return isinstance(value, list) and all(
+        isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) for entry in value
+    )
+
+
+# What is read of a tokenizer.json, whichever way it is run, and what each part must be where it is present.
+_PARTS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "normalizer": lambda value: isinstance(value, dict),
+    "pre_tokenizer": lambda value: isinstance(value, dict),
+    "added_tokens": lambda value: isinstance(value, list) and all(_is_added_token(token) for token in value),
+    "model.vocab": _is_vocabulary,
+    "model.max_input_chars_per_word": _is_id,
+    "model.continuing_subword_prefix": lambda value: isinstance(value, str),
+    "model.unk_token": lambda value: isinstance(value, str),
+    "model.unk_id": _is_id,
+}
+
+
+def _part(spec: Mapping[str, Any], path: str) -> Any:
+    *parents, name = path.split(".")
+    for parent in parents:
+        spec = spec[parent]
+    return spec.get(name)
+
+
+def _given(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _shortened(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:80]}..."
 
 
 def native_tokenizer(spec: Mapping[str, Any]) -> WordPieceTokenizer | None:
@@ -54,8 +105,8 @@ def native_tokenizer(spec: Mapping[str, Any]) -> WordPieceTokenizer | None:
         handle_chinese_chars=bool(normalizer.get("handle_chinese_chars", True)),
         strip_accents=lowercase if strip_accents is None else bool(strip_accents),
         lowercase=lowercase,
-        max_word_chars=int(model.get("max_input_chars_per_word", 100)),
-        continuing_prefix=str(model.get("continuing_subword_prefix", "##")),
+        max_word_chars=_given(model.get("max_input_chars_per_word"), 100),
+        continuing_prefix=_given(model.get("continuing_subword_prefix"), "##"),
         added_tokens=added,
     )
 
@@ -63,13 +114,10 @@ def native_tokenizer(spec: Mapping[str, Any]) -> WordPieceTokenizer | None:
 def unknown_token_id(spec: Mapping[str, Any]) -> int | None:
     """Return the id of the unknown token, which model2vec leaves out of the mean; None where a model has none."""
     model = spec["model"]
-    if isinstance(model.get("unk_id"), int):
-        return int(model["unk_id"])
     unknown, vocabulary = model.get("unk_token"), model.get("vocab")
-    if isinstance(unknown, str) and isinstance(vocabulary, dict):
-        index = vocabulary.get(unknown)
-        return index if isinstance(index, int) else None
-    return None
+    by_name: int | None = vocabulary.get(unknown) if isinstance(vocabulary, dict) else None
+    unk_id: int | None = model.get("unk_id")
+    return by_name if unk_id is None else unk_id
 
 
 class LibraryTokenizer:
@@ -98,7 +146,7 @@ class LibraryTokenizer:
 
 def _vocabulary_list(vocabulary: Any) -> list[str] | None:
     """Tokens in the order of their ids, or None where ids leave gaps."""
-    if not isinstance(vocabulary, dict) or not all(isinstance(index, int) for index in vocabulary.values()):
+    if not isinstance(vocabulary, dict):
         message = "tokenizer.json: a WordPiece vocabulary maps tokens to integers"
         raise ArtifactFormatError(message)
     tokens: list[str | None] = [None] * len(vocabulary)
@@ -113,4 +161,4 @@ def _plain_added_tokens(added: Sequence[Mapping[str, Any]]) -> list[tuple[str, i
     """(content, id) of tokens matched as they stand, or None where one asks for more."""
     if any(token.get(flag) for token in added for flag in ("single_word", "lstrip", "rstrip", "normalized")):
         return None
-    return [(str(token["content"]), int(token["id"])) for token in added]
+    return [(token["content"], token["id"]) for token in added]

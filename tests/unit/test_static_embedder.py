@@ -126,6 +126,16 @@ def test_the_table_cannot_be_changed_through_its_view() -> None:
         ("tokenizer.json", b"{"),
         ("tokenizer.json", b"[]"),
         ("tokenizer.json", tokenizer_json().replace(b'"[UNK]": 1', b'"[unk]": 1')),
+        ("tokenizer.json", tokenizer_json().replace(b'"[UNK]": 1', b'"[UNK]": -1')),
+        ("tokenizer.json", tokenizer_json().replace(b'"model"', b'"added_tokens": ["x"], "model"')),
+        ("tokenizer.json", tokenizer_json().replace(b'"model"', b'"added_tokens": [{"content": "x"}], "model"')),
+        (
+            "tokenizer.json",
+            tokenizer_json()
+            .replace(b'"BertNormalizer"', b"[]")
+            .replace(b'"normalizer": {', b'"normalizer": [], "n": {'),
+        ),
+        ("config.json", b'{"max_length": "512"}'),
         ("model.safetensors", b"not tensors"),
         ("config.json", b"{"),
     ],
