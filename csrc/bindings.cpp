@@ -20,9 +20,14 @@
 #include "routellm_fast/error.hpp"
 #include "routellm_fast/isa.hpp"
 #include "routellm_fast/kernels.hpp"
+#include "routellm_fast/bradley_terry.hpp"
+#include "routellm_fast/distinct_rows.hpp"
 #include "routellm_fast/linear_scorer.hpp"
+#include "routellm_fast/similarity_bank.hpp"
+#include "routellm_fast/similarity_scorer.hpp"
 #include "routellm_fast/static_embedder.hpp"
 #include "routellm_fast/surface_features.hpp"
+#include "routellm_fast/tier_refit.hpp"
 #include "routellm_fast/wordpiece_tokenizer.hpp"
 
 namespace py = pybind11;
@@ -506,6 +511,244 @@ void bind_embedding_cache(py::module_& m) {
           "hits, misses, evictions, entries, bytes_used.");
 }
 
+template <typename T>
+using Array = py::array_t<T, py::array::c_style>;
+
+// One value for each of `count`, of exactly this type.
+template <typename T>
+std::span<const T> column(py::handle value, std::size_t count, const char* what) {
+  const bool fits = Array<T>::check_(value) && py::reinterpret_borrow<Array<T>>(value).ndim() == 1 &&
+                    static_cast<std::size_t>(py::reinterpret_borrow<Array<T>>(value).shape(0)) == count;
+  if (!fits) {
+    throw Error(ErrorCode::kInvalidArgument,
+                std::string(what) + " must be a C-contiguous array of " + py::str(py::dtype::of<T>()).cast<std::string>() +
+                    " (" + std::to_string(count) + ",), found " + describe(value) + ".");
+  }
+  return span_of(py::reinterpret_borrow<Array<T>>(value));
+}
+
+std::size_t length_of(py::handle value) {
+  return py::isinstance<py::array>(value) ? static_cast<std::size_t>(py::reinterpret_borrow<py::array>(value).size()) : 0;
+}
+
+// A float32 matrix as it is, and what keeps it alive: an array may be let go on a thread without the interpreter's lock.
+FloatArray matrix(py::handle value, const char* what) {
+  if (!FloatArray::check_(value) || py::reinterpret_borrow<FloatArray>(value).ndim() != 2) {
+    throw Error(ErrorCode::kInvalidEmbedding, std::string(what) +
+                                                  " must be a float32 C-contiguous array of two dimensions, found " +
+                                                  describe(value) + ".");
+  }
+  return py::reinterpret_borrow<FloatArray>(value);
+}
+
+std::shared_ptr<const void> keep_alive(const py::object& object) {
+  return {object.inc_ref().ptr(), [](const void* pointer) {
+            const py::gil_scoped_acquire lock;
+            Py_DECREF(static_cast<PyObject*>(const_cast<void*>(pointer)));
+          }};
+}
+
+RefitSolver parse_solver(const std::string& name) {
+  if (name == "exact") return RefitSolver::kExact;
+  if (name == "routellm") return RefitSolver::kRouteLlm;
+  throw Error(ErrorCode::kInvalidArgument, "solver must be \"exact\" or \"routellm\", found \"" + name + "\".");
+}
+
+std::vector<Outcome> outcomes_of(std::span<const std::uint8_t> values) {
+  std::vector<Outcome> outcomes;
+  outcomes.reserve(values.size());
+  for (const std::uint8_t value : values) {
+    if (value > 2) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "an outcome is 0 (a wins), 1 (b wins) or 2 (tie), found " + std::to_string(value) + ".");
+    }
+    outcomes.push_back(static_cast<Outcome>(value));
+  }
+  return outcomes;
+}
+
+void bind_rankings(py::module_& m) {
+  m.def(
+      "global_ratings",
+      [](py::handle model_a, py::handle model_b, py::handle outcome, std::size_t models) {
+        const std::size_t count = length_of(model_a);
+        const auto a = column<std::uint16_t>(model_a, count, "model_a");
+        const auto b = column<std::uint16_t>(model_b, count, "model_b");
+        const std::vector<Outcome> outcomes = outcomes_of(column<std::uint8_t>(outcome, count, "outcome"));
+        WinTable wins(models + 1);
+        add_battles(wins, a, b, outcomes);
+        std::vector<double> ratings(models + 1);
+        fit_ratings_lbfgs(wins, models, ratings);
+        return Array<double>(static_cast<py::ssize_t>(models), ratings.data());
+      },
+      py::arg("model_a"), py::arg("model_b"), py::arg("outcome"), py::arg("models"),
+      "Ratings of all models from battles (uint16, uint16, uint8), where RouteLLM's own fit stops.");
+  m.def(
+      "split_tiers",
+      [](const std::vector<double>& descending, std::size_t num_tiers) { return split_tiers(descending, num_tiers); },
+      py::arg("descending"), py::arg("num_tiers"), "RouteLLM's tier of each rating, best first.");
+  m.def(
+      "distinct_rows",
+      [](py::handle rows) {
+        const FloatArray array = matrix(rows, "rows");
+        std::vector<std::uint32_t> first(static_cast<std::size_t>(array.shape(0)));
+        const float* data = array.data();
+        const auto dim = static_cast<std::size_t>(array.shape(1));
+        {
+          const MaybeUnlock unlock(span_of(array).size_bytes());
+          first_equal_rows(data, dim, first);
+        }
+        return Array<std::uint32_t>(static_cast<py::ssize_t>(first.size()), first.data());
+      },
+      py::arg("rows"), "For each row the index of the first one that equals it.");
+  m.def(
+      "row_norms",
+      [](py::handle rows) {
+        const FloatArray array = matrix(rows, "embeddings");
+        const auto count = static_cast<std::size_t>(array.shape(0));
+        const auto dim = static_cast<std::size_t>(array.shape(1));
+        Array<double> norms(static_cast<py::ssize_t>(count));
+        const float* data = array.data();
+        double* target = norms.mutable_data();
+        const KernelTable& table = kernels(active_isa());
+        {
+          const MaybeUnlock unlock(span_of(array).size_bytes());
+          row_norms(data, count, dim, table, target);
+        }
+        return norms;
+      },
+      py::arg("rows"), "(n,) float64 lengths. Refuses zeros and values that are not finite, naming the row.");
+
+  py::class_<TierRefit, std::shared_ptr<TierRefit>>(m, "TierRefit",
+                                                    "Weighted Bradley-Terry ratings of tiers. Immutable, thread-safe.")
+      .def(py::init([](std::size_t num_tiers, py::handle side_a, py::handle side_b, py::handle outcome,
+                       py::handle battles, std::size_t strong_tier, std::size_t weak_tier, const std::string& solver) {
+             const std::size_t count = length_of(side_a);
+             const auto a = column<std::uint16_t>(side_a, count, "side_a");
+             const auto b = column<std::uint16_t>(side_b, count, "side_b");
+             const std::vector<Outcome> outcomes = outcomes_of(column<std::uint8_t>(outcome, count, "outcome"));
+             const auto counts = column<double>(battles, count, "battles");
+             std::vector<Cell> cells;
+             for (std::size_t c = 0; c < count; ++c) cells.push_back({a[c], b[c], outcomes[c], counts[c]});
+             return std::make_shared<TierRefit>(num_tiers, std::move(cells), strong_tier, weak_tier,
+                                                parse_solver(solver));
+           }),
+           py::arg("num_tiers"), py::arg("side_a"), py::arg("side_b"), py::arg("outcome"), py::arg("battles"),
+           py::kw_only(), py::arg("strong_tier"), py::arg("weak_tier"), py::arg("solver") = "exact");
+}
+
+void bind_similarity(py::module_& m) {
+  py::class_<BankBlock, std::shared_ptr<BankBlock>>(m, "BankBlock",
+                                                    "Embeddings of battles and their cells. Immutable.")
+      .def(py::init([](const py::object& rows, py::handle norms, py::handle row_cells, py::handle repeat_rows, py::handle repeat_cells,
+                       py::handle repeat_battles, std::size_t cell_count) {
+             const FloatArray array = matrix(rows, "rows");
+             const auto count = static_cast<std::size_t>(array.shape(0));
+             const auto lengths = column<double>(norms, count, "norms");
+             const auto cells = column<std::uint32_t>(row_cells, count, "row_cells");
+             const std::size_t repeat_count = length_of(repeat_rows);
+             const auto at = column<std::uint32_t>(repeat_rows, repeat_count, "repeat_rows");
+             const auto of = column<std::uint32_t>(repeat_cells, repeat_count, "repeat_cells");
+             const auto times = column<double>(repeat_battles, repeat_count, "repeat_battles");
+             std::vector<Repeat> repeats;
+             for (std::size_t k = 0; k < repeat_count; ++k) repeats.push_back({at[k], of[k], times[k]});
+             return std::make_shared<BankBlock>(keep_alive(rows), array.data(),
+                                                static_cast<std::size_t>(array.shape(1)), lengths, cells,
+                                                std::move(repeats), cell_count);
+           }),
+           py::arg("rows"), py::arg("norms"), py::arg("row_cells"), py::arg("repeat_rows"), py::arg("repeat_cells"),
+           py::arg("repeat_battles"), py::arg("cell_count"))
+      .def_property_readonly("count", &BankBlock::count);
+
+  py::class_<CellSums, std::shared_ptr<CellSums>>(m, "CellSums", "Weights of the battles of each cell, for a query.")
+      .def_property_readonly("dim", &CellSums::dim)
+      .def_property_readonly("cell_count", &CellSums::cell_count)
+      .def(
+          "sum",
+          [](const CellSums& self, py::handle queries) {
+            const FloatArray rows = floats(queries, 2, self.dim(), "queries");
+            const auto count = static_cast<std::size_t>(rows.shape(0));
+            Array<double> sums({static_cast<py::ssize_t>(count), static_cast<py::ssize_t>(self.cell_count())});
+            Array<double> largest(static_cast<py::ssize_t>(count));
+            const float* data = rows.data();
+            double* sums_data = sums.mutable_data();
+            double* largest_data = largest.mutable_data();
+            {
+              const py::gil_scoped_release unlock;
+              self.sum(data, count, sums_data, largest_data);
+            }
+            return py::make_tuple(sums, largest);
+          },
+          py::arg("queries"),
+          "(n, cells) float64 sums, up to a factor a row, and (n,) largest similarities, up to the row's length, of "
+          "(n, dim) float32 rows.");
+
+  py::class_<SimilarityBank, CellSums, std::shared_ptr<SimilarityBank>>(m, "SimilarityBank",
+                                                                        "Exact cell sums. Immutable, thread-safe.")
+      .def(py::init([](std::size_t dim, std::size_t cell_count, const std::vector<std::shared_ptr<BankBlock>>& blocks,
+                       bool wide, const std::optional<std::string>& isa) {
+             return std::make_shared<SimilarityBank>(dim, cell_count,
+                                                     SimilarityBank::Blocks(blocks.begin(), blocks.end()), wide,
+                                                     kernels_named(isa));
+           }),
+           py::arg("dim"), py::arg("cell_count"), py::arg("blocks"), py::kw_only(), py::arg("wide") = false,
+           py::arg("isa") = py::none())
+      .def_property_readonly("row_count", &SimilarityBank::row_count);
+
+  using Zeros = SimilarityScorer::Zeros;
+  const auto zeros_of = [](bool weigh_zeros) { return weigh_zeros ? Zeros::kWeighAllEqually : Zeros::kRefuse; };
+  py::class_<SimilarityScorer>(m, "SimilarityScorer", "Embeddings to win rates. Immutable, thread-safe.")
+      .def(py::init([](const std::shared_ptr<CellSums>& sums, const std::shared_ptr<TierRefit>& refit,
+                       const std::optional<std::string>& isa) {
+             return std::make_unique<SimilarityScorer>(sums, refit, kernels_named(isa));
+           }),
+           py::arg("sums"), py::arg("refit"), py::kw_only(), py::arg("isa") = py::none())
+      .def_property_readonly("dim", &SimilarityScorer::dim)
+      .def(
+          "win_rate",
+          [zeros_of](const SimilarityScorer& self, py::handle embedding, bool weigh_zeros) {
+            const FloatArray row = floats(embedding, 1, self.dim(), "embedding");
+            const float* data = row.data();
+            double out = 0.0;
+            const py::gil_scoped_release unlock;
+            self.win_rates(data, 1, 1, zeros_of(weigh_zeros), &out);
+            return out;
+          },
+          py::arg("embedding"), py::arg("weigh_zeros") = false, "Win rate of one (dim,) float32 embedding.")
+      .def(
+          "win_rates",
+          [zeros_of](const SimilarityScorer& self, py::handle embeddings, std::size_t threads, bool weigh_zeros) {
+            const FloatArray rows = floats(embeddings, 2, self.dim(), "embeddings");
+            const auto count = static_cast<std::size_t>(rows.shape(0));
+            Array<double> out(static_cast<py::ssize_t>(count));
+            const float* data = rows.data();
+            double* target = out.mutable_data();
+            {
+              const py::gil_scoped_release unlock;
+              self.win_rates(data, count, threads, zeros_of(weigh_zeros), target);
+            }
+            return out;
+          },
+          py::arg("embeddings"), py::arg("threads") = 1, py::arg("weigh_zeros") = false,
+          "(n, dim) float32 to (n,) float64. A row of zeros weighs all battles equally, or is refused.")
+      .def(
+          "ratings",
+          [zeros_of](const SimilarityScorer& self, py::handle embeddings, std::size_t threads, bool weigh_zeros) {
+            const FloatArray rows = floats(embeddings, 2, self.dim(), "embeddings");
+            const auto count = static_cast<std::size_t>(rows.shape(0));
+            Array<double> out({static_cast<py::ssize_t>(count), static_cast<py::ssize_t>(self.refit().num_tiers())});
+            const float* data = rows.data();
+            double* target = out.mutable_data();
+            {
+              const py::gil_scoped_release unlock;
+              self.ratings(data, count, threads, zeros_of(weigh_zeros), target);
+            }
+            return out;
+          },
+          py::arg("embeddings"), py::arg("threads") = 1, py::arg("weigh_zeros") = false,
+          "(n, dim) float32 to (n, tiers) float64; NaN for a tier without a rating.");
+}
+
 }  // namespace
 }  // namespace routellm_fast
 
@@ -530,4 +773,6 @@ PYBIND11_MODULE(_core, m) {
   bind_static_embedder(m);
   bind_linear(m);
   bind_embedding_cache(m);
+  bind_rankings(m);
+  bind_similarity(m);
 }

@@ -8,6 +8,22 @@
 
 namespace routellm_fast {
 
+/// Rows of codes come in panels of this many: byte 4 * kPanelRows * (d / 4) + 4 * r + d % 4 is row r's code of dimension
+/// d. One vector then holds four dimensions of every row, its lanes are rows, and no sum has to cross lanes.
+inline constexpr std::size_t kPanelRows = 16;
+
+/// Queries as integers v, one after the other, dim values each, within +-16,256: whole, and as two bytes with
+/// v = 128 * high + low. `bias` takes off what the codes' offset of 128 adds.
+struct CodedQueries {
+  const std::int16_t* whole;
+  const std::int8_t* high;
+  const std::int8_t* low;
+  const std::int32_t* bias;
+  const float* step;
+  const float* offset;
+  std::size_t count;
+};
+
 /// One tier's kernels. Pointers need no alignment; lengths may be zero. A kernel's result depends on its arguments
 /// alone (fixed order of accumulation), so that a row scores the same alone, in a batch, and on any thread.
 struct KernelTable {
@@ -17,6 +33,10 @@ struct KernelTable {
   /// out[r] = dot_f32(rows + r * stride, x, dim), bitwise, for r < count; stride in elements.
   void (*matvec_f32)(const float* rows, std::size_t count, std::size_t stride, std::size_t dim, const float* x,
                      float* out) noexcept;
+
+  /// The same products of float32 values, added in float64.
+  void (*matvec_wide)(const float* rows, std::size_t count, std::size_t stride, std::size_t dim, const float* x,
+                      double* out) noexcept;
 
   /// Sum of a[i] * b[i], exact. |a[i] * b[i]| <= 2^14, so int32 holds n <= 131,071.
   std::int32_t (*dot_i8)(const std::int8_t* a, const std::int8_t* b, std::size_t n) noexcept;
@@ -32,6 +52,33 @@ struct KernelTable {
 
   /// Index of the first NaN or infinity; n when all values are finite.
   std::size_t (*first_nonfinite_f32)(const float* x, std::size_t n) noexcept;
+
+  /// out[q * out_stride + r] = dot_f32(rows + r * stride, queries + q * query_stride, dim), bitwise.
+  void (*matmul_f32)(const float* rows, std::size_t count, std::size_t stride, std::size_t dim, const float* queries,
+                     std::size_t query_count, std::size_t query_stride, float* out, std::size_t out_stride) noexcept;
+
+  /// Smallest and largest of n > 0 values. A NaN may go unnoticed: whatever is computed from it later is NaN as well.
+  void (*range_f32)(const float* x, std::size_t n, float* low, float* high) noexcept;
+
+  /// Sum of 2^(scale * x[i] - shift) in float64, each within 1e-13 relative; below 2^-1000 a power is 2^-1000. Writes
+  /// each power to `powers` unless that is null.
+  double (*sum_exp2_f64)(const float* x, std::size_t n, double scale, double shift, double* powers) noexcept;
+
+  /// The same of float64 values.
+  double (*sum_exp2_wide)(const double* x, std::size_t n, double scale, double shift, double* powers) noexcept;
+
+  /// The same within 3e-7 relative, in float32 with float64 sums; below 2^-100 a power is 2^-100.
+  double (*sum_exp2_f32)(const float* x, std::size_t n, float scale, float shift) noexcept;
+
+  /// Writes the indices of the values >= threshold, in order, at most `capacity`; returns how many there are.
+  std::size_t (*find_at_least_f32)(const float* x, std::size_t n, float threshold, std::uint32_t* indices,
+                                   std::size_t capacity) noexcept;
+
+  /// Approximate dot products of each query q with the rows of panels (see kPanelRows):
+  /// out[q * out_stride + r] = offset_q + scales[r] * step_q * float(sum over d of code(r, d) * v_qd - bias_q), the sum
+  /// exact modulo 2^32. dim is a multiple of 4.
+  void (*score_panels_u8)(const std::uint8_t* panels, std::size_t panel_count, std::size_t dim, const float* scales,
+                          const CodedQueries& queries, float* out, std::size_t out_stride) noexcept;
 };
 
 extern const KernelTable kKernelsScalar;

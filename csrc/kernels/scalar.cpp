@@ -54,13 +54,98 @@ std::size_t first_nonfinite_f32(const float* x, std::size_t n) noexcept {
   return n;
 }
 
+void matmul_f32(const float* rows, std::size_t count, std::size_t stride, std::size_t dim, const float* queries,
+                std::size_t query_count, std::size_t query_stride, float* out, std::size_t out_stride) noexcept {
+  for (std::size_t q = 0; q < query_count; ++q) {
+    matvec_f32(rows, count, stride, dim, queries + q * query_stride, out + q * out_stride);
+  }
+}
+
+void matvec_wide(const float* rows, std::size_t count, std::size_t stride, std::size_t dim, const float* x,
+                 double* out) noexcept {
+  for (std::size_t r = 0; r < count; ++r) {
+    out[r] = 0.0;
+    for (std::size_t d = 0; d < dim; ++d) {
+      out[r] += static_cast<double>(rows[r * stride + d]) * static_cast<double>(x[d]);
+    }
+  }
+}
+
+void range_f32(const float* x, std::size_t n, float* low, float* high) noexcept {
+  *low = x[0];
+  *high = x[0];
+  for (std::size_t i = 1; i < n; ++i) {
+    *low = x[i] < *low ? x[i] : *low;
+    *high = x[i] > *high ? x[i] : *high;
+  }
+}
+
+template <typename T>
+double sum_exp2(const T* x, std::size_t n, double scale, double shift, double* powers) noexcept {
+  double sum = 0.0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const double exponent = scale * static_cast<double>(x[i]) - shift;
+    const double power = __builtin_exp2(exponent < -1000.0 ? -1000.0 : exponent);
+    if (powers != nullptr) powers[i] = power;
+    sum += power;
+  }
+  return sum;
+}
+
+double sum_exp2_f32(const float* x, std::size_t n, float scale, float shift) noexcept {
+  double sum = 0.0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const float exponent = scale * x[i] - shift;
+    sum += static_cast<double>(__builtin_exp2f(exponent < -100.0F ? -100.0F : exponent));
+  }
+  return sum;
+}
+
+std::size_t find_at_least_f32(const float* x, std::size_t n, float threshold, std::uint32_t* indices,
+                              std::size_t capacity) noexcept {
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (!(x[i] >= threshold)) continue;
+    if (found < capacity) indices[found] = static_cast<std::uint32_t>(i);
+    ++found;
+  }
+  return found;
+}
+
+void score_panels_u8(const std::uint8_t* panels, std::size_t panel_count, std::size_t dim, const float* scales,
+                     const CodedQueries& queries, float* out, std::size_t out_stride) noexcept {
+  for (std::size_t q = 0; q < queries.count; ++q) {
+    for (std::size_t p = 0; p < panel_count; ++p) {
+      const std::uint8_t* panel = panels + p * kPanelRows * dim;
+      for (std::size_t r = 0; r < kPanelRows; ++r) {
+        std::uint32_t sum = 0;
+        for (std::size_t d = 0; d < dim; ++d) {
+          const std::int32_t code = panel[4 * kPanelRows * (d / 4) + 4 * r + d % 4];
+          sum += static_cast<std::uint32_t>(code * queries.whole[q * dim + d]);
+        }
+        const auto dot = static_cast<std::int32_t>(sum - static_cast<std::uint32_t>(queries.bias[q]));
+        const std::size_t row = p * kPanelRows + r;
+        out[q * out_stride + row] = queries.offset[q] + scales[row] * queries.step[q] * static_cast<float>(dot);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 constinit const KernelTable kKernelsScalar = {.dot_f32 = dot_f32,
                                               .matvec_f32 = matvec_f32,
+                                              .matvec_wide = matvec_wide,
                                               .dot_i8 = dot_i8,
                                               .sum_rows_i8 = sum_rows_i8,
                                               .sum_rows_f32 = sum_rows_f32,
-                                              .first_nonfinite_f32 = first_nonfinite_f32};
+                                              .first_nonfinite_f32 = first_nonfinite_f32,
+                                              .matmul_f32 = matmul_f32,
+                                              .range_f32 = range_f32,
+                                              .sum_exp2_f64 = sum_exp2<float>,
+                                              .sum_exp2_wide = sum_exp2<double>,
+                                              .sum_exp2_f32 = sum_exp2_f32,
+                                              .find_at_least_f32 = find_at_least_f32,
+                                              .score_panels_u8 = score_panels_u8};
 
 }  // namespace routellm_fast

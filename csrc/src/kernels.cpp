@@ -18,6 +18,14 @@ KernelTable compose(const KernelTable& base, const KernelTable& over) {
   if (over.sum_rows_i8 != nullptr) table.sum_rows_i8 = over.sum_rows_i8;
   if (over.sum_rows_f32 != nullptr) table.sum_rows_f32 = over.sum_rows_f32;
   if (over.first_nonfinite_f32 != nullptr) table.first_nonfinite_f32 = over.first_nonfinite_f32;
+  if (over.matmul_f32 != nullptr) table.matmul_f32 = over.matmul_f32;
+  if (over.range_f32 != nullptr) table.range_f32 = over.range_f32;
+  if (over.sum_exp2_f64 != nullptr) table.sum_exp2_f64 = over.sum_exp2_f64;
+  if (over.matvec_wide != nullptr) table.matvec_wide = over.matvec_wide;
+  if (over.sum_exp2_wide != nullptr) table.sum_exp2_wide = over.sum_exp2_wide;
+  if (over.sum_exp2_f32 != nullptr) table.sum_exp2_f32 = over.sum_exp2_f32;
+  if (over.find_at_least_f32 != nullptr) table.find_at_least_f32 = over.find_at_least_f32;
+  if (over.score_panels_u8 != nullptr) table.score_panels_u8 = over.score_panels_u8;
   return table;
 }
 #endif

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -162,6 +163,170 @@ TEST_CASE("first_nonfinite_f32 finds NaN and both infinities at every place") {
         }
       }
     }
+  });
+}
+
+TEST_CASE("matmul_f32 equals dot_f32 of each row and query to the bit") {
+  std::mt19937 rng(6);
+  for_each_isa([&](const KernelTable& kernel) {
+    for (const std::size_t dim : {1U, 7U, 16U, 65U, 96U, 261U, 384U}) {
+      for (const std::size_t queries : {1U, 2U, 3U, 4U, 7U}) {
+        for (const std::size_t count : {1U, 2U, 5U}) {
+          const std::size_t stride = dim + 5;
+          const std::vector<float> rows = random_floats(rng, count * stride);
+          const std::vector<float> x = random_floats(rng, queries * stride);
+          std::vector<float> out(queries * (count + 2), -1.0F);
+          kernel.matmul_f32(rows.data(), count, stride, dim, x.data(), queries, stride, out.data(), count + 2);
+          for (std::size_t q = 0; q < queries; ++q) {
+            for (std::size_t r = 0; r < count; ++r) {
+              CHECK(out[q * (count + 2) + r] == kernel.dot_f32(rows.data() + r * stride, x.data() + q * stride, dim));
+            }
+            CHECK(out[q * (count + 2) + count] == -1.0F);
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("matvec_wide adds in float64") {
+  std::mt19937 rng(9);
+  for_each_isa([&](const KernelTable& kernel) {
+    for (const std::size_t dim : {1U, 7U, 8U, 31U, 32U, 100U, 1536U}) {
+      const std::vector<float> rows = random_floats(rng, 3 * (dim + 1));
+      const std::vector<float> x = random_floats(rng, dim);
+      std::vector<double> out(4, -1.0);
+      kernel.matvec_wide(rows.data(), 3, dim + 1, dim, x.data(), out.data());
+      for (std::size_t r = 0; r < 3; ++r) {
+        double exact = 0.0;
+        double magnitude = 0.0;
+        for (std::size_t d = 0; d < dim; ++d) {
+          const double product = static_cast<double>(rows[r * (dim + 1) + d]) * static_cast<double>(x[d]);
+          exact += product;
+          magnitude += std::abs(product);
+        }
+        CHECK(std::abs(out[r] - exact) <= magnitude * 1e-13);
+      }
+      CHECK(out[3] == -1.0);
+    }
+  });
+}
+
+TEST_CASE("range_f32 finds the extremes at every place") {
+  for_each_isa([&](const KernelTable& kernel) {
+    for (const std::size_t n : {1U, 2U, 8U, 15U, 16U, 17U, 40U}) {
+      for (std::size_t at = 0; at < n; ++at) {
+        std::vector<float> values(n, 0.5F);
+        values[at] = -3.0F;
+        values[(at + n / 2) % n] += 4.0F;
+        float low = 0.0F;
+        float high = 0.0F;
+        kernel.range_f32(values.data(), n, &low, &high);
+        CHECK(low == *std::min_element(values.begin(), values.end()));
+        CHECK(high == *std::max_element(values.begin(), values.end()));
+      }
+    }
+  });
+}
+
+TEST_CASE("powers of two are exact to their bound, far below to their floor, and keep NaN") {
+  std::mt19937 rng(7);
+  for_each_isa([&](const KernelTable& kernel) {
+    for (std::size_t n = 0; n <= 40; ++n) {
+      const std::vector<float> x = random_floats(rng, n);
+      std::vector<double> powers(n + 1, -1.0);
+      double exact = 0.0;
+      for (const float value : x) exact += std::exp2(3.3 * static_cast<double>(value) - 1.5);
+      CHECK(kernel.sum_exp2_f64(x.data(), n, 3.3, 1.5, powers.data()) == doctest::Approx(exact).epsilon(1e-13));
+      CHECK(kernel.sum_exp2_f64(x.data(), n, 3.3, 1.5, nullptr) == doctest::Approx(exact).epsilon(1e-13));
+      const std::vector<double> wide(x.begin(), x.end());
+      CHECK(kernel.sum_exp2_wide(wide.data(), n, 3.3, 1.5, nullptr) == doctest::Approx(exact).epsilon(1e-13));
+      CHECK(kernel.sum_exp2_f32(x.data(), n, 3.3F, 1.5F) == doctest::Approx(exact).epsilon(1e-6));
+      for (std::size_t i = 0; i < n; ++i) {
+        CHECK(powers[i] == doctest::Approx(std::exp2(3.3 * static_cast<double>(x[i]) - 1.5)).epsilon(1e-13));
+      }
+      CHECK(powers[n] == -1.0);
+    }
+    const float far = -1e30F;
+    CHECK(kernel.sum_exp2_f64(&far, 1, 1.0, 0.0, nullptr) == std::exp2(-1000.0));
+    CHECK(kernel.sum_exp2_f32(&far, 1, 1.0F, 0.0F) == std::exp2(-100.0));
+    std::vector<float> spoilt(20, 0.5F);
+    spoilt[3] = std::numeric_limits<float>::quiet_NaN();
+    CHECK(std::isnan(kernel.sum_exp2_f64(spoilt.data(), 20, 1.0, 0.0, nullptr)));
+    CHECK(std::isnan(kernel.sum_exp2_f32(spoilt.data(), 20, 1.0F, 0.0F)));
+  });
+}
+
+TEST_CASE("score_panels_u8 is exact but for one rounding, also at the extremes") {
+  std::mt19937 rng(8);
+  std::uniform_int_distribution<int> any_code(0, 255);
+  std::uniform_int_distribution<int> any_value(-16256, 16256);
+  for_each_isa([&](const KernelTable& kernel) {
+    for (const std::size_t dim : {4U, 8U, 64U, 100U, 256U, 1536U}) {
+      for (const std::size_t panels : {1U, 3U, 4U, 5U, 9U}) {
+        for (const std::size_t queries : {1U, 2U, 5U}) {
+          const bool extreme = dim == 1536;
+          std::vector<std::uint8_t> codes(panels * kPanelRows * dim);
+          for (std::uint8_t& code : codes) code = static_cast<std::uint8_t>(extreme ? 255 : any_code(rng));
+          std::vector<std::int16_t> whole(queries * dim);
+          std::vector<std::int8_t> high(whole.size());
+          std::vector<std::int8_t> low(whole.size());
+          for (std::size_t i = 0; i < whole.size(); ++i) {
+            const int value = extreme ? (i % dim < 700 ? 16256 : -16256) : any_value(rng);
+            const int rounded = (value + 64) >> 7;
+            whole[i] = static_cast<std::int16_t>(value);
+            high[i] = static_cast<std::int8_t>(rounded);
+            low[i] = static_cast<std::int8_t>(value - 128 * rounded);
+          }
+          const std::size_t stride = panels * kPanelRows + 3;
+          const std::vector<float> scales = random_floats(rng, panels * kPanelRows);
+          const std::vector<float> step = random_floats(rng, queries);
+          const std::vector<float> offset = random_floats(rng, queries);
+          std::vector<std::int32_t> bias(queries);
+          for (std::size_t q = 0; q < queries; ++q) {
+            std::int32_t sum = 0;
+            for (std::size_t d = 0; d < dim; ++d) sum += whole[q * dim + d];
+            bias[q] = 128 * sum;
+          }
+          std::vector<float> out(queries * stride, -1.0F);
+          kernel.score_panels_u8(
+              codes.data(), panels, dim, scales.data(),
+              {whole.data(), high.data(), low.data(), bias.data(), step.data(), offset.data(), queries}, out.data(),
+              stride);
+          for (std::size_t q = 0; q < queries; ++q) {
+            for (std::size_t r = 0; r < panels * kPanelRows; ++r) {
+              std::int64_t exact = 0;
+              for (std::size_t d = 0; d < dim; ++d) {
+                const std::size_t place = r / kPanelRows * kPanelRows * dim + 4 * kPanelRows * (d / 4) +
+                                          4 * (r % kPanelRows) + d % 4;
+                exact += (static_cast<std::int64_t>(codes[place]) - 128) * whole[q * dim + d];
+              }
+              const auto dot = static_cast<double>(static_cast<std::int32_t>(exact));
+              const double product = static_cast<double>(scales[r]) * static_cast<double>(step[q]) * dot;
+              const double rounding = 3e-7 * std::abs(product) + 1e-6;
+              CHECK(std::abs(static_cast<double>(out[q * stride + r]) - static_cast<double>(offset[q]) - product) <=
+                    rounding);
+            }
+            CHECK(out[q * stride + stride - 1] == -1.0F);
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("find_at_least_f32 lists in order, counts beyond the capacity, and skips NaN") {
+  for_each_isa([&](const KernelTable& kernel) {
+    std::vector<float> values(45, 0.0F);
+    for (const std::size_t at : {0U, 7U, 8U, 16U, 31U, 44U}) values[at] = 2.0F;
+    values[20] = 3.0F;
+    values[21] = std::numeric_limits<float>::quiet_NaN();
+    std::vector<std::uint32_t> found(4, 99);
+    CHECK(kernel.find_at_least_f32(values.data(), 45, 2.0F, found.data(), 3) == 7);
+    CHECK(found == std::vector<std::uint32_t>{0, 7, 8, 99});
+    CHECK(kernel.find_at_least_f32(values.data(), 45, 2.5F, found.data(), 4) == 1);
+    CHECK(found[0] == 20);
+    CHECK(kernel.find_at_least_f32(values.data(), 0, 0.0F, found.data(), 4) == 0);
   });
 }
 

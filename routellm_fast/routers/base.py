@@ -144,7 +144,7 @@ class Router(ABC):
             "calibration": None if self._calibration is None else self._calibration.to_json(),
             "provenance": self._provenance,
         }
-        artifact = Artifact(manifest, {**tensors, **self._tensors()}, files, self._model_card)
+        artifact = Artifact(manifest, {**tensors, **self._tensors()}, files, self._model_card, self._mapped())
         write_artifact(path, artifact, ROUTER_LAYOUT)
 
     @abstractmethod
@@ -154,6 +154,10 @@ class Router(ABC):
     @abstractmethod
     def _tensors(self) -> dict[str, NDArray[Any]]:
         """The kind's tensors by name."""
+
+    def _mapped(self) -> dict[str, NDArray[Any]]:
+        """The kind's large tensors by name, which are mapped rather than read."""
+        return {}
 
     @classmethod
     @abstractmethod

@@ -14,9 +14,10 @@ from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_fast.routers.random import RandomRouter
+from routellm_fast.routers.similarity_weighted import SimilarityWeightedRouter
 
 ROUTER_KINDS: Final[dict[str, type[Router]]] = {
-    router.kind: router for router in (MatrixFactorizationRouter, RandomRouter)
+    router.kind: router for router in (MatrixFactorizationRouter, SimilarityWeightedRouter, RandomRouter)
 }
 SHIPPED_ROUTER: Final = Path(__file__).parent.parent / "assets" / "mf"
 
