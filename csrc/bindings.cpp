@@ -21,8 +21,12 @@
 #include "routellm_fast/isa.hpp"
 #include "routellm_fast/kernels.hpp"
 #include "routellm_fast/bradley_terry.hpp"
+#include "routellm_fast/coded_bank.hpp"
 #include "routellm_fast/distinct_rows.hpp"
 #include "routellm_fast/linear_scorer.hpp"
+#include "routellm_fast/moment_bank.hpp"
+#include "routellm_fast/panel_codes.hpp"
+#include "routellm_fast/principal_axes.hpp"
 #include "routellm_fast/similarity_bank.hpp"
 #include "routellm_fast/similarity_scorer.hpp"
 #include "routellm_fast/static_embedder.hpp"
@@ -694,6 +698,91 @@ void bind_similarity(py::module_& m) {
            py::arg("dim"), py::arg("cell_count"), py::arg("blocks"), py::kw_only(), py::arg("wide") = false,
            py::arg("isa") = py::none())
       .def_property_readonly("row_count", &SimilarityBank::row_count);
+
+  m.def(
+      "encode_panels",
+      [](py::handle rows) {
+        const FloatArray array = matrix(rows, "rows");
+        const auto count = static_cast<std::size_t>(array.shape(0));
+        const auto dim = static_cast<std::size_t>(array.shape(1));
+        const std::size_t padded_rows = PanelCodes::panel_count(count) * PanelCodes::kRows;
+        Array<std::uint8_t> panels({padded_rows / PanelCodes::kRows, PanelCodes::padded_dim(dim) / 4, PanelCodes::kRows, std::size_t{4}});
+        Array<float> scales(static_cast<py::ssize_t>(padded_rows));
+        const float* data = array.data();
+        std::uint8_t* codes = panels.mutable_data();
+        float* scale = scales.mutable_data();
+        {
+          const MaybeUnlock unlock(span_of(array).size_bytes());
+          PanelCodes::encode(data, count, dim, codes, scale);
+        }
+        return py::make_tuple(panels, scales);
+      },
+      py::arg("rows"), "uint8 codes (panels, dim / 4, 16, 4) and float32 scales (16 panels,) of (n, dim) float32 rows.");
+
+  py::class_<PanelCodes, std::shared_ptr<PanelCodes>>(m, "PanelCodes", "Rows of one byte a value. Immutable.")
+      .def(py::init([](const py::object& panels, const py::object& scales, std::size_t dim) {
+             const std::size_t rows = length_of(scales);
+             const auto row_scales = column<float>(scales, rows, "scales");
+             const std::size_t bytes = rows * PanelCodes::padded_dim(dim);
+             if (!Array<std::uint8_t>::check_(panels) || length_of(panels) != bytes || rows % PanelCodes::kRows != 0) {
+               throw Error(ErrorCode::kInvalidArgument, "panels must be " + std::to_string(bytes) +
+                                                            " uint8 codes for " + std::to_string(rows) +
+                                                            " rows, a multiple of 16; found " + describe(panels) + ".");
+             }
+             return std::make_shared<PanelCodes>(keep_alive(py::make_tuple(panels, scales)),
+                                                 py::reinterpret_borrow<Array<std::uint8_t>>(panels).data(),
+                                                 row_scales, dim);
+           }),
+           py::arg("panels"), py::arg("scales"), py::arg("dim"));
+
+  py::class_<PrincipalAxes, std::shared_ptr<PrincipalAxes>>(m, "PrincipalAxes",
+                                                            "Mean and main directions of a bank. Immutable.")
+      .def(py::init([](py::handle mean, py::handle axes) {
+             const std::size_t dim = length_of(mean);
+             return std::make_shared<PrincipalAxes>(column<float>(mean, dim, "mean"), span_of(floats(axes, 2, dim, "axes")));
+           }),
+           py::arg("mean"), py::arg("axes"));
+
+  py::class_<CodedBank, CellSums, std::shared_ptr<CodedBank>>(m, "CodedBank",
+                                                              "Cell sums from codes. Immutable, thread-safe.")
+      .def(py::init([](const std::shared_ptr<SimilarityBank>& bank, const std::shared_ptr<PrincipalAxes>& axes,
+                       const std::vector<std::shared_ptr<PanelCodes>>& codes, py::handle residuals, double margin, double reach) {
+             return std::make_shared<CodedBank>(bank, axes,
+                                                std::vector<std::shared_ptr<const PanelCodes>>(codes.begin(), codes.end()),
+                                                span_of(floats(residuals, 2, bank->dim(), "residuals")),
+                                                Lookup{margin, reach});
+           }),
+           py::arg("bank"), py::arg("axes"), py::arg("codes"), py::arg("residuals"), py::arg("margin"), py::arg("reach"));
+
+  py::class_<ClusteredCodes>(m, "ClusteredCodes", "The codes of a block, cluster by cluster.")
+      .def(py::init([](const std::shared_ptr<PanelCodes>& codes, py::handle first_panel, py::handle rows) {
+             const auto panels = column<std::uint32_t>(first_panel, length_of(first_panel), "first_panel");
+             const auto ids = column<std::uint32_t>(rows, length_of(rows), "rows");
+             return ClusteredCodes{codes, {panels.begin(), panels.end()}, {ids.begin(), ids.end()}};
+           }),
+           py::arg("codes"), py::arg("first_panel"), py::arg("rows"));
+
+  py::class_<MomentBank, CellSums, std::shared_ptr<MomentBank>>(m, "MomentBank",
+                                                                "Cell sums from moments. Immutable, thread-safe.")
+      .def(py::init([](const std::shared_ptr<SimilarityBank>& bank, const std::shared_ptr<PrincipalAxes>& axes,
+                       py::handle battles, py::handle sums, py::handle products, std::size_t product_axes,
+                       py::handle centroids, const std::vector<ClusteredCodes>& codes, std::size_t scanned_rows,
+                       double margin, double reach) {
+             const auto counts = column<double>(battles, bank->cell_count(), "battles");
+             const auto first = span_of(floats(sums, 2, bank->dim(), "sums"));
+             const auto second = span_of(floats(products, 2, product_axes * (product_axes + 1) / 2, "products"));
+             return std::make_shared<MomentBank>(
+                 bank, axes,
+                 MomentBank::Moments{{counts.begin(), counts.end()},
+                                     {first.begin(), first.end()},
+                                     {second.begin(), second.end()},
+                                     product_axes},
+                 span_of(floats(centroids, 2, axes->axis_count(), "centroids")), codes, scanned_rows,
+                 Lookup{margin, reach});
+           }),
+           py::arg("bank"), py::arg("axes"), py::arg("battles"), py::arg("sums"), py::arg("products"),
+           py::arg("product_axes"), py::arg("centroids"), py::arg("codes"), py::arg("scanned_rows"),
+           py::arg("margin"), py::arg("reach"));
 
   using Zeros = SimilarityScorer::Zeros;
   const auto zeros_of = [](bool weigh_zeros) { return weigh_zeros ? Zeros::kWeighAllEqually : Zeros::kRefuse; };

@@ -8,36 +8,44 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
-def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
+@contextlib.contextmanager
+def staged_directory(path: Path) -> Iterator[Path]:
     """Write a directory of files so that readers see the old one or the new one, also after a crash.
 
-    The files are written and synced in a sibling directory, which then takes the place of `path` in one step.
+    The block fills a sibling directory with synced files. When it ends without an error, that takes the place of `path`
+    in one step; otherwise what stood at `path` still stands there. Nothing is left beside it.
 
     Raises:
-        OSError: Writing failed; what stood at `path` still stands there, and nothing is left beside it.
+        OSError: The directory could not be made, or not put in its place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:
         staging.chmod(0o755)
-        for name, content in files.items():
-            with (staging / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+        yield staging
         _sync(staging)
         _replace(staging, path)
         _sync(path.parent)
     finally:
         # After an exchange the staging name holds the old directory.
         shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def synced_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file for the block to write; at its end the content is on the disk."""
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _replace(new: Path, path: Path) -> None:

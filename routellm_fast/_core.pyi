@@ -132,6 +132,46 @@ class SimilarityBank(CellSums):
     @property
     def row_count(self) -> int: ...
 
+def encode_panels(rows: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
+
+class PanelCodes:
+    def __init__(self, panels: NDArray[np.uint8], scales: NDArray[np.float32], dim: int) -> None: ...
+
+class PrincipalAxes:
+    def __init__(self, mean: NDArray[np.float32], axes: NDArray[np.float32]) -> None: ...
+
+class CodedBank(CellSums):
+    def __init__(
+        self,
+        bank: SimilarityBank,
+        axes: PrincipalAxes,
+        codes: Sequence[PanelCodes],
+        residuals: NDArray[np.float32],
+        margin: float,
+        reach: float,
+    ) -> None: ...
+
+class ClusteredCodes:
+    def __init__(
+        self, codes: PanelCodes, first_panel: NDArray[np.uint32], rows: NDArray[np.uint32]
+    ) -> None: ...
+
+class MomentBank(CellSums):
+    def __init__(
+        self,
+        bank: SimilarityBank,
+        axes: PrincipalAxes,
+        battles: NDArray[np.float64],
+        sums: NDArray[np.float32],
+        products: NDArray[np.float32],
+        product_axes: int,
+        centroids: NDArray[np.float32],
+        codes: Sequence[ClusteredCodes],
+        scanned_rows: int,
+        margin: float,
+        reach: float,
+    ) -> None: ...
+
 class SimilarityScorer:
     def __init__(self, sums: CellSums, refit: TierRefit, *, isa: str | None = None) -> None: ...
     @property

@@ -8,7 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +20,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from routellm_fast import _mapped
 from routellm_fast.errors import (
+    ArtifactError,
     ArtifactFormatError,
     ArtifactIntegrityError,
     ArtifactNotFoundError,
@@ -32,6 +37,7 @@ FORMAT_VERSION: Final = 1
 WEIGHTS_FILE: Final = "weights.safetensors"
 MODEL_CARD_FILE: Final = "README.md"
 _MAX_MANIFEST_BYTES: Final = 64 << 20
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 Manifest = dict[str, Any]
 Migration = Callable[[Manifest], Manifest]
@@ -73,12 +79,16 @@ class Artifact:
         tensors: Arrays by name; float tensors are finite.
         files: Further files by bare name, e.g. tokenizer.json.
         model_card: README.md, or "" for none. The only file without a digest: it is prose, free to be edited.
+        mapped: More arrays by name, for tensors too large to be read whole: each has a file of its own. Those that
+            read_artifact gives are read-only and backed by their files; write_artifact links to such a file instead of
+            writing it again. No name is also in `tensors`.
     """
 
     manifest: Manifest
     tensors: Mapping[str, NDArray[Any]]
     files: Mapping[str, bytes] = field(default_factory=dict)
     model_card: str = ""
+    mapped: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None:
@@ -92,53 +102,87 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None
     _check_replaceable(target, layout)
     tensors = {name: np.ascontiguousarray(array) for name, array in sorted(artifact.tensors.items())}
     _check_finite(tensors, target)
-    files = dict(artifact.files)
+    mapped = dict(sorted(artifact.mapped.items()))
+    _check_mapped(mapped, artifact, target)
+    contents = dict(artifact.files)
     if tensors:
-        files[WEIGHTS_FILE] = safetensors.numpy.save(tensors)
+        contents[WEIGHTS_FILE] = safetensors.numpy.save(tensors)
+    files = {name: _digest(content) for name, content in contents.items()}
     manifest = {
         **artifact.manifest,
         "format_version": FORMAT_VERSION,
-        "tensors": {name: _describe(array) for name, array in tensors.items()},
-        "files": {name: _digest(content) for name, content in files.items()},
+        "tensors": {name: _describe(array) for name, array in tensors.items()}
+        | {name: {**_describe(array), "file": name + _mapped.SUFFIX} for name, array in mapped.items()},
+        "files": files,
     }
     _check_keys(manifest, layout, target)
-    contents = {**files, layout.manifest_file: _canonical_json(manifest)}
     if artifact.model_card:
         contents[MODEL_CARD_FILE] = artifact.model_card.encode()
-    from routellm_fast._atomic import write_directory  # most programs only read
+    from routellm_fast._atomic import staged_directory, synced_file  # most programs only read
 
     try:
-        write_directory(target, contents)
+        with staged_directory(target) as staging:
+            for name, array in mapped.items():
+                file_path = staging / (name + _mapped.SUFFIX)
+                entry = _mapped.link_tensor(file_path, name, array)
+                if entry is None:
+                    with synced_file(file_path) as file:
+                        entry = _mapped.write_tensor(file, name, array, target)
+                files[file_path.name] = entry
+            # The manifest last: it states the digests of all others.
+            contents[layout.manifest_file] = _canonical_json(manifest)
+            for name, content in contents.items():
+                with synced_file(staging / name) as file:
+                    file.write(content)
     except OSError as error:
         message = f"{target} could not be written ({error.strerror or error}). What stood there is unchanged."
         raise ArtifactWriteError(error.errno or 0, message) from error
 
 
 def read_artifact(path: str | Path, layout: Layout) -> Artifact:
-    """Read and verify a directory.
+    """Read and verify a directory, but for the data of mapped tensors: of those only sizes and headers are read.
 
     Raises:
         ArtifactNotFoundError, ArtifactVersionError, ArtifactFormatError, ArtifactIntegrityError: See their classes.
     """
     directory = Path(path)
-    try:
-        # All files through one handle: should the directory be replaced meanwhile, this keeps reading the old one.
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        message = (
-            f"{directory} is no directory that can be read ({error.strerror}). "
-            f"Expected one with a {layout.manifest_file}."
-        )
-        raise ArtifactNotFoundError(message) from error
-    try:
+    with _opened(directory, layout) as handle:
+        return _read_contents(directory, handle, _read_manifest(directory, handle, layout))
+
+
+def verify_artifact(path: str | Path, layout: Layout, *, on_progress: Callable[[int, int], None] | None = None) -> int:
+    """Read and verify a directory whole, the data of mapped tensors too, in bounded memory.
+
+    Args:
+        path: The directory.
+        layout: What it must hold.
+        on_progress: Called now and then with the bytes that were verified, and those that there are.
+
+    Returns:
+        The bytes of all files with digests.
+
+    Raises:
+        ArtifactNotFoundError, ArtifactVersionError, ArtifactFormatError, ArtifactIntegrityError: See their classes.
+    """
+    directory = Path(path)
+    with _opened(directory, layout) as handle:
         manifest = _read_manifest(directory, handle, layout)
-        files = {name: _read_verified(directory, handle, name, entry) for name, entry in manifest["files"].items()}
-        card = _read_optional(handle, MODEL_CARD_FILE).decode("utf-8", errors="replace")
-    finally:
-        os.close(handle)
-    tensors = _load_tensors(directory, files.pop(WEIGHTS_FILE, None), manifest["tensors"])
-    rest = {key: value for key, value in manifest.items() if key not in ("format_version", "tensors", "files")}
-    return Artifact(manifest=rest, tensors=tensors, files=files, model_card=card)
+        mapped = _read_contents(directory, handle, manifest).mapped
+        files = manifest["files"]
+        total: int = sum(entry["bytes"] for entry in files.values())
+        verified = total - sum(files[name + _mapped.SUFFIX]["bytes"] for name in mapped)
+
+        def count(size: int) -> None:
+            nonlocal verified
+            verified += size
+            if on_progress is not None:
+                on_progress(verified, total)
+
+        for name, array in mapped.items():
+            file_name = name + _mapped.SUFFIX
+            with _opened_file(directory, handle, file_name) as descriptor:
+                _mapped.verify_tensor(descriptor, directory / file_name, name, array, files[file_name], count)
+    return total
 
 
 def is_artifact(path: str | Path, layout: Layout) -> bool:
@@ -200,10 +244,17 @@ def _check_replaceable(target: Path, layout: Layout) -> None:
 
 def _check_finite(tensors: Mapping[str, NDArray[Any]], where: Path) -> None:
     for name, array in tensors.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            message = f"{where}: tensor {name} has {array[index]} at {index}; every weight must be finite"
-            raise ArtifactIntegrityError(message)
+        position = _mapped.first_non_finite(array)
+        if position is not None:
+            raise _mapped.non_finite(where, name, array.flat[position], position, array.shape)
+
+
+def _check_mapped(mapped: Mapping[str, NDArray[Any]], artifact: Artifact, where: Path) -> None:
+    for name, array in mapped.items():
+        _mapped.check_tensor(name, array, where)
+        if name in artifact.tensors or name + _mapped.SUFFIX in artifact.files:
+            message = f"{where}: {name} names two tensors, or a tensor and a file; each needs a name of its own"
+            raise ArtifactFormatError(message)
 
 
 def _check_keys(manifest: Manifest, layout: Layout, where: Path) -> None:
@@ -236,7 +287,16 @@ def _read_manifest(directory: Path, handle: int, layout: Layout) -> Manifest:
     _check_keys(manifest, layout, directory)
     for name, entry in manifest["files"].items():
         _check_file_entry(name, entry, where)
+    for name, entry in _in_own_files(manifest["tensors"]).items():
+        _mapped.check_entry(name, entry, where)
+        if entry["file"] not in manifest["files"]:
+            message = f"{where}: tensors.{name} is in {entry['file']}, which files does not list"
+            raise ArtifactFormatError(message)
     return manifest
+
+
+def _in_own_files(entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry for name, entry in entries.items() if isinstance(entry, dict) and "file" in entry}
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -253,16 +313,36 @@ def _refuse_constant(name: str) -> None:
 
 
 def _check_file_entry(name: str, entry: Any, where: Path) -> None:
-    if not name or name.startswith(".") or "/" in name or "\\" in name or "\0" in name:
+    surrogates = any("\ud800" <= character <= "\udfff" for character in name)  # no file system can be asked for them
+    if not name or name.startswith(".") or "/" in name or "\\" in name or "\0" in name or surrogates:
         message = f"{where}: files names {name!r}; only bare names inside the directory are allowed"
         raise ArtifactFormatError(message)
     fits = isinstance(entry, dict) and set(entry) == {"bytes", "sha256"}
-    if not fits or type(entry["bytes"]) is not int or not isinstance(entry["sha256"], str):
-        message = f"{where}: files.{name} must be an object of bytes (an integer) and sha256 (hexadecimal)"
+    fits = fits and type(entry["bytes"]) is int and isinstance(entry["sha256"], str)
+    if not fits or not _SHA256.fullmatch(entry["sha256"]):
+        message = f"{where}: files.{name} must be an object of bytes (an integer) and sha256 (64 hexadecimal digits)"
         raise ArtifactFormatError(message)
 
 
-def _read_file(directory: Path, handle: int, name: str, *, limit: int) -> bytes:
+@contextmanager
+def _opened(directory: Path, layout: Layout) -> Iterator[int]:
+    """All files through one handle: should the directory be replaced meanwhile, this keeps reading the old one."""
+    try:
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        message = (
+            f"{directory} is no directory that can be read ({error.strerror}). "
+            f"Expected one with a {layout.manifest_file}."
+        )
+        raise ArtifactNotFoundError(message) from error
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _opened_file(directory: Path, handle: int, name: str) -> Iterator[int]:
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
     except OSError as error:
@@ -271,7 +351,17 @@ def _read_file(directory: Path, handle: int, name: str, *, limit: int) -> bytes:
             "Copy or save it again."
         )
         raise ArtifactNotFoundError(message) from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            message = f"{directory / name} is no regular file. Copy or save the directory again."
+            raise ArtifactIntegrityError(message)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read_file(directory: Path, handle: int, name: str, *, limit: int) -> bytes:
+    with _opened_file(directory, handle, name) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as file:
         try:
             content = file.read(limit + 1)
         except OSError as error:
@@ -281,6 +371,27 @@ def _read_file(directory: Path, handle: int, name: str, *, limit: int) -> bytes:
         message = f"{directory / name} is larger than the {limit} bytes that were expected. Copy or save it again."
         raise ArtifactIntegrityError(message)
     return content
+
+
+def _read_contents(directory: Path, handle: int, manifest: Manifest) -> Artifact:
+    own = _in_own_files(manifest["tensors"])
+    apart = {entry["file"] for entry in own.values()}
+    files = {
+        name: _read_verified(directory, handle, name, entry)
+        for name, entry in manifest["files"].items()
+        if name not in apart
+    }
+    mapped = {}
+    for name, entry in own.items():
+        with _opened_file(directory, handle, entry["file"]) as descriptor:
+            recorded = manifest["files"][entry["file"]]
+            mapped[name] = _mapped.map_tensor(descriptor, directory / entry["file"], name, entry, recorded)
+    declared = {name: entry for name, entry in manifest["tensors"].items() if name not in own}
+    tensors = _load_tensors(directory, files.pop(WEIGHTS_FILE, None), declared)
+    rest = {key: value for key, value in manifest.items() if key not in ("format_version", "tensors", "files")}
+    return Artifact(
+        manifest=rest, tensors=tensors, files=files, model_card=_read_card(directory, handle), mapped=mapped
+    )
 
 
 def _read_verified(directory: Path, handle: int, name: str, entry: Mapping[str, Any]) -> bytes:
@@ -296,13 +407,12 @@ def _read_verified(directory: Path, handle: int, name: str, entry: Mapping[str, 
     return content
 
 
-def _read_optional(handle: int, name: str) -> bytes:
+def _read_card(directory: Path, handle: int) -> str:
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
-    except OSError:
-        return b""
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(_MAX_MANIFEST_BYTES)
+        content = _read_file(directory, handle, MODEL_CARD_FILE, limit=_MAX_MANIFEST_BYTES)
+    except ArtifactError:
+        return ""
+    return content.decode("utf-8", errors="replace")
 
 
 def _load_tensors(directory: Path, content: bytes | None, declared: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

@@ -63,6 +63,10 @@ BankBlock::BankBlock(std::shared_ptr<const void> owner, const float* rows, std::
   }
 }
 
+float BankBlock::similarity(std::size_t r, const float* query, const KernelTable& kernels) const noexcept {
+  return static_cast<float>(static_cast<double>(kernels.dot_f32(row(r), query, dim_)) * inverse_norms_[r]);
+}
+
 template <typename T>
 void BankBlock::divide_by_norms(T* dots) const noexcept {
   for (std::size_t r = 0; r < count_; ++r) dots[r] = static_cast<T>(static_cast<double>(dots[r]) * inverse_norms_[r]);

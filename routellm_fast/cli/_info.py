@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from routellm_fast import _core
-from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact
+from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact, verify_artifact
 from routellm_fast.routers import load_router
 from routellm_fast.routers.loading import SHIPPED_ROUTER
 
 _MAX_CHARACTERS: Final = 400
+_QUIET_S: Final = 2.0
 
 
 def info(
@@ -23,12 +28,20 @@ def info(
         None, help="Router directory; none: the router that ships.", show_default=False
     ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    verify: bool = typer.Option(
+        False, "--verify", help="Read also the large tensors, which loading only maps, and check every byte."
+    ),
 ) -> None:
     """Check a router directory (digests, shapes, finite weights) and say what it holds."""
     directory = router or SHIPPED_ROUTER
+    verified = _verify(directory) if verify else None
     artifact = read_artifact(directory, ROUTER_LAYOUT)
     loaded = load_router(directory)
-    tensors = {name: f"{array.dtype} {array.shape}" for name, array in sorted(artifact.tensors.items())}
+    arrays = {**artifact.tensors, **artifact.mapped}
+    tensors = {
+        name: f"{array.dtype} {array.shape}" + (", mapped" if name in artifact.mapped else "")
+        for name, array in sorted(arrays.items())
+    }
     calibration = loaded.calibration
     facts: dict[str, Any] = {
         "kind": loaded.kind,
@@ -37,7 +50,7 @@ def info(
         "embedder": artifact.manifest["embedder"]
         and {key: artifact.manifest["embedder"][key] for key in ("name", "dim", "fingerprint", "settings")},
         "tensors": tensors,
-        "tensor bytes": sum(array.nbytes for array in artifact.tensors.values()),
+        "tensor bytes": sum(array.nbytes for array in arrays.values()),
         "calibration": calibration and f"{calibration.prompt_count:,} prompts of {calibration.dataset}",
         "thresholds": calibration
         and {
@@ -46,6 +59,8 @@ def info(
         "provenance": loaded.provenance,
         "instruction set": f"{_core.active_isa()} (of {', '.join(_core.supported_isas())})",
     }
+    if verified is not None:
+        facts["verified"] = f"{verified:,} bytes: every digest as recorded, every weight finite"
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
         return
@@ -53,6 +68,37 @@ def info(
     for key, value in facts.items():
         table.add_row(key, _readable(value))
     Console().print(table)
+
+
+def _verify(directory: Path) -> int:
+    with _progress_bar() as on_progress:
+        return verify_artifact(directory, ROUTER_LAYOUT, on_progress=on_progress)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on a terminal where the work will take long, nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=console, transient=True)
+    task = progress.add_task("verifying")
+    start = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        elapsed = time.monotonic() - start
+        # Judged from a quarter of a second on: the first megabytes say little about the disk.
+        if elapsed > _QUIET_S / 8 and elapsed * total > _QUIET_S * done:
+            progress.start()
+        progress.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 def _readable(value: Any, depth: int = 0) -> str:

@@ -7,56 +7,78 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
+from routellm_fast.cli._import import _embedder as named_embedder
 from routellm_fast.decision import ModelPair
+from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.static import StaticEmbedder
-from routellm_fast.errors import DataError
+from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.routers.loading import SHIPPED_ROUTER
-from routellm_fast.training import MatrixFactorizationConfig, train_mf
-from routellm_fast.training import Progress as Epoch
+from routellm_fast.routers.similarity_weighted import PRECISIONS
+from routellm_fast.training import (
+    MatrixFactorizationConfig,
+    Progress,
+    SimilarityWeightedConfig,
+    Stage,
+    train_mf,
+    train_sw_ranking,
+)
+from routellm_fast.training.routellm_datasets import MIN_PROMPT_CHARS
 
 app = typer.Typer(help="Train a router on preference data.", no_args_is_help=True)
-_DEFAULTS = MatrixFactorizationConfig()
+_MF = MatrixFactorizationConfig()
+_SW = SimilarityWeightedConfig()
 
+_Out = Annotated[Path, typer.Option(help="Router directory to write.")]
+_Golden = Annotated[
+    list[Path] | None,
+    typer.Option(help="File of golden labels: a prompt and one score column a model. May be given several times."),
+]
+_Prompts = Annotated[list[Path] | None, typer.Option(help="File in which prompt_id is looked up.")]
+_Licenses = Annotated[list[str] | None, typer.Option("--license", help="Use only battles of this license; none: all.")]
+_StrongModel = Annotated[str, typer.Option(help="Strong model of the pair, as the data name it.")]
+_WeakModel = Annotated[str, typer.Option(help="Weak model of the pair.")]
+_CapPerPrompt = Annotated[int, typer.Option(min=1, help="At most this many battles a prompt in each source.")]
+_HeldOutShare = Annotated[float, typer.Option(help="Share of prompt groups held out.")]
+_Created = Annotated[str, typer.Option(help="Date for the record; none: today.")]
+_Metrics = Annotated[Path | None, typer.Option(help="Also write the metrics here, as JSON.")]
 
-@app.callback()
-def _root() -> None:
-    """Keep `mf` a command of its own while it is the only one."""
+_STRONG_MODEL = "gpt-4-1106-preview"
+_WEAK_MODEL = "mistralai/Mixtral-8x7B-Instruct-v0.1"
 
 
 @app.command("mf")
 def mf(
-    out: Path = typer.Option(..., help="Router directory to write."),
+    out: _Out,
     battles: list[Path] | None = typer.Option(
         None, help="File of battles: prompt or prompt_id, model_a, model_b, winner. May be given several times."
     ),
-    golden: list[Path] | None = typer.Option(
-        None, help="File of golden labels: a prompt and one score column a model. May be given several times."
-    ),
-    prompts: list[Path] | None = typer.Option(None, help="File in which prompt_id is looked up."),
-    licenses: list[str] | None = typer.Option(None, "--license", help="Use only battles of this license; none: all."),
+    golden: _Golden = None,
+    prompts: _Prompts = None,
+    licenses: _Licenses = None,
     embedder: Path = typer.Option(SHIPPED_ROUTER, help="Embedder or model2vec directory; none: the one that ships."),
-    strong_model: str = typer.Option("gpt-4-1106-preview", help="Strong model of the pair, as the data name it."),
-    weak_model: str = typer.Option("mistralai/Mixtral-8x7B-Instruct-v0.1", help="Weak model of the pair."),
-    cap_per_prompt: int = typer.Option(8, min=1, help="At most this many battles a prompt in each source."),
+    strong_model: _StrongModel = _STRONG_MODEL,
+    weak_model: _WeakModel = _WEAK_MODEL,
+    cap_per_prompt: _CapPerPrompt = 8,
     balance_sources: bool = typer.Option(True, help="Let every source weigh the same."),
     other_pairs_weight: float = typer.Option(1.0, help="Weight of battles of all other pairs; the pair's own weigh 1."),
-    d: int = typer.Option(_DEFAULTS.d, min=1, help="Length of a model vector."),
-    learning_rate: float = typer.Option(_DEFAULTS.learning_rate),
-    weight_decay: float = typer.Option(_DEFAULTS.weight_decay),
-    batch_size: int = typer.Option(_DEFAULTS.batch_size, min=1),
-    max_epochs: int = typer.Option(_DEFAULTS.max_epochs, min=1),
-    patience: int = typer.Option(_DEFAULTS.patience, min=1, help="Epochs without a lower held-out loss."),
-    held_out_share: float = typer.Option(_DEFAULTS.held_out_share, help="Share of prompt groups not trained on."),
-    noise: float = typer.Option(_DEFAULTS.noise, help="Noise on token dimensions while training."),
-    seed: int = typer.Option(_DEFAULTS.seed, help="Same seed, same router, to the bit on one machine."),
-    created: str = typer.Option("", help="Date for the record; none: today."),
-    metrics: Path | None = typer.Option(None, help="Also write the metrics here, as JSON."),
+    d: int = typer.Option(_MF.d, min=1, help="Length of a model vector."),
+    learning_rate: float = typer.Option(_MF.learning_rate),
+    weight_decay: float = typer.Option(_MF.weight_decay),
+    batch_size: int = typer.Option(_MF.batch_size, min=1),
+    max_epochs: int = typer.Option(_MF.max_epochs, min=1),
+    patience: int = typer.Option(_MF.patience, min=1, help="Epochs without a lower held-out loss."),
+    held_out_share: _HeldOutShare = _MF.held_out_share,
+    noise: float = typer.Option(_MF.noise, help="Noise on token dimensions while training."),
+    seed: int = typer.Option(_MF.seed, help="Same seed, same router, to the bit on one machine."),
+    created: _Created = "",
+    metrics: _Metrics = None,
 ) -> None:
     """Train matrix factorization; held-out prompt groups decide when to stop."""
     config = MatrixFactorizationConfig(
@@ -70,10 +92,8 @@ def mf(
         noise=noise,
         seed=seed,
     )
-    if metrics is not None and not metrics.parent.is_dir():
-        message = f"{metrics.parent}, where the metrics should go, is no directory"
-        raise DataError(message)
-    with _progress_bar(max_epochs) as on_progress:
+    _check_metrics(metrics)
+    with _epoch_bar(max_epochs) as on_progress:
         found = train_mf(
             battles=battles or [],
             golden=golden or [],
@@ -86,19 +106,123 @@ def mf(
             cap_per_prompt=cap_per_prompt,
             balance_sources=balance_sources,
             other_pairs_weight=other_pairs_weight,
-            created=created or datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
+            created=created or _today(),
             on_progress=on_progress,
         )
-    if metrics is not None:
-        _write_metrics(metrics, found)
-    typer.echo(f"{out}: mf router of {strong_model} against {weak_model}")
-    for key, value in found.items():
+    _write_metrics(metrics, found)
+    _show(f"{out}: mf router of {strong_model} against {weak_model}", found)
+
+
+@app.command("sw_ranking")
+def sw_ranking(
+    out: _Out,
+    battles: list[Path] | None = typer.Option(
+        None,
+        help="File of battles: prompt or prompt_id, model_a, model_b, winner; or a RouteLLM dataset: a Parquet file, "
+        "or a folder of them. May be given several times.",
+    ),
+    golden: _Golden = None,
+    prompts: _Prompts = None,
+    embeddings: list[Path] | None = typer.Option(
+        None,
+        help="The embeddings of RouteLLM datasets, in their order: Parquet or .npy. None: the embedder makes them. May "
+        "be given several times.",
+    ),
+    licenses: _Licenses = None,
+    embedder: str | None = typer.Option(
+        None,
+        help="Embedder or model2vec directory, openai:MODEL, or `none` to score embeddings only; not given: the one "
+        "that ships. With --embeddings, the one that made them.",
+    ),
+    strong_model: _StrongModel = _STRONG_MODEL,
+    weak_model: _WeakModel = _WEAK_MODEL,
+    num_tiers: int = typer.Option(_SW.num_tiers, min=2, help="How many tiers the models are split into."),
+    precision: str = typer.Option(_SW.precision, help=f"How the bank is kept: {', '.join(PRECISIONS)}."),
+    same_tier: str = typer.Option(
+        _SW.same_tier, help="Battles within a tier: as `routellm` counts them, or `ignore` them."
+    ),
+    solver: str = typer.Option(_SW.solver, help="`exact`, or `routellm` to stop where RouteLLM's does."),
+    cap_per_prompt: _CapPerPrompt = 8,
+    min_prompt_chars: int = typer.Option(MIN_PROMPT_CHARS, min=0, help="Leave out battles on shorter prompts."),
+    held_out_share: _HeldOutShare = _SW.held_out_share,
+    seed: int = typer.Option(_SW.seed, help="Draws capped battles and held-out prompts."),
+    created: _Created = "",
+    metrics: _Metrics = None,
+) -> None:
+    """Build a similarity-weighted router; prompts held out at first judge and calibrate it."""
+    config = SimilarityWeightedConfig(
+        num_tiers=num_tiers,
+        precision=precision,
+        same_tier=same_tier,
+        solver=solver,
+        held_out_share=held_out_share,
+        seed=seed,
+    )
+    _check_metrics(metrics)
+    with _stage_bar() as on_progress:
+        found = train_sw_ranking(
+            battles=battles or [],
+            golden=golden or [],
+            prompts=prompts or [],
+            embeddings=embeddings or [],
+            licenses=licenses or None,
+            embedder=_cosine_embedder(embedder, has_embeddings=bool(embeddings)),
+            model_pair=ModelPair(strong_model, weak_model),
+            out=out,
+            config=config,
+            cap_per_prompt=cap_per_prompt,
+            min_prompt_chars=min_prompt_chars,
+            created=created or _today(),
+            on_progress=on_progress,
+        )
+    _write_metrics(metrics, found)
+    held_out = {f"held_out_{key}": value for key, value in found["held_out"].items()}
+    _show(f"{out}: sw_ranking router of {strong_model} against {weak_model}", {**found, **held_out})
+    strong_tier, weak_tier = found["pair_tiers"]
+    typer.echo(f"  tiers of the pair: {strong_tier} and {weak_tier} of {num_tiers}, 0 the best")
+    if strong_tier == weak_tier:
+        typer.echo(
+            "warning: with both models in one tier every win rate is 0.5. Models with few battles take up tiers: "
+            "leave them out, or give --num-tiers more.",
+            err=True,
+        )
+
+
+def _cosine_embedder(name: str | None, *, has_embeddings: bool) -> Embedder | None:
+    if has_embeddings:
+        if name is None:
+            message = (
+                "--embeddings do not tell what made them: name it by --embedder, e.g. openai:text-embedding-3-small "
+                "for RouteLLM's own, or none for a router of embeddings only"
+            )
+            raise InvalidArgumentError(message)
+        return named_embedder(name)
+    embedder = named_embedder(name or str(SHIPPED_ROUTER))
+    return embedder.tokens_only() if isinstance(embedder, StaticEmbedder) else embedder
+
+
+def _today() -> str:
+    return datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
+
+
+def _show(title: str, metrics: dict[str, Any]) -> None:
+    typer.echo(title)
+    for key, value in metrics.items():
         if isinstance(value, (int, float, str)):
             shown = f"{value:.6g}" if isinstance(value, float) else value
             typer.echo(f"  {key.replace('_', ' ')}: {shown}")
 
 
-def _write_metrics(path: Path, metrics: dict[str, Any]) -> None:
+def _check_metrics(path: Path | None) -> None:
+    """Refuse a place that cannot be written before the training, not after it."""
+    if path is not None and not path.parent.is_dir():
+        message = f"{path.parent}, where the metrics should go, is no directory"
+        raise DataError(message)
+
+
+def _write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
+    if path is None:
+        return
     try:
         path.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
@@ -107,19 +231,27 @@ def _write_metrics(path: Path, metrics: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _progress_bar(max_epochs: int) -> Iterator[Callable[[Epoch], None] | None]:
-    """A bar on a terminal, nothing elsewhere."""
+def _bar(description: str, total: int) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A bar on a terminal, nothing elsewhere. It is moved by description, steps done and total."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("training", total=max_epochs)
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda text, done, of: bar.update(task, description=text, completed=done, total=of)
 
-        def show(epoch: Epoch) -> None:
-            progress.update(
-                task, completed=epoch.epoch, description=f"epoch {epoch.epoch}, held-out loss {epoch.held_out_loss:.4f}"
-            )
 
-        yield show
+@contextmanager
+def _epoch_bar(max_epochs: int) -> Iterator[Callable[[Progress], None] | None]:
+    with _bar("training", max_epochs) as move:
+        yield move and (
+            lambda epoch: move(f"epoch {epoch.epoch}, held-out loss {epoch.held_out_loss:.4f}", epoch.epoch, max_epochs)
+        )
+
+
+@contextmanager
+def _stage_bar() -> Iterator[Callable[[Stage], None] | None]:
+    with _bar("reading", 1) as move:
+        yield move and (lambda stage: move(stage.name, stage.done, stage.total))

@@ -217,6 +217,14 @@ class StaticEmbedder:
             **settings,
         )
 
+    def tokens_only(self) -> StaticEmbedder:
+        """Return an embedder of the token dimensions alone, for whatever compares embeddings by their cosine.
+
+        Surface features are of another scale: a constant of 1 beside token dimensions of a hundredth makes all texts
+        alike.
+        """
+        return self.replace(surface_features=(), name=f"{self.name}-tokens") if self.surface_features else self
+
     def quantize(self) -> StaticEmbedder:
         """Return an embedder with an int8 table, a quarter of the size: one scale a column, rounded to nearest."""
         if self.table.dtype == np.int8:

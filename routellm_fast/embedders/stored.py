@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from routellm_fast.embedders.base import Embedder, Storable, Stored, identity_of
+from routellm_fast.embedders.base import Embedder, FloatArray, Storable, Stored, identity_of
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import ArtifactFormatError, EmbedderMismatchError
 
@@ -14,6 +15,48 @@ if TYPE_CHECKING:
 
 # What a directory may say of an OpenAI embedder: never a key, nor how patient its owner is.
 OPENAI_SETTINGS: Final = frozenset({"model", "base_url", "dim", "provider", "max_chars"})
+
+_KINDS: Final = ("static", "shipped", "openai", "external")
+
+# The one table that others may refer to: that of the router that ships, without its surface features.
+_SHIPPED_ROUTER: Final = Path(__file__).parent.parent / "assets" / "mf"
+_SHIPPED_SETTINGS: Final = {"router": _SHIPPED_ROUTER.name, "surface_features": []}
+
+
+class ShippedEmbedder:
+    """The tokens of the embedder that ships, kept in a router directory as a reference: the table ships once.
+
+    A reference holds as long as the package's table is the same, so that only routers that ship beside it are made with
+    this. What `restore_embedder` makes of the reference is the embedder itself: a router that is loaded and saved again
+    holds the table, and no longer depends on the package.
+    """
+
+    def __init__(self) -> None:
+        """Read the table."""
+        self._embedder = StaticEmbedder.load(_SHIPPED_ROUTER).tokens_only()
+
+    @property
+    def name(self) -> str:
+        """The embedder's name."""
+        return self._embedder.name
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._embedder.dim
+
+    @property
+    def fingerprint(self) -> str:
+        """The embedder's own: the vectors are the same."""
+        return self._embedder.fingerprint
+
+    def embed(self, texts: Sequence[str]) -> FloatArray:
+        """Return (n, dim) float32 embeddings. Raises TypeError naming an element that is not str."""
+        return self._embedder.embed(texts)
+
+    def stored(self) -> Stored:
+        """Return a manifest entry, and neither tensors nor files."""
+        return identity_of(self, kind="shipped", settings=_SHIPPED_SETTINGS), {}, {}
 
 
 def store_embedder(embedder: Embedder) -> Stored:
@@ -49,6 +92,11 @@ def restore_embedder(
         return given
     if spec["kind"] == "static":
         embedder: Embedder = StaticEmbedder.from_stored(spec, tensors, files)
+    elif spec["kind"] == "shipped":
+        if spec["settings"] != _SHIPPED_SETTINGS:
+            message = f"a shipped embedder has the settings {_SHIPPED_SETTINGS}, found {spec['settings']}"
+            raise ArtifactFormatError(message)
+        embedder = StaticEmbedder.load(_SHIPPED_ROUTER).tokens_only()
     elif spec["kind"] == "openai":
         from routellm_fast.embedders.openai import OpenAIEmbedder  # most routers need none
 
@@ -83,6 +131,6 @@ def _check_spec(spec: Mapping[str, Any]) -> None:
     if set(spec) != set(types) or not all(isinstance(spec[key], kind) for key, kind in types.items()):
         message = f"an embedder entry holds {', '.join(types)}, found {sorted(spec)}"
         raise ArtifactFormatError(message)
-    if spec["kind"] not in ("static", "openai", "external"):
-        message = f"unknown embedder kind {spec['kind']!r}: expected static, openai or external"
+    if spec["kind"] not in _KINDS:
+        message = f"unknown embedder kind {spec['kind']!r}: expected {', '.join(_KINDS)}"
         raise ArtifactFormatError(message)

@@ -34,7 +34,7 @@ from routellm_fast.routers._battle_bank import (
     make_block,
     read_block,
 )
-from routellm_fast.routers._compressed_bank import Compressed, compress, extend, read_compressed
+from routellm_fast.routers._compressed_bank import Compressed, compress, make_probes, read_compressed
 from routellm_fast.routers.base import Router
 
 if TYPE_CHECKING:
@@ -166,11 +166,12 @@ class SimilarityWeightedRouter(Router):
         native = [block.native(len(cells)) for block in self._blocks]
         # Thresholds brought along from RouteLLM deserve its digits: it computes cosines in float64.
         bank = _core.SimilarityBank(self._dim, len(cells), native, wide=ranking.solver == "routellm")
+        self._bank = bank
         self._exact = _core.SimilarityScorer(bank, refit)
         self._scorer = (
             self._exact
             if compressed is None
-            else _core.SimilarityScorer(compressed.native(bank, native, cells), refit)
+            else _core.SimilarityScorer(compressed.native(bank, cells), refit)
         )
 
     @classmethod
@@ -259,11 +260,7 @@ class SimilarityWeightedRouter(Router):
         _check_option("precision", precision, PRECISIONS)
         if precision == "float32":
             return self._replaced(compressed=None)
-        plain = self._replaced(compressed=None)
-        compressed = compress(precision, self._blocks, self._cells, pca_dim)
-        candidate = plain._replaced(compressed=compressed)
-        bound = candidate._measured_bound()
-        return plain._replaced(compressed=replace(compressed, error_bound=bound))
+        return self._replaced(compressed=compress(precision, self._blocks, self._cells, pca_dim))._measured()
 
     def add_battles(
         self, embeddings: Any, model_a: Sequence[str], model_b: Sequence[str], winner: Sequence[str]
@@ -292,7 +289,7 @@ class SimilarityWeightedRouter(Router):
             raise InvalidEmbeddingError(message)
         cells, block = _place(vectors, cell_keys(battles, ranking.tiers, ranking.num_tiers), self._cells, ranking)
         blocks = (*self._blocks, block)
-        compressed = None if self._compressed is None else extend(self._compressed, block, cells)
+        compressed = None if self._compressed is None else self._compressed.extended(block, cells)
         return self._replaced(cells=cells, blocks=blocks, compressed=compressed, calibration=None)
 
     def for_pair(self, strong_model: str, weak_model: str) -> SimilarityWeightedRouter:
@@ -434,11 +431,19 @@ class SimilarityWeightedRouter(Router):
     def _is_uncertain(self, win_rate: Any, threshold: float) -> Any:
         return abs(win_rate - threshold) <= self.error_bound if self._compressed is not None else False
 
-    def _measured_bound(self) -> float:
-        probes = self._compressed.probes(self._blocks) if self._compressed is not None else np.empty((0, self._dim))
-        found, exact = self._rates(self._scorer, probes), self._rates(self._exact, probes)
-        # The smallest float32 step of a win rate is on top, since decisions are made on float32.
-        return 2.0 * float(np.abs(found - exact).max()) + 2.0**-23
+    def _measured(self) -> SimilarityWeightedRouter:
+        """Return the router with its error bound: twice the largest error on probes that the compressed form answers."""
+        probes = make_probes(self._blocks)
+        _, largest = self._bank.sum(probes)
+        cosines = largest / np.linalg.norm(probes, axis=1)
+        # The less similar the nearest battle, the more the weights vary and the larger the error.
+        reach = float(np.quantile(cosines, 0.05))
+        within = np.ascontiguousarray(probes[cosines >= max(reach, 0.0)])
+        candidate = self._replaced(compressed=replace(self._compressed, reach=reach))  # type: ignore[type-var]
+        found, exact = candidate._rates(candidate._scorer, within), self._rates(self._exact, within)
+        # Decisions are made on float32, so its smallest step at a win rate comes on top.
+        bound = 2.0 * float(np.abs(found - exact).max()) + 2.0**-23
+        return candidate._replaced(compressed=replace(candidate._compressed, error_bound=bound))  # type: ignore[type-var]
 
     def _replaced(self, **changes: Any) -> SimilarityWeightedRouter:
         parts: dict[str, Any] = {

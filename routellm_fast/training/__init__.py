@@ -1,17 +1,28 @@
-"""Training. `data` reads battles, `split` holds prompts out, and each kind of router has a module with `train`.
+"""Training. `data` and `routellm_datasets` read battles, `split` holds prompts out; each kind of router has a module.
 
-A trainer takes battles, an embedder and its config, and returns what the router's constructor takes, with metrics:
-`train(battles, embedder, config, *, on_progress)`. torch is imported when training starts, not before.
+A trainer takes battles, an embedder and its config, and returns what makes the router, with metrics:
+`train(battles, embedder, config, *, on_progress)`. torch is imported when mf's training starts, not before.
 """
 
 from __future__ import annotations
 
-from routellm_fast.training.command import train_mf
+from routellm_fast.training.command import train_mf, train_sw_ranking
 from routellm_fast.training.data import Battles
 from routellm_fast.training.matrix_factorization import (
     MatrixFactorizationConfig,
     Progress,
     TrainedMatrixFactorization,
 )
+from routellm_fast.training.similarity_weighted import SimilarityWeightedConfig, Stage, TrainedSimilarityWeighted
 
-__all__ = ["Battles", "MatrixFactorizationConfig", "Progress", "TrainedMatrixFactorization", "train_mf"]
+__all__ = [
+    "Battles",
+    "MatrixFactorizationConfig",
+    "Progress",
+    "SimilarityWeightedConfig",
+    "Stage",
+    "TrainedMatrixFactorization",
+    "TrainedSimilarityWeighted",
+    "train_mf",
+    "train_sw_ranking",
+]

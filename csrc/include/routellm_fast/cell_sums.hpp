@@ -23,6 +23,13 @@ class CellSums {
   virtual void sum(const float* queries, std::size_t count, double* sums, double* largest) const = 0;
 };
 
+/// How a compressed bank finds the largest similarity, in cosines.
+struct Lookup {
+  double margin;  // scores within this of the highest are looked up in the bank itself
+  double reach;   // a query less similar to every battle than this is answered by the bank itself: its weights vary more
+                  // than those that the error bound was measured on
+};
+
 /// Weight 2^(scale * s - shift): 10^(s / largest) with the largest weight scaled to 1, so that nothing overflows, also
 /// where all similarities are negative and the least similar battle weighs most.
 struct WeightExponent {

@@ -31,7 +31,8 @@ class BankBlock {
 
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
   [[nodiscard]] const float* row(std::size_t r) const noexcept { return rows_ + r * dim_; }
-  [[nodiscard]] double inverse_norm(std::size_t r) const noexcept { return inverse_norms_[r]; }
+  /// Similarity of one row, up to the query's length: what all rows' dot products become by divide_by_norms.
+  [[nodiscard]] float similarity(std::size_t r, const float* query, const KernelTable& kernels) const noexcept;
 
   /// From dot products with all rows to similarities, up to the query's length.
   template <typename T>

@@ -1,0 +1,358 @@
+"""Make RouteLLM's `sw_ranking` of battles.
+
+Nothing is fitted ahead of a query: the router is the battles themselves. What takes time is to embed their prompts, and
+what takes care is to judge and calibrate the router on prompts that it does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_fast.calibration import Calibration
+from routellm_fast.decision import ModelPair
+from routellm_fast.embedders.base import Embedder, FloatArray
+from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
+from routellm_fast.routers.similarity_weighted import PRECISIONS, SAME_TIER, SOLVERS, SimilarityWeightedRouter
+from routellm_fast.training.data import Battle
+from routellm_fast.training.split import held_out
+
+_EMBED_BATCH: Final = 1024
+# Quantiles of more win rates are no finer than anyone asks for, and a bank of a gigabyte takes a minute for these.
+_MAX_PROBES: Final = 2000
+# The quantiles of fewer say little.
+_MIN_PROBES: Final = 100
+_WINNERS: Final = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimilarityWeightedConfig:
+    """How to build the router. The first five are arguments of SimilarityWeightedRouter.build, which see.
+
+    Attributes:
+        num_tiers: How many tiers the models are split into.
+        precision: How the bank is kept.
+        same_tier: What battles within a tier count for.
+        solver: How the ratings of the tiers are fitted.
+        pca_dim: Dimensions that a compressed bank keeps; None: chosen from the data's.
+        held_out_share: Expected share of prompt groups on which the router is judged and calibrated before it gets them
+            too, in [0, 1). 0 saves the copy of the bank that this takes.
+        seed: Draws the groups held out, and the prompts to calibrate on where there are many.
+    """
+
+    num_tiers: int = 10
+    precision: str = "float32"
+    same_tier: str = "routellm"
+    solver: str = "exact"
+    pca_dim: int | None = None
+    held_out_share: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse at once what `build` would refuse after all prompts were embedded."""
+        options = (
+            ("precision", self.precision, PRECISIONS),
+            ("same_tier", self.same_tier, SAME_TIER),
+            ("solver", self.solver, SOLVERS),
+        )
+        for name, found, known in options:
+            if found not in known:
+                message = f"{name} is one of {', '.join(known)}, found {found!r}"
+                raise InvalidArgumentError(message)
+        if not 0.0 <= self.held_out_share < 1.0:
+            message = f"the held-out share lies in [0, 1), found {self.held_out_share}"
+            raise InvalidArgumentError(message)
+        if not 0 <= self.seed < 1 << 63:
+            message = f"a seed is an integer in [0, 2^63), found {self.seed}"
+            raise InvalidArgumentError(message)
+
+    def of_router(self) -> dict[str, Any]:
+        """Return those that SimilarityWeightedRouter.build takes."""
+        return {name: value for name, value in asdict(self).items() if name not in ("held_out_share", "seed")}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where the work stands: `done` of `total` steps of what `name` says."""
+
+    name: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bank:
+    """Battles and the embeddings of their prompts.
+
+    Attributes:
+        battles: n battles; targets are 0, a half or 1.
+        vectors: (r, dim) floats.
+        row: (n,) int64 row of vectors of each battle; None: battle i has row i.
+        groups: u group names, one a distinct prompt; a group is held out as a whole.
+        prompt: (n,) int64 index of each battle's prompt into groups.
+        prompt_row: (u,) int64 row of vectors of each distinct prompt.
+    """
+
+    battles: Sequence[Battle]
+    vectors: NDArray[np.floating[Any]]
+    row: NDArray[np.int64] | None
+    groups: Sequence[str]
+    prompt: NDArray[np.int64]
+    prompt_row: NDArray[np.int64]
+
+    @classmethod
+    def of_embeddings(cls, battles: Sequence[Battle], embeddings: NDArray[np.floating[Any]]) -> Bank:
+        """Return battles with embeddings, one a battle. Raises DataError where there are more or fewer."""
+        if len(embeddings) != len(battles):
+            message = (
+                f"there are {len(embeddings):,} embeddings but {len(battles):,} battles, those with too short a "
+                "prompt left out: these files do not belong together"
+            )
+            raise DataError(message)
+        groups, prompt = _distinct(battles)
+        prompt_row = np.unique(prompt, return_index=True)[1].astype(np.int64)
+        return cls(battles, embeddings, None, list(groups.values()), prompt, prompt_row)
+
+    @classmethod
+    def of_texts(
+        cls, battles: Sequence[Battle], embedder: Embedder, on_progress: Callable[[Stage], None] | None = None
+    ) -> Bank:
+        """Embed each distinct prompt once.
+
+        Battles on a prompt whose embedding is zero are left out: it is similar to nothing. A static embedder gives it
+        to a text of which it knows no word.
+
+        Raises:
+            DataError: No battle is left.
+        """
+        groups, prompt = _distinct(battles)
+        vectors = _embed(list(groups), embedder, on_progress)
+        told: NDArray[np.bool_] = np.any(vectors, axis=1)
+        if not told.any():
+            message = f"there is no battle to build from: the embedder {embedder.name} knows no word of any prompt"
+            raise DataError(message)
+        if not told.all():
+            battles = [battle for battle, kept in zip(battles, told[prompt].tolist(), strict=True) if kept]
+            prompt, vectors = (np.cumsum(told) - 1)[prompt[told[prompt]]], vectors[told]
+        names = [group for group, kept in zip(groups.values(), told.tolist(), strict=True) if kept]
+        return cls(battles, vectors, prompt, names, prompt, np.arange(len(names), dtype=np.int64))
+
+    def __len__(self) -> int:
+        """Return the number of battles."""
+        return len(self.battles)
+
+    def prompt_vectors(self, prompts: NDArray[np.int64]) -> FloatArray:
+        """Return the embeddings of distinct prompts, (k, dim) float32."""
+        return np.ascontiguousarray(self.vectors[self.prompt_row[prompts]], dtype=np.float32)
+
+    def build(
+        self,
+        scoring_pair: ModelPair,
+        config: SimilarityWeightedConfig,
+        keep: NDArray[np.bool_] | None = None,
+        **common: Any,
+    ) -> SimilarityWeightedRouter:
+        """Return a router of the battles that `keep`, (n,), marks; None for all. See its `build` for what it raises."""
+        battles, row = self.battles, self.row
+        if keep is not None:
+            battles = [battle for battle, kept in zip(battles, keep.tolist(), strict=True) if kept]
+            row = np.flatnonzero(keep) if row is None else row[keep]
+        return SimilarityWeightedRouter.build(
+            self.vectors if row is None else self.vectors[row],
+            [battle.model_a for battle in battles],
+            [battle.model_b for battle in battles],
+            [_WINNERS[battle.target] for battle in battles],
+            strong_model=scoring_pair.strong,
+            weak_model=scoring_pair.weak,
+            **config.of_router(),
+            **common,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedSimilarityWeighted:
+    """What SimilarityWeightedRouter.build takes, and how well its like did on prompts that it did not hold.
+
+    Attributes:
+        bank: The battles.
+        scoring_pair: Whose win rate is computed.
+        config: As given.
+        calibration: On prompts held out where there are enough, else on prompts of the bank; its `dataset` says which.
+            They differ: a prompt of the bank is most similar to itself.
+        metrics: JSON-able: counts, config, and what was found on the prompts held out.
+    """
+
+    bank: Bank
+    scoring_pair: ModelPair
+    config: SimilarityWeightedConfig
+    calibration: Calibration
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    def router(self, **common: Any) -> SimilarityWeightedRouter:
+        """Return the router of all battles; see its `build` for the arguments, embedder and model_pair first of all."""
+        return self.bank.build(self.scoring_pair, self.config, **{"calibration": self.calibration, **common})
+
+
+def train(
+    battles: Sequence[Battle],
+    embedder: Embedder | None,
+    scoring_pair: ModelPair,
+    config: SimilarityWeightedConfig | None = None,
+    *,
+    embeddings: NDArray[np.floating[Any]] | None = None,
+    on_progress: Callable[[Stage], None] | None = None,
+) -> TrainedSimilarityWeighted:
+    """Embed, judge and calibrate.
+
+    A share of the prompt groups is held out, and a router of all others scores them: so far as they hold battles of the
+    scoring pair, these tell its loss. The router that is made in the end holds them too.
+
+    Args:
+        battles: At least one; targets are 0, a half or 1. Weights do not count.
+        embedder: Of the prompts; None where embeddings are given.
+        scoring_pair: Whose win rate is computed.
+        config: None for RouteLLM's own settings.
+        embeddings: (n, dim) floats, one row a battle; None: the embedder makes them.
+        on_progress: Called as the work goes on.
+
+    Raises:
+        DataError: There is no battle, or another number of embeddings.
+        UnknownModelError: There is no battle of a model of the scoring pair.
+        RouteLLMError: See SimilarityWeightedRouter.build.
+    """
+    config = config or SimilarityWeightedConfig()
+    if not battles:
+        message = "there is no battle to build from: all prompts were too short, or of other licenses"
+        raise DataError(message)
+    models = {name for battle in battles for name in (battle.model_a, battle.model_b)}
+    missing = [name for name in scoring_pair if name not in models]
+    if missing:
+        message = f"the data has no battle of {missing[0]!r}, only of: {', '.join(sorted(models))}"
+        raise UnknownModelError(message)
+    if embeddings is not None:
+        bank = Bank.of_embeddings(battles, embeddings)
+    elif embedder is not None:
+        bank = Bank.of_texts(battles, embedder, on_progress)
+    else:
+        message = "give an embedder, or the embeddings of the prompts"
+        raise InvalidArgumentError(message)
+    report = on_progress or _ignore
+    report(Stage("scoring prompts held out", 0, 1))
+    # A compressed bank takes long to build, and its win rates are as good as the same.
+    exact = replace(config, precision="float32", pca_dim=None)
+    found, win_rates = _judge(bank, scoring_pair, exact)
+    dataset = f"{len(win_rates):,} prompts held out, scored by a router of the others"
+    if len(win_rates) < _MIN_PROBES:
+        report(Stage("scoring prompts", 0, 1))
+        probes = _sample(np.arange(len(bank.groups)), config.seed)
+        router = bank.build(scoring_pair, exact, embedder=None)
+        win_rates = router.win_rates_from_embeddings(bank.prompt_vectors(probes))
+        dataset = f"{len(win_rates):,} of the prompts in the bank"
+    own = sum({battle.model_a, battle.model_b} == set(scoring_pair) for battle in bank.battles)
+    return TrainedSimilarityWeighted(
+        bank,
+        scoring_pair,
+        config,
+        Calibration.from_win_rates(win_rates, dataset=dataset),
+        metrics={
+            "battles": len(bank),
+            "pair_battles": own,
+            "ties": sum(battle.target == 0.5 for battle in bank.battles),
+            "left_out": len(battles) - len(bank),
+            "prompts": len(bank.groups),
+            "prompt_groups": len(set(bank.groups)),
+            "models": len({name for battle in bank.battles for name in (battle.model_a, battle.model_b)}),
+            "dim": int(bank.vectors.shape[1]),
+            "config": asdict(config),
+            "held_out": found,
+            "calibration": {"dataset": dataset, "win_rates": _spread(win_rates)},
+        },
+    )
+
+
+def _judge(
+    bank: Bank, scoring_pair: ModelPair, config: SimilarityWeightedConfig
+) -> tuple[dict[str, Any], NDArray[np.float32]]:
+    """Return metrics and win rates of prompts held out; none where there are no two sides, or one cannot do alone."""
+    nothing = np.zeros(0, dtype=np.float32)
+    out = held_out(bank.groups, config.held_out_share, seed=config.seed)
+    if out.all() or not out.any():
+        return {"prompts": 0}, nothing
+    learned = ~out[bank.prompt]
+    try:
+        router = bank.build(scoring_pair, config, learned, embedder=None)
+    except (UnknownModelError, InvalidArgumentError) as error:
+        return {"prompts": 0, "reason": str(error)}, nothing
+    probes = _sample(np.flatnonzero(out), config.seed)
+    win_rates = router.win_rates_from_embeddings(bank.prompt_vectors(probes))
+    found: dict[str, Any] = {"prompts": len(probes), "win_rates": _spread(win_rates)}
+    rate_of = np.full(len(bank.groups), np.nan)
+    rate_of[probes] = win_rates
+    target = np.array([_strong_share(battle, scoring_pair) for battle in bank.battles])
+    rate = rate_of[bank.prompt]
+    tested = np.isfinite(target) & np.isfinite(rate)
+    found["pair_battles"] = int(tested.sum())
+    if tested.any():
+        seen = target[learned & np.isfinite(target)]
+        decided = tested & (target != 0.5)
+        found["loss"] = _log_loss(rate[tested], target[tested])
+        # What the same share for every prompt would have cost: that of the battles in the bank.
+        found["constant_loss"] = _log_loss(np.full(tested.sum(), seen.mean() if len(seen) else 0.5), target[tested])
+        found["accuracy"] = _rounded(np.mean((rate > 0.5) == (target > 0.5), where=decided)) if decided.any() else None
+    return found, win_rates
+
+
+def _strong_share(battle: Battle, pair: ModelPair) -> float:
+    """Share of the win that fell to the strong model; NaN for battles of others."""
+    if (battle.model_a, battle.model_b) == pair:
+        return battle.target
+    return 1.0 - battle.target if (battle.model_b, battle.model_a) == pair else np.nan
+
+
+def _log_loss(win_rate: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    """Mean log loss in nats."""
+    inside = np.clip(win_rate, 1e-7, 1.0 - 1e-7)
+    return _rounded(-np.mean(target * np.log(inside) + (1.0 - target) * np.log1p(-inside)))
+
+
+def _spread(win_rates: NDArray[np.float32]) -> dict[str, float]:
+    quantiles = np.quantile(win_rates.astype(np.float64), (0.0, 0.05, 0.5, 0.95, 1.0))
+    return dict(zip(("min", "p05", "median", "p95", "max"), map(_rounded, quantiles), strict=True))
+
+
+def _rounded(value: Any) -> float:
+    return round(float(value), 6)
+
+
+def _sample(prompts: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    if len(prompts) <= _MAX_PROBES:
+        return prompts
+    return np.sort(np.random.default_rng(seed).choice(prompts, _MAX_PROBES, replace=False))
+
+
+def _distinct(battles: Sequence[Battle]) -> tuple[dict[str, str], NDArray[np.int64]]:
+    """Return distinct prompts with their groups, in the order of their first battles, and each battle's index there."""
+    groups: dict[str, str] = {}
+    for battle in battles:
+        # One prompt in two files has one group, whichever file names it.
+        groups[battle.prompt] = min(battle.group, groups.get(battle.prompt, battle.group))
+    index = {prompt: i for i, prompt in enumerate(groups)}
+    return groups, np.array([index[battle.prompt] for battle in battles], dtype=np.int64)
+
+
+def _embed(prompts: Sequence[str], embedder: Embedder, on_progress: Callable[[Stage], None] | None) -> FloatArray:
+    report = on_progress or _ignore
+    vectors = np.empty((len(prompts), embedder.dim), dtype=np.float32)
+    for start in range(0, len(prompts), _EMBED_BATCH):
+        end = min(start + _EMBED_BATCH, len(prompts))
+        vectors[start:end] = embedder.embed(prompts[start:end])
+        report(Stage("embedding prompts", end, len(prompts)))
+    return vectors
+
+
+def _ignore(stage: Stage) -> None:
+    pass
