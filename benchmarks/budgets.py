@@ -6,54 +6,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from budget import Budget, Report, times
+from budgets_similarity import SIMILARITY_BUDGETS
 from names import MF_ONE, MODEL2VEC, NUMPY, ROUTE, ROUTELLM, TOKENIZERS
 from tables import bound, count, number, table
-
-Report = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """One line of the budget table.
-
-    Attributes:
-        stage: What is measured.
-        unit: Of must, aim and the measured value.
-        must: The bound that has to hold; None where there is only an aim.
-        aim: The bound that we would like to hold.
-        value: Finds the measured value.
-        peer: Finds a sentence about peers.
-        quality: Finds a sentence about the result's quality.
-        at_most: Whether the bounds are upper ones.
-    """
-
-    stage: str
-    unit: str
-    must: float | None
-    aim: float | None
-    value: Callable[[Report], float]
-    peer: Callable[[Report], str]
-    quality: Callable[[Report], str]
-    at_most: bool = True
-
-    def holds(self, limit: float | None, value: float) -> str:
-        """Say whether a bound is met."""
-        if limit is None or math.isnan(value):
-            return "—"
-        return "yes" if (value <= limit if self.at_most else value >= limit) else "**no**"
-
-
-def _times(ratios: dict[str, dict[str, float]], *names: str) -> str:
-    parts = [f"{number(ratios[name]['median'])} × {name}" for name in names if name in ratios]
-    return ", ".join(parts) or "no peer installed"
 
 
 def _many_peers(report: Report) -> str:
     many = report["mf_many"]
-    return _times({NUMPY: many["ratio_to_ours"][NUMPY]} | many["ratio_to_ours_on_sample"], NUMPY, ROUTELLM)
+    return times({NUMPY: many["ratio_to_ours"][NUMPY]} | many["ratio_to_ours_on_sample"], NUMPY, ROUTELLM)
 
 
 def _p99(report: Report, name: str) -> str:
@@ -109,7 +72,7 @@ BUDGETS: Final = (
         50,
         8,
         lambda r: r["text"]["contenders"][ROUTE]["p50_us"],
-        lambda r: _times(r["text"]["ratio_to_route"], MODEL2VEC, TOKENIZERS),
+        lambda r: times(r["text"]["ratio_to_route"], MODEL2VEC, TOKENIZERS),
         _text_quality,
     ),
     Budget(
@@ -137,7 +100,7 @@ BUDGETS: Final = (
         None,
         150_000,
         lambda r: r["throughput"]["prompts_per_s"][ROUTE],
-        lambda r: _times(r["throughput"]["ratio_to_route"], MODEL2VEC, TOKENIZERS),
+        lambda r: times(r["throughput"]["ratio_to_route"], MODEL2VEC, TOKENIZERS),
         lambda r: "as one call each, bitwise" if r["text_quality"] else _text_quality(r),
         at_most=False,
     ),
@@ -147,7 +110,7 @@ BUDGETS: Final = (
         3,
         1,
         lambda r: r["mf_one"]["us_a_call"][MF_ONE],
-        lambda r: _times(r["mf_one"]["ratio_to_ours"], NUMPY, ROUTELLM),
+        lambda r: times(r["mf_one"]["ratio_to_ours"], NUMPY, ROUTELLM),
         _mf_quality,
     ),
     Budget(
@@ -173,10 +136,15 @@ BUDGETS: Final = (
 )
 
 
+def budgets_of(report: Report) -> tuple[Budget, ...]:
+    """Return the budgets that a report measured."""
+    return BUDGETS + (SIMILARITY_BUDGETS if "sw_one" in report else ())
+
+
 def budget_table(report: Report) -> str:
-    """Return the table of BUDGETS."""
+    """Return the table of a report's budgets."""
     rows = []
-    for budget in BUDGETS:
+    for budget in budgets_of(report):
         value = budget.value(report)
         sign = "≤" if budget.at_most else "≥"
         must, aim = (

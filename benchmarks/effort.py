@@ -17,6 +17,13 @@ class Effort:
     embeddings: int
     routellm_rows: int
     interpreters: int
+    battles: int
+    queries: int
+    queries_in_turn: int
+    queries_of_routellm: int
+    batch: int
+    battle_counts: tuple[int, ...]
+    prompts_of_battles: int
 
 
 FULL: Final = Effort(
@@ -27,6 +34,13 @@ FULL: Final = Effort(
     embeddings=10_000,
     routellm_rows=200,
     interpreters=11,
+    battles=65_000,
+    queries=1_000,
+    queries_in_turn=96,
+    queries_of_routellm=8,
+    batch=256,
+    battle_counts=(10_000, 65_000, 160_000, 1_000_000),
+    prompts_of_battles=1_000,
 )
 QUICK: Final = Effort(
     prompts=128,
@@ -36,4 +50,11 @@ QUICK: Final = Effort(
     embeddings=1_000,
     routellm_rows=20,
     interpreters=2,
+    battles=2_000,
+    queries=32,
+    queries_in_turn=8,
+    queries_of_routellm=2,
+    batch=32,
+    battle_counts=(1_000, 2_000),
+    prompts_of_battles=64,
 )

@@ -89,6 +89,11 @@ def looped(call: Callable[[T], Any], items: Sequence[T]) -> Callable[[], None]:
     return block
 
 
+def ignoring_item(block: Callable[[], Any]) -> Callable[[Any], Any]:
+    """Return a call that does the same for every item, to stand beside those that take one."""
+    return lambda _: block()
+
+
 def clock_ns() -> float:
     """Return what reading the clock adds to a figure, in nanoseconds."""
     return float(np.median(_time_each(lambda _: None, range(10_001)))) - _empty_call_ns()

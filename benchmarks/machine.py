@@ -24,6 +24,9 @@ PACKAGES: Final = (
     "tokenizers",
     "torch",
     "routellm",
+    "scikit-learn",
+    "faiss-cpu",
+    "usearch",
     "pytest-benchmark",
 )
 

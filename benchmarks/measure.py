@@ -16,6 +16,9 @@ import machine
 import numpy as np
 from effort import Effort
 from measure_embeddings import EmbeddingBench
+from measure_similarity import SimilarityBench
+from measure_similarity_scale import by_battles
+from measure_similarity_text import SimilarityTextBench
 from measure_text import TextBench
 
 
@@ -46,7 +49,7 @@ def measure(effort: Effort, say: Callable[[str], None]) -> dict[str, Any]:
         with section("cost against batch size"):
             report["by_batch"] = text.by_batch(effort)
         report["missing"] |= text.missing
-        # The texts are gone before the memory-bound part, and RouteLLM with torch comes last.
+        # The texts are gone before the memory-bound part, and each part's arrays before the next one's.
         del text
         embeddings = EmbeddingBench(Path(folder), effort)
         with section("mf on one embedding"):
@@ -57,6 +60,24 @@ def measure(effort: Effort, say: Callable[[str], None]) -> dict[str, Any]:
             report["mf_all_models"] = embeddings.all_models()
         report["mf_quality"] = embeddings.quality()
         report["missing"] |= embeddings.missing
+        del embeddings
+        with section("sw_ranking, text to decision"):
+            similarity_text = SimilarityTextBench(effort)
+            report["sw_text"] = similarity_text.one_by_one()
+            report["sw_command"] = similarity_text.command(Path(folder))
+        del similarity_text
+        with section("sw_ranking on one embedding"):
+            similarity = SimilarityBench(effort)
+            report["sw_routers"] = similarity.describe()
+            report["sw_one"] = similarity.one()
+        with section("sw_ranking on a batch"):
+            report["sw_batches"] = similarity.batches()
+        with section("sw_ranking, agreement with float64"):
+            report["sw_quality"] = similarity.quality()
+        report["missing"] |= similarity.missing
+        del similarity
+        with section("sw_ranking against the number of battles"):
+            report["sw_by_battles"] = by_battles(effort, say)
     # Described again: by now every BLAS is loaded.
     report["machine"]["blas"] = machine.describe()["blas"]
     return report

@@ -15,3 +15,14 @@ MF_LOGITS = "routellm_fast.model_logits"
 NUMPY = "numpy"
 ROUTELLM = "RouteLLM"
 ROUTELLM_ARRAY = "RouteLLM, spared the list"
+
+# sw_ranking, by precision.
+SW_FLOAT32 = "routellm_fast float32"
+SW_INT8 = "routellm_fast int8"
+SW_MOMENTS = "routellm_fast moments"
+SW_NAMES = {"float32": SW_FLOAT32, "int8": SW_INT8, "moments": SW_MOMENTS}
+SW_COMPRESSED = (SW_INT8, SW_MOMENTS)
+FAISS = "faiss (scan only)"
+USEARCH = "usearch float32 (scan only)"
+USEARCH_INT8 = "usearch int8 (scan only)"
+SW_PEERS = (NUMPY, FAISS, USEARCH, USEARCH_INT8)

@@ -6,6 +6,7 @@ called in the cheapest way that its documentation shows.
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import warnings
@@ -127,7 +128,9 @@ def routellm_win_rate(mf: MatrixFactorization, embeddings: Sequence[Any]) -> Cal
     Raises:
         PeerMissingError: routellm or torch is not installed.
     """
-    module, torch = _import_routellm()
+    module = import_routellm("routers.matrix_factorization.model")
+    torch = importlib.import_module("torch")
+    torch.set_num_threads(1)
     model = module.MFModel(
         dim=LATENT_DIM, num_models=MODELS, text_dim=EMBEDDING_DIM, num_classes=1, use_proj=True
     ).eval()
@@ -146,7 +149,8 @@ def routellm_win_rate(mf: MatrixFactorization, embeddings: Sequence[Any]) -> Cal
     return win_rate
 
 
-def _import_routellm() -> tuple[Any, Any]:
+def import_routellm(name: str) -> Any:
+    """Import one of RouteLLM's modules. Raises PeerMissingError."""
     # Its import builds an OpenAI client, which wants a key, and LiteLLM, which would fetch a price list.
     needed = {"OPENAI_API_KEY": "unused", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     before = {key: os.environ.get(key) for key in needed}
@@ -154,10 +158,9 @@ def _import_routellm() -> tuple[Any, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import torch
-            from routellm.routers.matrix_factorization import model as module
+            return importlib.import_module(f"routellm.{name}")
     except ImportError as error:
-        message = f"needs routellm 0.2.0 and torch ({error.name} is not installed)"
+        message = f"needs routellm 0.2.0 and what it requires ({error.name} is not installed)"
         raise PeerMissingError(message) from error
     finally:
         for key, value in before.items():
@@ -165,5 +168,3 @@ def _import_routellm() -> tuple[Any, Any]:
                 os.environ.pop(key)
             else:
                 os.environ[key] = value
-    torch.set_num_threads(1)
-    return module, torch

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from budgets import BUDGETS, Report, apgr, budget_table, measured
+from budget import Report
+from budgets import apgr, budget_table, budgets_of, measured
 from names import MF_LOGITS, MODEL2VEC, NUMPY, ROUTELLM, TOKENIZERS
-from tables import count, number, table
+from render_similarity import similarity_parts
+from tables import count, number, ratio, table
 
 BEGIN: Final = "<!-- benchmark:begin -->"
 END: Final = "<!-- benchmark:end -->"
@@ -51,6 +53,7 @@ def render(report: Report) -> str:
         f"The router: {router['kind']}, {router['embedder']}, {router['dim']} dimensions. APGR: {apgr(report)}.",
         *_text_parts(report),
         *_embedding_parts(report),
+        *(similarity_parts(report) if "sw_one" in report else ()),
         *_import_parts(report),
         "## Suites",
         _SUITES,
@@ -134,7 +137,10 @@ def _import_parts(report: Report) -> list[str]:
 def headline(report: Report) -> str:
     """Return what stands in the project's README."""
     machine = report["machine"]
-    rows = [[budget.stage, measured(budget, report), budget.peer(report), budget.quality(report)] for budget in BUDGETS]
+    rows = [
+        [budget.stage, measured(budget, report), budget.peer(report), budget.quality(report)]
+        for budget in budgets_of(report)
+    ]
     return (
         f"{table(['stage, one thread', 'measured', 'peers in the same run', 'quality'], rows)}\n\n"
         f"{machine_line(machine)}. `make benchmark`, {machine['date']}; all of it in "
@@ -185,7 +191,7 @@ def _text_table(report: Report) -> str:
             number(found["ascii_p50_us"]),
             number(found["non_ascii_p50_us"]),
             count(found["per_s"]),
-            _ratio(report["text"]["ratio_to_route"][name]),
+            ratio(report["text"]["ratio_to_route"][name]),
         ]
         for name, found in report["text"]["contenders"].items()
     ]
@@ -196,7 +202,7 @@ def _text_table(report: Report) -> str:
 def _throughput_table(report: Report) -> str:
     found = report["throughput"]
     rows = [
-        [name, count(value), _ratio(found["ratio_to_route"][name])] for name, value in found["prompts_per_s"].items()
+        [name, count(value), ratio(found["ratio_to_route"][name])] for name, value in found["prompts_per_s"].items()
     ]
     return table(["", "prompts/s on one core", "ratio (p5 – p95; of totals)"], rows)
 
@@ -223,7 +229,7 @@ def _one_table(report: Report) -> str:
                 number(one["single_calls"][name][key]) if name in one["single_calls"] else "—"
                 for key in ("p50_us", "p95_us", "p99_us")
             ),
-            _ratio(one["ratio_to_ours"][name]),
+            ratio(one["ratio_to_ours"][name]),
         ]
         for name, value in one["us_a_call"].items()
     ]
@@ -292,7 +298,3 @@ def _load_table(report: Report) -> str:
         for name, found in report["loads"].items()
     ]
     return table(["section", "before", "after"], rows)
-
-
-def _ratio(found: dict[str, float]) -> str:
-    return f"{number(found['median'])} ({number(found['p5'])} – {number(found['p95'])}; {number(found['of_totals'])})"

@@ -1,9 +1,11 @@
 """Numbers and tables as a report shows them."""
 
+# ruff: noqa: RUF001 - dashes are what a reader expects
+
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def number(value: float | None) -> str:
@@ -27,6 +29,11 @@ def bound(value: float) -> str:
 def count(value: float) -> str:
     """Return a whole number with commas."""
     return f"{value:,.0f}"
+
+
+def ratio(found: Mapping[str, float]) -> str:
+    """Return a ratio's median with its spread."""
+    return f"{number(found['median'])} ({number(found['p5'])} – {number(found['p95'])}; {number(found['of_totals'])})"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -16,13 +16,13 @@
 #include <utility>
 #include <vector>
 
+#include "routellm_fast/bradley_terry.hpp"
+#include "routellm_fast/coded_bank.hpp"
+#include "routellm_fast/distinct_rows.hpp"
 #include "routellm_fast/embedding_cache.hpp"
 #include "routellm_fast/error.hpp"
 #include "routellm_fast/isa.hpp"
 #include "routellm_fast/kernels.hpp"
-#include "routellm_fast/bradley_terry.hpp"
-#include "routellm_fast/coded_bank.hpp"
-#include "routellm_fast/distinct_rows.hpp"
 #include "routellm_fast/linear_scorer.hpp"
 #include "routellm_fast/moment_bank.hpp"
 #include "routellm_fast/panel_codes.hpp"
@@ -524,23 +524,25 @@ std::span<const T> column(py::handle value, std::size_t count, const char* what)
   const bool fits = Array<T>::check_(value) && py::reinterpret_borrow<Array<T>>(value).ndim() == 1 &&
                     static_cast<std::size_t>(py::reinterpret_borrow<Array<T>>(value).shape(0)) == count;
   if (!fits) {
-    throw Error(ErrorCode::kInvalidArgument,
-                std::string(what) + " must be a C-contiguous array of " + py::str(py::dtype::of<T>()).cast<std::string>() +
-                    " (" + std::to_string(count) + ",), found " + describe(value) + ".");
+    throw Error(ErrorCode::kInvalidArgument, std::string(what) + " must be a C-contiguous array of " +
+                                                 py::str(py::dtype::of<T>()).cast<std::string>() + " (" +
+                                                 std::to_string(count) + ",), found " + describe(value) + ".");
   }
   return span_of(py::reinterpret_borrow<Array<T>>(value));
 }
 
 std::size_t length_of(py::handle value) {
-  return py::isinstance<py::array>(value) ? static_cast<std::size_t>(py::reinterpret_borrow<py::array>(value).size()) : 0;
+  return py::isinstance<py::array>(value) ? static_cast<std::size_t>(py::reinterpret_borrow<py::array>(value).size())
+                                          : 0;
 }
 
-// A float32 matrix as it is, and what keeps it alive: an array may be let go on a thread without the interpreter's lock.
+// A float32 matrix as it is, and what keeps it alive: an array may be let go on a thread without the interpreter's
+// lock.
 FloatArray matrix(py::handle value, const char* what) {
   if (!FloatArray::check_(value) || py::reinterpret_borrow<FloatArray>(value).ndim() != 2) {
-    throw Error(ErrorCode::kInvalidEmbedding, std::string(what) +
-                                                  " must be a float32 C-contiguous array of two dimensions, found " +
-                                                  describe(value) + ".");
+    throw Error(
+        ErrorCode::kInvalidEmbedding,
+        std::string(what) + " must be a float32 C-contiguous array of two dimensions, found " + describe(value) + ".");
   }
   return py::reinterpret_borrow<FloatArray>(value);
 }
@@ -642,10 +644,9 @@ void bind_rankings(py::module_& m) {
 }
 
 void bind_similarity(py::module_& m) {
-  py::class_<BankBlock, std::shared_ptr<BankBlock>>(m, "BankBlock",
-                                                    "Embeddings of battles and their cells. Immutable.")
-      .def(py::init([](const py::object& rows, py::handle norms, py::handle row_cells, py::handle repeat_rows, py::handle repeat_cells,
-                       py::handle repeat_battles, std::size_t cell_count) {
+  py::class_<BankBlock, std::shared_ptr<BankBlock>>(m, "BankBlock", "Embeddings of battles and their cells. Immutable.")
+      .def(py::init([](const py::object& rows, py::handle norms, py::handle row_cells, py::handle repeat_rows,
+                       py::handle repeat_cells, py::handle repeat_battles, std::size_t cell_count) {
              const FloatArray array = matrix(rows, "rows");
              const auto count = static_cast<std::size_t>(array.shape(0));
              const auto lengths = column<double>(norms, count, "norms");
@@ -691,9 +692,8 @@ void bind_similarity(py::module_& m) {
                                                                         "Exact cell sums. Immutable, thread-safe.")
       .def(py::init([](std::size_t dim, std::size_t cell_count, const std::vector<std::shared_ptr<BankBlock>>& blocks,
                        bool wide, const std::optional<std::string>& isa) {
-             return std::make_shared<SimilarityBank>(dim, cell_count,
-                                                     SimilarityBank::Blocks(blocks.begin(), blocks.end()), wide,
-                                                     kernels_named(isa));
+             return std::make_shared<SimilarityBank>(
+                 dim, cell_count, SimilarityBank::Blocks(blocks.begin(), blocks.end()), wide, kernels_named(isa));
            }),
            py::arg("dim"), py::arg("cell_count"), py::arg("blocks"), py::kw_only(), py::arg("wide") = false,
            py::arg("isa") = py::none())
@@ -706,7 +706,8 @@ void bind_similarity(py::module_& m) {
         const auto count = static_cast<std::size_t>(array.shape(0));
         const auto dim = static_cast<std::size_t>(array.shape(1));
         const std::size_t padded_rows = PanelCodes::panel_count(count) * PanelCodes::kRows;
-        Array<std::uint8_t> panels({padded_rows / PanelCodes::kRows, PanelCodes::padded_dim(dim) / 4, PanelCodes::kRows, std::size_t{4}});
+        Array<std::uint8_t> panels(
+            {padded_rows / PanelCodes::kRows, PanelCodes::padded_dim(dim) / 4, PanelCodes::kRows, std::size_t{4}});
         Array<float> scales(static_cast<py::ssize_t>(padded_rows));
         const float* data = array.data();
         std::uint8_t* codes = panels.mutable_data();
@@ -717,7 +718,8 @@ void bind_similarity(py::module_& m) {
         }
         return py::make_tuple(panels, scales);
       },
-      py::arg("rows"), "uint8 codes (panels, dim / 4, 16, 4) and float32 scales (16 panels,) of (n, dim) float32 rows.");
+      py::arg("rows"),
+      "uint8 codes (panels, dim / 4, 16, 4) and float32 scales (16 panels,) of (n, dim) float32 rows.");
 
   py::class_<PanelCodes, std::shared_ptr<PanelCodes>>(m, "PanelCodes", "Rows of one byte a value. Immutable.")
       .def(py::init([](const py::object& panels, const py::object& scales, std::size_t dim) {
@@ -730,8 +732,8 @@ void bind_similarity(py::module_& m) {
                                                             " rows, a multiple of 16; found " + describe(panels) + ".");
              }
              return std::make_shared<PanelCodes>(keep_alive(py::make_tuple(panels, scales)),
-                                                 py::reinterpret_borrow<Array<std::uint8_t>>(panels).data(),
-                                                 row_scales, dim);
+                                                 py::reinterpret_borrow<Array<std::uint8_t>>(panels).data(), row_scales,
+                                                 dim);
            }),
            py::arg("panels"), py::arg("scales"), py::arg("dim"));
 
@@ -739,50 +741,53 @@ void bind_similarity(py::module_& m) {
                                                             "Mean and main directions of a bank. Immutable.")
       .def(py::init([](py::handle mean, py::handle axes) {
              const std::size_t dim = length_of(mean);
-             return std::make_shared<PrincipalAxes>(column<float>(mean, dim, "mean"), span_of(floats(axes, 2, dim, "axes")));
+             return std::make_shared<PrincipalAxes>(column<float>(mean, dim, "mean"),
+                                                    span_of(floats(axes, 2, dim, "axes")));
            }),
            py::arg("mean"), py::arg("axes"));
 
   py::class_<CodedBank, CellSums, std::shared_ptr<CodedBank>>(m, "CodedBank",
                                                               "Cell sums from codes. Immutable, thread-safe.")
       .def(py::init([](const std::shared_ptr<SimilarityBank>& bank, const std::shared_ptr<PrincipalAxes>& axes,
-                       const std::vector<std::shared_ptr<PanelCodes>>& codes, py::handle residuals, double margin, double reach) {
-             return std::make_shared<CodedBank>(bank, axes,
-                                                std::vector<std::shared_ptr<const PanelCodes>>(codes.begin(), codes.end()),
-                                                span_of(floats(residuals, 2, bank->dim(), "residuals")),
-                                                Lookup{margin, reach});
+                       const std::vector<std::shared_ptr<PanelCodes>>& codes, py::handle residuals, double margin,
+                       double reach) {
+             return std::make_shared<CodedBank>(
+                 bank, axes, std::vector<std::shared_ptr<const PanelCodes>>(codes.begin(), codes.end()),
+                 span_of(floats(residuals, 2, bank->dim(), "residuals")), Lookup{margin, reach});
            }),
-           py::arg("bank"), py::arg("axes"), py::arg("codes"), py::arg("residuals"), py::arg("margin"), py::arg("reach"));
+           py::arg("bank"), py::arg("axes"), py::arg("codes"), py::arg("residuals"), py::arg("margin"),
+           py::arg("reach"));
 
   py::class_<ClusteredCodes>(m, "ClusteredCodes", "The codes of a block, cluster by cluster.")
-      .def(py::init([](const std::shared_ptr<PanelCodes>& codes, py::handle first_panel, py::handle rows) {
-             const auto panels = column<std::uint32_t>(first_panel, length_of(first_panel), "first_panel");
-             const auto ids = column<std::uint32_t>(rows, length_of(rows), "rows");
-             return ClusteredCodes{codes, {panels.begin(), panels.end()}, {ids.begin(), ids.end()}};
-           }),
-           py::arg("codes"), py::arg("first_panel"), py::arg("rows"));
+      .def(py::init(
+               [](const std::shared_ptr<PanelCodes>& codes, py::handle first_panel, py::handle rows, py::handle cells) {
+                 const auto panels = column<std::uint32_t>(first_panel, length_of(first_panel), "first_panel");
+                 const auto ids = column<std::uint32_t>(rows, length_of(rows), "rows");
+                 const auto of = column<std::uint32_t>(cells, length_of(cells), "cells");
+                 return ClusteredCodes{
+                     codes, {panels.begin(), panels.end()}, {ids.begin(), ids.end()}, {of.begin(), of.end()}};
+               }),
+           py::arg("codes"), py::arg("first_panel"), py::arg("rows"), py::arg("cells"));
 
   py::class_<MomentBank, CellSums, std::shared_ptr<MomentBank>>(m, "MomentBank",
                                                                 "Cell sums from moments. Immutable, thread-safe.")
-      .def(py::init([](const std::shared_ptr<SimilarityBank>& bank, const std::shared_ptr<PrincipalAxes>& axes,
-                       py::handle battles, py::handle sums, py::handle products, std::size_t product_axes,
-                       py::handle centroids, const std::vector<ClusteredCodes>& codes, std::size_t scanned_rows,
-                       double margin, double reach) {
-             const auto counts = column<double>(battles, bank->cell_count(), "battles");
-             const auto first = span_of(floats(sums, 2, bank->dim(), "sums"));
-             const auto second = span_of(floats(products, 2, product_axes * (product_axes + 1) / 2, "products"));
-             return std::make_shared<MomentBank>(
-                 bank, axes,
-                 MomentBank::Moments{{counts.begin(), counts.end()},
-                                     {first.begin(), first.end()},
-                                     {second.begin(), second.end()},
-                                     product_axes},
-                 span_of(floats(centroids, 2, axes->axis_count(), "centroids")), codes, scanned_rows,
-                 Lookup{margin, reach});
-           }),
-           py::arg("bank"), py::arg("axes"), py::arg("battles"), py::arg("sums"), py::arg("products"),
-           py::arg("product_axes"), py::arg("centroids"), py::arg("codes"), py::arg("scanned_rows"),
-           py::arg("margin"), py::arg("reach"));
+      .def(
+          py::init([](const std::shared_ptr<SimilarityBank>& bank, const std::shared_ptr<PrincipalAxes>& axes,
+                      py::handle battles, py::handle sums, py::handle products, py::handle centroids,
+                      const std::vector<ClusteredCodes>& codes, std::size_t scanned_rows, double margin, double reach) {
+            const auto counts = column<double>(battles, bank->cell_count(), "battles");
+            const auto first = span_of(floats(sums, 2, bank->dim(), "sums"));
+            const std::size_t axis_count = axes->axis_count();
+            const auto second = span_of(floats(products, 2, axis_count * (axis_count + 1) / 2, "products"));
+            return std::make_shared<MomentBank>(
+                bank, axes,
+                MomentBank::Moments{
+                    {counts.begin(), counts.end()}, {first.begin(), first.end()}, {second.begin(), second.end()}},
+                span_of(floats(centroids, 2, axes->axis_count(), "centroids")), codes, scanned_rows,
+                Lookup{margin, reach});
+          }),
+          py::arg("bank"), py::arg("axes"), py::arg("battles"), py::arg("sums"), py::arg("products"),
+          py::arg("centroids"), py::arg("codes"), py::arg("scanned_rows"), py::arg("margin"), py::arg("reach"));
 
   using Zeros = SimilarityScorer::Zeros;
   const auto zeros_of = [](bool weigh_zeros) { return weigh_zeros ? Zeros::kWeighAllEqually : Zeros::kRefuse; };

@@ -153,7 +153,11 @@ class CodedBank(CellSums):
 
 class ClusteredCodes:
     def __init__(
-        self, codes: PanelCodes, first_panel: NDArray[np.uint32], rows: NDArray[np.uint32]
+        self,
+        codes: PanelCodes,
+        first_panel: NDArray[np.uint32],
+        rows: NDArray[np.uint32],
+        cells: NDArray[np.uint32],
     ) -> None: ...
 
 class MomentBank(CellSums):
@@ -164,7 +168,6 @@ class MomentBank(CellSums):
         battles: NDArray[np.float64],
         sums: NDArray[np.float32],
         products: NDArray[np.float32],
-        product_axes: int,
         centroids: NDArray[np.float32],
         codes: Sequence[ClusteredCodes],
         scanned_rows: int,

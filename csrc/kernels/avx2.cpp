@@ -132,34 +132,50 @@ std::size_t first_nonfinite_f32(const float* x, std::size_t n) noexcept {
   return n;
 }
 
-// A row is read once for three queries: with one row and twelve sums the sixteen registers are full.
-void dot3_f32(const float* row, const float* q0, const float* q1, const float* q2, std::size_t n, float* out,
-              std::size_t out_stride) noexcept {
-  const float* q[3] = {q0, q1, q2};
-  __m256 sum_f32x8[3][4];
-  for (auto& sums : sum_f32x8) {
-    for (__m256& sum : sums) sum = _mm256_setzero_ps();
+// kRows rows by kQueries queries, one chain each: four by three fill the sixteen registers.
+template <std::size_t kRows, std::size_t kQueries>
+void matmul_tile(const float* rows, std::size_t stride, std::size_t dim, const float* queries, std::size_t query_stride,
+                 float* out, std::size_t out_stride) noexcept {
+  __m256 sum_f32x8[kRows][kQueries];
+  ROUTELLM_FAST_UNROLL
+  for (auto& row : sum_f32x8) {
+    ROUTELLM_FAST_UNROLL
+    for (__m256& sum : row) sum = _mm256_setzero_ps();
   }
   std::size_t i = 0;
-  for (; i + 32 <= n; i += 32) {
-    for (std::size_t lane = 0; lane < 4; ++lane) {
-      const __m256 row_f32x8 = _mm256_loadu_ps(row + i + 8 * lane);
-      for (std::size_t k = 0; k < 3; ++k) {
-        sum_f32x8[k][lane] = _mm256_fmadd_ps(row_f32x8, _mm256_loadu_ps(q[k] + i + 8 * lane), sum_f32x8[k][lane]);
+  for (; i + 8 <= dim; i += 8) {
+    __m256 query_f32x8[kQueries];
+    ROUTELLM_FAST_UNROLL
+    for (std::size_t q = 0; q < kQueries; ++q) query_f32x8[q] = _mm256_loadu_ps(queries + q * query_stride + i);
+    ROUTELLM_FAST_UNROLL
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const __m256 row_f32x8 = _mm256_loadu_ps(rows + r * stride + i);
+      ROUTELLM_FAST_UNROLL
+      for (std::size_t q = 0; q < kQueries; ++q) {
+        sum_f32x8[r][q] = _mm256_fmadd_ps(row_f32x8, query_f32x8[q], sum_f32x8[r][q]);
       }
     }
   }
-  for (; i + 8 <= n; i += 8) {
-    const __m256 row_f32x8 = _mm256_loadu_ps(row + i);
-    for (std::size_t k = 0; k < 3; ++k) {
-      sum_f32x8[k][0] = _mm256_fmadd_ps(row_f32x8, _mm256_loadu_ps(q[k] + i), sum_f32x8[k][0]);
+  ROUTELLM_FAST_UNROLL
+  for (std::size_t q = 0; q < kQueries; ++q) {
+    ROUTELLM_FAST_UNROLL
+    for (std::size_t r = 0; r < kRows; ++r) {
+      float sum = reduce_f32x8(sum_f32x8[r][q]);
+      for (std::size_t d = i; d < dim; ++d) sum += rows[r * stride + d] * queries[q * query_stride + d];
+      out[q * out_stride + r] = sum;
     }
   }
-  for (std::size_t k = 0; k < 3; ++k) {
-    float sum = reduce_f32x8(
-        _mm256_add_ps(_mm256_add_ps(sum_f32x8[k][0], sum_f32x8[k][1]), _mm256_add_ps(sum_f32x8[k][2], sum_f32x8[k][3])));
-    for (std::size_t j = i; j < n; ++j) sum += row[j] * q[k][j];
-    out[k * out_stride] = sum;
+}
+
+template <std::size_t kRows, std::size_t kQueries>
+void matmul_queries(const float* rows, std::size_t count, std::size_t stride, std::size_t dim, const float* queries,
+                    std::size_t query_stride, float* out, std::size_t out_stride) noexcept {
+  std::size_t r = 0;
+  for (; r + kRows <= count; r += kRows) {
+    matmul_tile<kRows, kQueries>(rows + r * stride, stride, dim, queries, query_stride, out + r, out_stride);
+  }
+  for (; r < count; ++r) {
+    matmul_tile<1, kQueries>(rows + r * stride, stride, dim, queries, query_stride, out + r, out_stride);
   }
 }
 
@@ -167,13 +183,14 @@ void matmul_f32(const float* rows, std::size_t count, std::size_t stride, std::s
                 std::size_t query_count, std::size_t query_stride, float* out, std::size_t out_stride) noexcept {
   std::size_t q = 0;
   for (; q + 3 <= query_count; q += 3) {
-    const float* first = queries + q * query_stride;
-    for (std::size_t r = 0; r < count; ++r) {
-      dot3_f32(rows + r * stride, first, first + query_stride, first + 2 * query_stride, dim, out + q * out_stride + r,
-               out_stride);
-    }
+    matmul_queries<4, 3>(rows, count, stride, dim, queries + q * query_stride, query_stride, out + q * out_stride,
+                         out_stride);
   }
-  for (; q < query_count; ++q) matvec_f32(rows, count, stride, dim, queries + q * query_stride, out + q * out_stride);
+  // Alone a query waits for memory, and memory gives most to one stream: row after row.
+  for (; q < query_count; ++q) {
+    matmul_queries<1, 1>(rows, count, stride, dim, queries + q * query_stride, query_stride, out + q * out_stride,
+                         out_stride);
+  }
 }
 
 void range_f32(const float* x, std::size_t n, float* low, float* high) noexcept {
@@ -224,8 +241,7 @@ __m256d exp2_f64x4(__m256d x_f64x4) noexcept {
     power_f64x4 = _mm256_fmadd_pd(power_f64x4, part_f64x4, _mm256_set1_pd(kExp2F64[k]));
   }
   const __m256i whole_i64x4 = _mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(whole_f64x4));
-  return _mm256_castsi256_pd(
-      _mm256_add_epi64(_mm256_castpd_si256(power_f64x4), _mm256_slli_epi64(whole_i64x4, 52)));
+  return _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(power_f64x4), _mm256_slli_epi64(whole_i64x4, 52)));
 }
 
 double reduce_f64x4(__m256d v_f64x4) noexcept {
@@ -324,8 +340,8 @@ std::size_t find_at_least_f32(const float* x, std::size_t n, float threshold, st
     ++found;
   };
   for (; i + 8 <= n; i += 8) {
-    auto hits = static_cast<unsigned>(
-        _mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(x + i), threshold_f32x8, _CMP_GE_OQ)));
+    auto hits =
+        static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(x + i), threshold_f32x8, _CMP_GE_OQ)));
     for (; hits != 0; hits &= hits - 1) add(i + static_cast<std::size_t>(__builtin_ctz(hits)));
   }
   for (; i < n; ++i) {

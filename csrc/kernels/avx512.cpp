@@ -144,43 +144,49 @@ std::size_t first_nonfinite_f32(const float* x, std::size_t n) noexcept {
   return n;
 }
 
-// Two rows by three queries: twenty-four sums of the same order as dot_f32's, five loads for six multiply-adds.
-void dot2x3_f32(const float* row0, const float* row1, const float* const* q, std::size_t n, float* out,
-                std::size_t out_stride) noexcept {
-  __m512 sum_f32x16[2][3][4];
+// kRows rows by kQueries queries, one chain each: with eight by three, eleven loads feed twenty-four multiply-adds, and
+// three queries of usual length stay in the nearest cache while rows pass by.
+template <std::size_t kRows, std::size_t kQueries>
+void matmul_tile(const float* rows, std::size_t stride, std::size_t dim, const float* queries, std::size_t query_stride,
+                 float* out, std::size_t out_stride) noexcept {
+  __m512 sum_f32x16[kRows][kQueries];
+  ROUTELLM_FAST_UNROLL
   for (auto& row : sum_f32x16) {
-    for (auto& query : row) {
-      for (__m512& sum : query) sum = _mm512_setzero_ps();
-    }
+    ROUTELLM_FAST_UNROLL
+    for (__m512& sum : row) sum = _mm512_setzero_ps();
   }
-  std::size_t i = 0;
-  for (; i + 64 <= n; i += 64) {
-    for (std::size_t lane = 0; lane < 4; ++lane) {
-      const __m512 row0_f32x16 = _mm512_loadu_ps(row0 + i + 16 * lane);
-      const __m512 row1_f32x16 = _mm512_loadu_ps(row1 + i + 16 * lane);
-      for (std::size_t k = 0; k < 3; ++k) {
-        const __m512 query_f32x16 = _mm512_loadu_ps(q[k] + i + 16 * lane);
-        sum_f32x16[0][k][lane] = _mm512_fmadd_ps(row0_f32x16, query_f32x16, sum_f32x16[0][k][lane]);
-        sum_f32x16[1][k][lane] = _mm512_fmadd_ps(row1_f32x16, query_f32x16, sum_f32x16[1][k][lane]);
+  for (std::size_t i = 0; i < dim; i += 16) {
+    const __mmask16 mask = dim - i < 16 ? first_lanes16(dim - i) : static_cast<__mmask16>(0xFFFF);
+    __m512 query_f32x16[kQueries];
+    ROUTELLM_FAST_UNROLL
+    for (std::size_t q = 0; q < kQueries; ++q) {
+      query_f32x16[q] = _mm512_maskz_loadu_ps(mask, queries + q * query_stride + i);
+    }
+    ROUTELLM_FAST_UNROLL
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const __m512 row_f32x16 = _mm512_maskz_loadu_ps(mask, rows + r * stride + i);
+      ROUTELLM_FAST_UNROLL
+      for (std::size_t q = 0; q < kQueries; ++q) {
+        sum_f32x16[r][q] = _mm512_fmadd_ps(row_f32x16, query_f32x16[q], sum_f32x16[r][q]);
       }
     }
   }
-  for (; i < n; i += 16) {
-    const __mmask16 mask = n - i < 16 ? first_lanes16(n - i) : static_cast<__mmask16>(0xFFFF);
-    const __m512 row0_f32x16 = _mm512_maskz_loadu_ps(mask, row0 + i);
-    const __m512 row1_f32x16 = _mm512_maskz_loadu_ps(mask, row1 + i);
-    for (std::size_t k = 0; k < 3; ++k) {
-      const __m512 query_f32x16 = _mm512_maskz_loadu_ps(mask, q[k] + i);
-      sum_f32x16[0][k][0] = _mm512_fmadd_ps(row0_f32x16, query_f32x16, sum_f32x16[0][k][0]);
-      sum_f32x16[1][k][0] = _mm512_fmadd_ps(row1_f32x16, query_f32x16, sum_f32x16[1][k][0]);
-    }
+  ROUTELLM_FAST_UNROLL
+  for (std::size_t q = 0; q < kQueries; ++q) {
+    ROUTELLM_FAST_UNROLL
+    for (std::size_t r = 0; r < kRows; ++r) out[q * out_stride + r] = reduce_f32x16(sum_f32x16[r][q]);
   }
-  for (std::size_t k = 0; k < 3; ++k) {
-    for (std::size_t r = 0; r < 2; ++r) {
-      const __m512* sum = sum_f32x16[r][k];
-      out[k * out_stride + r] =
-          reduce_f32x16(_mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3])));
-    }
+}
+
+template <std::size_t kRows, std::size_t kQueries>
+void matmul_queries(const float* rows, std::size_t count, std::size_t stride, std::size_t dim, const float* queries,
+                    std::size_t query_stride, float* out, std::size_t out_stride) noexcept {
+  std::size_t r = 0;
+  for (; r + kRows <= count; r += kRows) {
+    matmul_tile<kRows, kQueries>(rows + r * stride, stride, dim, queries, query_stride, out + r, out_stride);
+  }
+  for (; r < count; ++r) {
+    matmul_tile<1, kQueries>(rows + r * stride, stride, dim, queries, query_stride, out + r, out_stride);
   }
 }
 
@@ -188,17 +194,14 @@ void matmul_f32(const float* rows, std::size_t count, std::size_t stride, std::s
                 std::size_t query_count, std::size_t query_stride, float* out, std::size_t out_stride) noexcept {
   std::size_t q = 0;
   for (; q + 3 <= query_count; q += 3) {
-    const float* three[3] = {queries + q * query_stride, queries + (q + 1) * query_stride,
-                             queries + (q + 2) * query_stride};
-    std::size_t r = 0;
-    for (; r + 2 <= count; r += 2) {
-      dot2x3_f32(rows + r * stride, rows + (r + 1) * stride, three, dim, out + q * out_stride + r, out_stride);
-    }
-    for (; r < count; ++r) {
-      for (std::size_t k = 0; k < 3; ++k) out[(q + k) * out_stride + r] = dot_f32(rows + r * stride, three[k], dim);
-    }
+    matmul_queries<8, 3>(rows, count, stride, dim, queries + q * query_stride, query_stride, out + q * out_stride,
+                         out_stride);
   }
-  for (; q < query_count; ++q) matvec_f32(rows, count, stride, dim, queries + q * query_stride, out + q * out_stride);
+  // Alone a query waits for memory, and memory gives most to one stream: row after row.
+  for (; q < query_count; ++q) {
+    matmul_queries<1, 1>(rows, count, stride, dim, queries + q * query_stride, query_stride, out + q * out_stride,
+                         out_stride);
+  }
 }
 
 void range_f32(const float* x, std::size_t n, float* low, float* high) noexcept {
@@ -284,8 +287,7 @@ void matvec_wide(const float* rows, std::size_t count, std::size_t stride, std::
     for (; d + 32 <= dim; d += 32) {
       for (std::size_t lane = 0; lane < 4; ++lane) {
         const std::size_t at = d + 8 * lane;
-        sum_f64x8[lane] =
-            _mm512_fmadd_pd(load_f64x8(row + at, 0xFF), load_f64x8(x + at, 0xFF), sum_f64x8[lane]);
+        sum_f64x8[lane] = _mm512_fmadd_pd(load_f64x8(row + at, 0xFF), load_f64x8(x + at, 0xFF), sum_f64x8[lane]);
       }
     }
     for (; d < dim; d += 8) {
@@ -330,10 +332,10 @@ std::size_t find_at_least_f32(const float* x, std::size_t n, float threshold, st
   std::size_t found = 0;
   for (std::size_t i = 0; i < n; i += 16) {
     const __mmask16 mask = n - i < 16 ? first_lanes16(n - i) : static_cast<__mmask16>(0xFFFF);
-    unsigned hits =
-        _mm512_mask_cmp_ps_mask(mask, _mm512_maskz_loadu_ps(mask, x + i), threshold_f32x16, _CMP_GE_OQ);
+    unsigned hits = _mm512_mask_cmp_ps_mask(mask, _mm512_maskz_loadu_ps(mask, x + i), threshold_f32x16, _CMP_GE_OQ);
     for (; hits != 0; hits &= hits - 1) {
-      if (found < capacity) indices[found] = static_cast<std::uint32_t>(i) + static_cast<std::uint32_t>(__builtin_ctz(hits));
+      if (found < capacity)
+        indices[found] = static_cast<std::uint32_t>(i) + static_cast<std::uint32_t>(__builtin_ctz(hits));
       ++found;
     }
   }

@@ -30,15 +30,24 @@ __m512i four_bytes(const std::int8_t* bytes) noexcept {
   return _mm512_set1_epi32(four);
 }
 
-// kPanels panels by kQueries queries from `first` on, each query in two halves: the codes are unsigned, as VPDPBUSD wants
-// them, and every load serves kQueries or kPanels products.
-template <std::size_t kPanels, std::size_t kQueries>
-void score_tile(const std::uint8_t* panels, std::size_t dim, const float* scales, const CodedQueries& queries,
+void store_scores(__m512i sum_i32x16, const float* scales, const CodedQueries& queries, std::size_t q,
+                  float* out) noexcept {
+  const __m512 dot_f32x16 = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum_i32x16, _mm512_set1_epi32(queries.bias[q])));
+  const __m512 unit_f32x16 = _mm512_mul_ps(_mm512_loadu_ps(scales), _mm512_set1_ps(queries.step[q]));
+  _mm512_storeu_ps(out, _mm512_fmadd_ps(unit_f32x16, dot_f32x16, _mm512_set1_ps(queries.offset[q])));
+}
+
+// kPanels panels by two queries from `first` on, each in two halves: the codes are unsigned, as VPDPBUSD wants them,
+// and every load serves several products.
+template <std::size_t kPanels>
+void score_pair(const std::uint8_t* panels, std::size_t dim, const float* scales, const CodedQueries& queries,
                 std::size_t first, float* out, std::size_t out_stride) noexcept {
-  __m512i high_i32x16[kPanels][kQueries];
-  __m512i low_i32x16[kPanels][kQueries];
+  __m512i high_i32x16[kPanels][2];
+  __m512i low_i32x16[kPanels][2];
+  ROUTELLM_FAST_UNROLL
   for (std::size_t p = 0; p < kPanels; ++p) {
-    for (std::size_t q = 0; q < kQueries; ++q) {
+    ROUTELLM_FAST_UNROLL
+    for (std::size_t q = 0; q < 2; ++q) {
       high_i32x16[p][q] = _mm512_setzero_si512();
       low_i32x16[p][q] = _mm512_setzero_si512();
     }
@@ -47,44 +56,67 @@ void score_tile(const std::uint8_t* panels, std::size_t dim, const float* scales
   const std::int8_t* const high = queries.high + first * dim;
   const std::int8_t* const low = queries.low + first * dim;
   for (std::size_t d = 0; d < dim; d += 4) {
-    __m512i codes_u8x64[kPanels];
-    for (std::size_t p = 0; p < kPanels; ++p) {
-      codes_u8x64[p] = _mm512_loadu_si512(panels + p * panel_bytes + kPanelRows * d);
+    __m512i query_i8x64[2][2];
+    ROUTELLM_FAST_UNROLL
+    for (std::size_t q = 0; q < 2; ++q) {
+      query_i8x64[q][0] = four_bytes(high + q * dim + d);
+      query_i8x64[q][1] = four_bytes(low + q * dim + d);
     }
-    for (std::size_t q = 0; q < kQueries; ++q) {
-      const __m512i query_high_i8x64 = four_bytes(high + q * dim + d);
-      const __m512i query_low_i8x64 = four_bytes(low + q * dim + d);
-      for (std::size_t p = 0; p < kPanels; ++p) {
-        high_i32x16[p][q] = _mm512_dpbusd_epi32(high_i32x16[p][q], codes_u8x64[p], query_high_i8x64);
-        low_i32x16[p][q] = _mm512_dpbusd_epi32(low_i32x16[p][q], codes_u8x64[p], query_low_i8x64);
+    ROUTELLM_FAST_UNROLL
+    for (std::size_t p = 0; p < kPanels; ++p) {
+      const __m512i codes_u8x64 = _mm512_loadu_si512(panels + p * panel_bytes + kPanelRows * d);
+      ROUTELLM_FAST_UNROLL
+      for (std::size_t q = 0; q < 2; ++q) {
+        high_i32x16[p][q] = _mm512_dpbusd_epi32(high_i32x16[p][q], codes_u8x64, query_i8x64[q][0]);
+        low_i32x16[p][q] = _mm512_dpbusd_epi32(low_i32x16[p][q], codes_u8x64, query_i8x64[q][1]);
       }
     }
   }
-  for (std::size_t q = 0; q < kQueries; ++q) {
-    const __m512i bias_i32x16 = _mm512_set1_epi32(queries.bias[first + q]);
-    const __m512 step_f32x16 = _mm512_set1_ps(queries.step[first + q]);
-    const __m512 offset_f32x16 = _mm512_set1_ps(queries.offset[first + q]);
-    for (std::size_t p = 0; p < kPanels; ++p) {
-      const __m512i sum_i32x16 = _mm512_add_epi32(_mm512_slli_epi32(high_i32x16[p][q], 7), low_i32x16[p][q]);
-      const __m512 dot_f32x16 = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum_i32x16, bias_i32x16));
-      const __m512 unit_f32x16 = _mm512_mul_ps(_mm512_loadu_ps(scales + p * kPanelRows), step_f32x16);
-      _mm512_storeu_ps(out + (first + q) * out_stride + p * kPanelRows,
-                       _mm512_fmadd_ps(unit_f32x16, dot_f32x16, offset_f32x16));
+  ROUTELLM_FAST_UNROLL
+  for (std::size_t p = 0; p < kPanels; ++p) {
+    ROUTELLM_FAST_UNROLL
+    for (std::size_t q = 0; q < 2; ++q) {
+      store_scores(_mm512_add_epi32(_mm512_slli_epi32(high_i32x16[p][q], 7), low_i32x16[p][q]), scales + p * kPanelRows,
+                   queries, first + q, out + (first + q) * out_stride + p * kPanelRows);
     }
   }
 }
 
-template <std::size_t kQueries>
-void score_queries(const std::uint8_t* panels, std::size_t panel_count, std::size_t dim, const float* scales,
-                   const CodedQueries& queries, std::size_t first, float* out, std::size_t out_stride) noexcept {
-  std::size_t p = 0;
-  for (; p + 4 <= panel_count; p += 4) {
-    const std::size_t row = p * kPanelRows;
-    score_tile<4, kQueries>(panels + row * dim, dim, scales + row, queries, first, out + row, out_stride);
-  }
-  for (; p < panel_count; ++p) {
-    const std::size_t row = p * kPanelRows;
-    score_tile<1, kQueries>(panels + row * dim, dim, scales + row, queries, first, out + row, out_stride);
+// One query waits for memory, which gives most to a single stream: panel after panel, four chains a panel.
+void score_alone(const std::uint8_t* panels, std::size_t panel_count, std::size_t dim, const float* scales,
+                 const CodedQueries& queries, std::size_t q, float* out) noexcept {
+  const std::int8_t* const high = queries.high + q * dim;
+  const std::int8_t* const low = queries.low + q * dim;
+  for (std::size_t p = 0; p < panel_count; ++p) {
+    const std::uint8_t* const panel = panels + p * kPanelRows * dim;
+    __m512i high_i32x16[4];
+    __m512i low_i32x16[4];
+    ROUTELLM_FAST_UNROLL
+    for (std::size_t chain = 0; chain < 4; ++chain) {
+      high_i32x16[chain] = _mm512_setzero_si512();
+      low_i32x16[chain] = _mm512_setzero_si512();
+    }
+    std::size_t d = 0;
+    for (; d + 16 <= dim; d += 16) {
+      ROUTELLM_FAST_UNROLL
+      for (std::size_t chain = 0; chain < 4; ++chain) {
+        const std::size_t at = d + 4 * chain;
+        const __m512i codes_u8x64 = _mm512_loadu_si512(panel + kPanelRows * at);
+        high_i32x16[chain] = _mm512_dpbusd_epi32(high_i32x16[chain], codes_u8x64, four_bytes(high + at));
+        low_i32x16[chain] = _mm512_dpbusd_epi32(low_i32x16[chain], codes_u8x64, four_bytes(low + at));
+      }
+    }
+    for (; d < dim; d += 4) {
+      const __m512i codes_u8x64 = _mm512_loadu_si512(panel + kPanelRows * d);
+      high_i32x16[0] = _mm512_dpbusd_epi32(high_i32x16[0], codes_u8x64, four_bytes(high + d));
+      low_i32x16[0] = _mm512_dpbusd_epi32(low_i32x16[0], codes_u8x64, four_bytes(low + d));
+    }
+    const __m512i high_sum_i32x16 = _mm512_add_epi32(_mm512_add_epi32(high_i32x16[0], high_i32x16[1]),
+                                                     _mm512_add_epi32(high_i32x16[2], high_i32x16[3]));
+    const __m512i low_sum_i32x16 = _mm512_add_epi32(_mm512_add_epi32(low_i32x16[0], low_i32x16[1]),
+                                                    _mm512_add_epi32(low_i32x16[2], low_i32x16[3]));
+    store_scores(_mm512_add_epi32(_mm512_slli_epi32(high_sum_i32x16, 7), low_sum_i32x16), scales + p * kPanelRows,
+                 queries, q, out + p * kPanelRows);
   }
 }
 
@@ -92,9 +124,17 @@ void score_panels_u8(const std::uint8_t* panels, std::size_t panel_count, std::s
                      const CodedQueries& queries, float* out, std::size_t out_stride) noexcept {
   std::size_t q = 0;
   for (; q + 2 <= queries.count; q += 2) {
-    score_queries<2>(panels, panel_count, dim, scales, queries, q, out, out_stride);
+    std::size_t p = 0;
+    for (; p + 4 <= panel_count; p += 4) {
+      const std::size_t row = p * kPanelRows;
+      score_pair<4>(panels + row * dim, dim, scales + row, queries, q, out + row, out_stride);
+    }
+    for (; p < panel_count; ++p) {
+      const std::size_t row = p * kPanelRows;
+      score_pair<1>(panels + row * dim, dim, scales + row, queries, q, out + row, out_stride);
+    }
   }
-  if (q < queries.count) score_queries<1>(panels, panel_count, dim, scales, queries, q, out, out_stride);
+  if (q < queries.count) score_alone(panels, panel_count, dim, scales, queries, q, out + q * out_stride);
 }
 
 }  // namespace

@@ -3,13 +3,20 @@
 #include <cstddef>
 #include <cstdint>
 
+// Before a loop over a few registers: unrolled late, the array of them stays in memory.
+#if defined(__clang__)
+#define ROUTELLM_FAST_UNROLL _Pragma("unroll")
+#else
+#define ROUTELLM_FAST_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 // The face of the kernel files, and the only project header that they may include: they are compiled with wider
 // instruction sets than the rest, so no inline function may be shared with them.
 
 namespace routellm_fast {
 
-/// Rows of codes come in panels of this many: byte 4 * kPanelRows * (d / 4) + 4 * r + d % 4 is row r's code of dimension
-/// d. One vector then holds four dimensions of every row, its lanes are rows, and no sum has to cross lanes.
+/// Rows of codes come in panels of this many: byte 4 * kPanelRows * (d / 4) + 4 * r + d % 4 is row r's code of
+/// dimension d. One vector then holds four dimensions of every row, its lanes are rows, and no sum has to cross lanes.
 inline constexpr std::size_t kPanelRows = 16;
 
 /// Queries as integers v, one after the other, dim values each, within +-16,256: whole, and as two bytes with
@@ -53,7 +60,9 @@ struct KernelTable {
   /// Index of the first NaN or infinity; n when all values are finite.
   std::size_t (*first_nonfinite_f32)(const float* x, std::size_t n) noexcept;
 
-  /// out[q * out_stride + r] = dot_f32(rows + r * stride, queries + q * query_stride, dim), bitwise.
+  /// out[q * out_stride + r] = sum over d of rows[r * stride + d] * queries[q * query_stride + d] in float32. A result
+  /// depends on its row and query alone, bitwise, but is not dot_f32's: here one chain a result leaves registers for
+  /// many.
   void (*matmul_f32)(const float* rows, std::size_t count, std::size_t stride, std::size_t dim, const float* queries,
                      std::size_t query_count, std::size_t query_stride, float* out, std::size_t out_stride) noexcept;
 

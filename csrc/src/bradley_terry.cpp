@@ -90,8 +90,8 @@ void add_battles(WinTable& wins, std::span<const std::uint16_t> side_a, std::spa
   const std::size_t anchor = wins.players() - 1;
   for (std::size_t k = 0; k < outcomes.size(); ++k) {
     if (side_a[k] >= anchor || side_b[k] >= anchor) {
-      throw Error(ErrorCode::kInvalidArgument, "battle " + std::to_string(k) + " has a player outside 0 to " +
-                                                   std::to_string(anchor - 1) + ".");
+      throw Error(ErrorCode::kInvalidArgument,
+                  "battle " + std::to_string(k) + " has a player outside 0 to " + std::to_string(anchor - 1) + ".");
     }
     add_battle(wins, side_a[k] == side_b[k] ? anchor : side_a[k], side_b[k], outcomes[k], 1.0);
   }
@@ -185,8 +185,7 @@ void fit_ratings_newton(const WinTable& wins, std::span<const std::size_t> membe
     std::copy(trial.begin(), trial.end(), natural.begin());
     if (longest < kNewtonTolerance) break;
   }
-  const double mean =
-      has_anchor ? 0.0 : std::accumulate(natural.begin(), natural.end(), 0.0) / static_cast<double>(n);
+  const double mean = has_anchor ? 0.0 : std::accumulate(natural.begin(), natural.end(), 0.0) / static_cast<double>(n);
   for (std::size_t p = 0; p < n; ++p) ratings[members[p]] = (natural[p] - mean) / std::numbers::ln10;
 }
 

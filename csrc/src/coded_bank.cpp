@@ -52,8 +52,8 @@ void CodedBank::score(const float* queries, std::size_t count, float* scores) co
   for (const auto& codes : codes_) {
     const std::size_t step = count == 1 ? codes->panels() : tile;
     for (std::size_t first = 0; first < codes->panels(); first += step) {
-      codes->score(first, std::min(step, codes->panels() - first), coded, bank_->kernels(),
-                   scores + first * kPanelRows, padded_rows_);
+      codes->score(first, std::min(step, codes->panels() - first), coded, bank_->kernels(), scores + first * kPanelRows,
+                   padded_rows_);
     }
     scores += codes->padded_rows();
   }
@@ -75,7 +75,8 @@ float CodedBank::correct_highest(const float* query, float length, float* scores
 
 void CodedBank::sum(const float* queries, std::size_t count, double* sums, double* largest) const {
   const KernelTable& kernels = bank_->kernels();
-  const std::size_t at_once = std::clamp<std::size_t>(kWorkspaceFloats / padded_rows_, 1, std::max<std::size_t>(count, 1));
+  const std::size_t at_once =
+      std::clamp<std::size_t>(kWorkspaceFloats / padded_rows_, 1, std::max<std::size_t>(count, 1));
   thread_local std::vector<float> scores;
   thread_local std::vector<float> left_out;
   if (scores.size() < at_once * padded_rows_) scores.resize(at_once * padded_rows_);

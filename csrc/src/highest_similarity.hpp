@@ -11,8 +11,8 @@
 namespace routellm_fast {
 
 /// Looks up the exact similarities of the highest approximate scores and returns the largest. `exact(i)` gives that of
-/// score i, or minus infinity for padding. Scores within `margin` of the highest count, fewer where they are many: each is
-/// a walk to memory.
+/// score i, or minus infinity for padding. Scores within `margin` of the highest count, fewer where they are many: each
+/// is a walk to memory.
 template <typename Exact>
 float highest_similarity(float* scores, std::size_t count, float margin, const KernelTable& kernels, Exact exact) {
   constexpr std::size_t kMaxLookups = 32;

@@ -78,8 +78,7 @@ void LineSearch::update(double value, double slope) {
 
 void LineSearch::interpolate(Point& best, Point& other, Point trial) {
   const double same_sign = trial.slope * (best.slope / std::abs(best.slope));
-  const double theta =
-      3.0 * (best.value - trial.value) / (trial.step - best.step) + best.slope + trial.slope;
+  const double theta = 3.0 * (best.value - trial.value) / (trial.step - best.step) + best.slope + trial.slope;
   const double size = std::max({std::abs(theta), std::abs(best.slope), std::abs(trial.slope)});
   const double scaled = (theta / size) * (theta / size) - (best.slope / size) * (trial.slope / size);
   double next = 0.0;
@@ -91,9 +90,8 @@ void LineSearch::interpolate(Point& best, Point& other, Point trial) {
     const double ratio = ((gamma - best.slope) + theta) / (((gamma - best.slope) + gamma) + trial.slope);
     const double cubic = best.step + ratio * (trial.step - best.step);
     const double quadratic =
-        best.step +
-        ((best.slope / ((best.value - trial.value) / (trial.step - best.step) + best.slope)) / 2.0) *
-            (trial.step - best.step);
+        best.step + ((best.slope / ((best.value - trial.value) / (trial.step - best.step) + best.slope)) / 2.0) *
+                        (trial.step - best.step);
     next = std::abs(cubic - best.step) < std::abs(quadratic - best.step) ? cubic : cubic + (quadratic - cubic) / 2.0;
     bracketed_ = true;
   } else if (same_sign < 0.0) {

@@ -14,7 +14,8 @@ namespace {
 
 constexpr float kLargestCode = 127.0F;
 constexpr float kLargestQuery = 16256.0F;  // 128 * 127: the high byte of a larger value would not fit
-// A score is |row| |query| at most, in codes: kLargestCode * sqrt(dim) times the query's length. Below this it fits int32.
+// A score is |row| |query| at most, in codes: kLargestCode * sqrt(dim) times the query's length. Below this it fits
+// int32.
 constexpr double kLargestScore = 2.0e9;
 
 std::size_t place_of(std::size_t row, std::size_t d, std::size_t padded_dim) noexcept {

@@ -20,15 +20,15 @@ double sum_exp2(const KernelTable& kernels, const float* x, std::size_t n, doubl
   return kernels.sum_exp2_f64(x, n, scale, shift, powers);
 }
 
-double sum_exp2(const KernelTable& kernels, const double* x, std::size_t n, double scale, double shift, double* powers) {
+double sum_exp2(const KernelTable& kernels, const double* x, std::size_t n, double scale, double shift,
+                double* powers) {
   return kernels.sum_exp2_wide(x, n, scale, shift, powers);
 }
 
 }  // namespace
 
 WeightExponent::WeightExponent(double smallest, double largest) noexcept
-    : scale(std::numbers::ln10 / std::numbers::ln2 / largest),
-      shift(scale * (largest > 0.0 ? largest : smallest)) {}
+    : scale(std::numbers::ln10 / std::numbers::ln2 / largest), shift(scale * (largest > 0.0 ? largest : smallest)) {}
 
 BankBlock::BankBlock(std::shared_ptr<const void> owner, const float* rows, std::size_t dim,
                      std::span<const double> norms, std::span<const std::uint32_t> row_cells,
@@ -37,7 +37,8 @@ BankBlock::BankBlock(std::shared_ptr<const void> owner, const float* rows, std::
   inverse_norms_.reserve(count_);
   for (const double norm : norms) {
     if (!(norm > 0.0) || !std::isfinite(norm)) {
-      throw Error(ErrorCode::kInvalidArgument, "an embedding's length must be positive, found " + std::to_string(norm) + ".");
+      throw Error(ErrorCode::kInvalidArgument,
+                  "an embedding's length must be positive, found " + std::to_string(norm) + ".");
     }
     inverse_norms_.push_back(1.0 / norm);
   }
@@ -64,7 +65,9 @@ BankBlock::BankBlock(std::shared_ptr<const void> owner, const float* rows, std::
 }
 
 float BankBlock::similarity(std::size_t r, const float* query, const KernelTable& kernels) const noexcept {
-  return static_cast<float>(static_cast<double>(kernels.dot_f32(row(r), query, dim_)) * inverse_norms_[r]);
+  float dot = 0.0F;
+  kernels.matmul_f32(row(r), 1, dim_, dim_, query, 1, dim_, &dot, 1);
+  return static_cast<float>(static_cast<double>(dot) * inverse_norms_[r]);
 }
 
 template <typename T>
@@ -92,8 +95,8 @@ void BankBlock::add_weights_f32(const float* s, double scale, double shift, cons
     return;
   }
   for (const Run& run : runs_) {
-    sums[run.cell] += kernels.sum_exp2_f32(s + run.begin, run.end - run.begin, static_cast<float>(scale),
-                                           static_cast<float>(shift));
+    sums[run.cell] +=
+        kernels.sum_exp2_f32(s + run.begin, run.end - run.begin, static_cast<float>(scale), static_cast<float>(shift));
   }
 }
 
@@ -120,13 +123,9 @@ void SimilarityBank::sum(const float* queries, std::size_t count, double* sums, 
     std::size_t offset = 0;
     for (const auto& block : blocks_) {
       float* const out = similarities.data() + offset;
-      if (now == 1) {
-        kernels_->matvec_f32(block->row(0), block->count(), dim_, dim_, query, out);
-      } else {
-        for (std::size_t begin = 0; begin < block->count(); begin += tile_rows) {
-          const std::size_t rows = std::min(tile_rows, block->count() - begin);
-          kernels_->matmul_f32(block->row(begin), rows, dim_, dim_, query, now, dim_, out + begin, row_count_);
-        }
+      for (std::size_t begin = 0; begin < block->count(); begin += tile_rows) {
+        const std::size_t rows = std::min(tile_rows, block->count() - begin);
+        kernels_->matmul_f32(block->row(begin), rows, dim_, dim_, query, now, dim_, out + begin, row_count_);
       }
       offset += block->count();
     }

@@ -1,7 +1,7 @@
 """Smaller forms of a bank of battles, made from it once and kept with it.
 
-Both look at unit embeddings b through the bank's mean m and its principal axes V: e . b = e . m + (V e) . (V (b - m)), but
-for what the axes leave out.
+Both look at unit embeddings b through the bank's mean m and its principal axes V:
+e . b = e . m + (V e) . (V (b - m)), but for what the axes leave out.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ if TYPE_CHECKING:
 
 _PANEL: Final = 16
 _CHUNK_ROWS: Final = 4096  # a multiple of _PANEL
-_AXES_SAMPLE: Final = 32_768
+_AXES_SAMPLE: Final = 16_384
 _CODE_AXES: Final = 256
 _MOMENT_AXES: Final = 128
-_PRODUCT_AXES: Final = 64
 _SCANNED_ROWS: Final = 16_384
 _ROWS_A_CLUSTER: Final = 512
 _MAX_CLUSTERS: Final = 2048
 _CLUSTER_SAMPLE: Final = 64  # rows a cluster
 _CLUSTER_ROUNDS: Final = 8
 _NO_ROW: Final = 0xFFFFFFFF
-_PROBE_WORK: Final = 400_000_000_000  # multiply-adds spent on measuring the error
+_PROBE_WORK: Final = 100_000_000_000  # multiply-adds spent on measuring the error
 _MAX_PROBES: Final = 1024
 _MIN_PROBES: Final = 64
 
@@ -46,23 +45,31 @@ class Axes:
     Attributes:
         mean: The mean of unit embeddings.
         axes: Orthonormal rows.
+        variances: (axes,) float64 variance along each.
         left_out: Mean squared length of what the axes leave out of a unit embedding less the mean.
     """
 
     mean: FloatArray
     axes: FloatArray
+    variances: NDArray[np.float64]
     left_out: float
 
     @property
     def margin(self) -> float:
         """How much lower than its cosine a score may be: two equal embeddings lose what is left out of them."""
-        return self.left_out * (1.0 + 4.0 / max(self.axes.shape[1] - self.axes.shape[0], 1) ** 0.5) + 0.01
+        left_dimensions = max(self.axes.shape[1] - self.axes.shape[0], 1)
+        return self.left_out * (1.0 + 4.0 / float(np.sqrt(left_dimensions))) + 0.01
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return what a router directory keeps."""
+        return {"axes_mean": self.mean, "axes": self.axes, "axes_variances": self.variances}
 
 
 class Compressed(ABC):
     """A smaller form of the battles."""
 
     precision: ClassVar[str]
+    axes: Axes
     error_bound: float
     reach: float
 
@@ -73,6 +80,15 @@ class Compressed(ABC):
     @abstractmethod
     def extended(self, block: Block, cells: Cells) -> Compressed:
         """Return the form with one more block, in the same axes; `cells` are all, the old ones first."""
+
+    @property
+    @abstractmethod
+    def bytes_per_query(self) -> int:
+        """How much of the tensors one query reads."""
+
+    @abstractmethod
+    def measured(self, reach: float, error_bound: float) -> Compressed:
+        """Return the form with these properties."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -152,6 +168,16 @@ class Coded(Compressed):
         axes = _core.PrincipalAxes(self.axes.mean, self.axes.axes)
         return _core.CodedBank(bank, axes, codes, means, self.axes.margin, self.reach)
 
+    @property
+    def bytes_per_query(self) -> int:
+        """How much of the tensors one query reads: all codes, axes and residuals."""
+        codes = sum(panels.nbytes for panels in self.panels) + sum(scales.nbytes for scales in self.scales)
+        return codes + self.axes.axes.nbytes + self.residuals.nbytes // 2  # float32 once compiled
+
+    def measured(self, reach: float, error_bound: float) -> Coded:
+        """Return the form with these properties."""
+        return replace(self, reach=reach, error_bound=error_bound)
+
     def settings(self) -> dict[str, Any]:
         """Return what is kept besides tensors."""
         return _common_settings(self, self.axes)
@@ -159,7 +185,7 @@ class Coded(Compressed):
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return the small tensors by name."""
         scales = {f"code_scales{_suffix(k)}": scale for k, scale in enumerate(self.scales)}
-        return {"axes_mean": self.axes.mean, "axes": self.axes.axes, "residuals": self.residuals, **scales}
+        return {**self.axes.tensors(), "residuals": self.residuals, **scales}
 
     def mapped(self) -> dict[str, NDArray[Any]]:
         """Return the large tensors by name."""
@@ -177,7 +203,12 @@ class Coded(Compressed):
             scales.append(parts.tensor(f"code_scales{_suffix(number)}", np.float32, (count * _PANEL,)))
         residuals = parts.tensor("residuals", np.float64, (len(cells), axes.mean.shape[0]))
         return cls(
-            axes, tuple(panels), tuple(scales), residuals, cells.battles, parts.number("error_bound"),
+            axes,
+            tuple(panels),
+            tuple(scales),
+            residuals,
+            cells.battles,
+            parts.number("error_bound"),
             parts.number("reach"),
         )
 
@@ -191,12 +222,14 @@ class ClusteredBlock:
         scales: (16 panels,) float32.
         first_panel: (clusters + 1,) uint32.
         rows: (16 panels,) uint32 rows of the block; 2^32 - 1 for padding.
+        cells: (16 panels,) uint32 cells of their first battles; 2^32 - 1 for padding.
     """
 
     panels: NDArray[np.uint8]
     scales: FloatArray
     first_panel: NDArray[np.uint32]
     rows: NDArray[np.uint32]
+    cells: NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -206,8 +239,7 @@ class Moments(Compressed):
     Attributes:
         axes: What coordinates mean.
         sums: (cells, dim) float64 sums of unit embeddings less the mean.
-        products: (cells, a(a+1)/2) float64 sums of products of the first a coordinates, twice off the diagonal.
-        product_axes: a.
+        products: (cells, a(a+1)/2) float64 sums of products of the a coordinates, twice off the diagonal.
         centroids: (clusters, axes) float32.
         clustered: The codes of each block.
         error_bound: See SimilarityWeightedRouter.error_bound.
@@ -219,7 +251,6 @@ class Moments(Compressed):
     axes: Axes
     sums: NDArray[np.float64]
     products: NDArray[np.float64]
-    product_axes: int
     centroids: FloatArray
     clustered: tuple[ClusteredBlock, ...] = ()
     error_bound: float = 1.0
@@ -229,12 +260,11 @@ class Moments(Compressed):
     def make(cls, blocks: Sequence[Block], cells: Cells, axis_count: int | None) -> Moments:
         """Compress blocks."""
         axes = find_axes(blocks, axis_count or _MOMENT_AXES)
-        product_axes = min(_PRODUCT_AXES, len(axes.axes))
+        count = len(axes.axes)
         form: Moments = cls(
             axes,
             np.zeros((0, axes.mean.shape[0])),
-            np.zeros((0, product_axes * (product_axes + 1) // 2)),
-            product_axes,
+            np.zeros((0, count * (count + 1) // 2)),
             find_centroids(blocks, axes),
         )
         for block in blocks:
@@ -243,8 +273,8 @@ class Moments(Compressed):
 
     def extended(self, block: Block, cells: Cells) -> Moments:
         """Return the form with one more block."""
-        axes, a = self.axes, self.product_axes
-        first, second = np.triu_indices(a)
+        axes = self.axes
+        first, second = np.triu_indices(len(axes.axes))
         twice = np.where(first == second, 1.0, 2.0).astype(np.float32)
         sums, products = _grown(self.sums, len(cells)), _grown(self.products, len(cells))
         coordinates = np.empty((len(block.rows), len(axes.axes)), np.float32)
@@ -253,14 +283,15 @@ class Moments(Compressed):
             coordinates[begin : begin + len(part)] = part
             sums[members] += weights @ centred
             products[members] += weights @ (part[:, first] * part[:, second] * twice)
-        clustered = _clustered(coordinates, _nearest(coordinates, self.centroids), len(self.centroids))
+        members_of = _nearest(coordinates, self.centroids)
+        clustered = _clustered(coordinates, members_of, len(self.centroids), block.row_cells)
         return replace(self, sums=sums, products=products, clustered=(*self.clustered, clustered))
 
     def native(self, bank: _core.SimilarityBank, cells: Cells) -> _core.MomentBank:
         """Return the compiled form."""
         dim = len(self.axes.axes)
         codes = [
-            _core.ClusteredCodes(_core.PanelCodes(b.panels, b.scales, dim), b.first_panel, b.rows)
+            _core.ClusteredCodes(_core.PanelCodes(b.panels, b.scales, dim), b.first_panel, b.rows, b.cells)
             for b in self.clustered
         ]
         return _core.MomentBank(
@@ -269,7 +300,6 @@ class Moments(Compressed):
             cells.battles,
             self.sums.astype(np.float32),
             self.products.astype(np.float32),
-            self.product_axes,
             self.centroids,
             codes,
             _SCANNED_ROWS,
@@ -277,15 +307,26 @@ class Moments(Compressed):
             self.reach,
         )
 
+    @property
+    def bytes_per_query(self) -> int:
+        """How much of the tensors one query reads: all moments, axes and centroids, the codes of some clusters."""
+        moments = (self.sums.nbytes + self.products.nbytes) // 2  # float32 once compiled
+        rows = sum(len(block.rows) for block in self.clustered)
+        scanned = min(rows, _SCANNED_ROWS) * (len(self.axes.axes) + 12)  # codes, scale, row and cell
+        return moments + self.axes.axes.nbytes + self.centroids.nbytes + scanned
+
+    def measured(self, reach: float, error_bound: float) -> Moments:
+        """Return the form with these properties."""
+        return replace(self, reach=reach, error_bound=error_bound)
+
     def settings(self) -> dict[str, Any]:
         """Return what is kept besides tensors."""
-        return {**_common_settings(self, self.axes), "product_axes": self.product_axes}
+        return _common_settings(self, self.axes)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return the small tensors by name."""
         tensors: dict[str, NDArray[Any]] = {
-            "axes_mean": self.axes.mean,
-            "axes": self.axes.axes,
+            **self.axes.tensors(),
             "moment_sums": self.sums,
             "moment_products": self.products,
             "centroids": self.centroids,
@@ -294,6 +335,7 @@ class Moments(Compressed):
             tensors[f"code_scales{_suffix(k)}"] = block.scales
             tensors[f"cluster_panels{_suffix(k)}"] = block.first_panel
             tensors[f"cluster_rows{_suffix(k)}"] = block.rows
+            tensors[f"cluster_cells{_suffix(k)}"] = block.cells
         return tensors
 
     def mapped(self) -> dict[str, NDArray[Any]]:
@@ -305,10 +347,6 @@ class Moments(Compressed):
         """Return the form of a router directory."""
         axes = parts.axes()
         count, dim = axes.axes.shape
-        product_axes = parts.settings["product_axes"]
-        if type(product_axes) is not int or not 0 < product_axes <= count:
-            message = f"moments are of 1 to {count} axes, found {product_axes!r}"
-            raise ArtifactFormatError(message)
         centroids = parts.tensor("centroids", np.float32, (None, count))
         clustered = []
         for number in range(len(blocks)):
@@ -321,13 +359,13 @@ class Moments(Compressed):
                     parts.tensor(f"code_scales{suffix}", np.float32, (rows,)),
                     parts.tensor(f"cluster_panels{suffix}", np.uint32, (len(centroids) + 1,)),
                     parts.tensor(f"cluster_rows{suffix}", np.uint32, (rows,)),
+                    parts.tensor(f"cluster_cells{suffix}", np.uint32, (rows,)),
                 )
             )
         return cls(
             axes,
             parts.tensor("moment_sums", np.float64, (len(cells), dim)),
-            parts.tensor("moment_products", np.float64, (len(cells), product_axes * (product_axes + 1) // 2)),
-            product_axes,
+            parts.tensor("moment_products", np.float64, (len(cells), count * (count + 1) // 2)),
             centroids,
             tuple(clustered),
             parts.number("error_bound"),
@@ -361,25 +399,27 @@ def read_compressed(
 ) -> Compressed:
     """Return the smaller form of a router directory. Raises ArtifactFormatError."""
     form = _FORMS.get(settings.get("precision", ""))
-    expected = _SETTINGS | ({"product_axes"} if form is Moments else set())
-    if form is None or set(settings) != expected:
-        message = f"a compression has a precision of {', '.join(_FORMS)} and {', '.join(sorted(expected))}"
+    if form is None or set(settings) != _SETTINGS:
+        message = f"a compression has a precision of {', '.join(_FORMS)} and {', '.join(sorted(_SETTINGS))}"
         raise ArtifactFormatError(message)
     return form.read(_Parts(settings, tensors, mapped, blocks[0].rows.shape[1]), blocks, cells)
 
 
-def make_probes(blocks: Sequence[Block]) -> FloatArray:
-    """Return (n, dim) queries to measure an error on: embeddings between two of the bank, and beyond.
+def make_probes(blocks: Sequence[Block], axes: Axes) -> FloatArray:
+    """Return (n, dim) queries to measure an error on, from near repetitions to prompts unlike any in the bank.
 
-    Fewer where the bank is large, since each is also scored exactly.
+    Each is a share of one of the bank's embeddings and, for the rest, a fresh draw from a normal distribution of the
+    bank's mean and covariance. Fewer where the bank is large, since each is also scored exactly.
     """
     dim, total = blocks[0].rows.shape[1], sum(len(block.rows) for block in blocks)
     count = int(np.clip(_PROBE_WORK // (dim * total), _MIN_PROBES, _MAX_PROBES))
     generator = np.random.default_rng(0)
-    first, second = (_unit_rows(blocks, generator.integers(total, size=count)) for _ in range(2))
-    # Below 0 and above 1 the line through two embeddings leaves the part between them.
-    share = generator.uniform(-0.5, 1.5, size=(count, 1)).astype(np.float32)
-    return np.ascontiguousarray(share * first + (1 - share) * second, dtype=np.float32)
+    known = _unit_rows(blocks, generator.integers(total, size=count))
+    inside = generator.normal(size=(count, len(axes.axes))) * np.sqrt(axes.variances) @ axes.axes
+    outside = generator.normal(size=(count, dim)) * np.sqrt(axes.left_out / dim)
+    share = generator.uniform(size=(count, 1)) ** 2  # repetitions are the exception
+    drawn = axes.mean + np.sqrt(1.0 - share) * (inside + outside) + np.sqrt(share) * (known - axes.mean)
+    return np.ascontiguousarray(drawn, dtype=np.float32)
 
 
 def find_axes(blocks: Sequence[Block], count: int) -> Axes:
@@ -389,14 +429,14 @@ def find_axes(blocks: Sequence[Block], count: int) -> Axes:
     chosen = np.arange(total)
     if total > _AXES_SAMPLE:
         chosen = np.sort(np.random.default_rng(0).choice(total, _AXES_SAMPLE, replace=False))
-    sample = _unit_rows(blocks, chosen).astype(np.float64)
-    mean = sample.mean(axis=0)
-    centred = sample - mean
-    variances, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+    sample = _unit_rows(blocks, chosen)
+    mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+    sample -= mean
+    variances, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64) / len(sample))
     count = min(count, dim)
     axes = np.ascontiguousarray(vectors[:, ::-1][:, :count].T, dtype=np.float32)
-    left_out = float(variances[: dim - count].sum())
-    return Axes(mean.astype(np.float32), axes, max(left_out, 0.0))
+    kept = np.ascontiguousarray(np.maximum(variances[::-1][:count], 0.0))
+    return Axes(mean, axes, kept, max(float(variances[: dim - count].sum()), 0.0))
 
 
 def find_centroids(blocks: Sequence[Block], axes: Axes) -> FloatArray:
@@ -425,7 +465,9 @@ def _nearest(points: FloatArray, centroids: FloatArray) -> NDArray[np.int64]:
     return np.concatenate(parts)
 
 
-def _clustered(coordinates: FloatArray, members: NDArray[np.int64], clusters: int) -> ClusteredBlock:
+def _clustered(
+    coordinates: FloatArray, members: NDArray[np.int64], clusters: int, cells: NDArray[np.uint32]
+) -> ClusteredBlock:
     counts = np.bincount(members, minlength=clusters)
     first_panel = np.concatenate([[0], np.cumsum((counts + _PANEL - 1) // _PANEL)])
     order = np.argsort(members, kind="stable")
@@ -434,6 +476,8 @@ def _clustered(coordinates: FloatArray, members: NDArray[np.int64], clusters: in
     ranks = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     rows = np.full(int(first_panel[-1]) * _PANEL, _NO_ROW, np.uint32)
     rows[begins + ranks] = order
+    row_cells = np.full(len(rows), _NO_ROW, np.uint32)
+    row_cells[begins + ranks] = cells[order]
     panels = np.empty((int(first_panel[-1]), (coordinates.shape[1] + 3) // 4, _PANEL, 4), np.uint8)
     scales = np.empty(len(rows), np.float32)
     for begin in range(0, len(rows), _CHUNK_ROWS):
@@ -442,12 +486,10 @@ def _clustered(coordinates: FloatArray, members: NDArray[np.int64], clusters: in
         codes, steps = _core.encode_panels(points)
         panels[begin // _PANEL : begin // _PANEL + len(codes)] = codes
         scales[begin : begin + len(steps)] = steps
-    return ClusteredBlock(panels, scales, first_panel.astype(np.uint32), rows)
+    return ClusteredBlock(panels, scales, first_panel.astype(np.uint32), rows, row_cells)
 
 
-def _chunks(
-    block: Block, mean: FloatArray
-) -> Iterator[tuple[int, FloatArray, FloatArray, NDArray[np.int64]]]:
+def _chunks(block: Block, mean: FloatArray) -> Iterator[tuple[int, FloatArray, FloatArray, NDArray[np.int64]]]:
     """Yield a chunk's first row, its unit embeddings less the mean, and what sums them by cell: (cells, rows) battles
     and the cells that occur.
     """  # noqa: D205
@@ -456,7 +498,7 @@ def _chunks(
     rows, cells, battles = rows[order], cells[order], battles[order]
     for begin in range(0, len(block.rows), _CHUNK_ROWS):
         end = min(begin + _CHUNK_ROWS, len(block.rows))
-        centred = block.rows[begin:end] / block.norms[begin:end, None].astype(np.float32) - mean
+        centred: FloatArray = (block.rows[begin:end] / block.norms[begin:end, None] - mean).astype(np.float32)
         inside = slice(*np.searchsorted(rows, [begin, end]))
         members, place = np.unique(cells[inside], return_inverse=True)
         weights = np.zeros((len(members), end - begin), np.float32)
@@ -514,7 +556,8 @@ class _Parts:
 
     def axes(self) -> Axes:
         mean = self.tensor("axes_mean", np.float32, (self.dim,))
-        return Axes(mean, self.tensor("axes", np.float32, (None, self.dim)), self.number("left_out"))
+        axes = self.tensor("axes", np.float32, (None, self.dim))
+        return Axes(mean, axes, self.tensor("axes_variances", np.float64, (len(axes),)), self.number("left_out"))
 
     def tensor(self, name: str, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
         return self._checked(self.tensors, name, dtype, shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,6 +48,8 @@ _ANCHOR_MODEL: Final = "llama-2-70b-chat"
 _ANCHOR_ELO: Final = 1082.0
 # Below this many multiply-adds a batch is over before a second thread has started.
 _MIN_THREADED_WORK: Final = 50_000_000
+# The share of probes, those least similar to all battles, that are left to the bank, as queries like them will be.
+_OUT_OF_REACH: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +171,7 @@ class SimilarityWeightedRouter(Router):
         self._bank = bank
         self._exact = _core.SimilarityScorer(bank, refit)
         self._scorer = (
-            self._exact
-            if compressed is None
-            else _core.SimilarityScorer(compressed.native(bank, cells), refit)
+            self._exact if compressed is None else _core.SimilarityScorer(compressed.native(bank, cells), refit)
         )
 
     @classmethod
@@ -207,9 +207,11 @@ class SimilarityWeightedRouter(Router):
             num_tiers: Into how many tiers the models are split, at least 2.
             precision: "float32", "int8" or "moments"; see the class.
             same_tier: What battles inside one tier do. "routellm" keeps what its design matrix makes of them: a battle
-                of the tier against a rating of 0, which moves win rates by about 0.01; "ignore" leaves them out.
+                of the tier against a rating of 0, which moves win rates by about 0.01; "ignore" leaves them out, also
+                of the largest cosine.
             solver: "exact" for the maximum of the likelihood, or "routellm" for the ratings at which scikit-learn's
-                LogisticRegression stops, up to 4e-4 away: for thresholds brought along from RouteLLM.
+                LogisticRegression stops, which may leave a win rate 1e-3 away: for thresholds brought along from
+                RouteLLM. Cosines are then added in float64 as well, which costs batches their advantage.
             pca_dim: Dimensions that a compressed precision keeps; None chooses.
             threads: At most this many for a batch; None for one a core.
             model_pair: The models that prompts are sent to; None for the scoring pair.
@@ -279,8 +281,9 @@ class SimilarityWeightedRouter(Router):
         battles, _, unknown = encode_battles(model_a, model_b, winner, known)
         if unknown:
             message = (
-                f"the router has no tier for {unknown[0]!r}" + (f" and {len(unknown) - 1} more" if unknown[1:] else "") +
-                ": tiers are split when a router is built. Build one from all battles."
+                f"the router has no tier for {unknown[0]!r}"
+                + (f" and {len(unknown) - 1} more" if unknown[1:] else "")
+                + ": tiers are split when a router is built. Build one from all battles."
             )
             raise UnknownModelError(message)
         vectors = check_embeddings(embeddings, len(winner))
@@ -410,6 +413,13 @@ class SimilarityWeightedRouter(Router):
         return self._ranking.solver
 
     @property
+    def bytes_per_query(self) -> int:
+        """How much of the router's tensors one query reads, where it need not be answered exactly."""
+        if self._compressed is None:
+            return sum(block.rows.nbytes for block in self._blocks)
+        return self._compressed.bytes_per_query
+
+    @property
     def error_bound(self) -> float:
         """How far a win rate may be from the exact one: twice the largest error met on probes when it was built."""
         return 0.0 if self._compressed is None else self._compressed.error_bound
@@ -432,18 +442,20 @@ class SimilarityWeightedRouter(Router):
         return abs(win_rate - threshold) <= self.error_bound if self._compressed is not None else False
 
     def _measured(self) -> SimilarityWeightedRouter:
-        """Return the router with its error bound: twice the largest error on probes that the compressed form answers."""
-        probes = make_probes(self._blocks)
-        _, largest = self._bank.sum(probes)
+        """Return the router with its error bound: twice the largest error on probes."""
+        form = self._compressed
+        assert form is not None  # noqa: S101 - narrows for the type checker
+        probes = make_probes(self._blocks, form.axes)
+        _, largest = form.native(self._bank, self._cells).sum(probes)
         cosines = largest / np.linalg.norm(probes, axis=1)
         # The less similar the nearest battle, the more the weights vary and the larger the error.
-        reach = float(np.quantile(cosines, 0.05))
-        within = np.ascontiguousarray(probes[cosines >= max(reach, 0.0)])
-        candidate = self._replaced(compressed=replace(self._compressed, reach=reach))  # type: ignore[type-var]
+        reach = max(float(np.quantile(cosines, _OUT_OF_REACH)), 0.0)
+        within = np.ascontiguousarray(probes[cosines >= reach])
+        candidate = self._replaced(compressed=form.measured(reach, form.error_bound))
         found, exact = candidate._rates(candidate._scorer, within), self._rates(self._exact, within)
         # Decisions are made on float32, so its smallest step at a win rate comes on top.
         bound = 2.0 * float(np.abs(found - exact).max()) + 2.0**-23
-        return candidate._replaced(compressed=replace(candidate._compressed, error_bound=bound))  # type: ignore[type-var]
+        return candidate._replaced(compressed=form.measured(reach, bound))
 
     def _replaced(self, **changes: Any) -> SimilarityWeightedRouter:
         parts: dict[str, Any] = {
@@ -536,14 +548,12 @@ class SimilarityWeightedRouter(Router):
             raise ArtifactFormatError(message) from error
 
 
-def _place(
-    vectors: FloatArray, keys: NDArray[np.int64], known: Cells | None, ranking: Ranking
-) -> tuple[Cells, Block]:
+def _place(vectors: FloatArray, keys: NDArray[np.int64], known: Cells | None, ranking: Ranking) -> tuple[Cells, Block]:
     """Return all cells, known ones first, and the block of these battles."""
     if ranking.same_tier == "ignore":
         kept = ~is_same_tier(keys, ranking.num_tiers)
         if not kept.any():
-            message = "every battle is inside one tier, and same_tier is \"ignore\": there is nothing to rank by"
+            message = 'every battle is inside one tier, and same_tier is "ignore": there is nothing to rank by'
             raise InvalidArgumentError(message)
         vectors, keys = (vectors, keys) if kept.all() else (vectors[kept], keys[kept])
     found, cell = np.unique(keys, return_inverse=True)

@@ -1,5 +1,4 @@
-"""Write the golden directories of the current format. They are added to, never written again: run it for a new format
-only.
+"""Write the golden directories of the current format that are not there yet. One that is there is never written again.
 
 python tests/artifacts/make.py tests/artifacts/v1
 """
@@ -17,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from builders import PAIR, mf_router, mf_weights, static_embedder
 
 from routellm_fast import FunctionEmbedder
+from routellm_fast.artifact import EMBEDDER_LAYOUT, Artifact, write_artifact
 from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter, Router
 
 PROMPTS = ["hello", "prove the a b c?", "", "écrits { 1 }", "unknown words only"]
@@ -35,23 +35,36 @@ def golden_routers() -> dict[str, Router]:
     }
 
 
+def mapped_tensors() -> dict[str, np.ndarray]:
+    return {
+        "bank": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
+        "bank.1": np.arange(-6, 6, dtype=np.int8).reshape(4, 3),
+        "bank.10": np.empty((0, 5), np.uint16),
+    }
+
+
 def main(folder: Path) -> None:
-    if folder.exists():
-        sys.exit(f"{folder} exists: golden files are never written again")
+    record_file = folder / "expected.json"
+    record = json.loads(record_file.read_text()) if record_file.exists() else {"prompts": PROMPTS, "routers": {}}
+    expected = record["routers"]
     embeddings = np.linspace(-1, 1, 27, dtype=np.float32).reshape(3, 9)
-    expected = {}
     for name, router in golden_routers().items():
+        if name in expected:
+            continue
         router.save(folder / name)
         texts = name not in ("mf-external", "mf-none")
         expected[name] = {
-            "win_rates": router.win_rates(PROMPTS).tolist() if texts else None,
+            "win_rates": router.win_rates(record["prompts"]).tolist() if texts else None,
             "from_embeddings": None if name == "random" else router.win_rates_from_embeddings(embeddings).tolist(),  # type: ignore[attr-defined]
         }
-    static_embedder(normalize=True).save(folder / "embedder")
-    expected["embedder"] = {"embeddings": static_embedder(normalize=True).embed(PROMPTS).tolist()}
-    (folder / "expected.json").write_text(
-        json.dumps({"prompts": PROMPTS, "routers": expected}, indent=1, ensure_ascii=False) + "\n"
-    )
+    if "embedder" not in expected:
+        static_embedder(normalize=True).save(folder / "embedder")
+        expected["embedder"] = {"embeddings": static_embedder(normalize=True).embed(record["prompts"]).tolist()}
+    if not (folder / "mapped-tensors").exists():
+        tensors = {"w": np.array([0.5, -0.25], np.float32)}
+        artifact = Artifact({"embedder": {}, "provenance": {}}, tensors, mapped=mapped_tensors())
+        write_artifact(folder / "mapped-tensors", artifact, EMBEDDER_LAYOUT)
+    record_file.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,8 @@ from processes import assert_refused, run_cli
 
 import routellm_fast as rf
 
-ARGUMENTS = [
-    "--strong-model",
-    "big",
-    "--weak-model",
-    "small",
+PAIR = ["--strong-model", "big", "--weak-model", "small", "--created", "2026-11-24"]
+MF = [
     "--max-epochs",
     "8",
     "--patience",
@@ -26,8 +23,6 @@ ARGUMENTS = [
     "16",
     "--d",
     "4",
-    "--created",
-    "2026-11-24",
 ]
 WORDS = ["prove", "the", "hello", "write", "a", "b", "c", "1"]
 
@@ -54,9 +49,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 def train(folder: Path, out: str, *arguments: str) -> object:
-    return run_cli(
-        "train", "mf", "--out", str(folder / out), "--embedder", str(folder / "embedder"), *ARGUMENTS, *arguments
-    )
+    embedder = str(folder / "embedder")
+    return run_cli("train", "mf", "--out", str(folder / out), "--embedder", embedder, *PAIR, *MF, *arguments)
+
+
+def train_sw(folder: Path, out: str, *arguments: str) -> object:
+    return run_cli("train", "sw_ranking", "--out", str(folder / out), *PAIR, "--num-tiers", "2", *arguments)
+
+
+def in_folder(folder: Path, arguments: list[str]) -> list[str]:
+    return [str(folder / a) if a.endswith(".csv") and "/" not in a else a for a in arguments]
 
 
 def test_training_learns_and_the_same_seed_gives_the_same_bytes(folder: Path) -> None:
@@ -91,6 +93,71 @@ def test_training_learns_and_the_same_seed_gives_the_same_bytes(folder: Path) ->
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_two(folder: Path, arguments: list[str], words: list[str]) -> None:
-    resolved = [str(folder / a) if a.endswith(".csv") and "/" not in a else a for a in arguments]
-    assert_refused(train(folder, "out", *resolved), *words)  # type: ignore[arg-type]
+    assert_refused(train(folder, "out", *in_folder(folder, arguments)), *words)  # type: ignore[arg-type]
+    assert not (folder / "out").exists()
+
+
+def test_a_similarity_weighted_router_is_built_from_the_same_files(folder: Path) -> None:
+    files = ["--battles", str(folder / "battles.csv"), "--golden", str(folder / "golden.csv")]
+    options = ["--embedder", str(folder / "embedder"), "--min-prompt-chars", "8"]
+    for out in ("one", "two"):
+        run = train_sw(folder, out, *files, *options, "--metrics", str(folder / f"{out}.json"))
+        assert run.returncode == 0, run.stderr  # type: ignore[attr-defined]
+        assert run.stderr == ""  # type: ignore[attr-defined]
+        assert "held out loss: " in run.stdout  # type: ignore[attr-defined]
+    contents = [{f.name: f.read_bytes() for f in (folder / out).iterdir()} for out in ("one", "two")]
+    assert contents[0] == contents[1]
+    metrics = json.loads((folder / "one.json").read_text())
+    router = rf.load_router(folder / "one")
+    assert router.kind == "sw_ranking"
+    assert router.model_pair == ("big", "small")
+    assert metrics.pop("tiers") == [["big"], ["small"]]
+    assert metrics.pop("pair_tiers") == [0, 1]
+    assert metrics == router.provenance["training"]
+    assert metrics["ties"] > 0
+    assert metrics["config"]["num_tiers"] == 2
+    assert router.embedder.dim == 6, "surface features would drown a cosine"
+    assert router.calibration is not None
+    assert router.win_rate("prove prove prove") > router.win_rate("hello hello hello")
+
+
+def test_a_similarity_weighted_router_may_use_the_embedder_that_ships(folder: Path) -> None:
+    run = train_sw(folder, "out", "--battles", str(folder / "battles.csv"), "--license", "mit", "--same-tier", "ignore")
+    assert run.returncode == 0, run.stderr  # type: ignore[attr-defined]
+    router = rf.load_router(folder / "out")
+    assert router.embedder.dim == 256
+    assert router.provenance["training"]["licenses"] == ["mit"]
+
+
+def test_a_pair_in_one_tier_is_warned_of(folder: Path) -> None:
+    with (folder / "battles.csv").open("a", newline="") as file:
+        for i in range(50):
+            csv.writer(file).writerow(
+                [f"prove the a b c {i}", "small", "tiny", ["model_a", "model_b"][i % 9 == 0], "mit"]
+            )
+    run = train_sw(folder, "out", "--battles", str(folder / "battles.csv"))
+    assert run.returncode == 0, run.stderr  # type: ignore[attr-defined]
+    assert "every win rate is 0.5" in run.stderr  # type: ignore[attr-defined]
+    assert rf.load_router(folder / "out").win_rate("hello") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["at least one file"]),
+        (["--battles", "battles.csv", "--seed", "-1"], ["seed"]),
+        (["--battles", "battles.csv", "--num-tiers", "1"], ["num-tiers"]),
+        (["--battles", "battles.csv", "--precision", "float128"], ["float128"]),
+        (["--battles", "battles.csv", "--strong-model", "huge"], ["huge"]),
+        (["--battles", "battles.csv", "--min-prompt-chars", "999"], ["too short"]),
+        (["--battles", "battles.csv", "--embedder", "none"], ["give an embedder"]),
+        (["--battles", "battles.csv", "--embeddings", "e.npy"], ["--embedder"]),
+        (["--battles", "battles.csv", "--embeddings", "e.npy", "--embedder", "none"], ["RouteLLM's datasets"]),
+        (["--battles", "no/such/file.csv"], ["no/such/file.csv"]),
+    ],
+)
+def test_what_no_similarity_weighted_router_is_made_of_is_refused(
+    folder: Path, arguments: list[str], words: list[str]
+) -> None:
+    assert_refused(train_sw(folder, "out", *in_folder(folder, arguments)), *words)  # type: ignore[arg-type]
     assert not (folder / "out").exists()

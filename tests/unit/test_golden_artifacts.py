@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 import routellm_fast as rf
+from routellm_fast.artifact import EMBEDDER_LAYOUT, Artifact, read_artifact, verify_artifact, write_artifact
 
 FOLDERS = sorted((Path(__file__).parent.parent / "artifacts").glob("v*"))
-CASES = [path for folder in FOLDERS for path in sorted(folder.iterdir()) if path.is_dir()]
+MAPPED = [folder / "mapped-tensors" for folder in FOLDERS]
+CASES = [path for folder in FOLDERS for path in sorted(folder.iterdir()) if path.is_dir() and path not in MAPPED]
 
 
 def test_every_format_has_golden_directories() -> None:
@@ -41,5 +43,22 @@ def test_directories_of_the_current_format_are_written_back_to_the_byte(path: Pa
     if path.parent.name != f"v{FORMAT_VERSION}":
         pytest.skip("an older format is written as the current one")
     rf.load_router(path).save(tmp_path / "again")
+    for file in path.iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+@pytest.mark.parametrize("path", MAPPED, ids=lambda path: path.parent.name)
+def test_mapped_tensors_of_every_format_are_read_and_written_to_the_byte(path: Path, tmp_path: Path) -> None:
+    artifact = read_artifact(path, EMBEDDER_LAYOUT)
+    expected = {
+        "bank": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
+        "bank.1": np.arange(-6, 6, dtype=np.int8).reshape(4, 3),
+        "bank.10": np.empty((0, 5), np.uint16),
+    }
+    assert set(artifact.mapped) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(artifact.mapped[name], array, strict=True)
+    verify_artifact(path, EMBEDDER_LAYOUT)
+    write_artifact(tmp_path / "again", Artifact(artifact.manifest, artifact.tensors, mapped=expected), EMBEDDER_LAYOUT)
     for file in path.iterdir():
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name

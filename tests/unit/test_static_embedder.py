@@ -61,6 +61,16 @@ def test_surface_features_stand_behind_the_token_dimensions() -> None:
         static_embedder(surface_features=("mood",))
 
 
+def test_tokens_only_are_the_token_dimensions() -> None:
+    embedder = static_embedder(surface_features=("constant", "log_tokens"))
+    tokens = embedder.tokens_only()
+    np.testing.assert_array_equal(tokens.embed(TEXTS), embedder.embed(TEXTS)[:, :-2])
+    assert (tokens.dim, tokens.surface_features) == (embedder.dim - 2, ())
+    assert tokens.name != embedder.name
+    assert tokens.fingerprint == static_embedder(surface_features=()).fingerprint != embedder.fingerprint
+    assert tokens.tokens_only() is tokens
+
+
 def test_every_isa_gives_the_same_int8_embedding(isa: str) -> None:
     for normalize in (False, True):
         reference = static_embedder(normalize=normalize, isa="scalar").embed(TEXTS)

@@ -28,8 +28,8 @@ class WinTable {
 /// How a battle ended. A tie is half a win for each side.
 enum class Outcome : std::uint8_t { kA, kB, kTie };
 
-/// Adds battles to a table whose last player is an anchor with the rating 0. Where both sides of a battle are one player,
-/// RouteLLM's design matrix keeps a battle of the anchor, as side a, against that player; so does this.
+/// Adds battles to a table whose last player is an anchor with the rating 0. Where both sides of a battle are one
+/// player, RouteLLM's design matrix keeps a battle of the anchor, as side a, against that player; so does this.
 void add_battles(WinTable& wins, std::span<const std::uint16_t> side_a, std::span<const std::uint16_t> side_b,
                  std::span<const Outcome> outcomes);
 
@@ -44,9 +44,9 @@ void add_battle(WinTable& wins, std::size_t side_a, std::size_t side_b, Outcome 
 
 /// Ratings of maximum likelihood under P(i beats j) = 1 / (1 + 10^(r_j - r_i)), by Newton's method in float64.
 ///
-/// The players of `members` only (a group from comparable_groups). If `anchor` is one of them its rating is 0; otherwise
-/// the ratings' mean is. `ratings` is both the start and the result; entries of others are left alone. Allocates nothing
-/// after a thread's first call of this size.
+/// The players of `members` only (a group from comparable_groups). If `anchor` is one of them its rating is 0;
+/// otherwise the ratings' mean is. `ratings` is both the start and the result; entries of others are left alone.
+/// Allocates nothing after a thread's first call of this size.
 void fit_ratings_newton(const WinTable& wins, std::span<const std::size_t> members, std::size_t anchor,
                         std::span<double> ratings);
 

@@ -18,16 +18,16 @@ class CellSums {
 
   /// For `count` queries of dim() values, one after the other, whose largest values are near 1: writes count x
   /// cell_count() sums, each query's up to a common factor, and its largest similarity, up to the query's length, which
-  /// cancels. Where that is 0 the weights are undefined and the sums are left as they are. A query's sums do not depend on
-  /// the others, bitwise. Allocates nothing after warm-up.
+  /// cancels. Where that is 0 the weights are undefined and the sums are left as they are. A query's sums do not depend
+  /// on the others, bitwise. Allocates nothing after warm-up.
   virtual void sum(const float* queries, std::size_t count, double* sums, double* largest) const = 0;
 };
 
 /// How a compressed bank finds the largest similarity, in cosines.
 struct Lookup {
   double margin;  // scores within this of the highest are looked up in the bank itself
-  double reach;   // a query less similar to every battle than this is answered by the bank itself: its weights vary more
-                  // than those that the error bound was measured on
+  double reach;  // a query less similar to every battle than this is answered by the bank itself: its weights vary more
+                 // than those that the error bound was measured on
 };
 
 /// Weight 2^(scale * s - shift): 10^(s / largest) with the largest weight scaled to 1, so that nothing overflows, also

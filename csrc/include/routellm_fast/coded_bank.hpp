@@ -18,9 +18,9 @@ namespace routellm_fast {
 /// axes and bytes leave out of each cell is put back on average. Immutable and thread-safe.
 class CodedBank final : public CellSums {
  public:
-  /// codes[k] are the unit rows of the bank's block k in the axes' coordinates. `residuals` are cell_count() x dim(): the
-  /// mean of what the codes leave out of the cell's unit embeddings. Throws Error(kInvalidArgument) when the parts do not
-  /// fit.
+  /// codes[k] are the unit rows of the bank's block k in the axes' coordinates. `residuals` are cell_count() x dim():
+  /// the mean of what the codes leave out of the cell's unit embeddings. Throws Error(kInvalidArgument) when the parts
+  /// do not fit.
   CodedBank(std::shared_ptr<const SimilarityBank> bank, std::shared_ptr<const PrincipalAxes> axes,
             std::vector<std::shared_ptr<const PanelCodes>> codes, std::span<const float> residuals, Lookup lookup);
 

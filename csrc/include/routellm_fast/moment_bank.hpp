@@ -19,21 +19,22 @@ struct ClusteredCodes {
   std::shared_ptr<const PanelCodes> codes;
   std::vector<std::uint32_t> first_panel;  // of each cluster, and the end
   std::vector<std::uint32_t> rows;         // of the block, for each coded row; kNoRow for padding
+  std::vector<std::uint32_t> cells;        // of each coded row's first battle
 
   static constexpr std::uint32_t kNoRow = 0xFFFFFFFFU;
 };
 
 /// Battles as the moments of their cells, so that a query costs the same however many there are. The weight of a battle
 /// is exponential in its similarity; around the bank's mean its second-order expansion needs, of each cell, the number,
-/// the sum and the second moments of the embeddings only. The largest similarity is looked for in the clusters nearest
-/// to the query. Immutable and thread-safe.
+/// the sum and the second moments of the embeddings only. The clusters nearest to the query are looked at row by row:
+/// the largest similarity is there, and so are the battles whose weights the expansion misses most. Immutable and
+/// thread-safe.
 class MomentBank final : public CellSums {
  public:
   struct Moments {
-    std::vector<double> battles;      // of each cell
-    AlignedVector<float> sums;        // cells x dim: sum of unit embeddings less the mean
-    AlignedVector<float> products;    // cells x a(a+1)/2: sums of products of coordinates, twice off the diagonal
-    std::size_t product_axes;         // a: products are of the first a axes
+    std::vector<double> battles;    // of each cell
+    AlignedVector<float> sums;      // cells x dim: sum of unit embeddings less the mean
+    AlignedVector<float> products;  // cells x a(a+1)/2: sums of products of the a coordinates, twice off the diagonal
   };
 
   /// centroids are clusters x axes; clusters are scanned, nearest first, until `scanned_rows` rows are. Throws
@@ -48,8 +49,13 @@ class MomentBank final : public CellSums {
   void sum(const float* queries, std::size_t count, double* sums, double* largest) const override;
 
  private:
-  [[nodiscard]] float largest_similarity(const float* query, float length, const float* coordinates, float offset) const;
-  void expand(const float* query, const float* coordinates, double largest, double* sums) const;
+  struct Query;
+
+  // Scores the rows of the nearest clusters and returns the largest similarity.
+  [[nodiscard]] float scan(const Query& query) const;
+  void expand(const Query& query, double slope, double* sums) const;
+  // Puts scanned rows' own weights in the place of their expansions.
+  void correct_scanned(const Query& query, double slope, double half_variance, double* sums) const;
 
   std::shared_ptr<const SimilarityBank> bank_;
   std::shared_ptr<const PrincipalAxes> axes_;

@@ -9,11 +9,12 @@ namespace routellm_fast {
 
 struct KernelTable;
 
-/// A bank's mean and the directions in which its embeddings vary most: e . b = e . mean + (axes e) . (axes (b - mean)) but
-/// for what the axes leave out. Immutable.
+/// A bank's mean and the directions in which its embeddings vary most: e . b = e . mean + (axes e) . (axes (b - mean))
+/// but for what the axes leave out. Immutable.
 class PrincipalAxes {
  public:
-  /// mean has dim values, axes are orthonormal rows of dim values. Throws Error(kInvalidArgument) for sizes that do not fit.
+  /// mean has dim values, axes are orthonormal rows of dim values. Throws Error(kInvalidArgument) for sizes that do not
+  /// fit.
   PrincipalAxes(std::span<const float> mean, std::span<const float> axes);
 
   [[nodiscard]] std::size_t dim() const noexcept { return mean_.size(); }

@@ -63,8 +63,8 @@ class BankBlock {
 };
 
 /// All battles' embeddings: an exact similarity to each. Immutable and thread-safe; the bank is read once a query, or
-/// once for many queries together. "Wide" adds products in float64, for answers to the last digit: a batch then costs as
-/// much as its queries one by one.
+/// once for many queries together. "Wide" adds products in float64, for answers to the last digit: a batch then costs
+/// as much as its queries one by one.
 class SimilarityBank final : public CellSums {
  public:
   using Blocks = std::vector<std::shared_ptr<const BankBlock>>;

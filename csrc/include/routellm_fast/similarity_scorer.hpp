@@ -25,8 +25,8 @@ class SimilarityScorer {
   /// What to do with an embedding of zeros, which is similar to nothing: all battles weigh the same, or an error.
   enum class Zeros : bool { kRefuse, kWeighAllEqually };
 
-  /// Writes `count` win rates. Throws Error(kInvalidEmbedding), naming the row, for a non-finite or refused embedding, and
-  /// where the largest similarity is exactly 0.
+  /// Writes `count` win rates. Throws Error(kInvalidEmbedding), naming the row, for a non-finite or refused embedding,
+  /// and where the largest similarity is exactly 0.
   void win_rates(const float* embeddings, std::size_t count, std::size_t threads, Zeros zeros, double* out) const;
 
   /// Writes count x num_tiers ratings; see TierRefit::ratings.
