@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import typer
 
-from routellm_fast.embedders import Embedder, OpenAIEmbedder, StaticEmbedder
+from routellm_fast.cli._embedder import named_embedder
+from routellm_fast.embedders import StaticEmbedder
 from routellm_fast.embedders._model2vec import is_model2vec_folder
 from routellm_fast.errors import ArtifactNotFoundError
 from routellm_fast.routers import MatrixFactorizationRouter
 from routellm_fast.routers._routellm_checkpoint import is_checkpoint
-
-_OPENAI_PREFIX: Final = "openai:"
 
 
 def import_source(
@@ -30,7 +28,7 @@ def import_source(
     """Make a router directory of a RouteLLM checkpoint, or an embedder directory of a model2vec folder."""
     if is_checkpoint(source):
         router = MatrixFactorizationRouter.from_routellm(
-            source, strong_model=strong_model, weak_model=weak_model, embedder=_embedder(embedder)
+            source, strong_model=strong_model, weak_model=weak_model, embedder=named_embedder(embedder)
         )
         router.save(out)
         typer.echo(f"{out}: mf router of {len(router.model_names)} models, {router.dim} dimensions")
@@ -45,11 +43,3 @@ def import_source(
             "nor a model2vec folder (config.json, model.safetensors, tokenizer.json)"
         )
         raise ArtifactNotFoundError(message)
-
-
-def _embedder(name: str) -> Embedder | None:
-    if name == "none":
-        return None
-    if name.startswith(_OPENAI_PREFIX):
-        return OpenAIEmbedder(model=name.removeprefix(_OPENAI_PREFIX))
-    return StaticEmbedder.load(name)

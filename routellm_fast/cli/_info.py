@@ -17,7 +17,7 @@ from rich.table import Table
 from routellm_fast import _core
 from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact, verify_artifact
 from routellm_fast.routers import load_router
-from routellm_fast.routers.loading import SHIPPED_ROUTER
+from routellm_fast.routers.loading import router_directory
 
 _MAX_CHARACTERS: Final = 400
 _QUIET_S: Final = 2.0
@@ -25,7 +25,7 @@ _QUIET_S: Final = 2.0
 
 def info(
     router: Path | None = typer.Argument(
-        None, help="Router directory; none: the router that ships.", show_default=False
+        None, help="Router directory, or mf or sw_ranking for one that ships; none: mf.", show_default=False
     ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
     verify: bool = typer.Option(
@@ -33,7 +33,7 @@ def info(
     ),
 ) -> None:
     """Check a router directory (digests, shapes, finite weights) and say what it holds."""
-    directory = router or SHIPPED_ROUTER
+    directory = router_directory(router)
     verified = _verify(directory) if verify else None
     artifact = read_artifact(directory, ROUTER_LAYOUT)
     loaded = load_router(directory)
@@ -47,6 +47,7 @@ def info(
         "kind": loaded.kind,
         "strong model": loaded.model_pair.strong,
         "weak model": loaded.model_pair.weak,
+        **loaded.facts,
         "embedder": artifact.manifest["embedder"]
         and {key: artifact.manifest["embedder"][key] for key in ("name", "dim", "fingerprint", "settings")},
         "tensors": tensors,

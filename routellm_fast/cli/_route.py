@@ -29,7 +29,9 @@ def route(
     prompts: list[str] | None = typer.Argument(
         None, help="Prompts; none: read --file or standard input.", show_default=False
     ),
-    router: Path | None = typer.Option(None, help="Router directory; none: the router that ships."),
+    router: Path | None = typer.Option(
+        None, help="Router directory, or mf or sw_ranking for one that ships; none: mf."
+    ),
     file: Path | None = typer.Option(
         None, help="File of prompts: one a line, or JSON lines with `prompt` or `messages`."
     ),

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from routellm_fast.cli._import import _embedder as named_embedder
+from routellm_fast.cli._embedder import named_embedder
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.static import StaticEmbedder

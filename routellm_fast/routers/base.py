@@ -89,6 +89,11 @@ class Router(ABC):
         """The README.md of the router directory."""
         return self._model_card
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a reader wants to know of this kind of router, JSON-able; `routellm-fast info` shows it."""
+        return {}
+
     @abstractmethod
     def win_rate(self, prompt: str) -> float:
         """Return the strong model's win rate in [0, 1]. Defined for every str, the empty one too."""

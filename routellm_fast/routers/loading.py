@@ -19,7 +19,16 @@ from routellm_fast.routers.similarity_weighted import SimilarityWeightedRouter
 ROUTER_KINDS: Final[dict[str, type[Router]]] = {
     router.kind: router for router in (MatrixFactorizationRouter, SimilarityWeightedRouter, RandomRouter)
 }
-SHIPPED_ROUTER: Final = Path(__file__).parent.parent / "assets" / "mf"
+_ASSETS: Final = Path(__file__).parent.parent / "assets"
+SHIPPED_ROUTER: Final = _ASSETS / "mf"
+SHIPPED_KINDS: Final = ("mf", "sw_ranking")
+
+
+def router_directory(name: str | Path | None) -> Path:
+    """Return where a router lies: a directory, or by its kind one that ships where no file has that name."""
+    if name is None:
+        return SHIPPED_ROUTER
+    return _ASSETS / name if str(name) in SHIPPED_KINDS and not Path(name).exists() else Path(name)
 
 
 def load_router(
@@ -29,10 +38,11 @@ def load_router(
     weak_model: str | None = None,
     embedder: Embedder | None = None,
 ) -> Router:
-    """Load a router directory, or the router that ships with the package.
+    """Load a router directory, or a router that ships with the package.
 
     Args:
-        path: The directory; None for the shipped router, which needs neither network nor key.
+        path: The directory; None for the shipped router, which needs neither network nor key. "mf" and "sw_ranking"
+            name the shipped routers of these kinds, unless a file or directory has that name.
         strong_model: Send prompts to this model instead of the stored name. Any name: the router keeps scoring the
             pair that it was trained on, and holds for others (section 5 of the paper).
         weak_model: The same for the weak model.
@@ -43,7 +53,7 @@ def load_router(
         ArtifactError: The directory is missing, newer than this version, damaged or incomplete; see the subclasses.
         EmbedderMismatchError: The embedder is not the one that the router was trained with.
     """
-    directory = SHIPPED_ROUTER if path is None else Path(path)
+    directory = router_directory(path)
     artifact = read_artifact(directory, ROUTER_LAYOUT)
     manifest = artifact.manifest
     router_class = ROUTER_KINDS.get(manifest["kind"])

@@ -143,6 +143,11 @@ class MatrixFactorizationRouter(Router):
         )
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """The scoring pair and how many models there are."""
+        return {"scoring pair": list(self._scoring_pair), "models": len(self._names), "dimensions": self.dim}
+
+    @property
     def model_names(self) -> tuple[str, ...]:
         """The models that the router has a vector for."""
         return self._names

@@ -358,6 +358,21 @@ class SimilarityWeightedRouter(Router):
         return [decide(self._model_pair, win_rate, threshold) for win_rate in win_rates.tolist()]
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """Battles, tiers and precision."""
+        tiers = self.tiers
+        return {
+            "scoring pair": list(self._scoring_pair),
+            "tiers of the pair": [tiers[name] for name in self._scoring_pair],
+            "battles": f"{self.battle_count:,} of {len(tiers)} models in {self.num_tiers} tiers",
+            "embeddings": f"{self.row_count:,} of {self.dim} dimensions",
+            "precision": self.precision,
+            "error bound": self.error_bound,
+            "same tier": self.same_tier,
+            "solver": self.solver,
+        }
+
+    @property
     def model_names(self) -> tuple[str, ...]:
         """The models that there are battles of."""
         return self._ranking.models

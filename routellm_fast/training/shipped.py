@@ -186,7 +186,7 @@ def evaluate(router: MatrixFactorizationRouter, benchmark: Benchmark) -> list[Me
     return [own, length_metrics(benchmark), random_metrics(benchmark), oracle_metrics(benchmark)]
 
 
-_TITLES: Final = {"mmlu": "MMLU", "gsm8k": "GSM8K", "mt_bench": "MT-Bench"}
+TITLES: Final = {"mmlu": "MMLU", "gsm8k": "GSM8K", "mt_bench": "MT-Bench"}
 
 
 def results_table(results: dict[str, list[Metrics]]) -> str:
@@ -195,15 +195,15 @@ def results_table(results: dict[str, list[Metrics]]) -> str:
     for name, rows in results.items():
         for row in rows:
             apgr = f"{row.apgr:.3f}" + (f" ± {row.apgr_deviation:.3f}" if row.apgr_deviation else "")
-            lines.append(f"| {_TITLES[name]} | {row.name} | {apgr} | {row.cpt50:.1%} | {row.cpt80:.1%} |")
+            lines.append(f"| {TITLES[name]} | {row.name} | {apgr} | {row.cpt50:.1%} | {row.cpt80:.1%} |")
     return "\n".join(lines)
 
 
 def against_length(results: dict[str, list[Metrics]]) -> str:
     """Return the sentence that says where the router is better than the prompt's length alone."""
     better = {name: rows[0].apgr > rows[1].apgr for name, rows in results.items()}
-    ahead = " and ".join(_TITLES[name] for name, is_better in better.items() if is_better)
-    behind = " and ".join(_TITLES[name] for name, is_better in better.items() if not is_better)
+    ahead = " and ".join(TITLES[name] for name, is_better in better.items() if is_better)
+    behind = " and ".join(TITLES[name] for name, is_better in better.items() if not is_better)
     if not behind:
         return f"The router is ahead of prompt length on {ahead}."
     if not ahead:

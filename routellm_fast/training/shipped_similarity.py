@@ -42,12 +42,12 @@ from routellm_fast.routers.similarity_weighted import SimilarityWeightedRouter
 from routellm_fast.training import data
 from routellm_fast.training.routellm_datasets import MIN_PROMPT_CHARS
 from routellm_fast.training.shipped import (
-    _TITLES,
     BATTLES,
     GOLDEN,
     LICENSES,
     NATURAL_PROMPTS,
     PROMPTS,
+    TITLES,
     results_table,
 )
 from routellm_fast.training.similarity_weighted import Stage, train
@@ -151,7 +151,7 @@ def compared(results: Mapping[str, Sequence[Metrics]], other: str) -> str:
     places: dict[str, list[str]] = {"ahead of": [], "behind": []}
     for name, rows in results.items():
         apgr = {row.name: row.apgr for row in rows}
-        places["ahead of" if apgr["this router"] > apgr[other] else "behind"].append(_TITLES[name])
+        places["ahead of" if apgr["this router"] > apgr[other] else "behind"].append(TITLES[name])
     found = [f"{place} it on {', '.join(names)}" for place, names in places.items() if names]
     return f"Beside {other}: {'; '.join(found)}."
 
@@ -201,7 +201,8 @@ MT-Bench has 72 questions only: the deviation of the random routers says what so
   and source. Ratings are fitted to the end, where RouteLLM stops early. The strong model is in tier {strong_tier}, the
   weak one in tier {weak_tier}; 0 is the best.
 * Models with fewer than {_MIN_BATTLES_PER_MODEL} battles were left out. With them both models of the pair fell into one
-  tier and every win rate was 0.5; that, and the loss on held-out battles, decided, not the benchmarks.
+  tier and every win rate was 0.5; that, and the loss on held-out battles, decided, not the benchmarks. They had been
+  read once before: they showed the constant router.
 
 | data | licence of the source | file |
 |---|---|---|
