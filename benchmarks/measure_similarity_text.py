@@ -58,7 +58,7 @@ class SimilarityTextBench:
         """Time `routellm-fast route --router DIR` on prompts from standard input."""
         found = {}
         for name in SW_COMPRESSED:
-            path = folder / self.routers[name].precision
+            path = folder / name
             self.routers[name].save(path)
             _, one_s = min((self._run(path, self.prompts[:1]) for _ in range(REPEATS)), key=lambda run: run[1])
             lines, all_s = self._run(path, self.prompts * REPEATS)

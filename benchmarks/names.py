@@ -16,12 +16,13 @@ NUMPY = "numpy"
 ROUTELLM = "RouteLLM"
 ROUTELLM_ARRAY = "RouteLLM, spared the list"
 
-# sw_ranking, by precision.
+# sw_ranking, by precision and, where it is not the default, the number of axes kept.
 SW_FLOAT32 = "routellm_fast float32"
 SW_INT8 = "routellm_fast int8"
+SW_INT8_NARROW = "routellm_fast int8, 128 axes"
 SW_MOMENTS = "routellm_fast moments"
-SW_NAMES = {"float32": SW_FLOAT32, "int8": SW_INT8, "moments": SW_MOMENTS}
-SW_COMPRESSED = (SW_INT8, SW_MOMENTS)
+SW_NAMES = {"float32": SW_FLOAT32, "int8": SW_INT8, "int8, 128 axes": SW_INT8_NARROW, "moments": SW_MOMENTS}
+SW_COMPRESSED = (SW_INT8, SW_INT8_NARROW, SW_MOMENTS)
 FAISS = "faiss (scan only)"
 USEARCH = "usearch float32 (scan only)"
 USEARCH_INT8 = "usearch int8 (scan only)"

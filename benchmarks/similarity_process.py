@@ -20,7 +20,7 @@ from figures import latencies
 from interleave import ignoring_item, time_items
 from names import SW_NAMES
 from readers import leave_out_a_byte, readers
-from workloads_similarity import Battles, describe, openai_like_battles
+from workloads_similarity import Battles, describe, in_precision, openai_like_battles
 
 import routellm_fast as rf
 from routellm_fast.routers import SimilarityWeightedRouter
@@ -45,10 +45,10 @@ def build(count: int, queries: int, folder: Path | None) -> list[dict[str, Any]]
     found: list[dict[str, Any]] = []
     for precision in SW_NAMES:
         start = time.perf_counter()
-        router = exact if precision == "float32" else exact.with_precision(precision)
+        router = in_precision(exact, precision)
         build_s = exact_s + time.perf_counter() - start
         _release()
-        entry = describe(router) | {"build_s": build_s, "bank_bytes": bank_bytes}
+        entry = describe(router) | {"precision": precision, "build_s": build_s, "bank_bytes": bank_bytes}
         entry["private_bytes"] = _memory("RssAnon") - before
         entry |= _time(router, battles)
         theirs = router.win_rates_from_embeddings(battles.queries)

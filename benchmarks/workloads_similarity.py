@@ -80,10 +80,7 @@ class Battles:
     ) -> dict[str, SimilarityWeightedRouter]:
         """Build ours in every precision, all of which share one bank."""
         exact = self.router(threads=threads, embedder=embedder)
-        return {
-            name: exact if precision == "float32" else exact.with_precision(precision)
-            for precision, name in SW_NAMES.items()
-        }
+        return {name: in_precision(exact, precision) for precision, name in SW_NAMES.items()}
 
 
 def openai_like_battles(
@@ -146,6 +143,14 @@ def _shuffled_words(count: int) -> list[str]:
     words = " ".join(example_prompts()).split()
     rng = np.random.default_rng(_SEED)
     return [" ".join(words[i] for i in rng.integers(len(words), size=12)) for _ in range(count)]
+
+
+def in_precision(exact: SimilarityWeightedRouter, name: str) -> SimilarityWeightedRouter:
+    """Return a router over the same bank in a precision of names.SW_NAMES."""
+    precision, _, axes = name.partition(", ")
+    if precision == "float32":
+        return exact
+    return exact.with_precision(precision, pca_dim=min(int(axes.split()[0]), exact.dim) if axes else None)
 
 
 def describe(router: SimilarityWeightedRouter) -> dict[str, Any]:

@@ -239,7 +239,7 @@ class Moments(Compressed):
     Attributes:
         axes: What coordinates mean.
         sums: (cells, dim) float64 sums of unit embeddings less the mean.
-        products: (cells, a(a+1)/2) float64 sums of products of the a coordinates, twice off the diagonal.
+        products: (cells, a(a+1)/2) float64 sums of products of two of the a coordinates, or one's square.
         centroids: (clusters, axes) float32.
         clustered: The codes of each block.
         error_bound: See SimilarityWeightedRouter.error_bound.
@@ -275,14 +275,15 @@ class Moments(Compressed):
         """Return the form with one more block."""
         axes = self.axes
         first, second = np.triu_indices(len(axes.axes))
-        twice = np.where(first == second, 1.0, 2.0).astype(np.float32)
         sums, products = _grown(self.sums, len(cells)), _grown(self.products, len(cells))
         coordinates = np.empty((len(block.rows), len(axes.axes)), np.float32)
         for begin, centred, weights, members in _chunks(block, axes.mean):
             part = centred @ axes.axes.T
             coordinates[begin : begin + len(part)] = part
             sums[members] += weights @ centred
-            products[members] += weights @ (part[:, first] * part[:, second] * twice)
+            pairs = part[:, first]
+            pairs *= part[:, second]
+            products[members] += weights @ pairs
         members_of = _nearest(coordinates, self.centroids)
         clustered = _clustered(coordinates, members_of, len(self.centroids), block.row_cells)
         return replace(self, sums=sums, products=products, clustered=(*self.clustered, clustered))
@@ -299,7 +300,7 @@ class Moments(Compressed):
             _core.PrincipalAxes(self.axes.mean, self.axes.axes),
             cells.battles,
             self.sums.astype(np.float32),
-            self.products.astype(np.float32),
+            (self.products * _times_met(len(self.axes.axes))).astype(np.float32),
             self.centroids,
             codes,
             _SCANNED_ROWS,
@@ -456,6 +457,12 @@ def find_centroids(blocks: Sequence[Block], axes: Axes) -> FloatArray:
     return np.ascontiguousarray(centroids, dtype=np.float32)
 
 
+def _times_met(axes: int) -> NDArray[np.float64]:
+    """How often a product of two coordinates stands in a square of their sum: twice, or once for one's own."""
+    first, second = np.triu_indices(axes)
+    return np.where(first == second, 1.0, 2.0)
+
+
 def _nearest(points: FloatArray, centroids: FloatArray) -> NDArray[np.int64]:
     half_squares = 0.5 * np.einsum("kd,kd->k", centroids, centroids)
     parts = [
@@ -498,7 +505,8 @@ def _chunks(block: Block, mean: FloatArray) -> Iterator[tuple[int, FloatArray, F
     rows, cells, battles = rows[order], cells[order], battles[order]
     for begin in range(0, len(block.rows), _CHUNK_ROWS):
         end = min(begin + _CHUNK_ROWS, len(block.rows))
-        centred: FloatArray = (block.rows[begin:end] / block.norms[begin:end, None] - mean).astype(np.float32)
+        lengths: FloatArray = block.norms[begin:end, None].astype(np.float32)
+        centred: FloatArray = np.subtract(block.rows[begin:end] / lengths, mean)
         inside = slice(*np.searchsorted(rows, [begin, end]))
         members, place = np.unique(cells[inside], return_inverse=True)
         weights = np.zeros((len(members), end - begin), np.float32)
