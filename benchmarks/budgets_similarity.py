@@ -19,9 +19,10 @@ MANY_BATTLES: Final = 1_000_000
 def compressed(report: Report) -> str:
     """Name the fastest compressed precision whose win rates stay within the tolerance, else the most exact one."""
     found = report["sw_quality"]["of"]
-    kept = [name for name in SW_COMPRESSED if found[name]["max_difference_to_float32"] <= TOLERANCE]
+    measured = [name for name in SW_COMPRESSED if name in found]
+    kept = [name for name in measured if found[name]["max_difference_to_float32"] <= TOLERANCE]
     if not kept:
-        return min(SW_COMPRESSED, key=lambda name: found[name]["max_difference_to_float32"])
+        return min(measured, key=lambda name: found[name]["max_difference_to_float32"])
     return min(kept, key=lambda name: report["sw_one"]["single_calls"][name]["p50_us"])
 
 
