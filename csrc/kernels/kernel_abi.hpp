@@ -4,7 +4,7 @@
 #include <cstdint>
 
 // Before a loop over a few registers: unrolled late, the array of them stays in memory.
-#if defined(__clang__)
+#ifdef __clang__
 #define ROUTELLM_FAST_UNROLL _Pragma("unroll")
 #else
 #define ROUTELLM_FAST_UNROLL _Pragma("GCC unroll 16")

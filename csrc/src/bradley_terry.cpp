@@ -65,7 +65,7 @@ bool solve_cholesky(std::span<double> a, std::span<double> b, std::size_t n) {
 
 double WinTable::total() const noexcept { return std::accumulate(wins_.begin(), wins_.end(), 0.0); }
 
-void WinTable::clear() noexcept { std::fill(wins_.begin(), wins_.end(), 0.0); }
+void WinTable::clear() noexcept { std::ranges::fill(wins_, 0.0); }
 
 void WinTable::normalize() noexcept {
   const double sum = total();
@@ -124,7 +124,7 @@ std::vector<std::size_t> comparable_groups(const WinTable& wins) {
 void fit_ratings_newton(const WinTable& wins, std::span<const std::size_t> members, std::size_t anchor,
                         std::span<double> ratings) {
   const std::size_t n = members.size();
-  const auto anchored = std::find(members.begin(), members.end(), anchor);
+  const auto anchored = std::ranges::find(members, anchor);
   const bool has_anchor = anchored != members.end();
   // Differences alone are determined: one member stands still, the anchor or else the last.
   const std::size_t fixed = has_anchor ? static_cast<std::size_t>(anchored - members.begin()) : n - 1;
@@ -143,8 +143,8 @@ void fit_ratings_newton(const WinTable& wins, std::span<const std::size_t> membe
 
   double value = loss(wins, members, natural);
   for (int iteration = 0; iteration < kMaxNewtonSteps; ++iteration) {
-    std::fill(gradient.begin(), gradient.end(), 0.0);
-    std::fill(hessian.begin(), hessian.end(), 0.0);
+    std::ranges::fill(gradient, 0.0);
+    std::ranges::fill(hessian, 0.0);
     for (std::size_t p = 0; p < n; ++p) {
       for (std::size_t q = p + 1; q < n; ++q) {
         const double up = wins.at(members[p], members[q]);
@@ -182,7 +182,7 @@ void fit_ratings_newton(const WinTable& wins, std::span<const std::size_t> membe
         break;
       }
     }
-    std::copy(trial.begin(), trial.end(), natural.begin());
+    std::ranges::copy(trial, natural.begin());
     if (longest < kNewtonTolerance) break;
   }
   const double mean = has_anchor ? 0.0 : std::accumulate(natural.begin(), natural.end(), 0.0) / static_cast<double>(n);
@@ -204,7 +204,7 @@ void fit_ratings_lbfgs(const WinTable& wins, std::size_t anchor, std::span<doubl
     }
   }
   const auto objective = [&](std::span<const double> x, std::span<double> gradient) {
-    std::fill(gradient.begin(), gradient.end(), 0.0);
+    std::ranges::fill(gradient, 0.0);
     double sum = 0.0;
     for (const Pair& pair : pairs) {
       const double margin = std::numbers::ln10 * (x[pair.winner] - x[pair.loser]);
@@ -216,7 +216,7 @@ void fit_ratings_lbfgs(const WinTable& wins, std::size_t anchor, std::span<doubl
     if (anchor < players) gradient[anchor] = 0.0;
     return sum;
   };
-  std::fill(ratings.begin(), ratings.end(), 0.0);
+  std::ranges::fill(ratings, 0.0);
   minimize_lbfgs(objective, ratings);
 }
 

@@ -70,7 +70,7 @@ void minimize_lbfgs(const Objective& objective, std::span<double> x, const Lbfgs
   Vector gradient_at_start(n);
   for (std::size_t iteration = 0; iteration < options.max_iterations;) {
     const Vector direction = descent_direction(corrections, gradient);
-    std::copy(x.begin(), x.end(), start.begin());
+    std::ranges::copy(x, start.begin());
     gradient_at_start = gradient;
     const double value_at_start = value;
     const double slope_at_start = dot(gradient, direction);
@@ -91,7 +91,7 @@ void minimize_lbfgs(const Objective& objective, std::span<double> x, const Lbfgs
       }
     }
     if (failed) {
-      std::copy(start.begin(), start.end(), x.begin());
+      std::ranges::copy(start, x.begin());
       value = value_at_start;
       gradient = gradient_at_start;
       if (corrections.empty()) return;

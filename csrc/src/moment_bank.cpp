@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numbers>
 #include <numeric>
@@ -42,13 +43,12 @@ MomentBank::MomentBank(std::shared_ptr<const SimilarityBank> bank, std::shared_p
     const ClusteredCodes& block = codes_[k];
     fits = block.codes->dim() == axis_count && block.first_panel.size() == clusters + 1 &&
            block.first_panel.back() == block.codes->panels() && block.rows.size() == block.codes->padded_rows() &&
-           block.cells.size() == block.rows.size() &&
-           std::is_sorted(block.first_panel.begin(), block.first_panel.end()) &&
-           std::all_of(
-               block.rows.begin(), block.rows.end(),
+           block.cells.size() == block.rows.size() && std::ranges::is_sorted(block.first_panel) &&
+           std::ranges::all_of(
+               block.rows,
                [&](std::uint32_t row) { return row == ClusteredCodes::kNoRow || row < bank_->blocks()[k]->count(); }) &&
-           std::all_of(block.cells.begin(), block.cells.end(),
-                       [&](std::uint32_t cell) { return cell == ClusteredCodes::kNoRow || cell < cell_count(); });
+           std::ranges::all_of(
+               block.cells, [&](std::uint32_t cell) { return cell == ClusteredCodes::kNoRow || cell < cell_count(); });
     for (std::size_t c = 0; fits && c < clusters; ++c) {
       cluster_rows_[c] += kPanelRows * (block.first_panel[c + 1] - block.first_panel[c]);
     }
@@ -101,7 +101,7 @@ float MomentBank::scan(const Query& query) const {
   const auto farther = [&](std::uint32_t a, std::uint32_t b) {
     return nearness[a] != nearness[b] ? nearness[a] < nearness[b] : a > b;
   };
-  std::make_heap(order.begin(), order.end(), farther);
+  std::ranges::make_heap(order, farther);
 
   Scan& scan = this_threads_scan();
   thread_local QueryCoder coder;
@@ -126,8 +126,7 @@ float MomentBank::scan(const Query& query) const {
   }
   const float margin = static_cast<float>(lookup_.margin) * query.length;
   return highest_similarity(scan.scores.data(), scan.total, margin, kernels, [&](std::size_t index) {
-    const auto after = std::upper_bound(scan.parts.begin(), scan.parts.end(), index,
-                                        [](std::size_t i, const Scanned& part) { return i < part.begin; });
+    const auto after = std::ranges::upper_bound(scan.parts, index, std::less{}, &Scanned::begin);
     const Scanned& part = *std::prev(after);
     const std::uint32_t row = codes_[part.block].rows[part.first_row + index - part.begin];
     if (row == ClusteredCodes::kNoRow) return -std::numeric_limits<float>::infinity();
@@ -146,9 +145,9 @@ void MomentBank::expand(const Query& query, double slope, double* sums) const {
   features.resize(products);
   first.resize(cells);
   second.resize(cells);
-  float* feature = features.data();
+  std::size_t pair = 0;
   for (std::size_t i = 0; i < a; ++i) {
-    for (std::size_t j = i; j < a; ++j) *feature++ = query.coordinates[i] * query.coordinates[j];
+    for (std::size_t j = i; j < a; ++j) features[pair++] = query.coordinates[i] * query.coordinates[j];
   }
   kernels.matvec_f32(moments_.sums.data(), cells, dim(), dim(), query.values, first.data());
   kernels.matvec_f32(moments_.products.data(), cells, products, products, features.data(), second.data());

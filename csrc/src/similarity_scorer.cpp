@@ -106,6 +106,7 @@ void SimilarityScorer::score(const float* embeddings, std::size_t count, std::si
   std::vector<std::exception_ptr> failures(workers);
   {
     std::vector<std::jthread> pool;
+    pool.reserve(workers);
     for (std::size_t w = 0; w < workers; ++w) {
       pool.emplace_back([&, w] {
         try {

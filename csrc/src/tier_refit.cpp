@@ -29,15 +29,14 @@ TierRefit::TierRefit(std::size_t num_tiers, std::vector<Cell> cells, std::size_t
       solver_(solver),
       start_(num_tiers + 1, 0.0) {
   const auto out_of_range = [&](std::size_t side) { return side > num_tiers_; };
-  if (strong_tier >= num_tiers || weak_tier >= num_tiers ||
-      std::any_of(cells_.begin(), cells_.end(), [&](const Cell& cell) {
+  if (strong_tier >= num_tiers || weak_tier >= num_tiers || std::ranges::any_of(cells_, [&](const Cell& cell) {
         return out_of_range(cell.side_a) || out_of_range(cell.side_b) || cell.side_a == cell.side_b;
       })) {
     throw Error(ErrorCode::kInvalidArgument,
                 "a cell or a model belongs to a tier outside 0 to " + std::to_string(num_tiers - 1) + ".");
   }
   std::vector<double> counts(cells_.size());
-  std::transform(cells_.begin(), cells_.end(), counts.begin(), [](const Cell& cell) { return cell.battles; });
+  std::ranges::transform(cells_, counts.begin(), [](const Cell& cell) { return cell.battles; });
   WinTable wins(num_tiers_ + 1);
   fill(wins, cells_, counts);
   const std::vector<std::size_t> groups = comparable_groups(wins);
@@ -64,7 +63,7 @@ void TierRefit::fit(std::span<const double> cell_sums, std::span<double> ratings
   if (solver_ == RefitSolver::kRouteLlm) {
     fit_ratings_lbfgs(wins, num_tiers_, ratings);
   } else {
-    std::copy(start_.begin(), start_.end(), ratings.begin());
+    std::ranges::copy(start_, ratings.begin());
     fit_ratings_newton(wins, members_, num_tiers_, ratings);
   }
 }
@@ -83,7 +82,7 @@ void TierRefit::ratings(std::span<const double> cell_sums, std::span<double> out
   std::copy_n(ratings.begin(), num_tiers_, out.begin());
   if (solver_ == RefitSolver::kRouteLlm) return;
   for (std::size_t tier = 0; tier < num_tiers_; ++tier) {
-    if (std::find(members_.begin(), members_.end(), tier) == members_.end()) {
+    if (std::ranges::find(members_, tier) == members_.end()) {
       out[tier] = std::numeric_limits<double>::quiet_NaN();
     }
   }
