@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,16 +14,23 @@ from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.stored import restore_embedder
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
 from routellm_fast.routers.base import Router
-from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
-from routellm_fast.routers.random import RandomRouter
-from routellm_fast.routers.similarity_weighted import SimilarityWeightedRouter
 
-ROUTER_KINDS: Final[dict[str, type[Router]]] = {
-    router.kind: router for router in (MatrixFactorizationRouter, SimilarityWeightedRouter, RandomRouter)
+# Where each kind lives; a module is imported when a router of its kind is loaded.
+ROUTER_KINDS: Final[Mapping[str, tuple[str, str]]] = {
+    "mf": ("matrix_factorization", "MatrixFactorizationRouter"),
+    "sw_ranking": ("similarity_weighted", "SimilarityWeightedRouter"),
+    "random": ("random", "RandomRouter"),
 }
 _ASSETS: Final = Path(__file__).parent.parent / "assets"
 SHIPPED_ROUTER: Final = _ASSETS / "mf"
 SHIPPED_KINDS: Final = ("mf", "sw_ranking")
+
+
+def router_class(kind: str) -> type[Router]:
+    """Return the class of a kind of router."""
+    module, name = ROUTER_KINDS[kind]
+    found: type[Router] = getattr(importlib.import_module(f"routellm_fast.routers.{module}"), name)
+    return found
 
 
 def router_directory(name: str | Path | None) -> Path:
@@ -56,8 +65,7 @@ def load_router(
     directory = router_directory(path)
     artifact = read_artifact(directory, ROUTER_LAYOUT)
     manifest = artifact.manifest
-    router_class = ROUTER_KINDS.get(manifest["kind"])
-    if router_class is None:
+    if manifest["kind"] not in ROUTER_KINDS:
         message = (
             f"{directory} holds a router of kind {manifest['kind']!r}; this version knows {', '.join(ROUTER_KINDS)}"
         )
@@ -77,7 +85,7 @@ def load_router(
             None if manifest["calibration"] is None else Calibration.from_json(manifest["calibration"])
         )
         pair = ModelPair(strong_model or stored["strong"], weak_model or stored["weak"])
-        return router_class._restore(artifact, pair, common)
+        return router_class(manifest["kind"])._restore(artifact, pair, common)
     except InvalidArgumentError as error:
         message = f"{directory}: {error}"
         raise ArtifactFormatError(message) from error
