@@ -219,26 +219,13 @@ void range_f32(const float* x, std::size_t n, float* low, float* high) noexcept 
 }
 
 // 2^x: a Taylor polynomial on [-1/2, 1/2], and the whole part added to the exponent's bits.
-constexpr double kExp2F64[] = {1.0,
-                               6.931471805599453094e-1,
-                               2.402265069591007123e-1,
-                               5.550410866482157995e-2,
-                               9.618129107628477162e-3,
-                               1.333355814642844342e-3,
-                               1.540353039338160996e-4,
-                               1.525273380405984028e-5,
-                               1.321548679014430949e-6,
-                               1.017808600923969973e-7,
-                               7.054911620801123329e-9,
-                               4.445538271870811498e-10};
-
 __m256d exp2_f64x4(__m256d x_f64x4) noexcept {
   x_f64x4 = _mm256_max_pd(_mm256_set1_pd(-1000.0), x_f64x4);  // this order keeps NaN
   const __m256d whole_f64x4 = _mm256_round_pd(x_f64x4, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const __m256d part_f64x4 = _mm256_sub_pd(x_f64x4, whole_f64x4);
-  __m256d power_f64x4 = _mm256_set1_pd(kExp2F64[11]);
+  __m256d power_f64x4 = _mm256_set1_pd(kExp2Taylor[11]);
   for (std::size_t k = 11; k-- > 0;) {
-    power_f64x4 = _mm256_fmadd_pd(power_f64x4, part_f64x4, _mm256_set1_pd(kExp2F64[k]));
+    power_f64x4 = _mm256_fmadd_pd(power_f64x4, part_f64x4, _mm256_set1_pd(kExp2Taylor[k]));
   }
   const __m256i whole_i64x4 = _mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(whole_f64x4));
   return _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(power_f64x4), _mm256_slli_epi64(whole_i64x4, 52)));
@@ -303,9 +290,9 @@ __m256 exp2_f32x8(__m256 x_f32x8) noexcept {
   x_f32x8 = _mm256_max_ps(_mm256_set1_ps(-100.0F), x_f32x8);  // this order keeps NaN
   const __m256 whole_f32x8 = _mm256_round_ps(x_f32x8, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const __m256 part_f32x8 = _mm256_sub_ps(x_f32x8, whole_f32x8);
-  __m256 power_f32x8 = _mm256_set1_ps(static_cast<float>(kExp2F64[7]));
+  __m256 power_f32x8 = _mm256_set1_ps(static_cast<float>(kExp2Taylor[7]));
   for (std::size_t k = 7; k-- > 0;) {
-    power_f32x8 = _mm256_fmadd_ps(power_f32x8, part_f32x8, _mm256_set1_ps(static_cast<float>(kExp2F64[k])));
+    power_f32x8 = _mm256_fmadd_ps(power_f32x8, part_f32x8, _mm256_set1_ps(static_cast<float>(kExp2Taylor[k])));
   }
   return _mm256_castsi256_ps(
       _mm256_add_epi32(_mm256_castps_si256(power_f32x8), _mm256_slli_epi32(_mm256_cvtps_epi32(whole_f32x8), 23)));

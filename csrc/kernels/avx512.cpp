@@ -218,26 +218,13 @@ void range_f32(const float* x, std::size_t n, float* low, float* high) noexcept 
 }
 
 // 2^x: a Taylor polynomial on [-1/2, 1/2], scaled by the whole part.
-constexpr double kExp2F64[] = {1.0,
-                               6.931471805599453094e-1,
-                               2.402265069591007123e-1,
-                               5.550410866482157995e-2,
-                               9.618129107628477162e-3,
-                               1.333355814642844342e-3,
-                               1.540353039338160996e-4,
-                               1.525273380405984028e-5,
-                               1.321548679014430949e-6,
-                               1.017808600923969973e-7,
-                               7.054911620801123329e-9,
-                               4.445538271870811498e-10};
-
 __m512d exp2_f64x8(__m512d x_f64x8) noexcept {
   x_f64x8 = _mm512_max_pd(_mm512_set1_pd(-1000.0), x_f64x8);  // this order keeps NaN
   const __m512d whole_f64x8 = _mm512_roundscale_pd(x_f64x8, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const __m512d part_f64x8 = _mm512_sub_pd(x_f64x8, whole_f64x8);
-  __m512d power_f64x8 = _mm512_set1_pd(kExp2F64[11]);
+  __m512d power_f64x8 = _mm512_set1_pd(kExp2Taylor[11]);
   for (std::size_t k = 11; k-- > 0;) {
-    power_f64x8 = _mm512_fmadd_pd(power_f64x8, part_f64x8, _mm512_set1_pd(kExp2F64[k]));
+    power_f64x8 = _mm512_fmadd_pd(power_f64x8, part_f64x8, _mm512_set1_pd(kExp2Taylor[k]));
   }
   return _mm512_scalef_pd(power_f64x8, whole_f64x8);
 }
@@ -303,9 +290,9 @@ __m512 exp2_f32x16(__m512 x_f32x16) noexcept {
   x_f32x16 = _mm512_max_ps(_mm512_set1_ps(-100.0F), x_f32x16);  // this order keeps NaN
   const __m512 whole_f32x16 = _mm512_roundscale_ps(x_f32x16, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const __m512 part_f32x16 = _mm512_sub_ps(x_f32x16, whole_f32x16);
-  __m512 power_f32x16 = _mm512_set1_ps(static_cast<float>(kExp2F64[7]));
+  __m512 power_f32x16 = _mm512_set1_ps(static_cast<float>(kExp2Taylor[7]));
   for (std::size_t k = 7; k-- > 0;) {
-    power_f32x16 = _mm512_fmadd_ps(power_f32x16, part_f32x16, _mm512_set1_ps(static_cast<float>(kExp2F64[k])));
+    power_f32x16 = _mm512_fmadd_ps(power_f32x16, part_f32x16, _mm512_set1_ps(static_cast<float>(kExp2Taylor[k])));
   }
   return _mm512_scalef_ps(power_f32x16, whole_f32x16);
 }

@@ -19,6 +19,20 @@ namespace routellm_fast {
 /// dimension d. One vector then holds four dimensions of every row, its lanes are rows, and no sum has to cross lanes.
 inline constexpr std::size_t kPanelRows = 16;
 
+/// Taylor coefficients of 2^x around 0: on [-1/2, 1/2] all twelve give 1e-14, the first eight 1e-8.
+constexpr double kExp2Taylor[] = {1.0,
+                                  6.931471805599453094e-1,
+                                  2.402265069591007123e-1,
+                                  5.550410866482157995e-2,
+                                  9.618129107628477162e-3,
+                                  1.333355814642844342e-3,
+                                  1.540353039338160996e-4,
+                                  1.525273380405984028e-5,
+                                  1.321548679014430949e-6,
+                                  1.017808600923969973e-7,
+                                  7.054911620801123329e-9,
+                                  4.445538271870811498e-10};
+
 /// Queries as integers v, one after the other, dim values each, within +-16,256: whole, and as two bytes with
 /// v = 128 * high + low. `bias` takes off what the codes' offset of 128 adds.
 struct CodedQueries {

@@ -14,7 +14,7 @@ import numpy as np
 
 from routellm_fast import _core
 from routellm_fast.embedders._vectors import check_vectors
-from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
+from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError, InvalidEmbeddingError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +26,7 @@ B_WINS: Final = 1
 TIE: Final = 2
 _OUTCOMES: Final = {"model_a": A_WINS, "model_b": B_WINS, "tie": TIE}
 _MAX_MODELS: Final = 1 << 16
+_MAX_BATTLES: Final = 2.0**53  # float64 counts one by one up to here
 _CHUNK_ROWS: Final = 8192
 
 
@@ -46,13 +47,19 @@ class Cells:
         side_a: (c,) uint16 tiers; the number of tiers stands for RouteLLM's anchor, a rating of 0.
         side_b: (c,) uint16 tiers.
         outcome: (c,) uint8: A_WINS, B_WINS or TIE.
-        battles: (c,) float64 how many.
+        battles: (c,) float64 how many, at least one.
     """
 
     side_a: NDArray[np.uint16]
     side_b: NDArray[np.uint16]
     outcome: NDArray[np.uint8]
     battles: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgumentError where a cell's battles are no count: means are divided by them."""
+        if not ((self.battles >= 1.0) & (self.battles <= _MAX_BATTLES)).all():
+            message = f"a cell holds 1 to {_MAX_BATTLES:.0f} battles, found {self.battles.tolist()}"
+            raise InvalidArgumentError(message)
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -101,17 +108,28 @@ class Block:
             np.concatenate([np.ones(len(first)), self.repeat_battles]),
         )
 
-    def tensors(self, suffix: str) -> dict[str, NDArray[Any]]:
+    def tensors(self, end: str) -> dict[str, NDArray[Any]]:
         """Return what a router directory keeps besides the rows."""
         names = ("norms", "row_cells", "repeat_rows", "repeat_cells", "repeat_battles")
-        return {f"{name}{suffix}": getattr(self, name) for name in names}
+        return {f"{name}{end}": getattr(self, name) for name in names}
+
+
+def suffix(number: int) -> str:
+    """Return what a block's tensors are called behind their name: nothing for the first."""
+    return "" if number == 0 else f".{number}"
 
 
 def check_embeddings(embeddings: Any, count: int) -> FloatArray:
     """Return embeddings as (count, dim) float32. Raises InvalidEmbeddingError."""
-    shape = np.shape(embeddings)
-    dim = shape[1] if len(shape) == 2 else 0
-    return check_vectors(embeddings, count, dim, "embeddings: the caller")
+    try:
+        array = np.asarray(embeddings)
+    except ValueError as error:
+        message = "embeddings have rows of unequal lengths: expected an array of shape (battles, dim)"
+        raise InvalidEmbeddingError(message) from error
+    if array.ndim != 2:
+        message = f"embeddings must be real numbers of shape ({count}, dim), found {array.dtype} {array.shape}"
+        raise InvalidEmbeddingError(message)
+    return check_vectors(array, count, array.shape[1], "the embedder of the battles")
 
 
 def encode_battles(
@@ -130,7 +148,7 @@ def encode_battles(
         The battles, the models in the order of their indices, and the models that are not among `names`.
 
     Raises:
-        InvalidArgumentError: No battle, unequal lengths, or another winner.
+        InvalidArgumentError: No battle, unequal lengths, another winner, or a name that is not str.
     """
     if not len(model_a) == len(model_b) == len(winner):
         message = (
@@ -142,6 +160,10 @@ def encode_battles(
         message = "there is no battle: a router needs at least one"
         raise InvalidArgumentError(message)
     seen = list(dict.fromkeys((*model_a, *model_b)))
+    for name in seen:
+        if not isinstance(name, str):
+            message = f"a battle is between two models by name, found {name!r} among model_a and model_b"
+            raise InvalidArgumentError(message)
     index = {name: number for number, name in enumerate(seen)} if names is None else dict(names)
     unknown = [name for name in seen if name not in index]
     if len(index) > _MAX_MODELS:
@@ -242,8 +264,11 @@ def make_block(embeddings: FloatArray, cells: NDArray[np.int64]) -> Block:
     )
 
 
-def read_block(suffix: str, rows: NDArray[Any], tensors: Mapping[str, NDArray[Any]]) -> Block:
+def read_block(end: str, rows: NDArray[Any], tensors: Mapping[str, NDArray[Any]]) -> Block:
     """Return a block of a router directory. Raises ArtifactFormatError."""
+    if rows.dtype != np.float32 or rows.ndim != 2 or rows.size == 0:
+        message = f"an sw_ranking router's bank is float32 (rows, dim), found {rows.dtype} {rows.shape}"
+        raise ArtifactFormatError(message)
     expected = {
         "norms": (np.float64, len(rows)),
         "row_cells": (np.uint32, len(rows)),
@@ -251,16 +276,17 @@ def read_block(suffix: str, rows: NDArray[Any], tensors: Mapping[str, NDArray[An
         "repeat_cells": (np.uint32, None),
         "repeat_battles": (np.float64, None),
     }
-    parts = {name: tensors.get(f"{name}{suffix}") for name in expected}
+    parts = {name: tensors.get(f"{name}{end}") for name in expected}
     repeats = parts["repeat_rows"]
     for name, (dtype, length) in expected.items():
         found = parts[name]
-        needed = length if length is not None else 0 if repeats is None else len(repeats)
+        needed = length if length is not None else 0 if repeats is None else repeats.size
         if found is None or found.dtype != dtype or found.shape != (needed,):
             shown = "nothing" if found is None else f"{found.dtype} {found.shape}"
-            message = f"an sw_ranking router needs {name}{suffix}, {np.dtype(dtype)} ({needed},); found {shown}"
+            message = f"an sw_ranking router needs {name}{end}, {np.dtype(dtype)} ({needed},); found {shown}"
             raise ArtifactFormatError(message)
-    if rows.dtype != np.float32 or rows.ndim != 2:
-        message = f"an sw_ranking router's bank is float32 (rows, dim), found {rows.dtype} {rows.shape}"
+    block = Block(rows=rows, **parts)  # type: ignore[arg-type]
+    if not (block.repeat_battles >= 1.0).all():
+        message = f"repeat_battles{end} counts battles, found {block.repeat_battles.min()}"
         raise ArtifactFormatError(message)
-    return Block(rows=rows, **parts)  # type: ignore[arg-type]
+    return block

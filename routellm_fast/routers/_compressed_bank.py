@@ -15,6 +15,7 @@ import numpy as np
 
 from routellm_fast import _core
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
+from routellm_fast.routers._battle_bank import suffix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +34,7 @@ _MAX_CLUSTERS: Final = 2048
 _CLUSTER_SAMPLE: Final = 64  # rows a cluster
 _CLUSTER_ROUNDS: Final = 8
 _NO_ROW: Final = 0xFFFFFFFF
+_MAX_NUMBER: Final = 4.0  # of cosines, win rates and squared lengths of differences, all of them
 _PROBE_WORK: Final = 100_000_000_000  # multiply-adds spent on measuring the error
 _MAX_PROBES: Final = 1024
 _MIN_PROBES: Final = 64
@@ -164,7 +166,7 @@ class Coded(Compressed):
         """Return the compiled form."""
         dim = len(self.axes.axes)
         codes = [_core.PanelCodes(p, s, dim) for p, s in zip(self.panels, self.scales, strict=True)]
-        means = (self.residuals / cells.battles[:, None]).astype(np.float32)
+        means = _narrowed(self.residuals / cells.battles[:, None])
         axes = _core.PrincipalAxes(self.axes.mean, self.axes.axes)
         return _core.CodedBank(bank, axes, codes, means, self.axes.margin, self.reach)
 
@@ -184,12 +186,12 @@ class Coded(Compressed):
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return the small tensors by name."""
-        scales = {f"code_scales{_suffix(k)}": scale for k, scale in enumerate(self.scales)}
+        scales = {f"code_scales{suffix(k)}": scale for k, scale in enumerate(self.scales)}
         return {**self.axes.tensors(), "residuals": self.residuals, **scales}
 
     def mapped(self) -> dict[str, NDArray[Any]]:
         """Return the large tensors by name."""
-        return {f"codes{_suffix(k)}": panels for k, panels in enumerate(self.panels)}
+        return {f"codes{suffix(k)}": panels for k, panels in enumerate(self.panels)}
 
     @classmethod
     def read(cls, parts: _Parts, blocks: Sequence[Block], cells: Cells) -> Coded:
@@ -199,8 +201,8 @@ class Coded(Compressed):
         panels, scales = [], []
         for number, block in enumerate(blocks):
             count = (len(block.rows) + _PANEL - 1) // _PANEL
-            panels.append(parts.mapped(f"codes{_suffix(number)}", np.uint8, (count, width, _PANEL, 4)))
-            scales.append(parts.tensor(f"code_scales{_suffix(number)}", np.float32, (count * _PANEL,)))
+            panels.append(parts.mapped(f"codes{suffix(number)}", np.uint8, (count, width, _PANEL, 4)))
+            scales.append(parts.tensor(f"code_scales{suffix(number)}", np.float32, (count * _PANEL,)))
         residuals = parts.tensor("residuals", np.float64, (len(cells), axes.mean.shape[0]))
         return cls(
             axes,
@@ -299,8 +301,8 @@ class Moments(Compressed):
             bank,
             _core.PrincipalAxes(self.axes.mean, self.axes.axes),
             cells.battles,
-            self.sums.astype(np.float32),
-            (self.products * _times_met(len(self.axes.axes))).astype(np.float32),
+            _narrowed(self.sums),
+            _narrowed(self.products * _times_met(len(self.axes.axes))),
             self.centroids,
             codes,
             _SCANNED_ROWS,
@@ -333,15 +335,15 @@ class Moments(Compressed):
             "centroids": self.centroids,
         }
         for k, block in enumerate(self.clustered):
-            tensors[f"code_scales{_suffix(k)}"] = block.scales
-            tensors[f"cluster_panels{_suffix(k)}"] = block.first_panel
-            tensors[f"cluster_rows{_suffix(k)}"] = block.rows
-            tensors[f"cluster_cells{_suffix(k)}"] = block.cells
+            tensors[f"code_scales{suffix(k)}"] = block.scales
+            tensors[f"cluster_panels{suffix(k)}"] = block.first_panel
+            tensors[f"cluster_rows{suffix(k)}"] = block.rows
+            tensors[f"cluster_cells{suffix(k)}"] = block.cells
         return tensors
 
     def mapped(self) -> dict[str, NDArray[Any]]:
         """Return the large tensors by name."""
-        return {f"codes{_suffix(k)}": block.panels for k, block in enumerate(self.clustered)}
+        return {f"codes{suffix(k)}": block.panels for k, block in enumerate(self.clustered)}
 
     @classmethod
     def read(cls, parts: _Parts, blocks: Sequence[Block], cells: Cells) -> Moments:
@@ -351,16 +353,20 @@ class Moments(Compressed):
         centroids = parts.tensor("centroids", np.float32, (None, count))
         clustered = []
         for number in range(len(blocks)):
-            suffix = _suffix(number)
-            panels = parts.mapped(f"codes{suffix}", np.uint8, (None, (count + 3) // 4, _PANEL, 4))
+            end = suffix(number)
+            panels = parts.mapped(f"codes{end}", np.uint8, (None, (count + 3) // 4, _PANEL, 4))
             rows = len(panels) * _PANEL
+            first_panel = parts.tensor(f"cluster_panels{end}", np.uint32, (len(centroids) + 1,))
+            if first_panel[0] != 0:
+                message = f"cluster_panels{end} begins at panel 0, found {first_panel[0]}"
+                raise ArtifactFormatError(message)
             clustered.append(
                 ClusteredBlock(
                     panels,
-                    parts.tensor(f"code_scales{suffix}", np.float32, (rows,)),
-                    parts.tensor(f"cluster_panels{suffix}", np.uint32, (len(centroids) + 1,)),
-                    parts.tensor(f"cluster_rows{suffix}", np.uint32, (rows,)),
-                    parts.tensor(f"cluster_cells{suffix}", np.uint32, (rows,)),
+                    parts.tensor(f"code_scales{end}", np.float32, (rows,)),
+                    first_panel,
+                    parts.tensor(f"cluster_rows{end}", np.uint32, (rows,)),
+                    parts.tensor(f"cluster_cells{end}", np.uint32, (rows,)),
                 )
             )
         return cls(
@@ -399,7 +405,8 @@ def read_compressed(
     cells: Cells,
 ) -> Compressed:
     """Return the smaller form of a router directory. Raises ArtifactFormatError."""
-    form = _FORMS.get(settings.get("precision", ""))
+    precision = settings.get("precision")
+    form = _FORMS.get(precision) if isinstance(precision, str) else None
     if form is None or set(settings) != _SETTINGS:
         message = f"a compression has a precision of {', '.join(_FORMS)} and {', '.join(sorted(_SETTINGS))}"
         raise ArtifactFormatError(message)
@@ -533,6 +540,12 @@ def _grown(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     return result
 
 
+def _narrowed(values: NDArray[np.float64]) -> FloatArray:
+    """As float32. What is beyond it, in a directory not written by this package, becomes infinite: scoring says so."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
 def _common_settings(form: Compressed, axes: Axes) -> dict[str, Any]:
     return {
         "precision": form.precision,
@@ -540,10 +553,6 @@ def _common_settings(form: Compressed, axes: Axes) -> dict[str, Any]:
         "error_bound": form.error_bound,
         "reach": form.reach,
     }
-
-
-def _suffix(number: int) -> str:
-    return "" if number == 0 else f".{number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -557,8 +566,10 @@ class _Parts:
 
     def number(self, key: str) -> float:
         value = self.settings[key]
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
-            message = f"a compression's {key} is a number from 0 on, found {value!r}"
+        # A larger integer has no float; an infinite number could not be written again.
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MAX_NUMBER
+        if not fits:
+            message = f"a compression's {key} is a number from 0 to {_MAX_NUMBER:.0f}, found {str(value)[:40]}"
             raise ArtifactFormatError(message)
         return float(value)
 

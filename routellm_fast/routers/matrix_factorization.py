@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ from routellm_fast.errors import (
     InvalidArgumentError,
     UnknownModelError,
 )
+from routellm_fast.routers._models import index_of
 from routellm_fast.routers._routellm_checkpoint import read_checkpoint
 from routellm_fast.routers.base import Router
 
@@ -100,7 +100,7 @@ class MatrixFactorizationRouter(Router):
         self._names = names
         self._weights: dict[str, Any] = {"P": P, "W": W, "w": w}
         self._scoring_pair = ModelPair(*(scoring_pair or model_pair))
-        strong, weak = (self._index(name) for name in self._scoring_pair)
+        strong, weak = (index_of(name, names, "no vector for") for name in self._scoring_pair)
         rows = fold_models(P[[strong, weak]], W, w)
         vector = (rows[0] - rows[1]).astype(np.float32)
         self._scorer = _core.LinearScorer(vector)
@@ -209,18 +209,6 @@ class MatrixFactorizationRouter(Router):
             provenance=self._provenance,
             model_card=self._model_card,
         )
-
-    def _index(self, name: str) -> int:
-        try:
-            return self._names.index(name)
-        except ValueError:
-            close = difflib.get_close_matches(name, self._names, n=3, cutoff=0.4)
-            hint = f" Did you mean {' or '.join(close)}?" if close else ""
-            message = (
-                f"the router has no vector for the model {name!r}, only for {len(self._names)} others.{hint} To send "
-                "prompts to a model that it was not trained on, keep the scoring pair and name the models when loading."
-            )
-            raise UnknownModelError(message) from None
 
     def _settings(self) -> dict[str, Any]:
         return {"models": list(self._names), "scoring_pair": self._scoring_pair._asdict()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +32,10 @@ from routellm_fast.routers._battle_bank import (
     keys_of,
     make_block,
     read_block,
+    suffix,
 )
 from routellm_fast.routers._compressed_bank import Compressed, compress, make_probes, read_compressed
+from routellm_fast.routers._models import index_of
 from routellm_fast.routers.base import Router
 
 if TYPE_CHECKING:
@@ -74,16 +75,7 @@ class Ranking:
 
     def index(self, name: str) -> int:
         """Return a model's index. Raises UnknownModelError."""
-        try:
-            return self.models.index(name)
-        except ValueError:
-            close = difflib.get_close_matches(name, self.models, n=3, cutoff=0.4)
-            hint = f" Did you mean {' or '.join(close)}?" if close else ""
-            message = (
-                f"no battle of the router is of the model {name!r}, only of {len(self.models)} others.{hint} To send "
-                "prompts to another model, keep the scoring pair and name the models when loading."
-            )
-            raise UnknownModelError(message) from None
+        return index_of(name, self.models, "no battle of")
 
     def refit(self, cells: Cells, pair: ModelPair) -> _core.TierRefit:
         """Return the compiled refit for a pair of models."""
@@ -511,11 +503,11 @@ class SimilarityWeightedRouter(Router):
             "cell_battles": self._cells.battles,
         }
         for number, block in enumerate(self._blocks):
-            tensors |= block.tensors(_suffix(number))
+            tensors |= block.tensors(suffix(number))
         return tensors if self._compressed is None else {**tensors, **self._compressed.tensors()}
 
     def _mapped(self) -> dict[str, NDArray[Any]]:
-        mapped = {f"bank{_suffix(number)}": block.rows for number, block in enumerate(self._blocks)}
+        mapped = {f"bank{suffix(number)}": block.rows for number, block in enumerate(self._blocks)}
         return mapped if self._compressed is None else {**mapped, **self._compressed.mapped()}
 
     @classmethod
@@ -539,11 +531,11 @@ class SimilarityWeightedRouter(Router):
         )
         blocks = []
         for number in range(settings["blocks"]):
-            name = f"bank{_suffix(number)}"
+            name = f"bank{suffix(number)}"
             if name not in artifact.mapped:
                 message = f"an sw_ranking router needs the mapped tensor {name}, which is not there"
                 raise ArtifactFormatError(message)
-            blocks.append(read_block(_suffix(number), artifact.mapped[name], tensors))
+            blocks.append(read_block(suffix(number), artifact.mapped[name], tensors))
         compression = settings["compression"]
         compressed = (
             None if compression is None else read_compressed(compression, tensors, artifact.mapped, blocks, cells)
@@ -587,10 +579,6 @@ def _place(vectors: FloatArray, keys: NDArray[np.int64], known: Cells | None, ra
 
 def _as_float32(value: float) -> float:
     return float(np.float32(value))
-
-
-def _suffix(number: int) -> str:
-    return "" if number == 0 else f".{number}"
 
 
 def _check_option(what: str, value: str, options: Sequence[str]) -> None:
