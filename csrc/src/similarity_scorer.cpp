@@ -19,6 +19,8 @@ namespace {
   throw Error(ErrorCode::kInvalidEmbedding, "embedding " + std::to_string(row) + " " + what);
 }
 
+constexpr std::size_t kQueriesAtOnce = 512;  // bounds a thread's workspace, whatever the batch
+
 constexpr const char* kZeros = "is all zeros, which has no direction and is similar to nothing.";
 
 void check_finite(const float* embedding, std::size_t dim, std::size_t row, const KernelTable& kernels) {
@@ -98,8 +100,13 @@ void SimilarityScorer::finish_ratings(const double* cell_sums, double* out) cons
 void SimilarityScorer::score(const float* embeddings, std::size_t count, std::size_t threads, Zeros zeros,
                              Finish finish, std::size_t width, double* out) const {
   const std::size_t workers = std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(count, 1));
+  const auto score_range = [&](std::size_t begin, std::size_t end) {
+    for (; begin < end; begin += kQueriesAtOnce) {
+      score_slice(embeddings, begin, std::min(begin + kQueriesAtOnce, end), zeros, finish, width, out);
+    }
+  };
   if (workers == 1) {
-    score_slice(embeddings, 0, count, zeros, finish, width, out);
+    score_range(0, count);
     return;
   }
   // Queries are shared out, never the sums of one query, so that no result depends on the number of threads.
@@ -110,7 +117,7 @@ void SimilarityScorer::score(const float* embeddings, std::size_t count, std::si
     for (std::size_t w = 0; w < workers; ++w) {
       pool.emplace_back([&, w] {
         try {
-          score_slice(embeddings, count * w / workers, count * (w + 1) / workers, zeros, finish, width, out);
+          score_range(count * w / workers, count * (w + 1) / workers);
         } catch (...) {
           failures[w] = std::current_exception();
         }
