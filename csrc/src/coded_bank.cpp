@@ -25,10 +25,10 @@ CodedBank::CodedBank(std::shared_ptr<const SimilarityBank> bank, std::shared_ptr
     : bank_(std::move(bank)),
       axes_(std::move(axes)),
       codes_(std::move(codes)),
-      residuals_(residuals.begin(), residuals.end()),
+      residuals_(PanelCodes::of_rows(residuals, bank_->dim())),
       lookup_(lookup) {
   bool fits = axes_->dim() == dim() && codes_.size() == bank_->blocks().size() &&
-              residuals_.size() == cell_count() * dim() && lookup.margin >= 0.0;
+              residuals.size() == cell_count() * dim() && lookup.margin >= 0.0;
   for (std::size_t k = 0; fits && k < codes_.size(); ++k) {
     fits = codes_[k]->dim() == axes_->axis_count() &&
            codes_[k]->panels() == PanelCodes::panel_count(bank_->blocks()[k]->count());
@@ -79,8 +79,9 @@ void CodedBank::sum(const float* queries, std::size_t count, double* sums, doubl
       std::clamp<std::size_t>(kWorkspaceFloats / padded_rows_, 1, std::max<std::size_t>(count, 1));
   thread_local std::vector<float> scores;
   thread_local std::vector<float> left_out;
+  thread_local QueryCoder coder;
   if (scores.size() < at_once * padded_rows_) scores.resize(at_once * padded_rows_);
-  left_out.resize(cell_count());
+  left_out.resize(residuals_.padded_rows());
 
   for (std::size_t first = 0; first < count; first += at_once) {
     const std::size_t now = std::min(at_once, count - first);
@@ -103,7 +104,9 @@ void CodedBank::sum(const float* queries, std::size_t count, double* sums, doubl
         s += PanelCodes::panel_count(block->count()) * kPanelRows;
       }
       // First order: a weight is exponential in the similarity, and the residuals are small.
-      kernels.matvec_f32(residuals_.data(), cell_count(), dim(), dim(), query, left_out.data());
+      coder.reset(1, dim());
+      coder.code(0, query, 0.0F);
+      residuals_.score(0, residuals_.panels(), coder.queries(), kernels, left_out.data(), 0);
       const double slope = std::numbers::ln10 / static_cast<double>(high);
       for (std::size_t c = 0; c < cell_count(); ++c) query_sums[c] *= 1.0 + slope * static_cast<double>(left_out[c]);
     }

@@ -32,6 +32,20 @@ PanelCodes::PanelCodes(std::shared_ptr<const void> owner, const std::uint8_t* pa
       dim_(dim),
       panels_count_(scales.size() / kPanelRows) {}
 
+PanelCodes PanelCodes::of_rows(std::span<const float> rows, std::size_t dim) {
+  struct Owned {
+    AlignedVector<std::uint8_t> codes;
+    std::vector<float> scales;
+  };
+  const std::size_t count = rows.size() / dim;
+  const std::size_t padded_rows = panel_count(count) * kRows;
+  auto owned = std::make_shared<Owned>();
+  owned->codes.resize(padded_rows * padded_dim(dim));
+  owned->scales.resize(padded_rows);
+  encode(rows.data(), count, dim, owned->codes.data(), owned->scales.data());
+  return {owned, owned->codes.data(), owned->scales, dim};
+}
+
 std::size_t PanelCodes::panel_count(std::size_t rows) noexcept { return (rows + kPanelRows - 1) / kPanelRows; }
 
 std::size_t PanelCodes::padded_rows() const noexcept { return panels_count_ * kPanelRows; }

@@ -37,7 +37,7 @@ class CodedBank final : public CellSums {
   std::shared_ptr<const SimilarityBank> bank_;
   std::shared_ptr<const PrincipalAxes> axes_;
   std::vector<std::shared_ptr<const PanelCodes>> codes_;
-  AlignedVector<float> residuals_;
+  PanelCodes residuals_;  // a correction of a correction: a byte a value is plenty
   Lookup lookup_;
   std::size_t padded_rows_ = 0;
 };

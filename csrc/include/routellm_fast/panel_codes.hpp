@@ -25,6 +25,9 @@ class PanelCodes {
   PanelCodes(std::shared_ptr<const void> owner, const std::uint8_t* panels, std::span<const float> scales,
              std::size_t dim);
 
+  /// Codes of its own for rows of dim values.
+  [[nodiscard]] static PanelCodes of_rows(std::span<const float> rows, std::size_t dim);
+
   [[nodiscard]] static std::size_t padded_dim(std::size_t dim) noexcept { return (dim + 3) / 4 * 4; }
   [[nodiscard]] static std::size_t panel_count(std::size_t rows) noexcept;
 
