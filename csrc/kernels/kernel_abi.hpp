@@ -21,7 +21,7 @@ inline constexpr std::size_t kPanelRows = 16;
 
 /// Taylor coefficients of 2^x around 0: on [-1/2, 1/2] all twelve give 1e-14, the first eight 1e-8.
 constexpr double kExp2Taylor[] = {1.0,
-                                  6.931471805599453094e-1,
+                                  6.931471805599453094e-1,  // NOLINT(modernize-use-std-numbers): no other header here
                                   2.402265069591007123e-1,
                                   5.550410866482157995e-2,
                                   9.618129107628477162e-3,

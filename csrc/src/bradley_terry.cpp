@@ -13,8 +13,13 @@
 namespace routellm_fast {
 namespace {
 
-constexpr int kMaxNewtonSteps = 100;
+constexpr int kMaxNewtonSteps = 1000;
 constexpr double kNewtonTolerance = 1e-13;
+// A step to where a probability rounds to 1 would lose the curvature that leads back.
+constexpr double kLongestNewtonStep = 4.0;
+// Far from the minimum of a steep logistic every step is near 1: shorter ones that do not shrink are rounding.
+constexpr double kShortNewtonStep = 0.1;
+constexpr double kLossRounding = 1e-13;  // of the loss: a smaller decrease does not show in it
 
 // log(1 + e^x), without overflow.
 double softplus(double x) noexcept { return x > 0.0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }
@@ -142,6 +147,7 @@ void fit_ratings_newton(const WinTable& wins, std::span<const std::size_t> membe
   natural[fixed] = 0.0;
 
   double value = loss(wins, members, natural);
+  double previous_longest = std::numeric_limits<double>::infinity();
   for (int iteration = 0; iteration < kMaxNewtonSteps; ++iteration) {
     std::ranges::fill(gradient, 0.0);
     std::ranges::fill(hessian, 0.0);
@@ -150,9 +156,14 @@ void fit_ratings_newton(const WinTable& wins, std::span<const std::size_t> membe
         const double up = wins.at(members[p], members[q]);
         const double down = wins.at(members[q], members[p]);
         if (up + down == 0.0) continue;
-        const double probability = logistic(natural[p] - natural[q]);
-        const double slope = (up + down) * probability - up;
-        const double curvature = (up + down) * probability * (1.0 - probability);
+        // Both from one exponential: near 1, 1 - win would keep no digits.
+        const double odds = std::exp(-std::abs(natural[p] - natural[q]));
+        const double likely = 1.0 / (1.0 + odds);
+        const double unlikely = odds * likely;
+        const double win = natural[p] >= natural[q] ? likely : unlikely;
+        const double lose = natural[p] >= natural[q] ? unlikely : likely;
+        const double slope = down * win - up * lose;
+        const double curvature = (up + down) * win * lose;
         gradient[p] += slope;
         gradient[q] -= slope;
         hessian[p * n + p] += curvature;
@@ -171,13 +182,17 @@ void fit_ratings_newton(const WinTable& wins, std::span<const std::size_t> membe
     if (!solve_cholesky(hessian, step, n)) break;
     double longest = 0.0;
     for (const double s : step) longest = std::max(longest, std::abs(s));
+    const double decrease = -0.5 * std::inner_product(gradient.begin(), gradient.end(), step.begin(), 0.0);
+    const bool rounding_decides = decrease <= kLossRounding * value;
+    if (rounding_decides && longest < kShortNewtonStep && longest >= previous_longest) break;
+    previous_longest = longest;
     // The loss is convex: a full step that does not lower it was too long. Near the minimum rounding decides, and the
     // full step is right.
-    double share = 1.0;
+    double share = std::min(1.0, kLongestNewtonStep / longest);
     for (int halving = 0; halving < 30; ++halving, share *= 0.5) {
       for (std::size_t p = 0; p < n; ++p) trial[p] = natural[p] + share * step[p];
       const double found = loss(wins, members, trial);
-      if (found < value || longest < 1e-6) {
+      if (found < value || rounding_decides) {
         value = found;
         break;
       }
@@ -226,6 +241,7 @@ double win_rate_of(double strong_rating, double weak_rating) noexcept {
 
 std::vector<std::size_t> split_tiers(std::span<const double> descending, std::size_t num_tiers) {
   const std::size_t n = descending.size();
+  if (num_tiers == 0) throw Error(ErrorCode::kInvalidArgument, "models are split into at least one tier, found 0.");
   if (n == 0) return {};
   const auto variance = [&](std::size_t first, std::size_t last) {
     const auto count = static_cast<double>(last - first + 1);

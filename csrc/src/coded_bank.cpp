@@ -103,12 +103,15 @@ void CodedBank::sum(const float* queries, std::size_t count, double* sums, doubl
         block->add_weights_f32(s, exponent.scale, exponent.shift, kernels, query_sums);
         s += PanelCodes::panel_count(block->count()) * kPanelRows;
       }
-      // First order: a weight is exponential in the similarity, and the residuals are small.
+      // A weight is exponential in the similarity: so is the correction, which keeps it positive where a cell of few
+      // battles leaves much out.
       coder.reset(1, dim());
       coder.code(0, query, 0.0F);
       residuals_.score(0, residuals_.panels(), coder.queries(), kernels, left_out.data(), 0);
       const double slope = std::numbers::ln10 / static_cast<double>(high);
-      for (std::size_t c = 0; c < cell_count(); ++c) query_sums[c] *= 1.0 + slope * static_cast<double>(left_out[c]);
+      for (std::size_t c = 0; c < cell_count(); ++c) {
+        query_sums[c] *= std::exp(slope * static_cast<double>(left_out[c]));
+      }
     }
   }
 }

@@ -37,13 +37,15 @@ MomentBank::MomentBank(std::shared_ptr<const SimilarityBank> bank, std::shared_p
   bool fits = axes_->dim() == dim() && moments_.battles.size() == cell_count() &&
               moments_.sums.size() == cell_count() * dim() &&
               moments_.products.size() == cell_count() * (axis_count * (axis_count + 1) / 2) && clusters > 0 &&
-              centroids_.size() % axis_count == 0 && codes_.size() == bank_->blocks().size() && lookup.margin >= 0.0;
+              centroids_.size() % axis_count == 0 && codes_.size() == bank_->blocks().size() && lookup.margin >= 0.0 &&
+              scanned_rows > 0;
   cluster_rows_.assign(clusters, 0);
   for (std::size_t k = 0; fits && k < codes_.size(); ++k) {
     const ClusteredCodes& block = codes_[k];
     fits = block.codes->dim() == axis_count && block.first_panel.size() == clusters + 1 &&
-           block.first_panel.back() == block.codes->panels() && block.rows.size() == block.codes->padded_rows() &&
-           block.cells.size() == block.rows.size() && std::ranges::is_sorted(block.first_panel) &&
+           block.first_panel.front() == 0 && block.first_panel.back() == block.codes->panels() &&
+           block.rows.size() == block.codes->padded_rows() && block.cells.size() == block.rows.size() &&
+           std::ranges::is_sorted(block.first_panel) &&
            std::ranges::all_of(
                block.rows,
                [&](std::uint32_t row) { return row == ClusteredCodes::kNoRow || row < bank_->blocks()[k]->count(); }) &&

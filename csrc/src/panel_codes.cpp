@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "kernel_abi.hpp"
@@ -59,8 +60,8 @@ void PanelCodes::encode(const float* rows, std::size_t count, std::size_t dim, s
     const float* const row = rows + r * dim;
     float largest = 0.0F;
     for (std::size_t d = 0; d < dim; ++d) largest = std::max(largest, std::abs(row[d]));
+    if (largest < kLargestCode * std::numeric_limits<float>::min()) continue;  // its scale would have no inverse
     scales[r] = largest / kLargestCode;
-    if (scales[r] == 0.0F) continue;
     const float inverse = 1.0F / scales[r];
     for (std::size_t d = 0; d < dim; ++d) {
       const float code = std::clamp(std::nearbyint(row[d] * inverse), -kLargestCode, kLargestCode);

@@ -33,7 +33,16 @@ WeightExponent::WeightExponent(double smallest, double largest) noexcept
 BankBlock::BankBlock(std::shared_ptr<const void> owner, const float* rows, std::size_t dim,
                      std::span<const double> norms, std::span<const std::uint32_t> row_cells,
                      std::vector<Repeat> repeats, std::size_t cell_count)
-    : owner_(std::move(owner)), rows_(rows), dim_(dim), count_(row_cells.size()), repeats_(std::move(repeats)) {
+    : owner_(std::move(owner)),
+      rows_(rows),
+      dim_(dim),
+      cell_count_(cell_count),
+      count_(row_cells.size()),
+      repeats_(std::move(repeats)) {
+  if (norms.size() != count_) {
+    throw Error(ErrorCode::kInvalidArgument,
+                std::to_string(count_) + " rows have " + std::to_string(norms.size()) + " lengths.");
+  }
   inverse_norms_.reserve(count_);
   for (const double norm : norms) {
     if (!(norm > 0.0) || !std::isfinite(norm)) {
@@ -103,7 +112,15 @@ void BankBlock::add_weights_f32(const float* s, double scale, double shift, cons
 SimilarityBank::SimilarityBank(std::size_t dim, std::size_t cell_count, Blocks blocks, bool wide,
                                const KernelTable& kernels)
     : dim_(dim), cell_count_(cell_count), blocks_(std::move(blocks)), wide_(wide), kernels_(&kernels) {
-  for (const auto& block : blocks_) row_count_ += block->count();
+  for (const auto& block : blocks_) {
+    row_count_ += block->count();
+    if (block->dim() != dim_ || block->cell_count() > cell_count_) {
+      throw Error(ErrorCode::kInvalidArgument, "a block of " + std::to_string(block->dim()) + " dimensions and " +
+                                                   std::to_string(block->cell_count()) +
+                                                   " cells does not fit a bank of " + std::to_string(dim_) + " and " +
+                                                   std::to_string(cell_count_) + ".");
+    }
+  }
   if (row_count_ == 0) throw Error(ErrorCode::kInvalidArgument, "a bank needs at least one battle.");
 }
 

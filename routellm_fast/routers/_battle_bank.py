@@ -290,3 +290,21 @@ def read_block(end: str, rows: NDArray[Any], tensors: Mapping[str, NDArray[Any]]
         message = f"repeat_battles{end} counts battles, found {block.repeat_battles.min()}"
         raise ArtifactFormatError(message)
     return block
+
+
+def check_counts(blocks: Sequence[Block], cells: Cells) -> None:
+    """Raise ArtifactFormatError unless the cells have as many battles as the blocks have of them."""
+    counted = np.zeros(len(cells))
+    for block in blocks:
+        _, cell, battles = block.entries()
+        if cell.max(initial=0) >= len(cells):
+            message = f"a battle belongs to cell {cell.max()}, there are {len(cells)}"
+            raise ArtifactFormatError(message)
+        counted += np.bincount(cell, weights=battles, minlength=len(cells))
+    if not np.array_equal(counted, cells.battles):
+        cell_number = int(np.argmax(counted != cells.battles))
+        message = (
+            f"cell_battles says {cells.battles[cell_number]} of cell {cell_number}, the blocks have "
+            f"{counted[cell_number]}"
+        )
+        raise ArtifactFormatError(message)

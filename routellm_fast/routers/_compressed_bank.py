@@ -302,7 +302,7 @@ class Moments(Compressed):
             _core.PrincipalAxes(self.axes.mean, self.axes.axes),
             cells.battles,
             _narrowed(self.sums),
-            _narrowed(self.products * _times_met(len(self.axes.axes))),
+            _narrowed(self.products, _times_met(len(self.axes.axes))),
             self.centroids,
             codes,
             _SCANNED_ROWS,
@@ -350,7 +350,7 @@ class Moments(Compressed):
         """Return the form of a router directory."""
         axes = parts.axes()
         count, dim = axes.axes.shape
-        centroids = parts.tensor("centroids", np.float32, (None, count))
+        centroids = parts.coordinates("centroids", (None, count))
         clustered = []
         for number in range(len(blocks)):
             end = suffix(number)
@@ -391,8 +391,8 @@ def compress(precision: str, blocks: Sequence[Block], cells: Cells, pca_dim: int
         InvalidArgumentError: pca_dim is below 1 or above the embeddings' dimension.
     """
     dim = blocks[0].rows.shape[1]
-    if pca_dim is not None and not 1 <= pca_dim <= dim:
-        message = f"pca_dim must be from 1 to the embeddings' {dim} dimensions, found {pca_dim}"
+    if pca_dim is not None and not (type(pca_dim) is int and 1 <= pca_dim <= dim):
+        message = f"pca_dim must be an integer from 1 to the embeddings' {dim} dimensions, found {pca_dim!r}"
         raise InvalidArgumentError(message)
     return _FORMS[precision].make(blocks, cells, pca_dim)
 
@@ -540,10 +540,10 @@ def _grown(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     return result
 
 
-def _narrowed(values: NDArray[np.float64]) -> FloatArray:
-    """As float32. What is beyond it, in a directory not written by this package, becomes infinite: scoring says so."""
+def _narrowed(values: NDArray[np.float64], factors: NDArray[np.float64] | float = 1.0) -> FloatArray:
+    """As float32. What is beyond it, in a directory that this package did not write, is infinite: scoring refuses."""
     with np.errstate(over="ignore"):
-        return values.astype(np.float32)
+        return (values * factors).astype(np.float32)
 
 
 def _common_settings(form: Compressed, axes: Axes) -> dict[str, Any]:
@@ -574,9 +574,18 @@ class _Parts:
         return float(value)
 
     def axes(self) -> Axes:
-        mean = self.tensor("axes_mean", np.float32, (self.dim,))
-        axes = self.tensor("axes", np.float32, (None, self.dim))
+        mean = self.coordinates("axes_mean", (self.dim,))
+        axes = self.coordinates("axes", (None, self.dim))
         return Axes(mean, axes, self.tensor("axes_variances", np.float64, (len(axes),)), self.number("left_out"))
+
+    def coordinates(self, name: str, shape: tuple[int | None, ...]) -> FloatArray:
+        """Of unit embeddings, or of differences of two: no value is large."""
+        found = self.tensor(name, np.float32, shape)
+        largest = np.abs(found).max()
+        if largest > _MAX_NUMBER:
+            message = f"{name} is of unit embeddings, without a value above {_MAX_NUMBER:.0f}; found {largest}"
+            raise ArtifactFormatError(message)
+        return found
 
     def tensor(self, name: str, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
         return self._checked(self.tensors, name, dtype, shape)

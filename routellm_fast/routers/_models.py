@@ -22,7 +22,7 @@ def index_of(name: str, names: Sequence[str], lacks: str) -> int:
     try:
         return list(names).index(name)
     except ValueError:
-        close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.4)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         message = (
             f"the router has {lacks} the model {name!r}, only {len(names)} others.{hint} To send prompts to a model "

@@ -102,7 +102,8 @@ class MatrixFactorizationRouter(Router):
         self._scoring_pair = ModelPair(*(scoring_pair or model_pair))
         strong, weak = (index_of(name, names, "no vector for") for name in self._scoring_pair)
         rows = fold_models(P[[strong, weak]], W, w)
-        vector = (rows[0] - rows[1]).astype(np.float32)
+        with np.errstate(over="ignore"):  # the core refuses a vector beyond float32 by name
+            vector = (rows[0] - rows[1]).astype(np.float32)
         self._scorer = _core.LinearScorer(vector)
         native = embedder.native if isinstance(embedder, StaticEmbedder) else None
         self._text_scorer = None if native is None else _core.TextScorer(native, vector)

@@ -26,6 +26,7 @@ from routellm_fast.routers._battle_bank import (
     Cells,
     cell_keys,
     cells_of,
+    check_counts,
     check_embeddings,
     encode_battles,
     is_same_tier,
@@ -144,8 +145,8 @@ class SimilarityWeightedRouter(Router):
         super().__init__(model_pair, embedder=embedder, **common)
         self._ranking, self._cells, self._blocks, self._compressed = ranking, cells, tuple(blocks), compressed
         self._scoring_pair = ModelPair(*(scoring_pair or model_pair))
-        if threads is not None and threads < 1:
-            message = f"threads must be at least 1, found {threads}"
+        if threads is not None and (type(threads) is not int or threads < 1):
+            message = f"threads must be an integer from 1 on, found {threads!r}"
             raise InvalidArgumentError(message)
         self._threads = threads
         dims = {block.rows.shape[1] for block in self._blocks}
@@ -261,8 +262,8 @@ class SimilarityWeightedRouter(Router):
     ) -> SimilarityWeightedRouter:
         """Return a router that has these battles too; this one is left as it is and shares its bank with the new one.
 
-        Models keep their tiers. Embeddings that the bank has already are stored again. The calibration is dropped:
-        win rates have moved.
+        Models keep their tiers. Embeddings that the bank has already are stored again. The calibration is dropped,
+        since win rates have moved; a compressed router's error bound is measured again.
 
         Raises:
             UnknownModelError: A battle of a model that has no tier yet; build a new router with it.
@@ -285,17 +286,19 @@ class SimilarityWeightedRouter(Router):
         cells, block = _place(vectors, cell_keys(battles, ranking.tiers, ranking.num_tiers), self._cells, ranking)
         blocks = (*self._blocks, block)
         compressed = None if self._compressed is None else self._compressed.extended(block, cells)
-        return self._replaced(cells=cells, blocks=blocks, compressed=compressed, calibration=None)
+        return self._replaced(cells=cells, blocks=blocks, compressed=compressed, calibration=None)._measured()
 
     def for_pair(self, strong_model: str, weak_model: str) -> SimilarityWeightedRouter:
         """Return a router that scores, and sends to, another pair of its models. It is not calibrated.
+
+        A compressed router's error bound is measured again.
 
         Raises:
             UnknownModelError: A model that is in no battle.
             InvalidArgumentError: The battles do not compare the pair.
         """
         pair = ModelPair(strong_model, weak_model)
-        return self._replaced(model_pair=pair, scoring_pair=pair, calibration=None)
+        return self._replaced(model_pair=pair, scoring_pair=pair, calibration=None)._measured()
 
     def win_rate(self, prompt: str) -> float:
         """Return the strong model's win rate in [0, 1]. Where the embedding is zero all battles weigh the same."""
@@ -327,7 +330,7 @@ class SimilarityWeightedRouter(Router):
 
         NaN for a tier that the battles do not compare with the strong model's. Raises InvalidEmbeddingError.
         """
-        return self._scorer.ratings(embeddings, self._workers(len(embeddings)))
+        return self._scorer.ratings(embeddings, self._workers(embeddings))
 
     def route(self, prompt: str, threshold: float = 0.5) -> Decision:
         """Choose the strong model when its win rate is at least the threshold, exactly; see Router.route."""
@@ -434,9 +437,10 @@ class SimilarityWeightedRouter(Router):
     def _rates(
         self, scorer: _core.SimilarityScorer, embeddings: FloatArray, *, weigh_zeros: bool = False
     ) -> NDArray[np.float64]:
-        return scorer.win_rates(embeddings, self._workers(len(embeddings)), weigh_zeros)
+        return scorer.win_rates(embeddings, self._workers(embeddings), weigh_zeros)
 
-    def _workers(self, queries: int) -> int:
+    def _workers(self, embeddings: FloatArray) -> int:
+        queries = len(embeddings) if np.ndim(embeddings) == 2 else 0  # the core refuses any other
         if queries * self.row_count * self._dim < _MIN_THREADED_WORK:
             return 1
         return self._threads or self._cores
@@ -451,7 +455,8 @@ class SimilarityWeightedRouter(Router):
     def _measured(self) -> SimilarityWeightedRouter:
         """Return the router with its error bound: twice the largest error on probes."""
         form = self._compressed
-        assert form is not None  # noqa: S101 - narrows for the type checker
+        if form is None:
+            return self
         probes = make_probes(self._blocks, form.axes)
         _, largest = form.native(self._bank, self._cells).sum(probes)
         cosines = largest / np.linalg.norm(probes, axis=1)
@@ -522,6 +527,9 @@ class SimilarityWeightedRouter(Router):
             settings["same_tier"],
             settings["solver"],
         )
+        if len(set(ranking.models)) != len(ranking.models) or not (ranking.tiers < ranking.num_tiers).all():
+            message = f"an sw_ranking router's models are distinct and in tiers 0 to {ranking.num_tiers - 1}"
+            raise ArtifactFormatError(message)
         side_a = _tensor(tensors, "cell_a", np.uint16, None)
         cells = Cells(
             side_a,
@@ -536,6 +544,7 @@ class SimilarityWeightedRouter(Router):
                 message = f"an sw_ranking router needs the mapped tensor {name}, which is not there"
                 raise ArtifactFormatError(message)
             blocks.append(read_block(suffix(number), artifact.mapped[name], tensors))
+        check_counts(blocks, cells)
         compression = settings["compression"]
         compressed = (
             None if compression is None else read_compressed(compression, tensors, artifact.mapped, blocks, cells)

@@ -14,10 +14,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from builders import PAIR, mf_router, mf_weights, static_embedder
+from sw_builders import sw_router
 
 from routellm_fast import FunctionEmbedder
 from routellm_fast.artifact import EMBEDDER_LAYOUT, Artifact, write_artifact
-from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter, Router
+from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter, Router, SimilarityWeightedRouter
 
 PROMPTS = ["hello", "prove the a b c?", "", "écrits { 1 }", "unknown words only"]
 
@@ -32,6 +33,10 @@ def golden_routers() -> dict[str, Router]:
         "mf-external": mf_router(ones),  # type: ignore[arg-type]
         "mf-none": MatrixFactorizationRouter(["strong-model", "weak-model", "c"], **mf_weights(), model_pair=PAIR),
         "random": RandomRouter(PAIR, seed=11),
+        # Two blocks each, one of them of battles that were added.
+        "sw-float32": sw_router(added=(9,), same_tier="ignore", solver="routellm"),
+        "sw-int8": sw_router("int8", added=(9,), pca_dim=7),
+        "sw-moments": sw_router("moments", added=(9,), pca_dim=5),
     }
 
 
@@ -57,6 +62,8 @@ def main(folder: Path) -> None:
             "win_rates": router.win_rates(record["prompts"]).tolist() if texts else None,
             "from_embeddings": None if name == "random" else router.win_rates_from_embeddings(embeddings).tolist(),  # type: ignore[attr-defined]
         }
+        if isinstance(router, SimilarityWeightedRouter):
+            expected[name]["exact"] = router.exact_win_rates_from_embeddings(embeddings).tolist()
     if "embedder" not in expected:
         static_embedder(normalize=True).save(folder / "embedder")
         expected["embedder"] = {"embeddings": static_embedder(normalize=True).embed(record["prompts"]).tolist()}

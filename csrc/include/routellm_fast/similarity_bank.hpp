@@ -30,6 +30,8 @@ class BankBlock {
             std::span<const std::uint32_t> row_cells, std::vector<Repeat> repeats, std::size_t cell_count);
 
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
+  [[nodiscard]] std::size_t dim() const noexcept { return dim_; }
+  [[nodiscard]] std::size_t cell_count() const noexcept { return cell_count_; }
   [[nodiscard]] const float* row(std::size_t r) const noexcept { return rows_ + r * dim_; }
   /// Similarity of one row, up to the query's length: what all rows' dot products become by divide_by_norms.
   [[nodiscard]] float similarity(std::size_t r, const float* query, const KernelTable& kernels) const noexcept;
@@ -56,6 +58,7 @@ class BankBlock {
   std::shared_ptr<const void> owner_;
   const float* rows_;
   std::size_t dim_;
+  std::size_t cell_count_;
   std::size_t count_;
   std::vector<double> inverse_norms_;
   std::vector<Run> runs_;
