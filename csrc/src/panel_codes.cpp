@@ -40,7 +40,7 @@ PanelCodes PanelCodes::of_rows(std::span<const float> rows, std::size_t dim) {
   };
   const std::size_t count = rows.size() / dim;
   const std::size_t padded_rows = panel_count(count) * kRows;
-  auto owned = std::make_shared<Owned>();
+  const auto owned = std::make_shared<Owned>();
   owned->codes.resize(padded_rows * padded_dim(dim));
   owned->scales.resize(padded_rows);
   encode(rows.data(), count, dim, owned->codes.data(), owned->scales.data());
