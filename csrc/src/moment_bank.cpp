@@ -56,6 +56,17 @@ MomentBank::MomentBank(std::shared_ptr<const SimilarityBank> bank, std::shared_p
     }
   }
   if (!fits) throw Error(ErrorCode::kInvalidArgument, "moments, axes and clusters do not fit the bank of battles.");
+
+  // Of unit embeddings the nearest is the most similar one, and rows are in the cluster whose centre is nearest to
+  // them: |c - (x - m)|^2 = |x - m|^2 - 2 (c . x - c . m - |c|^2 / 2) in the axes' coordinates, m being the mean's.
+  const KernelTable& kernels = bank_->kernels();
+  std::vector<float> mean(axis_count);
+  (void)axes_->project(axes_->mean().data(), kernels, mean.data());
+  for (std::size_t c = 0; c < clusters; ++c) {
+    const float* const centroid = centroids_.data() + c * axis_count;
+    centroid_offsets_.push_back(kernels.dot_f32(centroid, mean.data(), axis_count) +
+                                0.5F * kernels.dot_f32(centroid, centroid, axis_count));
+  }
 }
 
 struct MomentBank::Query {
@@ -98,6 +109,7 @@ float MomentBank::scan(const Query& query) const {
   order.resize(clusters);
   kernels.matvec_f32(centroids_.data(), clusters, axes_->axis_count(), axes_->axis_count(), query.coordinates,
                      nearness.data());
+  for (std::size_t c = 0; c < clusters; ++c) nearness[c] = nearness[c] / query.length - centroid_offsets_[c];
   std::iota(order.begin(), order.end(), 0U);
   // A heap gives the nearest one by one: only some are wanted.
   const auto farther = [&](std::uint32_t a, std::uint32_t b) {

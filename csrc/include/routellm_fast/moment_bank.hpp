@@ -62,6 +62,7 @@ class MomentBank final : public CellSums {
   Moments moments_;
   double total_battles_ = 0.0;
   AlignedVector<float> centroids_;
+  std::vector<float> centroid_offsets_;  // makes a product with a query's direction a distance, but for what all share
   std::vector<ClusteredCodes> codes_;
   std::vector<std::size_t> cluster_rows_;
   std::size_t scanned_rows_;

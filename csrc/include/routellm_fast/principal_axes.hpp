@@ -20,6 +20,8 @@ class PrincipalAxes {
   [[nodiscard]] std::size_t dim() const noexcept { return mean_.size(); }
   [[nodiscard]] std::size_t axis_count() const noexcept { return axes_.size() / mean_.size(); }
 
+  [[nodiscard]] std::span<const float> mean() const noexcept { return mean_; }
+
   /// Writes axis_count() coordinates and returns the product with the mean.
   float project(const float* query, const KernelTable& kernels, float* coordinates) const;
 
