@@ -16,6 +16,7 @@ from routellm_fast.decision import Decision, ModelPair, check_share, decide
 from routellm_fast.embedders.base import Embedder, FloatArray
 from routellm_fast.errors import (
     ArtifactFormatError,
+    ArtifactIntegrityError,
     EmbedderMismatchError,
     InvalidArgumentError,
     InvalidEmbeddingError,
@@ -460,13 +461,19 @@ class SimilarityWeightedRouter(Router):
         probes = make_probes(self._blocks, form.axes)
         _, largest = form.native(self._bank, self._cells).sum(probes)
         cosines = largest / np.linalg.norm(probes, axis=1)
+        if not np.isfinite(cosines).all():
+            message = (
+                f"the {form.precision} form of the battles holds values that make no cosines: its files were changed. "
+                "Make it again from the bank: with_precision."
+            )
+            raise ArtifactIntegrityError(message)
         # The less similar the nearest battle, the more the weights vary and the larger the error.
         reach = max(float(np.quantile(cosines, _OUT_OF_REACH)), 0.0)
         within = np.ascontiguousarray(probes[cosines >= reach])
         candidate = self._replaced(compressed=form.measured(reach, form.error_bound))
         found, exact = candidate._rates(candidate._scorer, within), self._rates(self._exact, within)
         # Decisions are made on float32, so its smallest step at a win rate comes on top.
-        bound = 2.0 * float(np.abs(found - exact).max()) + 2.0**-23
+        bound = 2.0 * float(np.abs(found - exact).max(initial=0.0)) + 2.0**-23
         return candidate._replaced(compressed=form.measured(reach, bound))
 
     def _replaced(self, **changes: Any) -> SimilarityWeightedRouter:

@@ -745,3 +745,11 @@ def test_the_command_line_routes_by_it_and_shows_it(saved: Path) -> None:
     shown = run_cli("info", str(saved), "--verify").stdout
     for words in ("69 of 4 models in 4 tiers", router.precision, "every digest as recorded"):
         assert words in shown
+
+
+def test_a_compressed_form_of_values_that_are_none_is_named_when_its_error_is_measured() -> None:
+    router = sw_router(precision="int8")
+    form = router._compressed
+    spoilt = router._replaced(compressed=replace(form, axes=replace(form.axes, mean=form.axes.mean * np.nan)))
+    with pytest.raises(rf.ArtifactIntegrityError, match="with_precision"):
+        spoilt.for_pair(MODELS[1], MODELS[2])
