@@ -504,9 +504,10 @@ def _clustered(
 
 
 def _chunks(block: Block, mean: FloatArray) -> Iterator[tuple[int, FloatArray, FloatArray, NDArray[np.int64]]]:
-    """Yield a chunk's first row, its unit embeddings less the mean, and what sums them by cell: (cells, rows) battles
-    and the cells that occur.
-    """  # noqa: D205
+    """Yield chunks of a block with what sums them by cell.
+
+    Each is its first row, its unit embeddings less the mean, the battles (cells, rows), and which cells those are.
+    """
     rows, cells, battles = block.entries()
     order = np.argsort(rows, kind="stable")
     rows, cells, battles = rows[order], cells[order], battles[order]
