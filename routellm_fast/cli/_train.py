@@ -15,6 +15,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from routellm_fast.cli._embedder import named_embedder
+from routellm_fast.data.routellm_datasets import MIN_PROMPT_CHARS
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.static import StaticEmbedder
@@ -29,7 +30,6 @@ from routellm_fast.training import (
     train_mf,
     train_sw_ranking,
 )
-from routellm_fast.training.routellm_datasets import MIN_PROMPT_CHARS
 
 app = typer.Typer(help="Train a router on preference data.", no_args_is_help=True)
 _MF = MatrixFactorizationConfig()

@@ -1,4 +1,4 @@
-"""Training. `data` and `routellm_datasets` read battles, `split` holds prompts out; each kind of router has a module.
+"""Training: from battles to a router; each kind has a module.
 
 A trainer takes battles, an embedder and its config, and returns what makes the router, with metrics:
 `train(battles, embedder, config, *, on_progress)`. torch is imported when mf's training starts, not before.
@@ -6,8 +6,8 @@ A trainer takes battles, an embedder and its config, and returns what makes the 
 
 from __future__ import annotations
 
+from routellm_fast.data.battles import Battles
 from routellm_fast.training.command import train_mf, train_sw_ranking
-from routellm_fast.training.data import Battles
 from routellm_fast.training.matrix_factorization import (
     MatrixFactorizationConfig,
     Progress,

@@ -6,13 +6,15 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from routellm_fast import data
 from routellm_fast.calibration import Calibration
+from routellm_fast.data import routellm_datasets
+from routellm_fast.data.names import known_aliases
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
-from routellm_fast.training import data, matrix_factorization, routellm_datasets, similarity_weighted
+from routellm_fast.training import matrix_factorization, similarity_weighted
 from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig, Progress
-from routellm_fast.training.names import known_aliases
 from routellm_fast.training.similarity_weighted import SimilarityWeightedConfig, Stage
 
 
@@ -123,7 +125,7 @@ def train_sw_ranking(
             all prompts drown a cosine: of a StaticEmbedder take `tokens_only()`.
         model_pair: Where prompts are sent.
         scoring_pair: The pair whose win rate is computed; None is model_pair. Both must be in the data, by any name
-            that `training.names` knows.
+            that `data.names` knows.
         out: The directory to write.
         config: None for RouteLLM's own settings.
         cap_per_prompt: At most this many battles a prompt in each source; None takes all.

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast._extras import require
+from routellm_fast.data.battles import Battles
+from routellm_fast.data.split import held_out
 from routellm_fast.embedders.base import Embedder, FloatArray
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
-from routellm_fast.training.data import Battles
-from routellm_fast.training.split import held_out
 
 _EMBED_BATCH: Final = 1024
 
@@ -163,7 +163,7 @@ def train(
     the same bytes on one machine: one thread, deterministic kernels, own random state.
 
     Args:
-        battles: What to learn from; see routellm_fast.training.data.
+        battles: What to learn from; see routellm_fast.data.
         embedder: Of the prompts. Surface features of a StaticEmbedder are scaled apart from its token dimensions.
         config: None for RouteLLM's own settings.
         on_progress: Called after each epoch.

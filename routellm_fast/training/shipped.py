@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from routellm_fast import data
 from routellm_fast._extras import require
 from routellm_fast._tables import read_table
 from routellm_fast.calibration import Calibration
@@ -36,7 +37,6 @@ from routellm_fast.evaluation import (
 )
 from routellm_fast.evaluation.datasets import PAPER_PAIR
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
-from routellm_fast.training import data
 from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig, Progress, train
 
 ENCODER: Final = "sentence-transformers/all-MiniLM-L6-v2"

@@ -22,8 +22,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast import data
 from routellm_fast._tables import read_table
 from routellm_fast.calibration import Calibration
+from routellm_fast.data.routellm_datasets import MIN_PROMPT_CHARS
 from routellm_fast.embedders.stored import ShippedEmbedder
 from routellm_fast.errors import DataError, RouteLLMError
 from routellm_fast.evaluation import (
@@ -39,8 +41,6 @@ from routellm_fast.evaluation.datasets import PAPER_PAIR
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.loading import load_router
 from routellm_fast.routers.similarity_weighted import SimilarityWeightedRouter
-from routellm_fast.training import data
-from routellm_fast.training.routellm_datasets import MIN_PROMPT_CHARS
 from routellm_fast.training.shipped import (
     BATTLES,
     GOLDEN,

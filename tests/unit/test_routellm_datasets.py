@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from routellm_fast import DataError
-from routellm_fast.training import routellm_datasets as datasets
+from routellm_fast.data import routellm_datasets as datasets
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import routellm_fast as rf
+from routellm_fast.data.digest import file_digest
 from routellm_fast.evaluation import read_benchmarks, router_metrics
 from routellm_fast.routers.loading import SHIPPED_ROUTER
-from routellm_fast.training.data import file_digest
 from routellm_fast.training.shipped import main
 
 FLOOR = {"mmlu": 0.55, "gsm8k": 0.55, "mt_bench": 0.60}

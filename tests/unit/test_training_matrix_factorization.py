@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from builders import static_embedder
 
-from routellm_fast import InvalidArgumentError, ModelPair
-from routellm_fast.training import MatrixFactorizationConfig, data
+from routellm_fast import InvalidArgumentError, ModelPair, data
+from routellm_fast.training import MatrixFactorizationConfig
 from routellm_fast.training.matrix_factorization import _Scaling, train
 
 torch = pytest.importorskip("torch")
@@ -64,7 +64,7 @@ def test_training_and_inference_have_one_formula(noise, features):
 
 
 def data_held_out(arrays: data.Battles, config: MatrixFactorizationConfig) -> np.ndarray:
-    from routellm_fast.training.split import held_out
+    from routellm_fast.data.split import held_out
 
     return held_out(arrays.groups, config.held_out_share, seed=config.seed)[arrays.prompt]
 

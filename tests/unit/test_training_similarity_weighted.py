@@ -11,9 +11,9 @@ from builders import static_embedder
 
 import routellm_fast as rf
 from routellm_fast import DataError, InvalidArgumentError, ModelPair, UnknownModelError
+from routellm_fast import data as training_data
 from routellm_fast.evaluation import Metrics
 from routellm_fast.training import SimilarityWeightedConfig, Stage, shipped_similarity, train_sw_ranking
-from routellm_fast.training import data as training_data
 from routellm_fast.training.similarity_weighted import Bank, train
 
 PAIR = ModelPair("s", "w")
@@ -55,7 +55,7 @@ def test_it_judges_and_calibrates_on_prompts_held_out() -> None:
 def test_the_loss_is_that_of_a_router_without_the_prompts() -> None:
     rows = battles()
     trained = train(rows, EMBEDDER, PAIR, CONFIG)
-    from routellm_fast.training.split import held_out
+    from routellm_fast.data.split import held_out
 
     out = held_out(trained.bank.groups, CONFIG.held_out_share, seed=CONFIG.seed)[trained.bank.prompt]
     router = trained.bank.build(PAIR, CONFIG, ~out, embedder=EMBEDDER)

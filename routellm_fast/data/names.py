@@ -16,5 +16,5 @@ def known_aliases() -> Mapping[str, str]:
     benchmarks and controller use. Only spellings of one and the same model are joined: a base model, another release or
     another size keeps its own name.
     """
-    content = resources.files("routellm_fast.training").joinpath("model_names.csv").read_text(encoding="utf-8")
+    content = resources.files("routellm_fast.data").joinpath("model_names.csv").read_text(encoding="utf-8")
     return MappingProxyType({row["alias"]: row["name"] for row in csv.DictReader(io.StringIO(content))})

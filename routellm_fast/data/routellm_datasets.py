@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast._extras import require
+from routellm_fast.data.battles import Battle
+from routellm_fast.data.names import known_aliases
+from routellm_fast.data.split import group_of
 from routellm_fast.errors import DataError
-from routellm_fast.training.data import Battle
-from routellm_fast.training.names import known_aliases
-from routellm_fast.training.split import group_of
 
 # RouteLLM's own limit: the published embeddings belong to the battles that it leaves.
 MIN_PROMPT_CHARS: Final = 16

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from routellm_fast import DataError, InvalidArgumentError, ModelPair
+from routellm_fast import DataError, InvalidArgumentError, ModelPair, data
 from routellm_fast._tables import read_table
-from routellm_fast.training import data
-from routellm_fast.training.names import known_aliases
-from routellm_fast.training.split import group_of, held_out
+from routellm_fast.data.names import known_aliases
+from routellm_fast.data.split import group_of, held_out
 
 
 def write(path: Path, text: str) -> Path:

@@ -1,0 +1,21 @@
+"""Digests of data files, for the record."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from routellm_fast.errors import DataError
+
+
+def file_digest(path: Path) -> str:
+    """Return "sha256:<hex>" of a file. Raises DataError where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        message = f"{path} cannot be read ({error})"
+        raise DataError(message) from error
+    return f"sha256:{digest.hexdigest()}"
