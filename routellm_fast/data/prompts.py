@@ -2,9 +2,9 @@
 
 The prompt is `prompt`, `prompt_id`, or `question` with `options_json` (a JSON list): such a question is laid out as
 MMLU is asked, with lettered options and "Answer:". `prompt_id` is looked up in a prompts file: `prompt_id`, `prompt`,
-and optionally `prompt_group`. In all layouts these columns are known and optional: `license` (rows can be filtered by it),
-`prompt_group` (prompts that must not be split), `source` or `task` or `eval_name` (a data set within the file, counted
-on its own).
+and optionally `prompt_group`. In all layouts these columns are known and optional: `license` (rows can be filtered by
+it), `prompt_group` (prompts that must not be split), `source` or `task` or `eval_name` (a data set within the file,
+counted on its own).
 """
 
 from __future__ import annotations
