@@ -35,6 +35,14 @@ class DataError(RouteLLMError, ValueError):
     """A training, calibration or evaluation file does not hold what it should; the text names file and line."""
 
 
+class EndpointError(RouteLLMError):
+    """A language model's endpoint refuses to answer, or fails too often to go on. What it answered before is kept."""
+
+
+class UnreachableTargetError(RouteLLMError, ValueError):
+    """No threshold meets a cost budget or a quality target; the text names the nearest."""
+
+
 class ArtifactError(RouteLLMError):
     """A router or embedder directory cannot be used."""
 
@@ -57,6 +65,10 @@ class ArtifactIntegrityError(ArtifactError):
 
 class ArtifactWriteError(ArtifactError, OSError):
     """The directory could not be written. Nothing was changed at its place."""
+
+
+class CheckpointMismatchError(ArtifactError, ValueError):
+    """A checkpoint is of another training: other data or other settings."""
 
 
 class EmbeddingError(RouteLLMError):

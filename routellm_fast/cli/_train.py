@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,11 +37,22 @@ _MF = MatrixFactorizationConfig()
 _SW = SimilarityWeightedConfig()
 
 _Out = Annotated[Path, typer.Option(help="Router directory to write.")]
+_SOURCE = "CSV, JSON lines or Parquet, a folder of these, or hf:OWNER/NAME[:SPLIT]. May be given several times."
 _Golden = Annotated[
     list[Path] | None,
-    typer.Option(help="File of golden labels: a prompt and one score column a model. May be given several times."),
+    typer.Option(help=f"Golden labels: a prompt and one score column a model. {_SOURCE}"),
 ]
 _Prompts = Annotated[list[Path] | None, typer.Option(help="File in which prompt_id is looked up.")]
+_Evaluation = Annotated[
+    list[Path] | None,
+    typer.Option(help="Evaluation set, file or folder: no battle on its prompts is used. Repeatable."),
+]
+_RefuseOverlap = Annotated[
+    bool,
+    typer.Option(
+        "--refuse-overlap", help="Stop where there are battles on evaluation prompts, instead of leaving them out."
+    ),
+]
 _Licenses = Annotated[list[str] | None, typer.Option("--license", help="Use only battles of this license; none: all.")]
 _StrongModel = Annotated[str, typer.Option(help="Strong model of the pair, as the data name it.")]
 _WeakModel = Annotated[str, typer.Option(help="Weak model of the pair.")]
@@ -57,11 +69,15 @@ _WEAK_MODEL = "mistralai/Mixtral-8x7B-Instruct-v0.1"
 def mf(
     out: _Out,
     battles: list[Path] | None = typer.Option(
-        None, help="File of battles: prompt or prompt_id, model_a, model_b, winner. May be given several times."
+        None,
+        help="Battles: prompt or prompt_id, model_a, model_b, winner, optional weight, judge; or a RouteLLM dataset. "
+        f"{_SOURCE}",
     ),
     golden: _Golden = None,
     prompts: _Prompts = None,
     licenses: _Licenses = None,
+    evaluation: _Evaluation = None,
+    refuse_overlap: _RefuseOverlap = False,
     embedder: Path = typer.Option(SHIPPED_ROUTER, help="Embedder or model2vec directory; none: the one that ships."),
     strong_model: _StrongModel = _STRONG_MODEL,
     weak_model: _WeakModel = _WEAK_MODEL,
@@ -76,6 +92,20 @@ def mf(
     patience: int = typer.Option(_MF.patience, min=1, help="Epochs without a lower held-out loss."),
     held_out_share: _HeldOutShare = _MF.held_out_share,
     noise: float = typer.Option(_MF.noise, help="Noise on token dimensions while training."),
+    keep_ties: bool = typer.Option(False, "--keep-ties", help="Let a tie of battles be half a win for each."),
+    soft_labels: bool = typer.Option(
+        False, "--soft-labels", help="Let golden labels say by how much a score was higher."
+    ),
+    centre_sources: bool = typer.Option(
+        False, "--centre-sources", help="Give every source the same mean for a pair of models."
+    ),
+    refit: bool = typer.Option(
+        False, "--refit", help="Once epochs are chosen, train on all battles, those held out too."
+    ),
+    ensemble: int = typer.Option(1, min=1, help="Train so many seeds and fold them into one router."),
+    checkpoint: Path | None = typer.Option(
+        None, help="Directory in which each epoch is kept; the same command goes on from there."
+    ),
     seed: int = typer.Option(_MF.seed, help="Same seed, same router, to the bit on one machine."),
     created: _Created = "",
     metrics: _Metrics = None,
@@ -93,12 +123,14 @@ def mf(
         seed=seed,
     )
     _check_metrics(metrics)
-    with _epoch_bar(max_epochs) as on_progress:
+    with _epoch_bar() as on_progress, _resumable(checkpoint):
         found = train_mf(
             battles=battles or [],
             golden=golden or [],
             prompts=prompts or [],
             licenses=licenses or None,
+            evaluation=evaluation or [],
+            refuse_overlap=refuse_overlap,
             embedder=StaticEmbedder.load(embedder),
             model_pair=ModelPair(strong_model, weak_model),
             out=out,
@@ -106,11 +138,17 @@ def mf(
             cap_per_prompt=cap_per_prompt,
             balance_sources=balance_sources,
             other_pairs_weight=other_pairs_weight,
+            keep_ties=keep_ties,
+            soft_labels=soft_labels,
+            centre_sources=centre_sources,
+            refit=refit,
+            ensemble=ensemble,
+            checkpoint=checkpoint,
             created=created or _today(),
             on_progress=on_progress,
         )
     _write_metrics(metrics, found)
-    _show(f"{out}: mf router of {strong_model} against {weak_model}", found)
+    _show(f"{out}: mf router of {strong_model} against {weak_model}", {**found, **_held_out(found)})
 
 
 @app.command("sw_ranking")
@@ -118,8 +156,7 @@ def sw_ranking(
     out: _Out,
     battles: list[Path] | None = typer.Option(
         None,
-        help="File of battles: prompt or prompt_id, model_a, model_b, winner; or a RouteLLM dataset: a Parquet file, "
-        "or a folder of them. May be given several times.",
+        help=f"Battles: prompt or prompt_id, model_a, model_b, winner; or a RouteLLM dataset. {_SOURCE}",
     ),
     golden: _Golden = None,
     prompts: _Prompts = None,
@@ -129,6 +166,8 @@ def sw_ranking(
         "be given several times.",
     ),
     licenses: _Licenses = None,
+    evaluation: _Evaluation = None,
+    refuse_overlap: _RefuseOverlap = False,
     embedder: str | None = typer.Option(
         None,
         help="Embedder or model2vec directory, openai:MODEL, or `none` to score embeddings only; not given: the one "
@@ -166,6 +205,8 @@ def sw_ranking(
             prompts=prompts or [],
             embeddings=embeddings or [],
             licenses=licenses or None,
+            evaluation=evaluation or [],
+            refuse_overlap=refuse_overlap,
             embedder=_cosine_embedder(embedder, has_embeddings=bool(embeddings)),
             model_pair=ModelPair(strong_model, weak_model),
             out=out,
@@ -201,6 +242,14 @@ def _cosine_embedder(name: str | None, *, has_embeddings: bool) -> Embedder | No
     return embedder.tokens_only() if isinstance(embedder, StaticEmbedder) else embedder
 
 
+def _held_out(metrics: dict[str, Any]) -> dict[str, float]:
+    """Return what mf's metrics say about the battles held out, by names to show."""
+    if "held_out" in metrics:  # an ensemble's
+        return {f"held_out_{name}": value for name, value in metrics["held_out"].items()}
+    best = metrics["epochs"][metrics["best_epoch"] - 1]
+    return {name: value for name, value in best.items() if name.startswith("held_out")}
+
+
 def _today() -> str:
     return datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
 
@@ -211,6 +260,13 @@ def _show(title: str, metrics: dict[str, Any]) -> None:
         if isinstance(value, (int, float, str)):
             shown = f"{value:.6g}" if isinstance(value, float) else value
             typer.echo(f"  {key.replace('_', ' ')}: {shown}")
+    for name, counts in metrics["data"].items():
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in counts["left_out"].items())
+        typer.echo(
+            f"  {name}: {counts['battles']:,} battles of {counts['rows']:,} rows; left out: {left_out or 'none'}"
+        )
+    if "evaluation" in metrics:
+        typer.echo(f"  left out for evaluation prompts: {metrics['evaluation']['battles_left_out']:,} battles")
 
 
 def _check_metrics(path: Path | None) -> None:
@@ -244,11 +300,36 @@ def _bar(description: str, total: int) -> Iterator[Callable[[str, int, int], Non
 
 
 @contextmanager
-def _epoch_bar(max_epochs: int) -> Iterator[Callable[[Progress], None] | None]:
-    with _bar("training", max_epochs) as move:
-        yield move and (
-            lambda epoch: move(f"epoch {epoch.epoch}, held-out loss {epoch.held_out_loss:.4f}", epoch.epoch, max_epochs)
+def _epoch_bar() -> Iterator[Callable[[Progress], None] | None]:
+    with _bar("reading", 1) as move:
+        if move is None:
+            yield None
+            return
+
+        def show(at: Progress) -> None:
+            part = f"part {at.part} of {at.parts}, " if at.parts > 1 else ""
+            loss = (
+                f"loss {at.train_loss:.4f}" if math.isnan(at.held_out_loss) else f"held-out loss {at.held_out_loss:.4f}"
+            )
+            done = (at.part - 1) * at.max_epochs + at.epoch
+            move(f"{part}epoch {at.epoch}, {loss}", done, at.parts * at.max_epochs)
+
+        yield show
+
+
+@contextmanager
+def _resumable(checkpoint: Path | None) -> Iterator[None]:
+    """Say how to go on after an interruption. What it interrupted is as the last epoch left it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        advice = (
+            "nothing is kept; with --checkpoint DIR each epoch would be"
+            if checkpoint is None
+            else f"{checkpoint} keeps each whole epoch: give the same command again to go on"
         )
+        typer.echo(f"routellm-fast: interrupted; {advice}", err=True)
+        raise
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from routellm_fast.calibration import Calibration
 from routellm_fast.data.battles import Battle
-from routellm_fast.data.split import held_out
+from routellm_fast.data.names import check_known
+from routellm_fast.data.split import held_out, joined_groups
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder, FloatArray
 from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
@@ -107,12 +108,7 @@ class Bank:
     @classmethod
     def of_embeddings(cls, battles: Sequence[Battle], embeddings: NDArray[np.floating[Any]]) -> Bank:
         """Return battles with embeddings, one a battle. Raises DataError where there are more or fewer."""
-        if len(embeddings) != len(battles):
-            message = (
-                f"there are {len(embeddings):,} embeddings but {len(battles):,} battles, those with too short a "
-                "prompt left out: these files do not belong together"
-            )
-            raise DataError(message)
+        check_rows(len(embeddings), len(battles))
         groups, prompt = _distinct(battles)
         prompt_row = np.unique(prompt, return_index=True)[1].astype(np.int64)
         return cls(battles, embeddings, None, list(groups.values()), prompt, prompt_row)
@@ -173,6 +169,16 @@ class Bank:
         )
 
 
+def check_rows(embeddings: int, battles: int) -> None:
+    """Refuse counts that differ, where each battle has an embedding. Raises DataError."""
+    if embeddings != battles:
+        message = (
+            f"there are {embeddings:,} embeddings but {battles:,} battles, those with too short a prompt left out: "
+            "these files do not belong together"
+        )
+        raise DataError(message)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainedSimilarityWeighted:
     """What SimilarityWeightedRouter.build takes, and how well its like did on prompts that it did not hold.
@@ -229,10 +235,7 @@ def train(
         message = "there is no battle to build from: all prompts were too short, or of other licenses"
         raise DataError(message)
     models = {name for battle in battles for name in (battle.model_a, battle.model_b)}
-    missing = [name for name in scoring_pair if name not in models]
-    if missing:
-        message = f"the data has no battle of {missing[0]!r}, only of: {', '.join(sorted(models))}"
-        raise UnknownModelError(message)
+    check_known(scoring_pair, models)
     if embeddings is not None:
         bank = Bank.of_embeddings(battles, embeddings)
     elif embedder is not None:
@@ -336,10 +339,7 @@ def _sample(prompts: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 def _distinct(battles: Sequence[Battle]) -> tuple[dict[str, str], NDArray[np.int64]]:
     """Return distinct prompts with their groups, in the order of their first battles, and each battle's index there."""
-    groups: dict[str, str] = {}
-    for battle in battles:
-        # One prompt in two files has one group, whichever file names it.
-        groups[battle.prompt] = min(battle.group, groups.get(battle.prompt, battle.group))
+    groups = joined_groups((battle.prompt, battle.group) for battle in battles)
     index = {prompt: i for i, prompt in enumerate(groups)}
     return groups, np.array([index[battle.prompt] for battle in battles], dtype=np.int64)
 

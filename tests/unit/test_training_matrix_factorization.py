@@ -8,7 +8,8 @@ from builders import static_embedder
 
 from routellm_fast import InvalidArgumentError, ModelPair, data
 from routellm_fast.training import MatrixFactorizationConfig
-from routellm_fast.training.matrix_factorization import _Scaling, train
+from routellm_fast.training._mf_run import Scaling
+from routellm_fast.training.matrix_factorization import train
 
 torch = pytest.importorskip("torch")
 
@@ -73,7 +74,7 @@ def test_scaling_folds_exactly():
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(50, 6)).astype(np.float32)
     embeddings[:, 4] = 1.0
-    scaling = _Scaling.fit(embeddings, np.ones(50), ("constant", "log_tokens"), MatrixFactorizationConfig())
+    scaling = Scaling.fit(embeddings, np.ones(50), ("constant", "log_tokens"), MatrixFactorizationConfig())
     scaled = scaling.apply(embeddings)
     np.testing.assert_array_equal(scaled[:, 4], 1.0)
     np.testing.assert_allclose(scaled[:, 5].std(), 1.0, rtol=1e-5)
@@ -103,7 +104,16 @@ def test_nothing_to_hold_out_is_an_error():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"d": 0}, {"learning_rate": float("nan")}, {"held_out_share": 1.0}, {"noise": -1.0}, {"seed": -1}]
+    "wrong",
+    [
+        {"d": 0},
+        {"learning_rate": float("nan")},
+        {"held_out_share": 1.0},
+        {"noise": -1.0},
+        {"noise": float("nan")},
+        {"seed": -1},
+        {"learning_rate": 1e39},
+    ],
 )
 def test_config_is_checked(wrong):
     with pytest.raises(InvalidArgumentError):

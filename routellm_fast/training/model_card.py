@@ -1,0 +1,134 @@
+"""The model card of a router that was trained from files: what is in its metrics, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from routellm_fast.decision import ModelPair
+
+_USE: Final = (
+    "To send each prompt to one of the two models. Choose the threshold by the share of prompts that the strong model "
+    "may have; calibrate on prompts like those you expect (`routellm-fast calibrate`) and measure on a benchmark that "
+    "was not trained on (`routellm-fast evaluate`)."
+)
+
+
+def model_card(
+    kind: str,
+    metrics: Mapping[str, Any],
+    *,
+    model_pair: ModelPair,
+    scoring_pair: ModelPair | None = None,
+    embedder: str,
+    created: str,
+) -> str:
+    """Return a model card, Markdown.
+
+    Args:
+        kind: Of the router.
+        metrics: As the commands of `training.command` return them.
+        model_pair: Where prompts are sent.
+        scoring_pair: Whose win rate is computed; None is model_pair.
+        embedder: Its name.
+        created: Date; "" for none.
+    """
+    scoring = scoring_pair or model_pair
+    what = (
+        f"Says how likely `{scoring.strong}` (strong) is to answer a prompt better than `{scoring.weak}` (weak). "
+        f"Prompts are embedded by `{embedder}`. Made by `routellm-fast train {kind}`"
+    )
+    sections = [
+        f"# {kind} router: {model_pair.strong} against {model_pair.weak}",
+        f"{what} on {created}." if created else f"{what}.",
+        "## Data",
+        _data(metrics),
+        "## Results on prompts held out",
+        _results(metrics),
+        "## Settings",
+        _settings(metrics),
+        "## Use",
+        _USE,
+        "## Limits",
+        _limits(metrics),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _data(metrics: Mapping[str, Any]) -> str:
+    battles = metrics["battles"]
+    total = f"{battles['train']:,} + {battles['held_out']:,} held out" if isinstance(battles, dict) else f"{battles:,}"
+    lines = [
+        f"Battles: {total}, on {metrics['prompts']:,} distinct prompts, between {metrics['models']:,} models.",
+        "",
+        "| source | rows | battles | left out | stated licences | judges |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, counts in metrics["data"].items():
+        row = [
+            f"{counts['rows']:,}",
+            f"{counts['battles']:,}",
+            *(_tally(counts[column]) for column in ("left_out", "licenses", "judges")),
+        ]
+        lines.append(f"| {_cell(name)} | {' | '.join(row)} |")
+    if metrics["licenses"] is not None:
+        lines += ["", f"Of the sources of battles, rows of these licences only: {', '.join(metrics['licenses'])}."]
+    if "evaluation" in metrics:
+        of = metrics["evaluation"]
+        left_out = (
+            f"{of['battles_left_out']:,} battles were left out whose prompts, or others of their groups, are among the "
+            f"{of['prompts']:,} prompts of evaluation sets: {', '.join(of['files'])}."
+        )
+        lines += ["", left_out]
+    lines += ["", "| file | digest |", "|---|---|"]
+    lines += [f"| {_cell(name)} | `{digest}` |" for name, digest in metrics["files"].items()]
+    return "\n".join(lines)
+
+
+def _results(metrics: Mapping[str, Any]) -> str:
+    lines: list[str] = []
+    if "held_out_by_source" in metrics:
+        lines = ["| source | battles | log loss (nats) | winners predicted |", "|---|---|---|---|"]
+        lines += [
+            f"| {_cell(source)} | {of['battles']:,} | {of['loss']:.4f} | {of['accuracy']:.1%} |"
+            for source, of in metrics["held_out_by_source"].items()
+        ]
+        lines += ["", "Always saying one half has a log loss of 0.6931. These battles also told when to stop."]
+    elif metrics.get("held_out", {}).get("pair_battles"):
+        of = metrics["held_out"]
+        losses = f"log loss {of['loss']:.4f} nats; the same win rate for every prompt has {of['constant_loss']:.4f}"
+        lines = [f"A router of the other prompts, on {of['pair_battles']:,} battles of the pair: {losses}."]
+        if of["accuracy"] is not None:
+            lines.append(f"Winners predicted: {of['accuracy']:.1%}.")
+    return "\n".join(lines) or "None: no battle of the pair was held out."
+
+
+def _settings(metrics: Mapping[str, Any]) -> str:
+    config = {**metrics["config"], **metrics.get("options", {})}
+    lines = [f"* {name}: {value}" for name, value in config.items()]
+    if "best_epoch" in metrics:
+        lines.append(f"* epochs: {metrics['best_epoch']} of {len(metrics['epochs'])}, by the loss on prompts held out")
+    if "members" in metrics:
+        seeds = ", ".join(str(member["config"]["seed"]) for member in metrics["members"])
+        lines.append(f"* ensemble: {len(metrics['members'])} members, seeds {seeds}; logits are their mean")
+    if any("refit" in of for of in (metrics, *metrics.get("members", ()))):
+        lines.append("* trained again on all battles, those held out too, after the results above")
+    return "\n".join(lines)
+
+
+def _limits(metrics: Mapping[str, Any]) -> str:
+    limits = [
+        "* It was judged on prompts of the sources above only; how well it does on others was not measured.",
+        "* A win rate ranks prompts. It is no calibrated probability unless it was calibrated as one.",
+    ]
+    if any(not counts["licenses"] for counts in metrics["data"].values()):
+        limits.append("* Sources without stated licences are among its data: whether they allow your use is not known.")
+    return "\n".join(limits)
+
+
+def _tally(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {_cell(name)}" for name, count in counts.items()) or "-"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
