@@ -16,6 +16,7 @@ from rich.table import Table
 
 from routellm_fast import _core
 from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact, verify_artifact
+from routellm_fast.calibration import Calibration
 from routellm_fast.routers import load_router
 from routellm_fast.routers.loading import router_directory
 
@@ -57,6 +58,7 @@ def info(
         and {
             f"{share:.0%} strong": round(calibration.threshold_for(share), 5) for share in (0.1, 0.25, 0.5, 0.75, 0.9)
         },
+        **_more_of(calibration),
         "provenance": loaded.provenance,
         "instruction set": f"{_core.active_isa()} (of {', '.join(_core.supported_isas())})",
     }
@@ -69,6 +71,37 @@ def info(
     for key, value in facts.items():
         table.add_row(key, _readable(value))
     Console().print(table)
+
+
+def _more_of(calibration: Calibration | None) -> dict[str, Any]:
+    """What only some calibrations have."""
+    if calibration is None:
+        return {}
+    facts: dict[str, Any] = {}
+    if calibration.created:
+        facts["calibrated"] = calibration.created
+    if calibration.operating_points:
+        facts["operating points"] = {
+            name: {
+                key.replace("_", " "): round(estimate.value, 5)
+                for key, estimate in (
+                    ("threshold", point.threshold),
+                    ("strong_share", point.strong_share),
+                    ("cost_usd_per_1k", point.cost_usd_per_1k),
+                    ("quality", point.quality),
+                    ("pgr", point.pgr),
+                )
+                if estimate is not None
+            }
+            for name, point in calibration.operating_points.items()
+        }
+    if calibration.probability is not None:
+        levels = calibration.probability.levels
+        facts["probability map"] = {
+            "method": calibration.probability.to_json()["method"],
+            "levels": "one a win rate" if levels is None else levels,
+        }
+    return facts
 
 
 def _verify(directory: Path) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
 
 from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, write_artifact
 from routellm_fast.calibration import Calibration
@@ -16,6 +19,9 @@ from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_RouterT = TypeVar("_RouterT", bound="Router")
 
 
 class Router(ABC):
@@ -131,6 +137,36 @@ class Router(ABC):
             message = "this router has no calibration: give a threshold, or calibrate it on prompts like your traffic"
             raise InvalidArgumentError(message)
         return self._calibration.threshold_for(strong_share)
+
+    def probability(self, prompt: str) -> float:
+        """Return the probability that the strong model's answer is the better one, a tie counting half.
+
+        Raises:
+            InvalidArgumentError: The router has no probability map.
+        """
+        return float(self.probabilities([prompt])[0])
+
+    def probabilities(self, prompts: Sequence[str]) -> FloatArray:
+        """Return (n,) float32 probabilities of `probability`: win rates as the stored map reads them.
+
+        Decisions are made on win rates, which stay what they are.
+
+        Raises:
+            InvalidArgumentError: The router has no probability map.
+        """
+        if self._calibration is None or self._calibration.probability is None:
+            message = (
+                "this router has no probability map: its win rates order prompts, and nothing says how often they are "
+                "right. Fit one with `routellm-fast calibrate --probability best` on labelled prompts"
+            )
+            raise InvalidArgumentError(message)
+        return self._calibration.probability(self.win_rates(prompts)).astype(np.float32)
+
+    def with_calibration(self: _RouterT, calibration: Calibration | None) -> _RouterT:
+        """Return the same router with another calibration; the two share everything else."""
+        router = copy.copy(self)
+        router._calibration = calibration
+        return router
 
     def save(self, path: str | Path) -> None:
         """Write a router directory, whole or not at all.

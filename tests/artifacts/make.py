@@ -14,6 +14,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from builders import PAIR, mf_router, mf_weights, static_embedder
+from calibration_builders import full_calibration
 from sw_builders import sw_router
 
 from routellm_fast import FunctionEmbedder
@@ -31,6 +32,7 @@ def golden_routers() -> dict[str, Router]:
         "mf-int8-folded": mf_router(static_embedder(normalize=False, int8=True)),
         "mf-float32-normalized": mf_router(static_embedder(normalize=True, int8=False)),
         "mf-external": mf_router(ones),  # type: ignore[arg-type]
+        "mf-calibrated": mf_router(calibration=full_calibration()),
         "mf-none": MatrixFactorizationRouter(["strong-model", "weak-model", "c"], **mf_weights(), model_pair=PAIR),
         "random": RandomRouter(PAIR, seed=11),
         # Two blocks each, one of them of battles that were added.

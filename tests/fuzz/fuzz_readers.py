@@ -25,10 +25,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 from builders import mf_router, model2vec_folder
+from calibration_builders import full_calibration
 from sw_builders import sw_router
 
 import routellm_fast as rf
 from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, read_artifact, write_artifact
+from routellm_fast.calibration import check_drift
 from routellm_fast.routers import MatrixFactorizationRouter, SimilarityWeightedRouter
 from routellm_fast.routers.similarity_weighted import PRECISIONS
 
@@ -43,7 +45,12 @@ WORKSPACE = Path(tempfile.mkdtemp())
 
 
 def pristine() -> dict[str, dict[str, bytes]]:
-    routers = {"mf": mf_router(), **{precision: sw_router(precision, added=(9,)) for precision in PRECISIONS}}
+    calibrated = mf_router(calibration=full_calibration())
+    routers = {
+        "mf": mf_router(),
+        "calibrated": calibrated,
+        **{precision: sw_router(precision, added=(9,)) for precision in PRECISIONS},
+    }
     folders = {"checkpoint": CHECKPOINT, "model2vec": model2vec_folder(WORKSPACE / "model2vec")}
     for kind, router in routers.items():
         folders[kind] = WORKSPACE / kind
@@ -139,6 +146,10 @@ def altered(artifact: Artifact, data: atheris.FuzzedDataProvider) -> Artifact:
 def use(router: rf.Router) -> None:
     json.dumps(router.facts)
     rates = [*router.win_rates(PROMPTS), router.route(PROMPTS[0]).win_rate]
+    if router.calibration is not None:
+        json.dumps(check_drift(router.calibration, router.win_rates(PROMPTS)).to_json(), allow_nan=False)
+        if router.calibration.probability is not None:
+            rates += [*router.probabilities(PROMPTS)]
     if isinstance(router, SimilarityWeightedRouter):
         embeddings = router.embedder.embed(PROMPTS)
         rates += [*router.exact_win_rates_from_embeddings(embeddings)]

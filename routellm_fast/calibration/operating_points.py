@@ -1,0 +1,109 @@
+"""Thresholds that were asked for by what they should reach, and what they do reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from routellm_fast.calibration import _strict
+from routellm_fast.calibration.estimate import Estimate
+from routellm_fast.errors import InvalidArgumentError
+
+TargetKind = Literal["strong_share", "cost_usd_per_1k", "cost_share", "pgr", "quality"]
+# Judged on labelled rows; the others on the traffic.
+QUALITY_KINDS: Final = frozenset({"pgr", "quality"})
+COST_KINDS: Final = frozenset({"cost_usd_per_1k", "cost_share"})
+_UNIT_KINDS: Final = frozenset({"strong_share", "cost_share"})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a threshold should reach.
+
+    Attributes:
+        kind: "strong_share": this share of requests at the strong model. "cost_usd_per_1k": the largest strong share
+            at which a thousand requests cost at most this, in US dollars. "cost_share": the same, as a share of what
+            the strong model alone would cost. "pgr": the least strong share that recovers this part of the quality gap
+            between the models. "quality": the least strong share with this mean score.
+        value: How much of it.
+    """
+
+    kind: TargetKind
+    value: float
+
+    def __post_init__(self) -> None:
+        """Refuse what no threshold could mean."""
+        if self.kind not in get_args(TargetKind):
+            message = f"a target is one of {', '.join(get_args(TargetKind))}, found {self.kind!r}"
+            raise InvalidArgumentError(message)
+        low = -math.inf if self.kind == "quality" else 0.0
+        value = _strict.number(self.value, self.kind, low, 1.0 if self.kind in _UNIT_KINDS else math.inf)
+        object.__setattr__(self, "value", value)  # an int is written as the float that it will be read as
+
+    @property
+    def name(self) -> str:
+        """E.g. "strong_share=0.3"."""
+        return f"{self.kind}={self.value:.12g}"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold and what it yields.
+
+    Intervals are over resamples of the prompts. That of `threshold` says how far another log of the same traffic would
+    move it; all others hold the threshold as it is, which is what a deployed router does.
+
+    Attributes:
+        target: What was asked for.
+        threshold: Win rate from which the strong model is chosen.
+        strong_share: Of requests, achieved; tied win rates can keep it away from the one asked for.
+        cost_usd_per_1k: US dollars a thousand requests; None without prices.
+        quality: Mean score of the answers on the labelled rows; None without labels.
+        pgr: Part of the quality gap that is recovered there; None without labels, or where the strong model is no
+            better on them.
+    """
+
+    target: Target
+    threshold: Estimate
+    strong_share: Estimate
+    cost_usd_per_1k: Estimate | None = None
+    quality: Estimate | None = None
+    pgr: Estimate | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the form that router.json holds."""
+        optional = {name: getattr(self, name) for name in ("cost_usd_per_1k", "quality", "pgr")}
+        return {
+            "kind": self.target.kind,
+            "value": self.target.value,
+            "threshold": list(self.threshold),
+            "strong_share": list(self.strong_share),
+            **{name: list(estimate) for name, estimate in optional.items() if estimate is not None},
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, what: str) -> OperatingPoint:
+        """Read what to_json wrote. Raises InvalidArgumentError."""
+        optional = ("cost_usd_per_1k", "quality", "pgr")
+        found = _strict.fields(value, what, ("kind", "value", "threshold", "strong_share"), optional)
+        return cls(
+            Target(found["kind"], _strict.number(found["value"], f"{what}.value")),
+            Estimate.from_json(found["threshold"], f"{what}.threshold", unit=True),
+            Estimate.from_json(found["strong_share"], f"{what}.strong_share", unit=True),
+            **{name: Estimate.from_json(found[name], f"{what}.{name}") for name in optional if name in found},
+        )
+
+
+def points_from_json(value: Any) -> Mapping[str, OperatingPoint]:
+    """Read operating points by name. Raises InvalidArgumentError."""
+    if not isinstance(value, dict):
+        message = f"calibration.operating_points must be an object, found {type(value).__name__}"
+        raise InvalidArgumentError(message)
+    points = {name: OperatingPoint.from_json(entry, f"operating_points[{name!r}]") for name, entry in value.items()}
+    for name, point in points.items():
+        if name != point.target.name:
+            message = f"operating_points[{name!r}] must be named {point.target.name!r} after its kind and value"
+            raise InvalidArgumentError(message)
+    return points

@@ -1,0 +1,365 @@
+"""`routellm-fast calibrate`."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from routellm_fast import data
+from routellm_fast._tables import SUFFIXES, read_table
+from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
+from routellm_fast.calibration.budget import ModelPrice, Prices
+from routellm_fast.calibration.command import PROBABILITY_CHOICES, Calibrated, ProbabilityChoice
+from routellm_fast.calibration.command import calibrate as find_calibration
+from routellm_fast.calibration.drift import Drift, check_drift
+from routellm_fast.calibration.estimate import Estimate
+from routellm_fast.calibration.operating_points import OperatingPoint, Target
+from routellm_fast.calibration.search import RESAMPLES
+from routellm_fast.calibration.traffic import Traffic, score
+from routellm_fast.cli._embedder import named_embedder
+from routellm_fast.cli._prompts import PromptFormat, read_prompts
+from routellm_fast.data.prompts import prompt_of
+from routellm_fast.decision import ModelPair
+from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError, UnknownModelError
+from routellm_fast.routers.base import Router
+from routellm_fast.routers.loading import SHIPPED_ROUTER, load_router, router_directory
+
+_DEFAULT_SHARES: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
+_DRIFTED: Final = 1
+# Not a terminal's: tables in a file are not broken into lines.
+_FILE_WIDTH: Final = 200
+
+_Bar = Callable[[str, int, int], None]
+
+
+def calibrate(
+    router: Path = typer.Argument(help="Router directory, or mf or sw_ranking for one that ships."),
+    prompts: Path = typer.Argument(
+        help="Log of prompts: text, one a line; JSON lines with `prompt` or `messages`; a table with a column "
+        "`prompt`; - for standard input. A prompt that was asked twice counts twice."
+    ),
+    strong_share: list[float] | None = typer.Option(
+        None, help="Find the threshold for this share of requests at the strong model. As all targets, may be repeated."
+    ),
+    cost_usd_per_1k: list[float] | None = typer.Option(
+        None, help="For at most this cost of a thousand requests, in US dollars. Needs prices."
+    ),
+    cost_share: list[float] | None = typer.Option(
+        None, help="For at most this share of what the strong model alone would cost. Needs prices."
+    ),
+    pgr: list[float] | None = typer.Option(
+        None, help="For recovering this part of the quality gap between the models, e.g. 0.8. Needs --labels."
+    ),
+    quality: list[float] | None = typer.Option(None, help="For this mean score. Needs --labels."),
+    price: list[str] | None = typer.Option(
+        None,
+        metavar="MODEL=IN/OUT",
+        help="US dollars a million input and output tokens. MODEL: a name of the pair, or strong, or weak.",
+    ),
+    request_price: list[str] | None = typer.Option(None, metavar="MODEL=USD", help="US dollars a request, on top."),
+    output_tokens: float | None = typer.Option(None, help="Mean length of an answer, where output tokens cost."),
+    input_tokens: float | None = typer.Option(
+        None, help="Mean length of a prompt; none: the router's tokenizer counts each."
+    ),
+    labels: list[Path] | None = typer.Option(
+        None, help="File of golden labels: a prompt and one score column a model. May be repeated."
+    ),
+    battles: list[Path] | None = typer.Option(
+        None, help="File of battles: prompt, model_a, model_b, winner; for --probability. May be repeated."
+    ),
+    prompt_ids: list[Path] | None = typer.Option(None, help="File in which the prompt_id of a row is looked up."),
+    strong_label: str | None = typer.Option(None, help="The strong model's name in labels and battles; none: its own."),
+    weak_label: str | None = typer.Option(None, help="The weak model's."),
+    probability: str = typer.Option(
+        "keep",
+        help="Probability map to fit on labels and battles: platt, isotonic, or the best of both; keep what the router "
+        "has, or none.",
+    ),
+    out: Path | None = typer.Option(None, help="Router directory to write: the router with its new calibration."),
+    in_place: bool = typer.Option(False, "--in-place", help="Write it over the router itself, in one step."),
+    check: bool = typer.Option(
+        False,
+        "--check",
+        help="Change nothing: say whether these prompts still match the calibration. Exit status 1 where they do not.",
+    ),
+    alpha: float = typer.Option(0.01, help="With --check: how often unchanged traffic may raise an alarm."),
+    tolerance: float = typer.Option(0.02, help="With --check: a change of the strong share that does not matter."),
+    embedder: str | None = typer.Option(
+        None, help="Embedder or model2vec directory, or openai:MODEL, where the router does not hold its own."
+    ),
+    dataset: str = typer.Option("", help="What the prompts are, for the record; none: the file's name."),
+    created: str = typer.Option("", help="Date for the record; none: today."),
+    form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
+    seed: int = typer.Option(0, min=0, help="Draws resamples and folds: same seed, same result."),
+    resamples: int = typer.Option(RESAMPLES, min=100, help="Resamples that an interval rests on."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Find thresholds for a share, a budget or a quality on your own prompts, and store them in the router."""
+    directory = router_directory(router)
+    values = {
+        "strong_share": strong_share,
+        "cost_usd_per_1k": cost_usd_per_1k,
+        "cost_share": cost_share,
+        "pgr": pgr,
+        "quality": quality,
+    }
+    targets = [Target(kind, value) for kind, given in values.items() for value in given or []]  # type: ignore[arg-type]
+    loaded = load_router(directory, embedder=None if embedder is None else named_embedder(embedder))
+    if check:
+        if targets or out or in_place or price or request_price or labels or battles or probability != "keep":
+            message = "--check compares and changes nothing: leave targets, prices, labels, --out and --in-place out"
+            raise InvalidArgumentError(message)
+        _check(loaded, _traffic(prompts, form, prompt_ids), alpha, tolerance, as_json=as_json)
+        return
+    target = _target_directory(directory, out, in_place=in_place)
+    ids = _prompt_ids(prompt_ids)
+    own = loaded.model_pair
+    with _bar() as on_progress:
+        found = find_calibration(
+            loaded,
+            _traffic(prompts, form, prompt_ids),
+            dataset=dataset or ("standard input" if str(prompts) == "-" else prompts.name),
+            targets=targets or [Target("strong_share", share) for share in _DEFAULT_SHARES],
+            prices=_prices(price or [], request_price or [], own, output_tokens, input_tokens),
+            labelled=[row for path in labels or [] for row in data.read_golden(path, prompts=ids)],
+            battles=[row for path in battles or [] for row in data.read_battles(path, prompts=ids, drop_ties=False)],
+            labelled_pair=ModelPair(strong_label or own.strong, weak_label or own.weak),
+            probability=_probability(probability),
+            created=created or datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
+            seed=seed,
+            resamples=resamples,
+            on_progress=on_progress,
+        )
+    if target is not None:
+        # Read anew, without the embedder of the command line: all but the calibration stays as it was, to the byte.
+        load_router(directory).with_calibration(found.calibration).save(target)
+    if as_json:
+        typer.echo(json.dumps(_record(found, target), ensure_ascii=False, indent=2))
+        return
+    _show(directory, loaded, found, target)
+
+
+def _traffic(path: Path, form: PromptFormat, prompt_ids: Sequence[Path] | None) -> Traffic:
+    if path.name.endswith(tuple(suffix for suffix in SUFFIXES if ".jsonl" not in suffix)):
+        ids = _prompt_ids(prompt_ids)
+        return Traffic.of(prompt_of(row, ids)[0] for row in read_table(path))
+    return Traffic.of(prompt.text for prompt in read_prompts([], None if str(path) == "-" else path, form))
+
+
+def _prompt_ids(paths: Sequence[Path] | None) -> data.Prompts | None:
+    if not paths:
+        return None
+    return {key: value for path in paths for key, value in data.read_prompts(path).items()}
+
+
+def _probability(choice: str) -> ProbabilityChoice:
+    if choice not in PROBABILITY_CHOICES:
+        message = f"--probability must be one of {', '.join(PROBABILITY_CHOICES)}, found {choice!r}"
+        raise InvalidArgumentError(message)
+    return choice  # type: ignore[return-value]
+
+
+def _target_directory(directory: Path, out: Path | None, *, in_place: bool) -> Path | None:
+    """Where the router goes; what cannot be is refused before the work, not after it."""
+    if out is not None and in_place:
+        message = "give --out or --in-place, not both"
+        raise InvalidArgumentError(message)
+    target = directory if in_place else out
+    if target is not None and target.resolve().is_relative_to(SHIPPED_ROUTER.parent.resolve()):
+        message = f"{target} ships with the package and is left as it is: give --out another directory"
+        raise InvalidArgumentError(message)
+    if out is not None and out.resolve() == directory.resolve():
+        message = f"{out} is the router itself: say --in-place to write over it"
+        raise InvalidArgumentError(message)
+    is_free = target is None or not target.exists() or is_artifact(target, ROUTER_LAYOUT)
+    if target is not None and not is_free and (not target.is_dir() or any(target.iterdir())):
+        message = f"{target} exists and is no router directory: it is left alone. Choose another path"
+        raise ArtifactWriteError(message)
+    return target
+
+
+def _prices(
+    tokens: Sequence[str],
+    requests: Sequence[str],
+    pair: ModelPair,
+    output_tokens: float | None,
+    input_tokens: float | None,
+) -> Prices | None:
+    if not tokens and not requests:
+        if output_tokens is not None or input_tokens is not None:
+            message = "numbers of tokens cost nothing without --price"
+            raise InvalidArgumentError(message)
+        return None
+    found: dict[str, dict[str, float]] = {"strong": {}, "weak": {}}
+    for text in tokens:
+        model, values = _assignment(text, pair, "--price", "MODEL=IN/OUT", 2)
+        _set_once(found[model], {"input_usd_per_1m": values[0], "output_usd_per_1m": values[1]}, text)
+    for text in requests:
+        model, values = _assignment(text, pair, "--request-price", "MODEL=USD", 1)
+        _set_once(found[model], {"request_usd": values[0]}, text)
+    for model, name in zip(found, pair, strict=True):
+        if not found[model]:
+            message = f"{name!r} has no price: give those of both models, 0/0 for one that is free"
+            raise InvalidArgumentError(message)
+    return Prices(ModelPrice(**found["strong"]), ModelPrice(**found["weak"]), output_tokens, input_tokens)
+
+
+def _assignment(text: str, pair: ModelPair, option: str, shape: str, count: int) -> tuple[str, list[float]]:
+    name, _, numbers = text.rpartition("=")
+    parts = numbers.split("/")
+    try:
+        values = [float(part) for part in parts]
+    except ValueError:
+        values = []
+    if not name or len(values) != count:
+        message = f"{option} must be {shape}, e.g. {'strong=10/30' if count == 2 else 'strong=0.01'}, found {text!r}"
+        raise InvalidArgumentError(message)
+    roles = {"strong": "strong", "weak": "weak", pair.weak: "weak", pair.strong: "strong"}
+    if name not in roles:
+        message = f"{option} names {name!r}, which is none of this router's models: {pair.strong}, {pair.weak}"
+        raise UnknownModelError(message)
+    return roles[name], values
+
+
+def _set_once(prices: dict[str, float], new: dict[str, float], text: str) -> None:
+    if set(prices) & set(new):
+        message = f"{text!r} is a second price of one model"
+        raise InvalidArgumentError(message)
+    prices.update(new)
+
+
+def _record(found: Calibrated, target: Path | None) -> dict[str, Any]:
+    calibration = found.calibration.to_json()
+    kept = {key: value for key, value in calibration.items() if key not in ("table", "win_rate_quantiles")}
+    return {
+        **kept,
+        **found.facts,
+        "probability_fit": found.probability and found.probability.to_json(),
+        "warnings": list(found.warnings),
+        "written": None if target is None else str(target),
+    }
+
+
+def _show(directory: Path, router: Router, found: Calibrated, target: Path | None) -> None:
+    console = _console()
+    facts, pair = found.facts, router.model_pair
+    repeated = facts["requests"] - facts["distinct_prompts"]
+    notes = [f"{repeated:,} of them repeated"] if repeated else []
+    notes += [f"{facts['blank_prompts_left_out']:,} blank ones left out"] if facts["blank_prompts_left_out"] else []
+    notes += [f"{facts['labelled_rows']:,} labelled rows"] if facts["labelled_rows"] else []
+    notes += [f"{facts['labelled_rows_left_out']:,} without both scores"] if facts["labelled_rows_left_out"] else []
+    typer.echo(f"{directory}: {pair.strong} from the threshold on, else {pair.weak}")
+    typer.echo(", ".join([f"{facts['requests']:,} prompts of {found.calibration.dataset}", *notes]) + "\n")
+    console.print(_points_table(list(found.calibration.operating_points.values())))
+    if found.probability is not None:
+        fit = found.probability
+        stored = "not stored" if fit.refusal else "stored" if target else "not stored yet"
+        levels = "" if fit.map.levels is None else f", {fit.map.levels} levels"
+        typer.echo(f"\n{fit.method} map on {fit.rows:,} outcomes of {fit.groups:,} prompts{levels}: {stored}")
+        table = _table("on held-out prompts", "log loss", "Brier", "ECE", "ECE less its noise")
+        for name, figures in (("win rates as they are", fit.before), ("through the map", fit.after)):
+            ece = _interval(figures.ece, ".4f")
+            table.add_row(name, f"{figures.log_loss:.5f}", f"{figures.brier:.5f}", ece, f"{figures.ece_debiased:.4f}")
+        console.print(table)
+    for warning in found.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"\nwritten to {target}" if target else "\nnothing is stored: give --out DIR or --in-place")
+
+
+def _points_table(points: Sequence[OperatingPoint]) -> Table:
+    columns: dict[str, Callable[[OperatingPoint], str]] = {
+        "threshold": lambda point: _interval(point.threshold, ".5f"),
+        "strong share": lambda point: _interval(point.strong_share, ".2%"),
+    }
+    if any(point.cost_usd_per_1k for point in points):
+        columns["USD per 1,000"] = lambda point: _interval(point.cost_usd_per_1k, "#,.4g")
+    if any(point.quality for point in points):
+        columns["quality"] = lambda point: _interval(point.quality, ".4f")
+    if any(point.pgr for point in points):
+        columns["PGR"] = lambda point: _interval(point.pgr, ".1%")
+    table = _table("target", *columns)
+    for point in points:
+        table.add_row(point.target.name, *(show(point) for show in columns.values()))
+    return table
+
+
+def _interval(estimate: Estimate | None, form: str) -> str:
+    if estimate is None:
+        return ""
+    return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
+
+
+def _check(router: Router, traffic: Traffic, alpha: float, tolerance: float, *, as_json: bool) -> None:
+    if router.calibration is None:
+        message = "this router has no calibration to check: calibrate it first"
+        raise InvalidArgumentError(message)
+    with _bar() as on_progress:
+        rates = score(
+            router,
+            traffic.prompts,
+            on_progress=on_progress and (lambda done, of: on_progress("scoring prompts", done, of)),
+        )
+    drift = check_drift(router.calibration, traffic.per_request(rates), alpha=alpha, tolerance=tolerance)
+    if as_json:
+        typer.echo(json.dumps(drift.to_json(), ensure_ascii=False, indent=2))
+    else:
+        _show_drift(drift, router.calibration.dataset)
+    if drift.drifted:
+        raise typer.Exit(_DRIFTED)
+
+
+def _show_drift(drift: Drift, dataset: str) -> None:
+    meaning = {
+        "matches": "these prompts look like those of the calibration",
+        "drifted": "these prompts no longer look like those of the calibration: calibrate again",
+        "too few to tell": f"only a change of the strong share by {drift.detectable:.0%} or more would have shown",
+    }
+    typer.echo(f"{drift.verdict}: {meaning[drift.verdict]}")
+    typer.echo(
+        f"{drift.request_count:,} prompts against {drift.calibration_count:,} of {dataset}: the strong share at one "
+        f"threshold or another differs by up to {drift.statistic:.2%} (Kolmogorov-Smirnov, p {_p(drift.p_value)}); "
+        f"changes from {drift.detectable:.1%} on would show; PSI {drift.psi:.3f}\n"
+    )
+    table = _table("operating point", "threshold", "expected share", "strong share", "p")
+    for point in drift.points:
+        share = _interval(point.strong_share, ".2%")
+        table.add_row(point.name, f"{point.threshold:.5f}", f"{point.expected_share:.2%}", share, _p(point.p_value))
+    _console().print(table)
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=_FILE_WIDTH)
+
+
+@contextmanager
+def _bar() -> Iterator[_Bar | None]:
+    """A bar on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+        yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
