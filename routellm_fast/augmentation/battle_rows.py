@@ -1,0 +1,157 @@
+"""Files of battles, as training reads them: written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import json
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from routellm_fast.errors import DataError
+
+COLUMNS: Final = ("prompt", "prompt_group", "model_a", "model_b", "winner", "source", "weight", "judge")
+_SUFFIXES: Final = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
+_LONE_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class BattleRow:
+    """One row of a file of battles.
+
+    Attributes:
+        prompt: The text.
+        group: Held out as a whole.
+        model_a: The first model.
+        model_b: The second.
+        winner: "model_a", "model_b" or "tie".
+        source: Data set.
+        weight: How much the battle counts, > 0.
+        judge: Who decided: a judge's model, or "golden" for golden labels.
+        position_consistent: Whether a judge decided alike in both orders; None where only one was asked, or none.
+    """
+
+    prompt: str
+    group: str
+    model_a: str
+    model_b: str
+    winner: str
+    source: str
+    weight: float
+    judge: str
+    position_consistent: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BattleCounts:
+    """What a file of battles holds.
+
+    Attributes:
+        battles: Rows.
+        ties: Those without a winner.
+        prompts: Distinct prompts.
+        models: Battles by model, the most first.
+        sources: Battles by source, the most first.
+    """
+
+    battles: int
+    ties: int
+    prompts: int
+    models: dict[str, int]
+    sources: dict[str, int]
+
+    @classmethod
+    def of(cls, rows: Sequence[BattleRow]) -> BattleCounts:
+        """Count."""
+        models = Counter(name for row in rows for name in (row.model_a, row.model_b))
+        return cls(
+            battles=len(rows),
+            ties=sum(row.winner == "tie" for row in rows),
+            prompts=len({row.prompt for row in rows}),
+            models=dict(sorted(models.items(), key=lambda entry: (-entry[1], entry[0]))),
+            sources=dict(Counter(row.source for row in rows).most_common()),
+        )
+
+
+def check_battles_path(path: Path) -> None:
+    """Raise DataError where a file of battles cannot go, before anything is paid for."""
+    if not path.name.endswith(_SUFFIXES):
+        message = f"{path}, where the battles should go, must be one of {', '.join(_SUFFIXES)}"
+        raise DataError(message)
+    if not path.parent.is_dir():
+        message = f"{path.parent}, where the battles should go, is no directory"
+        raise DataError(message)
+
+
+def write_battles(path: Path, rows: Iterable[BattleRow]) -> None:
+    """Write a file of battles; readers see the old one or the whole new one. The same rows make the same bytes.
+
+    Args:
+        path: CSV or JSON lines, plain or gzipped, by its name.
+        rows: In the order to write.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    check_battles_path(path)
+    write = _write_csv if ".csv" in path.suffixes[-2:] else _write_json
+    try:
+        with _replaced(path) as file:
+            if path.suffix == ".gz":
+                with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+                    write(packed, rows)
+            else:
+                write(file, rows)
+    except OSError as error:
+        message = f"{path} cannot be written ({error.strerror or error})"
+        raise DataError(message) from error
+
+
+def _cells(row: BattleRow) -> dict[str, str | float | bool]:
+    values = (row.prompt, row.group, row.model_a, row.model_b, row.winner, row.source, row.weight, row.judge)
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _write_json(file: BinaryIO | gzip.GzipFile, rows: Iterable[BattleRow]) -> None:
+    for row in rows:
+        cells = _cells(row)
+        if row.position_consistent is not None:
+            cells["position_consistent"] = row.position_consistent
+        line = json.dumps(cells, ensure_ascii=False)
+        # A lone surrogate has no UTF-8; as an escape it survives.
+        line = json.dumps(cells) if _LONE_SURROGATES.search(line) else line
+        file.write(line.encode() + b"\n")
+
+
+def _write_csv(file: BinaryIO | gzip.GzipFile, rows: Iterable[BattleRow]) -> None:
+    stream = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*COLUMNS, "position_consistent"])
+    for row in rows:
+        cells = [*_cells(row).values(), "" if row.position_consistent is None else row.position_consistent]
+        writer.writerow([_LONE_SURROGATES.sub("\ufffd", c) if isinstance(c, str) else c for c in cells])
+    stream.flush()
+    stream.detach()
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[BinaryIO]:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        staged = Path(name)
+        staged.chmod(0o644)
+        staged.replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)

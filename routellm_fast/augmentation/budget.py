@@ -1,0 +1,99 @@
+"""What calls cost, and a cap on it that is never exceeded."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass
+
+from routellm_fast.augmentation.clock import Stop
+from routellm_fast.errors import InvalidArgumentError
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a model costs, in US dollars a million tokens."""
+
+    input_usd_per_1m: float
+    output_usd_per_1m: float
+
+    def __post_init__(self) -> None:
+        for value in (self.input_usd_per_1m, self.output_usd_per_1m):
+            if not 0.0 <= value < math.inf:
+                message = f"a price must be at least 0 and finite, found {value}"
+                raise InvalidArgumentError(message)
+
+    def cost_usd(self, input_tokens: int, output_tokens: int) -> float:
+        """Return the cost of a call."""
+        return (input_tokens * self.input_usd_per_1m + output_tokens * self.output_usd_per_1m) / 1e6
+
+
+class CostCapReachedError(Exception):
+    """The next call could exceed the cap. Never leaves this package."""
+
+
+class Budget:
+    """Money for calls. Before a call the most that it can cost is reserved; afterwards what it did cost is booked.
+
+    Usable in one event loop at a time.
+    """
+
+    def __init__(self, max_cost_usd: float | None = None, *, spent_usd: float = 0.0) -> None:
+        """Open a budget.
+
+        Args:
+            max_cost_usd: The cap; None for no cap.
+            spent_usd: What earlier runs spent of it.
+        """
+        if max_cost_usd is not None and not 0.0 <= max_cost_usd < math.inf:
+            message = f"max_cost_usd must be at least 0 and finite, found {max_cost_usd}"
+            raise InvalidArgumentError(message)
+        self._max_cost_usd = max_cost_usd
+        self._spent_usd = spent_usd
+        self._reserved: list[float] = []
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    @property
+    def max_cost_usd(self) -> float | None:
+        """The cap."""
+        return self._max_cost_usd
+
+    @property
+    def spent_usd(self) -> float:
+        """What was booked, earlier runs included."""
+        return self._spent_usd
+
+    @property
+    def left_usd(self) -> float | None:
+        """What may still be spent; None without a cap."""
+        return None if self._max_cost_usd is None else max(0.0, self._max_cost_usd - self._spent_usd)
+
+    async def reserve(self, most_usd: float, stop: Stop) -> None:
+        """Set aside the most that a call can cost; waits for calls under way, which mostly cost less than reserved.
+
+        Raises:
+            StoppedError: Asked to stop; nothing was set aside.
+            CostCapReachedError: It does not fit even when nothing is under way.
+        """
+        while self._max_cost_usd is not None:
+            # fsum: adding and taking away again leaves no crumbs.
+            if math.fsum((self._spent_usd, most_usd, *self._reserved)) <= self._max_cost_usd:
+                break
+            if not self._reserved:
+                raise CostCapReachedError
+            settled = asyncio.get_running_loop().create_future()
+            self._waiting.add(settled)
+            try:
+                await settled
+            finally:
+                self._waiting.discard(settled)
+        stop.check()
+        self._reserved.append(most_usd)
+
+    def settle(self, most_usd: float, cost_usd: float) -> None:
+        """Give a reservation back and book what the call cost."""
+        self._reserved.remove(most_usd)
+        self._spent_usd += cost_usd
+        for settled in self._waiting:
+            if not settled.done():
+                settled.set_result(None)

@@ -1,0 +1,81 @@
+"""Time, and the wish to stop: both are handed in, so that tests neither wait nor interrupt."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the package needs of time."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; never goes back."""
+        ...
+
+    def time(self) -> float:
+        """Seconds since 1970, for the record."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; never goes back."""
+        return time.monotonic()
+
+    def time(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+class StoppedError(Exception):
+    """Work ends here because somebody asked for it. Never leaves this package."""
+
+
+class Stop:
+    """Asks running work to end.
+
+    Requests under way are awaited, since they are paid for; none is begun, and no pause is waited out. Usable in one
+    event loop at a time.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is asked yet."""
+        self._event = asyncio.Event()
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether `ask` was called."""
+        return self._event.is_set()
+
+    def ask(self) -> None:
+        """Ask to stop. Harmless when asked before."""
+        self._event.set()
+
+    def check(self) -> None:
+        """Raise StoppedError when asked to stop."""
+        if self._event.is_set():
+            raise StoppedError
+
+    async def sleep(self, clock: Clock, seconds: float) -> None:
+        """Wait by the clock. Raises StoppedError as soon as stopping is asked for."""
+        self.check()
+        pause = asyncio.ensure_future(clock.sleep(seconds))
+        asked = asyncio.ensure_future(self._event.wait())
+        try:
+            await asyncio.wait({pause, asked}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pause.cancel()
+            asked.cancel()
+        self.check()

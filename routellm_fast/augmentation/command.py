@@ -1,0 +1,163 @@
+"""A whole judging run: journal, budget, endpoints, ctrl-C, and the battles at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from routellm_fast.augmentation.battle_rows import BattleRow
+from routellm_fast.augmentation.budget import Budget
+from routellm_fast.augmentation.clock import Clock, Stop, SystemClock
+from routellm_fast.augmentation.contests import Contest
+from routellm_fast.augmentation.endpoint import ChatEndpoint
+from routellm_fast.augmentation.endpoint_settings import EndpointSettings
+from routellm_fast.augmentation.journal import Journal
+from routellm_fast.augmentation.judge import Ending, JudgeConfig, Progress, judge_contests
+from routellm_fast.augmentation.outcomes import JudgeReport, judged_battles
+from routellm_fast.augmentation.questions import Questioner
+from routellm_fast.augmentation.scores import ScoreRules
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeJob:
+    """What to judge, by whom, and what to make of it.
+
+    Attributes:
+        contests: See contests.read_contests.
+        questioner: Judge and template.
+        journal: The file of the journal; a run goes on from what it holds.
+        generators: By model, who makes the responses that are missing.
+        config: How to work.
+        rules: How verdicts become battles.
+        on_disagreement: See outcomes.judged_battles.
+        max_cost_usd: Cap on all that the journal books, earlier runs included; None for none.
+    """
+
+    contests: tuple[Contest, ...]
+    questioner: Questioner
+    journal: Path
+    generators: Mapping[str, EndpointSettings] = field(default_factory=dict)
+    config: JudgeConfig = field(default_factory=JudgeConfig)
+    rules: ScoreRules = field(default_factory=ScoreRules)
+    on_disagreement: str = "tie"
+    max_cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeResult:
+    """What came of it.
+
+    Attributes:
+        ending: Why it ended.
+        rows: Battles of all that the journal holds.
+        report: On the same.
+        repaired_bytes: Length of a torn last line that was cut off the journal.
+    """
+
+    ending: Ending
+    rows: tuple[BattleRow, ...]
+    report: JudgeReport
+    repaired_bytes: int
+
+
+def run_judge(
+    job: JudgeJob,
+    *,
+    clock: Clock | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_interrupt: Callable[[], None] | None = None,
+) -> JudgeResult:
+    """Judge, and make battles of the journal.
+
+    In a program's main thread the first ctrl-C ends the run when the requests under way are answered, a second one
+    abandons them.
+
+    Args:
+        job: See there.
+        clock: Time; None: the machine's.
+        on_progress: Called after every contest.
+        on_interrupt: Called at the first ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: At the second ctrl-C.
+        EndpointError: See judge.judge_contests.
+        DataError: The journal cannot be used.
+        InvalidArgumentError: A rule does not fit the mode, or a cap has no prices to go with it.
+    """
+    with Journal(job.journal, job.questioner.settings) as journal:
+        # Rules that do not fit are found out before anything is paid for.
+        judged_battles(journal.ledger, rules=job.rules, on_disagreement=job.on_disagreement)
+        ending = asyncio.run(_judge(job, journal, clock or SystemClock(), on_progress, on_interrupt))
+        rows, report = judged_battles(journal.ledger, rules=job.rules, on_disagreement=job.on_disagreement)
+        return JudgeResult(ending, tuple(rows), report, journal.repaired_bytes)
+
+
+async def _judge(
+    job: JudgeJob,
+    journal: Journal,
+    clock: Clock,
+    on_progress: Callable[[Progress], None] | None,
+    on_interrupt: Callable[[], None] | None,
+) -> Ending:
+    stop = Stop()
+    ledger = journal.ledger
+    budget = Budget(job.max_cost_usd, spent_usd=ledger.spent_usd + ledger.lost_usd)
+
+    def on_lost(usd: float, reason: str) -> None:
+        journal.append({"record": "loss", "usd": usd, "reason": reason, "time_s": round(clock.time(), 3)})
+
+    async with contextlib.AsyncExitStack() as stack:
+
+        def connect(settings: EndpointSettings) -> ChatEndpoint:
+            endpoint = ChatEndpoint(settings, budget=budget, stop=stop, on_lost=on_lost, clock=clock)
+            stack.push_async_callback(endpoint.aclose)
+            return endpoint
+
+        judge = connect(job.questioner.judge)
+        generators = {model: connect(settings) for model, settings in job.generators.items()}
+        stack.enter_context(_interruptible(stop, on_interrupt))
+        return await judge_contests(
+            job.contests,
+            questioner=job.questioner,
+            judge=judge,
+            journal=journal,
+            stop=stop,
+            generators=generators,
+            config=job.config,
+            clock=clock,
+            on_progress=on_progress,
+        )
+
+
+@contextlib.contextmanager
+def _interruptible(stop: Stop, on_interrupt: Callable[[], None] | None) -> Iterator[None]:
+    """Make the first ctrl-C ask to stop; from the second on it is Python's again."""
+    loop = asyncio.get_running_loop()
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is None or previous == signal.SIG_IGN:  # ignored, as in the background, or not Python's
+        yield
+        return
+
+    def restore() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, previous)
+
+    def interrupted() -> None:
+        restore()
+        stop.ask()
+        if on_interrupt is not None:
+            on_interrupt()
+
+    try:
+        loop.add_signal_handler(signal.SIGINT, interrupted)
+    except (NotImplementedError, RuntimeError, ValueError):  # not the main thread: whoever runs it decides
+        yield
+        return
+    try:
+        yield
+    finally:
+        restore()

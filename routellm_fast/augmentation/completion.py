@@ -1,0 +1,100 @@
+"""What a chat completions endpoint answers, and what a call may cost at most."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+Messages = Sequence[Mapping[str, str]]
+
+# A token of a byte-level vocabulary is at least a byte. Chat formats add a few for each message and for the answer.
+_TOKENS_PER_MESSAGE: Final = 16
+# Of English text; others take fewer bytes a token, and code does too.
+_BYTES_PER_TOKEN: Final = 4.0
+_LONE_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A finished call.
+
+    Attributes:
+        text: The answer.
+        input_tokens: As the server counts; the most there can be where it does not tell.
+        output_tokens: The same.
+        is_cut_off: The answer ended at the token limit.
+        is_metered: The server told how many tokens it took.
+        cost_usd: Of this call.
+        attempts: Requests sent for it.
+        latency_s: From sending to having it, the last attempt only.
+    """
+
+    text: str
+    input_tokens: int
+    output_tokens: int
+    is_cut_off: bool
+    is_metered: bool
+    cost_usd: float = 0.0
+    attempts: int = 1
+    latency_s: float = 0.0
+
+
+def sendable(text: str) -> str:
+    """Replace lone surrogates, which no request can carry, by U+FFFD."""
+    return _LONE_SURROGATES.sub("\ufffd", text)
+
+
+def most_input_tokens(messages: Messages) -> int:
+    """Return a number of tokens that the messages cannot exceed."""
+    return _bytes(messages) + _TOKENS_PER_MESSAGE * (len(messages) + 1)
+
+
+def likely_input_tokens(texts: Iterable[str]) -> int:
+    """Return about how many tokens these texts are, four bytes to one."""
+    return round(sum(len(sendable(text).encode()) for text in texts) / _BYTES_PER_TOKEN)
+
+
+def parse_completion(body: bytes, *, most_input: int, most_output: int) -> Completion | None:
+    """Return the first choice of a chat completion, or None for anything else.
+
+    Args:
+        body: The response.
+        most_input: Counted where the server does not tell how many tokens it took.
+        most_output: The same for the answer.
+    """
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        return None
+    text = message.get("content")
+    if text is None:
+        # A model that declines answers in a field of its own.
+        text = message.get("refusal") or ""
+    if not isinstance(text, str):
+        return None
+    usage = answer.get("usage")
+    taken = [_count(usage, key) for key in ("prompt_tokens", "completion_tokens")]
+    return Completion(
+        text=text,
+        input_tokens=most_input if taken[0] is None else taken[0],
+        output_tokens=most_output if taken[1] is None else taken[1],
+        is_cut_off=choice.get("finish_reason") == "length",
+        is_metered=None not in taken,
+    )
+
+
+def _count(usage: Any, key: str) -> int | None:
+    value = usage.get(key) if isinstance(usage, dict) else None
+    return value if type(value) is int and value >= 0 else None
+
+
+def _bytes(messages: Messages) -> int:
+    return sum(len(message["content"].encode()) for message in messages)

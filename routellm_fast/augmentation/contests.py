@@ -1,0 +1,172 @@
+"""Two models' responses to a prompt, not yet judged.
+
+A source of them (see `routellm_fast.data.sources`) has the prompt as `routellm_fast.data.prompts` says, and either
+`model_a`, `model_b`, `response_a`, `response_b`, or one column `response:<model>` a model. Optional: `reference`, a
+correct answer, and `winner`, what people decided (`model_a`, `model_b`, `tie`), to compare the judge with. An empty
+response is one that is missing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from routellm_fast._tables import Row
+from routellm_fast.augmentation.guard import tainted_groups
+from routellm_fast.data import Prompts, known_aliases
+from routellm_fast.data.prompts import prompt_of, source_of
+from routellm_fast.data.sources import rows_of
+from routellm_fast.errors import DataError, InvalidArgumentError
+
+_WIDE: Final = "response:"
+_WINNERS: Final = ("model_a", "model_b", "tie")
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """A prompt and the responses of two models.
+
+    Attributes:
+        prompt: The text.
+        group: Held out as a whole.
+        source: Data set.
+        model_a: The first model.
+        model_b: The second.
+        response_a: Its response; None is to be generated.
+        response_b: The same.
+        reference: A correct answer.
+        winner: What people decided.
+    """
+
+    prompt: str
+    group: str
+    source: str
+    model_a: str
+    model_b: str
+    response_a: str | None
+    response_b: str | None
+    reference: str | None = None
+    winner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contests:
+    """Contests, and what became of the rows they come from.
+
+    Attributes:
+        found: The contests, each once.
+        duplicates: Contests that were there already.
+        forbidden: Contests left out because their prompt belongs to a forbidden group.
+        incomplete: Contests left out because a response is missing that no endpoint generates.
+    """
+
+    found: tuple[Contest, ...]
+    duplicates: int
+    forbidden: int
+    incomplete: int
+
+
+def read_contests(
+    path: Path,
+    *,
+    prompts: Prompts | None = None,
+    models: Sequence[str] | None = None,
+    generated: Sequence[str] = (),
+    forbidden: Set[str] = frozenset(),
+) -> Contests:
+    """Read contests.
+
+    Args:
+        path: The source; its layout is in the module's text.
+        prompts: What prompt_id refers to.
+        models: Contests between these only; None takes all.
+        generated: Models whose missing responses can be generated. A file of prompts alone is a contest of the two.
+        forbidden: Groups to leave out.
+
+    Raises:
+        DataError: A row breaks the layout, or no contest is left.
+    """
+    if models is not None and len(set(models)) < 2:
+        message = f"a contest needs two models, found {', '.join(models) or 'none'}"
+        raise InvalidArgumentError(message)
+    counts = {"duplicates": 0, "forbidden": 0, "incomplete": 0}
+    found: dict[Contest, None] = {}
+    for row in rows_of(path):
+        for contest in _contests_of(row, path, prompts, tuple(generated)):
+            if models is not None and not {contest.model_a, contest.model_b} <= set(models):
+                continue
+            if _missing(contest) - set(generated):
+                counts["incomplete"] += 1
+            elif contest in found:
+                counts["duplicates"] += 1
+            else:
+                found[contest] = None
+    tainted = tainted_groups(((contest.prompt, contest.group) for contest in found), forbidden)
+    kept = tuple(contest for contest in found if contest.group not in tainted)
+    counts["forbidden"] = len(found) - len(kept)
+    if not kept:
+        chosen = "" if models is None else f" between {', '.join(models)}"
+        message = (
+            f"{path} has no contest{chosen} to judge: {counts['forbidden']:,} are in the files that they must not be "
+            f"in, {counts['incomplete']:,} lack a response"
+        )
+        raise DataError(message)
+    return Contests(kept, **counts)
+
+
+def _contests_of(row: Row, path: Path, prompts: Prompts | None, generated: tuple[str, ...]) -> Iterator[Contest]:
+    prompt, group = prompt_of(row, prompts)
+    source, reference, aliases = source_of(row, path), _optional(row, "reference"), known_aliases()
+    winner = _optional(row, "winner")
+    if winner is not None and winner not in _WINNERS:
+        problem = f"winner must be one of {', '.join(_WINNERS)} or empty, found {winner!r}"
+        raise row.error(problem)
+    wide = [column for column in row.values if column.startswith(_WIDE)]
+    if "model_a" in row.values:
+        a, b = (aliases.get(name, name) for name in (row.text("model_a"), row.text("model_b")))
+        if not a or not b or a == b:
+            problem = f"model_a and model_b must be two names, found {a!r} and {b!r}"
+            raise row.error(problem)
+        yield Contest(
+            prompt, group, source, a, b, _response(row, "response_a", a in generated),
+            _response(row, "response_b", b in generated), reference, winner,
+        )  # fmt: skip
+        return
+    if not wide and len(generated) < 2:
+        problem = (
+            "expected model_a, model_b, response_a and response_b, or columns response:<model>, or two models that "
+            f"generate responses; found {', '.join(map(repr, row.values))}"
+        )
+        raise row.error(problem)
+    responses: dict[str, str | None] = dict.fromkeys(generated)
+    for column in wide:
+        name = column.removeprefix(_WIDE)
+        name = aliases.get(name, name)
+        if not name or responses.get(name) is not None:
+            problem = f"{column!r} must name a model, each once"
+            raise row.error(problem)
+        responses[name] = _optional(row, column)
+    for a, b in itertools.combinations(sorted(responses), 2):
+        yield Contest(prompt, group, source, a, b, responses[a], responses[b], reference)
+
+
+def _response(row: Row, column: str, is_generated: bool) -> str | None:
+    if column not in row.values and not is_generated:
+        problem = f"there is no {column!r}, only {', '.join(map(repr, row.values))}"
+        raise row.error(problem)
+    return _optional(row, column)
+
+
+def _optional(row: Row, column: str) -> str | None:
+    value = row.values.get(column)
+    if value is None or value == "":
+        return None
+    return row.text(column)
+
+
+def _missing(contest: Contest) -> set[str]:
+    responses = {contest.model_a: contest.response_a, contest.model_b: contest.response_b}
+    return {model for model, response in responses.items() if response is None}

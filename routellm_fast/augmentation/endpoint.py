@@ -1,0 +1,189 @@
+"""Chat completions from any server that speaks OpenAI's API: paced, retried, and within a budget."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from routellm_fast._extras import require
+from routellm_fast.augmentation.api_key import key_for, server_of
+from routellm_fast.augmentation.budget import Budget
+from routellm_fast.augmentation.clock import Clock, Stop, SystemClock
+from routellm_fast.augmentation.completion import Completion, Messages, most_input_tokens, parse_completion
+from routellm_fast.augmentation.endpoint_settings import EndpointSettings
+from routellm_fast.augmentation.failures import Failure, broken_connection, refusal
+from routellm_fast.augmentation.pace import Pace
+from routellm_fast.embedders._openai_address import is_openai
+from routellm_fast.errors import EndpointError, InvalidArgumentError
+
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 60.0
+_MAX_DETAIL_CHARS: Final = 300
+
+
+class CallFailedError(Exception):
+    """One call failed for good; others may not. Never leaves this package. Its text holds no key."""
+
+
+class ChatEndpoint:
+    """One model at one server. Usable in one event loop; close it in that loop.
+
+    A call first waits for its turn, then reserves the most that it can cost, then is sent. An attempt that was sent and
+    never answered may have been paid for: what was reserved for it counts as spent.
+    """
+
+    def __init__(
+        self,
+        settings: EndpointSettings,
+        *,
+        budget: Budget,
+        stop: Stop,
+        on_lost: Callable[[float, str], None] | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        """Describe the service; no request is sent.
+
+        Args:
+            settings: See there.
+            budget: Shared by all endpoints of a run.
+            stop: Ends waiting.
+            on_lost: Called with the most that an unanswered attempt may have cost, in US dollars, and what happened.
+            clock: Time; None: the machine's.
+            rng: Spreads retries; None: seeded by the system.
+            api_key: The key itself, instead of a variable's.
+
+        Raises:
+            InvalidArgumentError: A setting breaks a rule, or a cap on cost has no prices to go with it.
+            EndpointError: OpenAI needs a key and there is none.
+            MissingExtraError: The openai package is not installed.
+        """
+        if budget.max_cost_usd is not None and settings.prices is None:
+            message = f"a cap on cost needs the prices of {settings.model!r}, a million tokens in and out"
+            raise InvalidArgumentError(message)
+        self.settings = settings
+        self._server = server_of(settings.base_url)
+        self._key = key_for(self._server, variable=settings.api_key_variable, value=api_key)
+        self._budget = budget
+        self._stop = stop
+        self._on_lost = on_lost
+        self._clock = clock or SystemClock()
+        self._rng = rng or random.Random()  # noqa: S311 - spreads retries over time; nothing secret
+        self._pace = Pace(
+            self._clock, requests_per_min=settings.requests_per_min, tokens_per_min=settings.tokens_per_min
+        )
+        self._openai = require("openai", "openai")
+        self._client = self._openai.AsyncOpenAI(
+            api_key=self._key.reveal(), base_url=self._server, timeout=settings.timeout_s, max_retries=0
+        )
+
+    @property
+    def model(self) -> str:
+        """The server's name of the model."""
+        return self.settings.model
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    def scrub(self, text: str) -> str:
+        """Return a text without the key."""
+        return self._key.scrub(text)
+
+    async def complete(self, messages: Messages, *, as_json: bool = False) -> Completion:
+        """Return the answer.
+
+        Args:
+            messages: The chat.
+            as_json: Ask for the server's JSON mode.
+
+        Raises:
+            StoppedError: Asked to stop, before it was sent.
+            CostCapReachedError: It could exceed the cap.
+            CallFailedError: This call failed for good.
+            EndpointError: No call can succeed.
+        """
+        reason = ""
+        for attempt in range(self.settings.max_retries + 1):
+            if attempt:
+                await self._stop.sleep(self._clock, self._pause_s(attempt))
+            outcome = await self._attempt(messages, as_json)
+            if isinstance(outcome, Completion):
+                return replace(outcome, attempts=attempt + 1)
+            reason = outcome.reason
+            if outcome.is_hopeless:
+                raise EndpointError(reason)
+            if not outcome.is_retried:
+                break
+            if outcome.asked_pause_s is not None:
+                self._pace.pause(outcome.asked_pause_s)
+        raise CallFailedError(reason)
+
+    async def _attempt(self, messages: Messages, as_json: bool) -> Completion | Failure:
+        most_input = most_input_tokens(messages)
+        most_tokens = most_input + self.settings.max_tokens
+        most_usd = self._cost_usd(most_input, self.settings.max_tokens)
+        await self._pace.turn(most_tokens, self._stop)
+        await self._budget.reserve(most_usd, self._stop)
+        began_s = self._clock.monotonic()
+        outcome: Completion | Failure | None = None
+        try:
+            outcome = await self._send(messages, as_json, most_input)
+        finally:
+            # Without an outcome the attempt was abandoned under way.
+            cost_usd = most_usd
+            if isinstance(outcome, Completion):
+                cost_usd = self._cost_usd(outcome.input_tokens, outcome.output_tokens)
+                self._pace.give_back(most_tokens - outcome.input_tokens - outcome.output_tokens)
+            elif outcome is not None and not outcome.may_be_billed:
+                cost_usd = 0.0
+            self._budget.settle(most_usd, cost_usd)
+            if not isinstance(outcome, Completion) and cost_usd and self._on_lost is not None:
+                self._on_lost(cost_usd, "abandoned" if outcome is None else outcome.reason)
+        if isinstance(outcome, Completion):
+            return replace(outcome, cost_usd=cost_usd, latency_s=self._clock.monotonic() - began_s)
+        return outcome
+
+    async def _send(self, messages: Messages, as_json: bool, most_input: int) -> Completion | Failure:
+        openai = self._openai
+        try:
+            response = await self._client.chat.completions.with_raw_response.create(**self._body(messages, as_json))
+        except openai.APIStatusError as error:
+            return refusal(error, self.model, self._clock.time(), self._told)
+        except openai.APITimeoutError as error:
+            return broken_connection(error, f"no answer within {self.settings.timeout_s:g} s", self._told)
+        except openai.OpenAIError as error:
+            return broken_connection(error, "", self._told)
+        body = response.http_response.content
+        parsed = parse_completion(body, most_input=most_input, most_output=self.settings.max_tokens)
+        if parsed is None:
+            reason = f"answered {len(body)} bytes that are no chat completion: {body.decode(errors='replace')}"
+            return Failure(self._told(reason), is_retried=True, may_be_billed=True)
+        return replace(parsed, text=self._key.scrub(parsed.text))
+
+    def _body(self, messages: Messages, as_json: bool) -> dict[str, Any]:
+        # OpenAI's newer models refuse the old name, other servers do not know the new one.
+        limit = "max_completion_tokens" if is_openai(self._server) else "max_tokens"
+        body: dict[str, Any] = {"model": self.model, "messages": list(messages), limit: self.settings.max_tokens}
+        if self.settings.temperature is not None:
+            body["temperature"] = self.settings.temperature
+        if as_json:
+            body["response_format"] = {"type": "json_object"}
+        return body
+
+    def _told(self, what: str) -> str:
+        # The key goes before the text is cut: half a key is too much.
+        what = " ".join(self._key.scrub(what).split())
+        what = what if len(what) <= _MAX_DETAIL_CHARS else f"{what[:_MAX_DETAIL_CHARS]}..."
+        return f"{self._server}/chat/completions {what}"
+
+    def _cost_usd(self, input_tokens: int, output_tokens: int) -> float:
+        prices = self.settings.prices
+        return 0.0 if prices is None else prices.cost_usd(input_tokens, output_tokens)
+
+    def _pause_s(self, attempt: int) -> float:
+        """Twice as long each time, spread so that tasks that failed together do not come back together."""
+        return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (attempt - 1)) * self._rng.uniform(0.5, 1.0)

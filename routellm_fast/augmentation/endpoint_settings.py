@@ -1,0 +1,53 @@
+"""Which model, where, how fast, and for how much."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from routellm_fast.augmentation.budget import Prices
+from routellm_fast.errors import InvalidArgumentError
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSettings:
+    """Which model, where, how fast, and for how much.
+
+    Attributes:
+        model: The server's name of the model.
+        base_url: Address in front of `/chat/completions`. None: OPENAI_BASE_URL if set, else OpenAI.
+        api_key_variable: Environment variable that holds the key. None: OPENAI_API_KEY, which only OpenAI and the
+            server of OPENAI_BASE_URL get to see.
+        prices: What it costs; None: nothing is booked, and no cap can be kept.
+        requests_per_min: Most requests a minute; None for no limit.
+        tokens_per_min: Most tokens a minute, questions and answers; None for no limit.
+        max_tokens: Most tokens of an answer, thinking included.
+        temperature: None sends none, for models that take no other than their own.
+        timeout_s: Of one attempt.
+        max_retries: Further attempts after 408, 409, 425, 429, 5xx, a time-out or a broken connection.
+    """
+
+    model: str
+    base_url: str | None = None
+    api_key_variable: str | None = None
+    prices: Prices | None = None
+    requests_per_min: float | None = None
+    tokens_per_min: float | None = None
+    max_tokens: int = 1024
+    temperature: float | None = 0.0
+    timeout_s: float = 120.0
+    max_retries: int = 5
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            message = "the model's name must not be empty"
+            raise InvalidArgumentError(message)
+        if self.max_tokens < 1 or self.max_retries < 0:
+            message = f"max_tokens is at least 1 and max_retries 0, found {self.max_tokens} and {self.max_retries}"
+            raise InvalidArgumentError(message)
+        if not 0.0 < self.timeout_s < math.inf:
+            message = f"timeout_s must be above 0 and finite, found {self.timeout_s}"
+            raise InvalidArgumentError(message)
+        if self.temperature is not None and not 0.0 <= self.temperature < math.inf:
+            message = f"temperature must be at least 0 and finite, found {self.temperature}"
+            raise InvalidArgumentError(message)

@@ -1,0 +1,96 @@
+"""Attempts without an answer: whether to try again, whether to go on at all, and what they may have cost."""
+
+from __future__ import annotations
+
+import email.utils
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+# No other call can succeed either: no key, no money, no permission, no such model.
+_HOPELESS: Final = frozenset({401, 402, 403, 404})
+_RETRIED: Final = frozenset({408, 409, 425, 429})
+_OUT_OF_QUOTA: Final = "insufficient_quota"
+_LONGEST_ASKED_PAUSE_S: Final = 600.0
+# By name: which httpx they come from depends on the openai package.
+_NEVER_SENT: Final = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt without an answer.
+
+    Attributes:
+        reason: What happened, and what to do.
+        is_retried: A further attempt may succeed.
+        is_hopeless: No other call can succeed either.
+        may_be_billed: It was sent and not refused.
+        asked_pause_s: How long the server asks to wait.
+    """
+
+    reason: str
+    is_retried: bool = False
+    is_hopeless: bool = False
+    may_be_billed: bool = False
+    asked_pause_s: float | None = None
+
+
+def refusal(error: Any, model: str, now_s: float, told: Callable[[str], str]) -> Failure:
+    """Return what an answer of status 400 and above means.
+
+    Args:
+        error: openai.APIStatusError.
+        model: The server's name of the model.
+        now_s: Seconds since 1970.
+        told: Makes a reason fit to be shown.
+    """
+    status = int(error.status_code)
+    advice = _advice(status)
+    reason = told(f"answered status {status} for model {model!r}: {error.message}") + (advice and f" {advice}.")
+    if status in _HOPELESS or _OUT_OF_QUOTA in (error.code, error.type):
+        return Failure(reason, is_hopeless=True)
+    asked_s = _asked_pause_s(error.response.headers, now_s)
+    if asked_s is not None and asked_s > _LONGEST_ASKED_PAUSE_S:
+        return Failure(f"{reason} It asks to wait {asked_s:,.0f} s.", is_hopeless=True)
+    return Failure(reason, is_retried=status in _RETRIED or status >= 500, asked_pause_s=asked_s)
+
+
+def broken_connection(error: Exception, what: str, told: Callable[[str], str]) -> Failure:
+    """Return what a time-out or a connection that broke means.
+
+    Args:
+        error: openai.APITimeoutError or openai.APIConnectionError.
+        what: Happened, for a time-out; else the cause is told.
+        told: Makes a reason fit to be shown.
+    """
+    cause = error.__cause__ or error
+    reason = told(what or f"cannot be reached: {type(cause).__name__}: {cause}")
+    return Failure(reason, is_retried=True, may_be_billed=type(cause).__name__ not in _NEVER_SENT)
+
+
+def _asked_pause_s(headers: Mapping[str, str], now_s: float) -> float | None:
+    """Return what Retry-After asks for, in seconds or as a date; None where it does not, or asks for nonsense."""
+    value = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - now_s
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return seconds if 0.0 <= seconds < math.inf else None
+
+
+def _advice(status: int) -> str:
+    if status in (401, 403):
+        return "Check the key and the variable that holds it"
+    if status == 402:
+        return "The account has no money left"
+    if status == 404:
+        return "Check the base URL and the model's name"
+    if status in (400, 413, 422):
+        return "The text may be too long for the model, or it may not take these settings (temperature, JSON mode)"
+    if status == 429:
+        return "Rate limit or quota: lower the requests or tokens a minute"
+    return ""

@@ -1,0 +1,181 @@
+"""What a journal's records add up to: contests, verdicts, generated responses, money.
+
+Each record is a JSON object with a `record`: `settings` (first, once), `contest` (before its first call), `judgement`
+(one for each answer of the judge, read or not), `response` (a generated one), `loss` (an attempt that may have been
+paid for and was never answered), `failure` (a call given up).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from routellm_fast.augmentation.completion import Completion
+from routellm_fast.augmentation.verdict import Mode, Verdict, is_verdict
+
+FORMAT_VERSION: Final = 1
+_LABELS: Final = {Mode.PAIRWISE: {"ab", "ba"}, Mode.SCORE: {"a", "b"}}
+
+
+@dataclass(slots=True)
+class Judgement:
+    """A judge's answers to one question.
+
+    Attributes:
+        verdict: None while none of them could be read.
+        attempts: How many there are.
+        is_cut_off: The last one ended at the token limit.
+    """
+
+    verdict: Verdict | None = None
+    attempts: int = 0
+    is_cut_off: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A contest as recorded.
+
+    Attributes:
+        prompt: The text.
+        group: Held out as a whole.
+        source: Data set.
+        model_a: The first model.
+        model_b: The second.
+        winner: What people decided.
+        calls: Key of each judgement by what it is: pairwise "ab" and "ba", the order shown; score "a" and "b", the
+            response; none where both responses are the same.
+    """
+
+    prompt: str
+    group: str
+    source: str
+    model_a: str
+    model_b: str
+    winner: str | None
+    calls: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The sum of a journal.
+
+    Attributes:
+        settings: The first record.
+        contests: By id.
+        judgements: By key.
+        responses: Generated texts by key.
+        failures: Reasons by key, of calls that were given up and not made since.
+        calls: Answered ones.
+        input_tokens: Of those.
+        output_tokens: Of those.
+        unmetered: Calls whose server did not tell tokens; the most there could be is counted.
+        cut_off_responses: Generated responses that ended at the token limit.
+        spent_usd: Cost of answered calls.
+        lost_usd: The most that unanswered attempts may have cost.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    contests: dict[str, Recorded] = field(default_factory=dict)
+    judgements: dict[str, Judgement] = field(default_factory=dict)
+    responses: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    unmetered: int = 0
+    cut_off_responses: int = 0
+    spent_usd: float = 0.0
+    lost_usd: float = 0.0
+
+    @property
+    def mode(self) -> Mode:
+        """What the judge was asked."""
+        return Mode(self.settings["mode"])
+
+    def apply(self, record: Mapping[str, Any]) -> None:
+        """Add a record. Raises ValueError, KeyError or TypeError where it breaks the layout."""
+        kind = record["record"]
+        if (kind == "settings") == bool(self.settings):
+            message = "settings are the first record, and only that"
+            raise ValueError(message)
+        if kind == "settings":
+            self._apply_settings(record)
+        elif kind == "contest":
+            self.contests[record["id"]] = self._contest(record)
+        elif kind == "judgement":
+            verdict = record["verdict"]
+            if verdict is not None and not is_verdict(verdict, self.mode):
+                message = f"{verdict!r} is no verdict of mode {self.mode.value}"
+                raise ValueError(message)
+            self._book(record)
+            judgement = self.judgements.setdefault(record["key"], Judgement())
+            judgement.attempts += 1
+            judgement.is_cut_off = bool(record["is_cut_off"])
+            judgement.verdict = verdict if judgement.verdict is None else judgement.verdict
+        elif kind == "response":
+            self._book(record)
+            self.responses[record["key"]] = str(record["text"])
+            self.cut_off_responses += bool(record["is_cut_off"])
+        elif kind == "loss":
+            self.lost_usd += _amount(record["usd"])
+        elif kind == "failure":
+            self.failures[record["key"]] = str(record["reason"])
+        else:
+            message = f"unknown record {kind!r}"
+            raise ValueError(message)
+
+    def _apply_settings(self, record: Mapping[str, Any]) -> None:
+        if record["format_version"] != FORMAT_VERSION:
+            message = f"format version {record['format_version']!r}; this version of the package reads {FORMAT_VERSION}"
+            raise ValueError(message)
+        Mode(record["mode"])
+        self.settings = {key: value for key, value in record.items() if key != "record"}
+
+    def _contest(self, record: Mapping[str, Any]) -> Recorded:
+        names = {name: record[name] for name in ("prompt", "group", "source", "model_a", "model_b")}
+        calls, winner = dict(record["calls"]), record["winner"]
+        labels = _LABELS[self.mode]
+        if not all(isinstance(text, str) for text in (*names.values(), *calls.values())) or not labels >= set(calls):
+            message = f"a contest has names and calls {', '.join(sorted(labels))}"
+            raise TypeError(message)
+        if self.mode is Mode.SCORE and len(calls) < len(labels):
+            message = "both responses of a contest have a score"
+            raise ValueError(message)
+        return Recorded(**names, winner=winner, calls=calls)
+
+    def _book(self, record: Mapping[str, Any]) -> None:
+        self.calls += 1
+        self.input_tokens += int(_amount(record["input_tokens"]))
+        self.output_tokens += int(_amount(record["output_tokens"]))
+        self.unmetered += not record["is_metered"]
+        self.spent_usd += _amount(record["cost_usd"])
+        self.failures.pop(record["key"], None)
+
+
+def _amount(value: Any) -> float:
+    amount = float(value)
+    if not 0.0 <= amount < math.inf:
+        message = f"{value!r} is no amount"
+        raise ValueError(message)
+    return amount
+
+
+def call_record(kind: str, key: str, model: str, completion: Completion, time_s: float) -> dict[str, Any]:
+    """Return the record of an answered call, but for its verdict."""
+    return {
+        "record": kind,
+        "key": key,
+        "model": model,
+        "text": completion.text,
+        "input_tokens": completion.input_tokens,
+        "output_tokens": completion.output_tokens,
+        "is_metered": completion.is_metered,
+        "is_cut_off": completion.is_cut_off,
+        "cost_usd": completion.cost_usd,
+        "requests": completion.attempts,
+        "latency_s": round(completion.latency_s, 4),
+        "time_s": round(time_s, 3),
+    }

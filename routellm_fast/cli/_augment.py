@@ -1,0 +1,220 @@
+"""`routellm-fast augment`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from routellm_fast.errors import InvalidArgumentError
+
+# The rooms behind these commands bring an event loop along, which takes tens of milliseconds to import: each command
+# imports what it needs, so that the other commands start without.
+
+app = typer.Typer(help="Make more battles: from golden labels, or by a judge.", no_args_is_help=True)
+
+_Model = Annotated[
+    list[str] | None, typer.Option("--model", help="Battles between these models only; not given: all. Give it twice.")
+]
+_PromptFiles = Annotated[list[Path] | None, typer.Option("--prompts", help="File in which prompt_id is looked up.")]
+_NotIn = Annotated[
+    list[Path] | None,
+    typer.Option("--not-in", help="Leave out prompts that are in this file or folder, such as an evaluation set."),
+]
+_Ties = Annotated[str, typer.Option(help="`keep` or `drop`.")]
+_Margin = Annotated[float, typer.Option(help="Scores that differ by less are a tie.")]
+_Weights = Annotated[
+    str, typer.Option(help="`equal`, or `difference`: a battle counts by how far its scores are apart.")
+]
+_CapPerPrompt = Annotated[int | None, typer.Option(min=1, help="At most this many battles a prompt; not given: all.")]
+_Seed = Annotated[int, typer.Option(help="Draws capped battles.")]
+
+
+@app.command("golden")
+def golden(
+    labels: Annotated[list[Path], typer.Argument(help="Files of golden labels: a prompt, one score column a model.")],
+    out: Annotated[Path, typer.Option(help="File of battles to write: .csv or .jsonl, plain or .gz.")],
+    models: _Model = None,
+    prompts: _PromptFiles = None,
+    not_in: _NotIn = None,
+    licenses: Annotated[
+        list[str] | None, typer.Option("--license", help="Use only rows of this license; none: all.")
+    ] = None,
+    ties: _Ties = "keep",
+    margin: _Margin = 0.0,
+    weights: _Weights = "equal",
+    cap_per_prompt: _CapPerPrompt = None,
+    seed: _Seed = 0,
+) -> None:
+    """Make battles of golden labels: of two models, the one with the higher score wins."""
+    from routellm_fast.augmentation import ScoreRules, forbidden_groups, golden_battles, write_battles
+    from routellm_fast.augmentation.battle_rows import check_battles_path
+    from routellm_fast.cli import _judging
+    from routellm_fast.data import read_golden
+
+    check_battles_path(out)
+    rules = ScoreRules(margin=margin, ties=ties, weights=weights, cap_per_prompt=cap_per_prompt, seed=seed)
+    names = _judging.model_names(models)
+    with _judging.busy("making battles"):
+        known = _judging.read_all_prompts(prompts)
+        labelled = [row for file in labels for row in read_golden(file, prompts=known, licenses=licenses or None)]
+        made = golden_battles(labelled, models=names, rules=rules, forbidden=forbidden_groups(not_in or []))
+        write_battles(out, made.rows)
+    _judging.show_battles(out, made.counts)
+    typer.echo(f"  prompts left out as forbidden: {made.forbidden_prompts:,}")
+    typer.echo(f"  prompts with fewer than two scores: {made.unpaired_prompts:,}")
+
+
+@app.command("judge")
+def judge(
+    contests: Annotated[
+        Path | None,
+        typer.Argument(
+            help="File of responses: prompt, model_a, model_b, response_a, response_b, or columns response:MODEL; "
+            "prompts alone with two --generate.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File of battles to write: .csv or .jsonl, plain or .gz.")] = None,
+    judge_model: Annotated[str | None, typer.Option(help="The judge, by its server's name.")] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="The judge's server; none: OPENAI_BASE_URL, else OpenAI's.")
+    ] = None,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(help="Variable with the judge's key; none: OPENAI_API_KEY, for OpenAI and OPENAI_BASE_URL only."),
+    ] = None,
+    price_in: Annotated[float | None, typer.Option(help="US dollars a million tokens that the judge reads.")] = None,
+    price_out: Annotated[float | None, typer.Option(help="US dollars a million tokens that it writes.")] = None,
+    mode: Annotated[
+        str, typer.Option(help="`pairwise` compares two responses, `score` gives each 1 to 5.")
+    ] = "pairwise",
+    orders: Annotated[
+        str, typer.Option(help="pairwise: `both`, each response first once, or `one` at half the cost.")
+    ] = "both",
+    on_disagreement: Annotated[
+        str, typer.Option(help="pairwise: a verdict that changes with the order is a `tie`, or `drop` it.")
+    ] = "tie",
+    template: Annotated[
+        Path | None, typer.Option(help="Question of your own, with {prompt}, {response_a} and {response_b}.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Ask for JSON instead of a last line.")] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 1024,
+    temperature: Annotated[
+        float, typer.Option(help="Of all models; negative: send none, for models that take only their own.")
+    ] = 0.0,
+    generate: Annotated[
+        list[str] | None,
+        typer.Option(help="Model that makes the responses that are missing. May be given several times."),
+    ] = None,
+    generate_base_url: Annotated[list[str] | None, typer.Option(help="Its server; once for all, or once each.")] = None,
+    generate_api_key_env: Annotated[
+        list[str] | None, typer.Option(help="Variable with its key; once for all, or once each.")
+    ] = None,
+    generate_price_in: Annotated[list[float] | None, typer.Option(help="Once for all, or once each.")] = None,
+    generate_price_out: Annotated[list[float] | None, typer.Option(help="Once for all, or once each.")] = None,
+    generate_max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a response.")] = 1024,
+    models: _Model = None,
+    prompts: _PromptFiles = None,
+    not_in: _NotIn = None,
+    requests_per_min: Annotated[float | None, typer.Option(help="Most requests a minute to each model.")] = None,
+    tokens_per_min: Annotated[float | None, typer.Option(help="Most tokens a minute of each model.")] = None,
+    max_concurrency: Annotated[int, typer.Option(min=1, help="Most requests at once.")] = 8,
+    timeout_s: Annotated[float, typer.Option(help="Of one attempt.")] = 120.0,
+    max_retries: Annotated[int, typer.Option(min=0, help="After 429, 5xx, time-outs, broken connections.")] = 5,
+    parse_retries: Annotated[int, typer.Option(min=0, help="How often to ask again where there is no verdict.")] = 2,
+    max_failure_share: Annotated[
+        float, typer.Option(help="Stop when more than this share is left without a verdict.")
+    ] = 0.1,
+    max_cost_usd: Annotated[
+        float | None, typer.Option(help="Stop before the call that could exceed it, earlier runs included.")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="Where every answer is kept; none: beside --out, as OUT.journal.")
+    ] = None,
+    from_journal: Annotated[Path | None, typer.Option(help="Make battles of this journal, without any call.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what a run would take, and call nobody.")] = False,
+    ties: _Ties = "keep",
+    margin: _Margin = 0.0,
+    weights: _Weights = "equal",
+    cap_per_prompt: _CapPerPrompt = None,
+    seed: _Seed = 0,
+    report: Annotated[Path | None, typer.Option(help="Also write the report here, as JSON.")] = None,
+) -> None:
+    """Let a language model judge responses. Every answer is kept: the same command goes on where it was cut off."""
+    from routellm_fast.augmentation import (
+        EndpointSettings,
+        JudgeConfig,
+        Questioner,
+        ScoreRules,
+        forbidden_groups,
+        judged_battles,
+        read_contests,
+        read_journal,
+    )
+    from routellm_fast.augmentation.battle_rows import check_battles_path
+    from routellm_fast.augmentation.command import JudgeJob
+    from routellm_fast.cli import _judging
+
+    rules = ScoreRules(margin=margin, ties=ties, weights=weights, cap_per_prompt=cap_per_prompt, seed=seed)
+    _judging.check_report_path(report)
+    if from_journal is not None:
+        if contests is not None or out is None:
+            message = "--from-journal takes --out, and no file of responses"
+            raise InvalidArgumentError(message)
+        check_battles_path(out)
+        rows, found = judged_battles(read_journal(from_journal), rules=rules, on_disagreement=on_disagreement)
+        _judging.finish(out, rows, found, report)
+        return
+    if contests is None or judge_model is None or out is None:
+        message = "judging takes a file of responses, --judge-model and --out"
+        raise InvalidArgumentError(message)
+    check_battles_path(out)
+    common: dict[str, Any] = {
+        "requests_per_min": requests_per_min,
+        "tokens_per_min": tokens_per_min,
+        "temperature": None if temperature < 0.0 else temperature,
+        "timeout_s": timeout_s,
+        "max_retries": max_retries,
+    }
+    settings = EndpointSettings(
+        judge_model,
+        base_url=base_url,
+        api_key_variable=api_key_env,
+        prices=_judging.prices_of(price_in, price_out),
+        max_tokens=max_tokens,
+        **common,
+    )
+    generators = _judging.generators_of(
+        generate or [],
+        base_urls=generate_base_url,
+        key_variables=generate_api_key_env,
+        prices_in=generate_price_in,
+        prices_out=generate_price_out,
+        common={**common, "max_tokens": generate_max_tokens},
+    )
+    questioner = Questioner(settings, _judging.template_of(mode, template, as_json=as_json), orders)
+    with _judging.busy("reading"):
+        read = read_contests(
+            contests,
+            prompts=_judging.read_all_prompts(prompts),
+            models=_judging.model_names(models),
+            generated=tuple(generators),
+            forbidden=forbidden_groups(not_in or []),
+        )
+    job = JudgeJob(
+        contests=read.found,
+        questioner=questioner,
+        journal=journal or Path(f"{out}.journal"),
+        generators=generators,
+        config=JudgeConfig(max_concurrency, parse_retries, max_failure_share),
+        rules=rules,
+        on_disagreement=on_disagreement,
+        max_cost_usd=max_cost_usd,
+    )
+    if dry_run:
+        _judging.show_estimate(job)
+    else:
+        _judging.judge_and_write(job, out, report)
+    _judging.show_left_out(read)

@@ -1,0 +1,265 @@
+"""What `routellm-fast augment` does with its options, and what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from routellm_fast.augmentation import (
+    BattleCounts,
+    BattleRow,
+    Contests,
+    Ending,
+    EndpointSettings,
+    JudgeReport,
+    Mode,
+    Prices,
+    Progress,
+    Template,
+    estimate,
+    read_journal,
+    write_battles,
+)
+from routellm_fast.augmentation.command import JudgeJob, run_judge
+from routellm_fast.data import Prompts, known_aliases, read_prompts
+from routellm_fast.errors import DataError, InvalidArgumentError
+
+_INTERRUPTED: Final = 130
+_MAX_SHOWN_MODELS: Final = 12
+_T = TypeVar("_T")
+
+
+def judge_and_write(job: JudgeJob, out: Path, report: Path | None) -> None:
+    """Judge and write the battles; interrupted, say how to go on and exit with 130."""
+    try:
+        with _bar(len(job.contests)) as on_progress:
+            result = run_judge(job, on_progress=on_progress, on_interrupt=_say_interrupted)
+    except KeyboardInterrupt:
+        _say_resumable(job.journal)
+        raise
+    if result.repaired_bytes:
+        typer.echo(f"{job.journal}: a torn last line of {result.repaired_bytes:,} bytes was cut off", err=True)
+    if result.ending is Ending.INTERRUPTED:
+        _say_resumable(job.journal)
+        raise typer.Exit(_INTERRUPTED)
+    if result.ending is Ending.COST_CAP and job.max_cost_usd is not None:
+        _say_capped(job.max_cost_usd, result.report, len(job.contests))
+    finish(out, result.rows, result.report, report)
+    typer.echo(f"  every answer: {job.journal}")
+
+
+def template_of(mode: str, file: Path | None, *, as_json: bool) -> Template:
+    """Return the judge's question: the one that ships, or the file's."""
+    modes = [known.value for known in Mode]
+    if mode not in modes:
+        message = f"mode must be one of {', '.join(modes)}, found {mode!r}"
+        raise InvalidArgumentError(message)
+    if file is None:
+        return Template.shipped(Mode(mode), as_json=as_json)
+    return Template.from_file(file, Mode(mode), as_json=as_json)
+
+
+def read_all_prompts(files: Sequence[Path] | None) -> Prompts | None:
+    """Return what prompt_id refers to; None without files."""
+    if not files:
+        return None
+    known: dict[str, tuple[str, str]] = {}
+    for file in files:
+        known.update(read_prompts(file))
+    return known
+
+
+def model_names(models: Sequence[str] | None) -> list[str] | None:
+    """Return the names that data know these models by; None for all."""
+    aliases = known_aliases()
+    return [aliases.get(name, name) for name in models] if models else None
+
+
+def prices_of(price_in: float | None, price_out: float | None) -> Prices | None:
+    """Return prices; None for none."""
+    if (price_in is None) != (price_out is None):
+        message = "a price for reading and one for writing go together: give both, or none"
+        raise InvalidArgumentError(message)
+    return None if price_in is None or price_out is None else Prices(price_in, price_out)
+
+
+def generators_of(
+    models: Sequence[str],
+    *,
+    base_urls: Sequence[str] | None,
+    key_variables: Sequence[str] | None,
+    prices_in: Sequence[float] | None,
+    prices_out: Sequence[float] | None,
+    common: Mapping[str, Any],
+) -> dict[str, EndpointSettings]:
+    """Return who generates responses, by model."""
+    count = len(models)
+    urls = _each("--generate-base-url", base_urls, count)
+    keys = _each("--generate-api-key-env", key_variables, count)
+    ins = _each("--generate-price-in", prices_in, count)
+    outs = _each("--generate-price-out", prices_out, count)
+    aliases = known_aliases()
+    generators: dict[str, EndpointSettings] = {}
+    for model, url, key, price_in, price_out in zip(models, urls, keys, ins, outs, strict=True):
+        name = aliases.get(model, model)
+        if name in generators:
+            message = f"--generate names {name!r} twice"
+            raise InvalidArgumentError(message)
+        prices = prices_of(price_in, price_out)
+        generators[name] = EndpointSettings(
+            model, base_url=url or None, api_key_variable=key or None, prices=prices, **common
+        )
+    return generators
+
+
+def _each(option: str, values: Sequence[_T] | None, count: int) -> list[_T | None]:
+    if not values:
+        return [None] * count
+    if len(values) not in (1, count) or not count:
+        message = f"{option} is given {len(values)} times for {count} --generate: give it once for all, or once each"
+        raise InvalidArgumentError(message)
+    return list(values) if len(values) == count else [values[0]] * count
+
+
+def finish(out: Path, rows: Sequence[BattleRow], found: JudgeReport, report: Path | None) -> None:
+    """Write report and battles, and say what they hold. Raises DataError where there is no battle."""
+    if report is not None:
+        try:
+            report.write_text(json.dumps(found.to_json(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        except OSError as error:
+            message = f"{report} cannot be written ({error.strerror}); every answer is in the journal"
+            raise DataError(message) from error
+    if not rows:
+        message = (
+            f"no battle came of {found.contests:,} contests: {found.judged:,} judged, {found.unparsable:,} without a "
+            f"readable verdict, {found.unfinished:,} without an answer; {out} is not written"
+        )
+        raise DataError(message)
+    write_battles(out, rows)
+    show_battles(out, BattleCounts.of(rows))
+    typer.echo(
+        f"  contests: {found.contests:,}, judged {found.judged:,} ({found.identical:,} with equal responses), "
+        f"without a readable verdict {found.unparsable:,}, without an answer {found.unfinished:,}"
+    )
+    if found.position_bias is not None:
+        typer.echo(
+            f"  position bias: the order changed {found.order_changed:,} of {found.both_orders:,} verdicts "
+            f"({found.position_bias:.1%}); {found.favoured_first:,} for the first response, {found.favoured_second:,} "
+            "for the second"
+        )
+    if found.agreement_with_people is not None:
+        typer.echo(
+            f"  agreement with people: {found.agreed_with_people:,} of {found.compared_with_people:,} "
+            f"({found.agreement_with_people:.1%})"
+        )
+    typer.echo(f"  calls: {found.calls:,}, {found.input_tokens:,} tokens in, {found.output_tokens:,} out")
+    if found.unmetered_calls:
+        typer.echo(f"  calls whose tokens the server did not tell, counted at their most: {found.unmetered_calls:,}")
+    if found.cut_off_responses:
+        typer.echo(f"  generated responses cut off at the token limit: {found.cut_off_responses:,}")
+    if found.calls and not found.spent_usd:
+        typer.echo("  cost: none booked, for want of prices")
+        return
+    lost = f", and at most ${found.lost_usd:.4f} for attempts without an answer" if found.lost_usd else ""
+    typer.echo(f"  cost: ${found.spent_usd:.4f}{lost}")
+
+
+def show_battles(out: Path, counts: BattleCounts) -> None:
+    """Say what a file of battles holds."""
+    typer.echo(f"{out}: {counts.battles:,} battles on {counts.prompts:,} prompts, {counts.ties:,} of them ties")
+    shown = list(counts.models.items())[:_MAX_SHOWN_MODELS]
+    rest = len(counts.models) - len(shown)
+    more = f" and {rest} more" if rest else ""
+    typer.echo(f"  battles by model: {', '.join(f'{name} {count:,}' for name, count in shown)}{more}")
+    typer.echo(f"  battles by source: {', '.join(f'{name} {count:,}' for name, count in counts.sources.items())}")
+
+
+def show_left_out(read: Contests) -> None:
+    """Say which contests of a file are not judged."""
+    typer.echo(
+        f"  contests left out: {read.duplicates:,} there already, {read.forbidden:,} with forbidden prompts, "
+        f"{read.incomplete:,} without a response"
+    )
+
+
+def show_estimate(job: JudgeJob) -> None:
+    """Say what a run would take."""
+    ledger = read_journal(job.journal) if job.journal.exists() else None
+    found = estimate(job.contests, questioner=job.questioner, generators=job.generators, ledger=ledger)
+    typer.echo(f"calls: {found.judgements + found.responses:,} ({found.responses:,} of them to generate responses)")
+    typer.echo(f"  on record already: {found.on_record:,}")
+    typer.echo(f"  tokens: about {found.input_tokens:,} in, at most {found.output_tokens:,} out")
+    if found.cost_usd is None or found.most_usd is None:
+        typer.echo("  cost: not known without prices (--price-in, --price-out)")
+        return
+    typer.echo(
+        f"  cost: about ${found.cost_usd:.4f} if every answer is as long as it may be, and not more than "
+        f"${found.most_usd:.4f} without retries"
+    )
+    if job.max_cost_usd is not None:
+        spent_usd = 0.0 if ledger is None else ledger.spent_usd + ledger.lost_usd
+        typer.echo(f"  cap: ${job.max_cost_usd:.4f}, of which ${spent_usd:.4f} is spent")
+
+
+def _say_interrupted() -> None:
+    typer.echo("stopping when the requests under way are answered; ctrl-C again abandons them", err=True)
+
+
+def _say_resumable(journal: Path) -> None:
+    typer.echo(
+        f"interrupted: every answer so far is in {journal}. The same command goes on from there; "
+        f"`augment judge --from-journal {journal} --out FILE` makes battles of what is there.",
+        err=True,
+    )
+
+
+def _say_capped(max_cost_usd: float, found: JudgeReport, total: int) -> None:
+    spent_usd = found.spent_usd + found.lost_usd
+    left = max(0, total - found.judged - found.unparsable)
+    typer.echo(
+        f"stopped at the cost cap of ${max_cost_usd:.4f}: ${spent_usd:.4f} spent, ${max_cost_usd - spent_usd:.4f} "
+        f"left, less than the next call could cost. {left:,} of {total:,} contests are not judged: the same command "
+        "with a higher --max-cost-usd goes on",
+        err=True,
+    )
+
+
+def check_report_path(path: Path | None) -> None:
+    """Refuse a place that cannot be written before anything is paid for."""
+    if path is not None and not path.parent.is_dir():
+        message = f"{path.parent}, where the report should go, is no directory"
+        raise DataError(message)
+
+
+@contextlib.contextmanager
+def busy(text: str) -> Iterator[None]:
+    """Something that turns while a file is read, on a terminal; nothing elsewhere."""
+    console = Console(stderr=True)
+    with console.status(text) if console.is_terminal else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def _bar(total: int) -> Iterator[Callable[[Progress], None] | None]:
+    """A bar on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("judging", total=total)
+
+        def show(progress: Progress) -> None:
+            text = f"judging, ${progress.spent_usd:.4f}, {progress.failed:,} without a verdict"
+            bar.update(task, description=text, completed=progress.done)
+
+        yield show
