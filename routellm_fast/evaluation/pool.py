@@ -1,0 +1,303 @@
+"""How well a pool of models is chosen from: quality against cost over tau, beside what no router needs.
+
+>>> from routellm_fast.data import read_golden  # doctest: +SKIP
+>>> labelled = read_golden(path)  # doctest: +SKIP
+>>> pool = priced_pool(router, labelled_of_training_groups)  # doctest: +SKIP
+>>> result = evaluate_pool(pool, labelled_of_held_out_groups, name="RouterBench")  # doctest: +SKIP
+>>> print(pool_table(result))  # doctest: +SKIP
+
+The rows must be of prompt groups that the router was not trained on (`routellm_fast.data.held_out` says which).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_fast.data.golden import Labelled
+from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.evaluation._cost_curves import Array, Curves, hull
+from routellm_fast.evaluation.pool_results import AtCost, AtQuality, CostQuality, PoolPoint, PoolResult, pool_table
+from routellm_fast.evaluation.results import Interval
+from routellm_fast.pool import ModelPool, PoolModel
+from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
+
+__all__ = ["PoolResult", "evaluate_pool", "pool_table", "priced_pool"]
+
+COST_SHARES: Final = (0.1, 0.25, 0.5, 0.75)
+QUALITY_SHARES: Final = (0.9, 0.95, 0.99, 1.0)
+_TAUS: Final = 50
+_LENGTH_STEPS: Final = 20
+# Counts held at once: some 10 MB, whatever the number of groups.
+_CHUNK: Final = 1 << 20
+
+
+def priced_pool(
+    router: MatrixFactorizationRouter,
+    labelled: Sequence[Labelled],
+    *,
+    models: Sequence[str] | None = None,
+    best_model: str | None = None,
+) -> ModelPool:
+    """Return a pool whose models cost what their answers in a table cost on average.
+
+    Args:
+        router: An mf router.
+        labelled: Rows with costs. To take a price from the rows that are evaluated later would be to look ahead.
+        models: Which; None for all that the rows have costs of and the router a vector for.
+        best_model: See ModelPool.
+
+    Raises:
+        DataError: The rows hold no cost of a model.
+        UnknownModelError, InvalidArgumentError: See ModelPool.
+    """
+    costs: dict[str, list[float]] = {}
+    for row in labelled:
+        for name, cost in row.costs.items():
+            costs.setdefault(name, []).append(cost)
+    if models is None:
+        models = sorted(set(costs) & set(router.model_names))
+    missing = [name for name in models if name not in costs]
+    if missing or not models:
+        message = f"the rows hold no cost of {', '.join(missing) or 'any model'}: give prices instead"
+        raise DataError(message)
+    priced = [PoolModel(name, 1000.0 * float(np.mean(costs[name]))) for name in models]
+    return ModelPool(router, priced, best_model=best_model)
+
+
+def evaluate_pool(
+    pool: ModelPool,
+    labelled: Sequence[Labelled],
+    *,
+    name: str = "",
+    taus: Sequence[float] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> PoolResult:
+    """Choose from the pool for every row, at every tau, and say what that scores and costs.
+
+    Choices rest on the pool's costs. What a choice costs is what the row says that answer cost, where all rows say so
+    of all models, and the pool's cost else. A row on which a model of the pool was not run is left out and counted.
+
+    Args:
+        pool: Its models are looked for in the rows by name, then by the name that they are scored as.
+        labelled: Rows of prompt groups that the router was not trained on.
+        name: Of the table, for the record.
+        taus: Where to evaluate; None for about fifty, at even steps of how many models may answer. The prompts alone
+            decide these, not the scores.
+        resamples: How often the bootstrap draws.
+        seed: Of the bootstrap.
+
+    Raises:
+        DataError: No row has scores of all models, a model is in none, or all models cost the same.
+        InvalidArgumentError: resamples is below 1, or a tau is out of range (InvalidThresholdError).
+    """
+    if resamples < 1:
+        message = f"a bootstrap draws at least once, found resamples = {resamples}"
+        raise InvalidArgumentError(message)
+    answers = _Answers.of(pool, labelled)
+    low, high = float(answers.mean_costs.min()), float(answers.mean_costs.max())
+    if not low < high:
+        message = f"all models of the pool cost {low:g} USD per 1,000 requests: there is nothing to save"
+        raise DataError(message)
+    admission = pool.admission_taus(answers.prompts)
+    wanted = _even_taus(admission, pool.least_tau) if taus is None else sorted({pool.check_tau(tau) for tau in taus})
+    if not wanted:
+        message = "give at least one tau"
+        raise InvalidArgumentError(message)
+    chosen = np.stack([pool.choices(admission, tau) for tau in reversed(wanted)], axis=1)
+    everyone = np.tile(np.arange(len(answers.names)), (len(answers.prompts), 1))
+    routed, by_length, alone, oracle = _follow(
+        answers, (chosen, answers.by_length(), everyone, answers.oracle()), resamples, seed
+    )
+    curve, mixture = routed.curves(), alone.curves().on_hull()
+    area, mixture_aiq = curve.mean_quality(low, high), mixture.mean_quality(low, high)
+    aiq, length_area = curve.on_hull().mean_quality(low, high), by_length.curves().mean_quality(low, high)
+    best = answers.best
+    return PoolResult(
+        name=name,
+        prompts=len(answers.prompts),
+        groups=len(set(answers.groups)),
+        dropped=len(labelled) - len(answers.prompts),
+        costs="measured" if answers.are_measured else "priced",
+        best_model=pool.best_model,
+        models=tuple(alone.named(model, i) for i, model in enumerate(answers.names)),
+        best_single=answers.names[best],
+        cheapest=answers.names[answers.cheapest],
+        curve=tuple(answers.point(tau, chosen[:, i], routed.named("", i)) for i, tau in enumerate(reversed(wanted))),
+        mixture=tuple(answers.names[corner] for corner in hull(alone.cost[0], alone.quality[0])),
+        oracle=oracle.named("oracle", 0),
+        area=_interval(area),
+        length_area=_interval(length_area),
+        aiq=_interval(aiq),
+        mixture_aiq=_interval(mixture_aiq),
+        area_gain=_interval(area - mixture_aiq),
+        aiq_gain=_interval(aiq - mixture_aiq),
+        length_gain=_interval(area - length_area),
+        at_cost=_at_cost(curve, mixture, alone.cost[:, best], alone.quality[:, best]),
+        at_quality=_at_quality(curve, mixture, alone.cost[:, best], alone.quality[:, best]),
+        settings={"seed": seed, "resamples": resamples},
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """What every model of the pool scored on every prompt, and what that cost; columns in the pool's order.
+
+    Attributes:
+        names: m models of the pool.
+        prompts: n prompts.
+        groups: n prompt groups.
+        scores: (n, m)
+        costs: (n, m) US dollars per 1,000 prompts.
+        are_measured: Whether the rows say what each answer cost.
+    """
+
+    names: tuple[str, ...]
+    prompts: list[str]
+    groups: list[str]
+    scores: Array
+    costs: Array
+    are_measured: bool
+
+    @classmethod
+    def of(cls, pool: ModelPool, labelled: Sequence[Labelled]) -> _Answers:
+        known = {name for row in labelled for name in row.scores}
+        keys = [model.name if model.name in known else model.scoring_name for model in pool.models]
+        missing = sorted({key for key in keys if key not in known})
+        if missing:
+            message = f"no row has a score of {', '.join(missing)}; there are {', '.join(sorted(known)) or 'no rows'}"
+            raise DataError(message)
+        rows = [row for row in labelled if all(key in row.scores for key in keys)]
+        if not rows:
+            message = f"of {len(labelled)} rows none has scores of all of {', '.join(keys)}: take models off the pool"
+            raise DataError(message)
+        are_measured = all(key in row.costs for row in rows for key in keys)
+        listed = [model.cost_usd_per_1k for model in pool.models]
+        return cls(
+            tuple(model.name for model in pool.models),
+            [row.prompt for row in rows],
+            [row.group for row in rows],
+            np.array([[row.scores[key] for key in keys] for row in rows]),
+            np.array([[1000.0 * row.costs[key] for key in keys] if are_measured else listed for row in rows]),
+            are_measured,
+        )
+
+    @cached_property
+    def mean_scores(self) -> Array:
+        return np.asarray(self.scores.mean(axis=0))
+
+    @cached_property
+    def mean_costs(self) -> Array:
+        return np.asarray(self.costs.mean(axis=0))
+
+    @property
+    def best(self) -> int:
+        """Column of the highest mean score, the cheaper of equals."""
+        return int(np.lexsort((self.mean_costs, -self.mean_scores))[0])
+
+    @property
+    def cheapest(self) -> int:
+        return int(np.argmin(self.mean_costs))
+
+    def by_length(self) -> NDArray[np.intp]:
+        """Return (n, steps + 1) columns: ever more of the longest prompts go to the best single model."""
+        words = np.array([len(prompt.split()) for prompt in self.prompts])
+        rank = np.empty(len(words), dtype=np.intp)
+        rank[np.argsort(-words, kind="stable")] = np.arange(len(words))
+        limits = np.rint(np.linspace(0.0, 1.0, _LENGTH_STEPS + 1) * len(words))
+        columns: NDArray[np.intp] = np.where(rank[:, None] < limits, self.best, self.cheapest)
+        return columns
+
+    def oracle(self) -> NDArray[np.intp]:
+        """Return (n, 1) columns of the best score, and the cheapest where several have it."""
+        candidates = np.where(self.scores == self.scores.max(axis=1, keepdims=True), self.costs, np.inf)
+        column: NDArray[np.intp] = np.argmin(candidates, axis=1)[:, None]
+        return column
+
+    def point(self, tau: float, chosen: NDArray[np.intp], found: CostQuality) -> PoolPoint:
+        """Return a point of the curve from its (n,) choices and what they scored and cost."""
+        shares = np.bincount(chosen, minlength=len(self.names)) / len(chosen)
+        named = {name: share for name, share in zip(self.names, shares.tolist(), strict=True) if share > 0.0}
+        return PoolPoint(tau, found.quality, found.cost_usd_per_1k, float(shares @ self.mean_scores), named)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Followed:
+    """Mean quality and cost of choices: (1 + resamples, columns), the prompts as they are first."""
+
+    cost: Array
+    quality: Array
+
+    def curves(self) -> Curves:
+        return Curves(zip(self.cost, self.quality, strict=True))
+
+    def named(self, name: str, column: int) -> CostQuality:
+        return CostQuality(name, _interval(self.quality[:, column]), _interval(self.cost[:, column]))
+
+
+def _follow(answers: _Answers, choices: Sequence[NDArray[np.intp]], resamples: int, seed: int) -> list[_Followed]:
+    """Return what each (n, t) array of choices scores and costs; all meet the same resamples of prompt groups."""
+    at = np.arange(len(answers.prompts))[:, None]
+    values = [values[at, columns] for columns in choices for values in (answers.costs, answers.scores)]
+    index = np.unique(answers.groups, return_inverse=True)[1]
+    sizes = np.bincount(index).astype(np.float64)
+    sums = np.zeros((len(sizes), sum(part.shape[1] for part in values)))
+    np.add.at(sums, index, np.concatenate(values, axis=1))
+    means = np.concatenate(
+        [counts @ sums / (counts @ sizes)[:, None] for counts in _draws(len(sizes), resamples, seed)]
+    )
+    parts = np.split(means, np.cumsum([part.shape[1] for part in values])[:-1], axis=1)
+    return [_Followed(cost, quality) for cost, quality in zip(parts[::2], parts[1::2], strict=True)]
+
+
+def _draws(count: int, resamples: int, seed: int) -> Iterator[Array]:
+    """Yield (b, count) how often each group counts: once first, then as drawn. The draws do not depend on b."""
+    yield np.ones((1, count))
+    generator = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK // count)
+    for start in range(0, resamples, chunk):
+        rows = min(chunk, resamples - start)
+        drawn = generator.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+
+
+def _even_taus(admission: Array, least_tau: float) -> list[float]:
+    steps = admission[admission > least_tau]
+    between = np.quantile(steps, np.linspace(0.0, 1.0, _TAUS)).tolist() if len(steps) else []
+    return sorted({least_tau, *between, 1.0})
+
+
+def _at_cost(curve: Curves, mixture: Curves, best_cost: Array, best_quality: Array) -> tuple[AtCost, ...]:
+    found = []
+    for share in COST_SHARES:
+        own, mixed = (_ratio(curves.quality_at(share * best_cost), best_quality) for curves in (curve, mixture))
+        if np.isfinite(own[0]) and np.isfinite(mixed[0]):
+            found.append(AtCost(share, _interval(own), _interval(mixed)))
+    return tuple(found)
+
+
+def _at_quality(curve: Curves, mixture: Curves, best_cost: Array, best_quality: Array) -> tuple[AtQuality, ...]:
+    found = []
+    for share in QUALITY_SHARES:
+        shares = [_ratio(curves.cost_of(share * best_quality), best_cost) for curves in (curve, mixture)]
+        own, mixed = (np.where(paid < 1.0, paid, 1.0) for paid in shares)
+        found.append(AtQuality(share, _interval(own), _interval(mixed)))
+    return tuple(found)
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """NaN where there is no whole."""
+    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0.0)
+
+
+def _interval(values: Array) -> Interval:
+    """Value of the first, 95 % of the rest; resamples without an answer are left out."""
+    drawn = values[1:][np.isfinite(values[1:])]
+    low, high = np.quantile(drawn, (0.025, 0.975)) if len(drawn) else (values[0], values[0])
+    return Interval(float(values[0]), float(low), float(high))

@@ -1,0 +1,176 @@
+"""What an evaluation of a pool found, and its table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from routellm_fast.evaluation.results import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class CostQuality:
+    """Something that answers every prompt: what it scores and costs on average.
+
+    Attributes:
+        name: Of the model, or "oracle".
+        quality: Mean score.
+        cost_usd_per_1k: US dollars a thousand prompts.
+    """
+
+    name: str
+    quality: Interval
+    cost_usd_per_1k: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPoint:
+    """The pool at one tau.
+
+    Attributes:
+        tau: See ModelPool.
+        quality: Mean score.
+        cost_usd_per_1k: US dollars a thousand prompts.
+        shuffled_quality: Mean score if the same shares of prompts went to the same models whatever the prompt; what
+            lies between the two is what the router knows of prompts.
+        shares: Share of prompts by model.
+    """
+
+    tau: float
+    quality: Interval
+    cost_usd_per_1k: Interval
+    shuffled_quality: float
+    shares: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class AtCost:
+    """What a share of the best single model's cost buys, as shares of its quality.
+
+    Attributes:
+        cost_share: Of the best single model's cost.
+        quality_share: The pool's.
+        mixture_quality_share: The random mixture's.
+    """
+
+    cost_share: float
+    quality_share: Interval
+    mixture_quality_share: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class AtQuality:
+    """What a share of the best single model's quality costs, as shares of its cost.
+
+    Read off the curves, hence with hindsight: which tau reaches the quality is known only when all is scored.
+
+    Attributes:
+        quality_share: Of the best single model's quality.
+        cost_share: The pool's; 1 where it does not get there for less, since the best single model is at hand.
+        mixture_cost_share: The random mixture's.
+    """
+
+    quality_share: float
+    cost_share: Interval
+    mixture_cost_share: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class PoolResult:
+    """A pool on one table of golden labels.
+
+    Every area is a mean quality over all costs from the cheapest single model's to the dearest's. Intervals are 95 %,
+    of a bootstrap over prompt groups; gains are differences within each resample. Which single model is best, and
+    which costs span the range, is read off all prompts and kept.
+
+    Attributes:
+        name: Of the table.
+        prompts: How many were routed.
+        groups: How many prompt groups they are.
+        dropped: How many were left out, because some model of the pool was not run on them.
+        costs: "measured": what the table says each answer cost; "priced": each model's cost in the pool.
+        best_model: The model that others are held against; None for the best on each prompt.
+        models: Every model alone, cheapest by the pool's costs first.
+        best_single: Name of the model with the highest mean score, the cheaper of equals.
+        cheapest: Name of the model that costs least.
+        curve: By falling tau, hence rising cost.
+        mixture: Names of the models at the corners of the hull of single models: prompts go to one or the other of two
+            neighbours at random ("zero router" of RouterBench).
+        oracle: The best score on each prompt, from the cheapest model that has it.
+        area: Of the pool's curve as it stands.
+        length_area: Of routing by prompt length: the longest prompts to the best single model, others to the cheapest.
+        aiq: Of the hull of the pool's curve: RouterBench's average improvement in quality. A hull picks the luckiest
+            points, so that a long curve of pure chance has a little more than the mixture.
+        mixture_aiq: Of the random mixture.
+        area_gain: area - mixture_aiq.
+        aiq_gain: aiq - mixture_aiq.
+        length_gain: area - length_area.
+        at_cost: Shares of cost that are below the cheapest model's cost are left out.
+        at_quality: For each of QUALITY_SHARES.
+        settings: seed and resamples.
+    """
+
+    name: str
+    prompts: int
+    groups: int
+    dropped: int
+    costs: Literal["measured", "priced"]
+    best_model: str | None
+    models: tuple[CostQuality, ...]
+    best_single: str
+    cheapest: str
+    curve: tuple[PoolPoint, ...]
+    mixture: tuple[str, ...]
+    oracle: CostQuality
+    area: Interval
+    length_area: Interval
+    aiq: Interval
+    mixture_aiq: Interval
+    area_gain: Interval
+    aiq_gain: Interval
+    length_gain: Interval
+    at_cost: tuple[AtCost, ...]
+    at_quality: tuple[AtQuality, ...]
+    settings: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able object."""
+        return asdict(self)
+
+
+def pool_table(result: PoolResult) -> str:
+    """Return the result as a Markdown table: the pool at several costs, every model alone, mixture and oracle."""
+    best = next(model for model in result.models if model.name == result.best_single)
+    lines = [
+        "| who answers | quality (95 %) | USD per 1,000 prompts | of the best single model's quality | of its cost |",
+        "|---|---|---|---|---|",
+    ]
+
+    def line(name: str, quality: Interval, cost: Interval) -> None:
+        quality_share = quality.value / best.quality.value if best.quality.value else 0.0
+        cost_share = cost.value / best.cost_usd_per_1k.value if best.cost_usd_per_1k.value else 0.0
+        lines.append(
+            f"| {name} | {quality.value:.3f} ({quality.low:.3f} to {quality.high:.3f}) | {cost.value:.3f} "
+            f"| {quality_share:.1%} | {cost_share:.1%} |"
+        )
+
+    for point in _spread(result.curve):
+        line(f"pool, tau = {point.tau:.4f}", point.quality, point.cost_usd_per_1k)
+    for model in result.models:
+        marks = [
+            *(["best single"] if model.name == result.best_single else []),
+            *(["cheapest"] if model.name == result.cheapest else []),
+        ]
+        line(f"{model.name} alone" + (f" ({', '.join(marks)})" if marks else ""), model.quality, model.cost_usd_per_1k)
+    line("oracle", result.oracle.quality, result.oracle.cost_usd_per_1k)
+    return "\n".join(lines)
+
+
+def _spread(curve: Sequence[PoolPoint], rows: int = 8) -> list[PoolPoint]:
+    """Return points at about even steps of the logarithm of cost, ends included."""
+    costs = np.log(np.maximum([point.cost_usd_per_1k.value for point in curve], 1e-12))
+    wanted = np.linspace(costs[0], costs[-1], rows)
+    return [curve[index] for index in sorted({int(np.argmin(np.abs(costs - cost))) for cost in wanted})]

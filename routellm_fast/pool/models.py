@@ -1,0 +1,139 @@
+"""The models of a pool and what they cost, in code or from a table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from routellm_fast._tables import Row, read_table
+from routellm_fast.errors import InvalidArgumentError
+
+# Tokens of a request on average, as the RouteLLM paper counts them for its prices.
+INPUT_TOKENS: Final = 95.0
+OUTPUT_TOKENS: Final = 264.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolModel:
+    """One model of a pool.
+
+    Attributes:
+        name: Whom requests are sent to.
+        cost_usd_per_1k: US dollars that 1,000 requests cost, at least 0.
+        scored_as: The model of the router that stands for it; "" where that has the same name.
+    """
+
+    name: str
+    cost_usd_per_1k: float
+    scored_as: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is none, and a cost that no request can have."""
+        if not isinstance(self.name, str) or not isinstance(self.scored_as, str):
+            message = f"a pool model is named by text, found {self.name!r} and {self.scored_as!r}"
+            raise TypeError(message)
+        if not self.name:
+            message = "a pool model needs a name"
+            raise InvalidArgumentError(message)
+        object.__setattr__(self, "cost_usd_per_1k", _amount(self.cost_usd_per_1k, f"cost_usd_per_1k of {self.name!r}"))
+
+    @property
+    def scoring_name(self) -> str:
+        """The router's name of the model."""
+        return self.scored_as or self.name
+
+    @classmethod
+    def from_token_prices(
+        cls,
+        name: str,
+        *,
+        input_usd_per_1m: float,
+        output_usd_per_1m: float,
+        input_tokens: float = INPUT_TOKENS,
+        output_tokens: float = OUTPUT_TOKENS,
+        scored_as: str = "",
+    ) -> PoolModel:
+        """Return a model whose price is one of tokens.
+
+        Args:
+            name: See PoolModel.
+            input_usd_per_1m: US dollars a million tokens of prompt.
+            output_usd_per_1m: US dollars a million tokens of answer.
+            input_tokens: Mean length of a prompt; the RouteLLM paper's where not given.
+            output_tokens: Mean length of an answer, likewise. Models that talk more cost more: give each its own.
+            scored_as: See PoolModel.
+
+        Raises:
+            InvalidArgumentError: A price or a length is negative or not finite.
+        """
+        cost = _amount(input_usd_per_1m, f"input_usd_per_1m of {name!r}") * _amount(input_tokens, "input_tokens")
+        cost += _amount(output_usd_per_1m, f"output_usd_per_1m of {name!r}") * _amount(output_tokens, "output_tokens")
+        return cls(name, cost / 1000.0, scored_as)
+
+
+def read_pool_models(path: Path) -> list[PoolModel]:
+    """Read the models of a pool from a table, one a row.
+
+    Columns: `model`, and either `cost_usd_per_1k` or `input_usd_per_1m` with `output_usd_per_1m`; optional are
+    `input_tokens` and `output_tokens` (mean lengths, for prices of tokens) and `scored_as`.
+
+    Raises:
+        DataError: The file cannot be read, or a row breaks the layout; the text names file and line.
+    """
+    return [_model_of(row) for row in read_table(path)]
+
+
+def pool_models_of(entry: str) -> list[PoolModel]:
+    """Read one word of a command line: NAME=COST, US dollars that 1,000 requests cost, or the path of a table.
+
+    Raises:
+        InvalidArgumentError: The cost is no number, or none that a model can have.
+        DataError: See read_pool_models.
+    """
+    path = Path(entry)
+    name, mark, cost = entry.rpartition("=")
+    if not mark or path.is_file():
+        return read_pool_models(path)
+    try:
+        number = float(cost)
+    except ValueError:
+        message = f"{entry}: {cost!r} is no number of US dollars that 1,000 requests cost"
+        raise InvalidArgumentError(message) from None
+    return [PoolModel(name, number)]
+
+
+def _model_of(row: Row) -> PoolModel:
+    name = row.text("model")
+    scored_as = row.text("scored_as") if row.values.get("scored_as") else ""
+    cost = row.number("cost_usd_per_1k")
+    prices = row.number("input_usd_per_1m"), row.number("output_usd_per_1m")
+    lengths = row.number("input_tokens"), row.number("output_tokens")
+    try:
+        if cost is not None:
+            return PoolModel(name, cost, scored_as)
+        if prices[0] is not None and prices[1] is not None:
+            return PoolModel.from_token_prices(
+                name,
+                input_usd_per_1m=prices[0],
+                output_usd_per_1m=prices[1],
+                input_tokens=INPUT_TOKENS if lengths[0] is None else lengths[0],
+                output_tokens=OUTPUT_TOKENS if lengths[1] is None else lengths[1],
+                scored_as=scored_as,
+            )
+    except InvalidArgumentError as error:
+        raise row.error(str(error)) from error
+    problem = f"{name!r} has no cost: give cost_usd_per_1k, or input_usd_per_1m and output_usd_per_1m"
+    raise row.error(problem)
+
+
+def _amount(value: float, what: str) -> float:
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        message = f"{what} must be a number, not {type(value).__name__}"
+        raise TypeError(message)
+    number = float(value)
+    if not math.isfinite(number) or number < 0.0:
+        message = f"{what} must be a finite number of at least 0, found {value}"
+        raise InvalidArgumentError(message)
+    return number

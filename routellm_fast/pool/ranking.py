@@ -1,0 +1,261 @@
+"""Which model of a pool answers a prompt: the cheapest that is nearly as good as the best."""
+
+from __future__ import annotations
+
+import difflib
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from routellm_fast.decision import check_share
+from routellm_fast.embedders.base import FloatArray
+from routellm_fast.errors import InvalidArgumentError, InvalidThresholdError, UnknownModelError
+from routellm_fast.pool.models import PoolModel
+from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Prompts whose embeddings are held at once.
+_BATCH: Final = 4096
+
+
+class RankedModel(NamedTuple):
+    """A model's place on one prompt.
+
+    Attributes:
+        model: Its name.
+        win_rate: Its predicted win rate against the best model; the best's own is 1/2.
+        cost_usd_per_1k: US dollars that 1,000 requests cost.
+    """
+
+    model: str
+    win_rate: float
+    cost_usd_per_1k: float
+
+
+class PoolDecision(NamedTuple):
+    """Which model of the pool a prompt goes to, and why.
+
+    Attributes:
+        model: Name of the chosen model.
+        win_rate: Its predicted win rate against the best model; the best's own is 1/2.
+        tau: What it was held against: win_rate >= 1 - tau.
+        cost_usd_per_1k: US dollars that 1,000 requests to it cost.
+    """
+
+    model: str
+    win_rate: float
+    tau: float
+    cost_usd_per_1k: float
+
+
+class ModelPool:
+    """Chooses, for each prompt, the cheapest model whose win rate against the best one is at least 1 - tau.
+
+    In other words a model may answer where the best one's win rate against it is at most tau: tau is to a pool what
+    the threshold is to a pair. The best has win rate 1/2 against itself, so tau = 1/2 leaves the best only (and models
+    that tie with it), and tau = 1 always leaves the cheapest. Larger tau never costs more.
+
+    The best is the model with the highest logit on the prompt, or one model by name (`best_model`) on every prompt.
+    With the latter tau may be anything in [0, 1]: the best model may always answer, cheaper ones where it wins against
+    them at a rate of at most tau, dearer ones never. For two models this is `Router.route` with threshold tau, but that
+    a win rate equal to tau goes to the cheaper model.
+
+    Where costs are equal, the name decides. Immutable and thread-safe; a choice depends on the prompt alone.
+    """
+
+    def __init__(
+        self, router: MatrixFactorizationRouter, models: Sequence[PoolModel], *, best_model: str | None = None
+    ) -> None:
+        """Find the models in the router.
+
+        Args:
+            router: An mf router; its own pair plays no part.
+            models: At least two, with names of their own. Two may be scored as one and the same model.
+            best_model: Name of the pool's model that the others are held against; None for the highest logit on each
+                prompt.
+
+        Raises:
+            UnknownModelError: The router has no vector for a model, or best_model is not in the pool.
+            InvalidArgumentError: Fewer than two models, a name twice, or a router of another kind.
+        """
+        if not isinstance(router, MatrixFactorizationRouter):
+            kind = getattr(router, "kind", type(router).__name__)
+            message = f"a pool is ranked by a router of kind 'mf', which has a vector for each model; found {kind!r}"
+            raise InvalidArgumentError(message)
+        # Cheapest first: then the first model that may answer is the choice, ties and all.
+        self._models = tuple(sorted(models, key=lambda model: (model.cost_usd_per_1k, model.name)))
+        names = [model.name for model in self._models]
+        if len(names) < 2 or len(set(names)) < len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            found = f"{', '.join(twice)} more than once" if twice else f"{len(names)}"
+            message = f"a pool needs at least two models with names of their own, found {found}"
+            raise InvalidArgumentError(message)
+        self._router = router
+        self._columns = np.array([_column(model, router.model_names) for model in self._models])
+        self._costs = np.array([model.cost_usd_per_1k for model in self._models])
+        if best_model is not None and best_model not in names:
+            message = f"best_model {best_model!r} is none of the pool's models: {', '.join(names)}"
+            raise UnknownModelError(message)
+        self._best = None if best_model is None else names.index(best_model)
+
+    @property
+    def router(self) -> MatrixFactorizationRouter:
+        """The router whose logits rank the models."""
+        return self._router
+
+    @property
+    def models(self) -> tuple[PoolModel, ...]:
+        """The m models, cheapest first: the order of all columns."""
+        return self._models
+
+    @property
+    def best_model(self) -> str | None:
+        """The model that the others are held against; None for the best on each prompt."""
+        return None if self._best is None else self._models[self._best].name
+
+    @property
+    def least_tau(self) -> float:
+        """The smallest tau there is: 1/2, or 0 where the best model is named."""
+        return 0.5 if self._best is None else 0.0
+
+    def rank(self, prompt: str) -> list[RankedModel]:
+        """Return all models, best first. Equal ones stand in the order of cost, then name."""
+        return self.rank_batch([prompt])[0]
+
+    def rank_batch(self, prompts: Sequence[str]) -> list[list[RankedModel]]:
+        """Return rank of each prompt."""
+        return self.rankings(self.admission_taus(prompts))
+
+    def choose(self, prompt: str, tau: float) -> PoolDecision:
+        """Return the cheapest model whose win rate against the best is at least 1 - tau.
+
+        Raises:
+            InvalidThresholdError: tau is outside [1/2, 1] (see `least_tau`) or NaN.
+        """
+        return self.choose_batch([prompt], tau)[0]
+
+    def choose_batch(self, prompts: Sequence[str], tau: float) -> list[PoolDecision]:
+        """Return choose of each prompt."""
+        tau = self.check_tau(tau)
+        return self.decisions(self.admission_taus(prompts), tau)
+
+    def tau_for(self, prompts: Sequence[str], *, cost_usd_per_1k: float) -> float:
+        """Return the smallest tau whose choices on these prompts cost no more than a budget.
+
+        Args:
+            prompts: A sample of the traffic, at least one.
+            cost_usd_per_1k: The budget: US dollars that 1,000 requests may cost on average.
+
+        Raises:
+            InvalidArgumentError: No prompts, or a budget below the cheapest model's cost.
+        """
+        return self.tau_within(self.admission_taus(prompts), cost_usd_per_1k)
+
+    def admission_taus(self, prompts: Sequence[str]) -> NDArray[np.float64]:
+        """Return (n, m) float64: the smallest tau with which each model may answer, the best's win rate against it.
+
+        Columns are in the order of `models`. With a best model by name its own column is 0: it may always answer. The
+        methods below take what this returns, so that prompts are embedded once.
+        """
+        if isinstance(prompts, str):
+            message = "prompts must be a sequence of str, not one str"
+            raise TypeError(message)
+        embedder = self._router.embedder
+        taus = np.empty((len(prompts), len(self._models)))
+        for start in range(0, len(prompts), _BATCH):
+            batch = prompts[start : start + _BATCH]
+            taus[start : start + len(batch)] = self.admission_taus_from_embeddings(embedder.embed(batch))
+        return taus
+
+    def admission_taus_from_embeddings(self, embeddings: FloatArray) -> NDArray[np.float64]:
+        """Return admission_taus of (n, dim) float32 C-contiguous embeddings. Raises InvalidEmbeddingError."""
+        logits = self._router.model_logits(embeddings)[:, self._columns].astype(np.float64)
+        best = logits.max(axis=1, keepdims=True) if self._best is None else logits[:, [self._best]]
+        # The sigmoid through tanh: no overflow, and equal logits give 1/2 to the bit.
+        taus: NDArray[np.float64] = np.tanh((best - logits) / 2.0) / 2.0 + 0.5
+        if self._best is not None:
+            taus[:, self._best] = 0.0
+        return taus
+
+    def choices(self, admission_taus: NDArray[np.float64], tau: float) -> NDArray[np.intp]:
+        """Return (n,) columns of the cheapest model that may answer. Raises InvalidThresholdError; see choose."""
+        first: NDArray[np.intp] = np.argmax(admission_taus <= self.check_tau(tau), axis=1)
+        return first
+
+    def decisions(self, admission_taus: NDArray[np.float64], tau: float) -> list[PoolDecision]:
+        """Return choices with names, win rates and costs."""
+        chosen = self.choices(admission_taus, tau)
+        rates = self._win_rates(admission_taus)[np.arange(len(chosen)), chosen]
+        named = [(model.name, model.cost_usd_per_1k) for model in self._models]
+        return [
+            PoolDecision(named[column][0], rate, float(tau), named[column][1])
+            for column, rate in zip(chosen.tolist(), rates.tolist(), strict=True)
+        ]
+
+    def rankings(self, admission_taus: NDArray[np.float64]) -> list[list[RankedModel]]:
+        """Return rank of each row."""
+        win_rates = self._win_rates(admission_taus)
+        orders = np.argsort(-win_rates, axis=1, kind="stable")
+        ordered = np.take_along_axis(win_rates, orders, axis=1)
+        named = [(model.name, model.cost_usd_per_1k) for model in self._models]
+        return [
+            [RankedModel(named[column][0], rate, named[column][1]) for column, rate in zip(columns, row, strict=True)]
+            for columns, row in zip(orders.tolist(), ordered.tolist(), strict=True)
+        ]
+
+    def tau_within(self, admission_taus: NDArray[np.float64], cost_usd_per_1k: float) -> float:
+        """Return tau_for of rows of admission_taus."""
+        budget = PoolModel("budget", cost_usd_per_1k).cost_usd_per_1k
+        if len(admission_taus) == 0:
+            message = "tau for a budget is found on prompts like your traffic: give at least one"
+            raise InvalidArgumentError(message)
+        if budget < self._costs[0]:
+            message = (
+                f"a budget of {budget:g} USD per 1,000 requests is below the cost of the cheapest model, "
+                f"{self._models[0].name} at {self._costs[0]:g}"
+            )
+            raise InvalidArgumentError(message)
+        # Choices change at these values only, and cost falls from each to the next.
+        steps = np.unique(np.append(admission_taus, self.least_tau))
+
+        def is_within(tau: float) -> bool:
+            counts = np.bincount(self.choices(admission_taus, tau), minlength=len(self._models))
+            return bool(counts @ self._costs <= budget * len(admission_taus))
+
+        # At the largest step the cheapest model answers everywhere, whatever rounding says.
+        return float(steps[min(bisect_left(steps, True, key=is_within), len(steps) - 1)])
+
+    def check_tau(self, tau: float) -> float:
+        """Return tau as float. Raises InvalidThresholdError where no model could answer, or it is above 1 or NaN."""
+        number = check_share(tau, "tau")
+        if number < self.least_tau:
+            message = (
+                f"tau {tau} is below 0.5, but the best model's own win rate against itself is 1/2: none may answer. "
+                "Take tau from 0.5 (the best only) to 1 (the cheapest), or name the model that others are held against "
+                "(best_model)."
+            )
+            raise InvalidThresholdError(message)
+        return number
+
+    def _win_rates(self, admission_taus: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (n, m): each model's win rate against the best."""
+        win_rates = 1.0 - admission_taus
+        if self._best is not None:
+            win_rates[:, self._best] = 0.5
+        return win_rates
+
+
+def _column(model: PoolModel, names: Sequence[str]) -> int:
+    if model.scoring_name in names:
+        return names.index(model.scoring_name)
+    close = difflib.get_close_matches(model.scoring_name, names, n=3, cutoff=0.4)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    message = (
+        f"the router has no vector for {model.scoring_name!r}, only for {len(names)} other models.{hint} A model that "
+        "goes by another name, or that a like one stands in for, says so by scored_as."
+    )
+    raise UnknownModelError(message)
