@@ -15,14 +15,16 @@ struct NamedFeature {
   std::string_view name;
 };
 
-constexpr std::array<NamedFeature, 8> kNames{{{SurfaceFeature::kConstant, "constant"},
-                                              {SurfaceFeature::kLogTokens, "log_tokens"},
-                                              {SurfaceFeature::kDigitShare, "digit_share"},
-                                              {SurfaceFeature::kCodeMarkShare, "code_mark_share"},
-                                              {SurfaceFeature::kQuestionMarks, "question_marks"},
-                                              {SurfaceFeature::kNonAsciiShare, "non_ascii_share"},
-                                              {SurfaceFeature::kUppercaseShare, "uppercase_share"},
-                                              {SurfaceFeature::kLogLines, "log_lines"}}};
+constexpr std::array<NamedFeature, 10> kNames{{{SurfaceFeature::kConstant, "constant"},
+                                               {SurfaceFeature::kLogTokens, "log_tokens"},
+                                               {SurfaceFeature::kDigitShare, "digit_share"},
+                                               {SurfaceFeature::kCodeMarkShare, "code_mark_share"},
+                                               {SurfaceFeature::kQuestionMarks, "question_marks"},
+                                               {SurfaceFeature::kNonAsciiShare, "non_ascii_share"},
+                                               {SurfaceFeature::kUppercaseShare, "uppercase_share"},
+                                               {SurfaceFeature::kLogLines, "log_lines"},
+                                               {SurfaceFeature::kLogDigits, "log_digits"},
+                                               {SurfaceFeature::kLogCodeMarks, "log_code_marks"}}};
 
 // Seven counters of eight bits packed in one word, so that a byte of text costs one load and one addition.
 enum Lane : std::uint8_t { kDigit, kCodeMark, kQuestion, kNonAscii, kUppercase, kLine, kContinuation, kLaneCount };
@@ -117,6 +119,12 @@ void write_surface_features(std::string_view utf8, std::size_t token_count, std:
         break;
       case SurfaceFeature::kLogLines:
         out[k] = log_of(counts[kLine]);
+        break;
+      case SurfaceFeature::kLogDigits:
+        out[k] = log_of(counts[kDigit]);
+        break;
+      case SurfaceFeature::kLogCodeMarks:
+        out[k] = log_of(counts[kCodeMark]);
         break;
     }
   }

@@ -18,6 +18,8 @@ enum class SurfaceFeature : std::uint8_t {
   kNonAsciiShare,   // bytes >= 0x80 / bytes, in UTF-8
   kUppercaseShare,  // ASCII capitals / characters
   kLogLines,        // log(1 + number of line feeds)
+  kLogDigits,       // log(1 + number of ASCII digits)
+  kLogCodeMarks,    // log(1 + number of the characters of kCodeMarkShare)
 };
 
 /// The name used in artifacts, e.g. "log_tokens".
