@@ -1,4 +1,4 @@
-"""Tables from files: CSV and JSON lines, plain or gzipped, with errors that name file and line."""
+"""Tables from files: CSV and JSON lines, plain or gzipped, and Parquet, with errors that name file and line or row."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from routellm_fast import _parquet
 from routellm_fast.errors import DataError
 
-SUFFIXES: Final = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
+SUFFIXES: Final = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", _parquet.SUFFIX)
 # csv refuses fields beyond 128 KiB unless told otherwise; prompts are longer than that.
 _MAX_FIELD_CHARACTERS: Final = 1 << 28
 
@@ -27,17 +28,19 @@ class Row:
 
     Attributes:
         path: The file.
-        line: Line on which the row begins, from 1.
+        line: Line on which the row begins, from 1; where there are no lines, the row, from 0.
         values: Cells by column; str in CSV, any JSON value in JSON lines. An empty CSV cell is "".
+        unit: What `line` counts: "line" or "row".
     """
 
     path: Path
     line: int
     values: Mapping[str, Any]
+    unit: str = "line"
 
     def error(self, problem: str) -> DataError:
         """Return a DataError that names file and line."""
-        return DataError(f"{self.path}, line {self.line}: {problem}")
+        return DataError(f"{self.path}, {self.unit} {self.line}: {problem}")
 
     def text(self, column: str) -> str:
         """Return a cell that must be text. Raises DataError where it is not there or is something else."""
@@ -74,19 +77,30 @@ def read_table(path: Path) -> Iterator[Row]:
 
     Raises:
         DataError: The file cannot be read, has no rows, or one of them is damaged; the text names the line.
+        MissingExtraError: It is a Parquet file, and pyarrow is not installed.
     """
     if not path.name.endswith(SUFFIXES):
         message = f"{path} must be one of {', '.join(SUFFIXES)}"
         raise DataError(message)
-    parse = _csv_rows if ".csv" in path.suffixes[-2:] else _json_rows
     empty = True
-    with _opened(path) as stream:
-        for row in parse(path, stream):
-            empty = False
-            yield row
+    for row in _parquet_rows(path) if path.suffix == _parquet.SUFFIX else _text_rows(path):
+        empty = False
+        yield row
     if empty:
         message = f"{path} holds no rows"
         raise DataError(message)
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    for first_row, batch in _parquet.batches(path):
+        for row, values in enumerate(batch.to_pylist(), start=first_row):
+            yield Row(path, row, values, "row")
+
+
+def _text_rows(path: Path) -> Iterator[Row]:
+    parse = _csv_rows if ".csv" in path.suffixes[-2:] else _json_rows
+    with _opened(path) as stream:
+        yield from parse(path, stream)
 
 
 @contextmanager

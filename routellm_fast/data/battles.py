@@ -1,13 +1,19 @@
 """Battles: which of two models answered a prompt better.
 
-A file of battles is CSV or JSON lines, plain or gzipped, UTF-8: `model_a`, `model_b`, `winner` (`model_a`, `model_b` or
-`tie`), and the prompt as `routellm_fast.data.prompts` says.
+A source of battles (see `routellm_fast.data.sources`) has the columns
+
+* `model_a`, `model_b`: names, of some of which `model_names.csv` knows other spellings;
+* `winner`: `model_a`, `model_b` or `tie`; the Arena's `tie (bothbad)`, `bothbad` and `both_bad` are ties too. In its
+  place, `winner_model_a` and `winner_model_b`, 0 or 1 each: where neither won it is a tie;
+* the prompt, as `routellm_fast.data.prompts` says;
+* optionally `judge`: who said so.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +22,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast._tables import Row
+from routellm_fast.data.counts import Counts
 from routellm_fast.data.names import known_aliases
-from routellm_fast.data.prompts import Prompts, licensed_rows, prompt_of, source_of
+from routellm_fast.data.prompts import WON_COLUMNS, Prompts, licensed_rows, prompt_of, source_of, weight_of
+from routellm_fast.data.split import joined_groups
 from routellm_fast.errors import DataError, InvalidArgumentError
 
-_OUTCOMES: Final = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5}
+_TIES: Final = ("tie", "tie (bothbad)", "bothbad", "both_bad")
+_OUTCOMES: Final = {"model_a": 1.0, "model_b": 0.0} | dict.fromkeys(_TIES, 0.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +68,7 @@ class Battles:
 
 @dataclass(frozen=True, slots=True)
 class Battle:
-    """One battle, before it becomes part of the arrays. See Battles."""
+    """One battle, before it becomes part of the arrays. See Battles; `judge` is for the record."""
 
     prompt: str
     group: str
@@ -67,6 +77,7 @@ class Battle:
     target: float
     source: str
     weight: float = 1.0
+    judge: str = ""
 
 
 def read_battles(
@@ -77,37 +88,50 @@ def read_battles(
     drop_ties: bool = True,
     cap_per_prompt: int | None = None,
     seed: int = 0,
+    min_prompt_chars: int = 0,
+    counts: Counts | None = None,
 ) -> list[Battle]:
-    """Read preference battles.
+    """Read preference battles. Those of a model against itself are left out.
 
     Args:
-        path: The file; its layout is in the module's text.
+        path: The source; its layout is in the module's text.
         prompts: What prompt_id refers to.
         licenses: Only rows whose license is one of these; None takes all.
         drop_ties: Leave ties out, as RouteLLM does; else a tie is half a win for each.
         cap_per_prompt: At most this many battles a prompt, chosen by seed, so that much-voted prompts do not drown
             the others.
         seed: See cap_per_prompt.
+        min_prompt_chars: Leave out battles on shorter prompts, space around them not counted.
+        counts: Filled with what was read, kept and left out.
 
     Raises:
         DataError: A row breaks the layout; the text names file and line.
+        MissingExtraError: The source needs an optional library that is not installed.
     """
+    counts = Counts() if counts is None else counts
     aliases = known_aliases()
     battles: list[Battle] = []
-    for row in licensed_rows(path, licenses):
-        winner = row.text("winner")
-        if winner not in _OUTCOMES:
-            problem = f"winner must be one of {', '.join(_OUTCOMES)}, found {winner!r}"
-            raise row.error(problem)
+    for row in licensed_rows(path, licenses, counts):
+        target = _target(row)
         prompt, group = prompt_of(row, prompts)
         model_a, model_b = (aliases.get(name, name) for name in (row.text("model_a"), row.text("model_b")))
         if not model_a or not model_b:
             problem = "model_a and model_b must be names"
             raise row.error(problem)
-        if model_a == model_b or (drop_ties and winner == "tie"):
-            continue
-        battles.append(Battle(prompt, group, model_a, model_b, _OUTCOMES[winner], source_of(row, path)))
-    return battles if cap_per_prompt is None else capped(battles, cap_per_prompt, seed)
+        weight, judge = weight_of(row), str(row.values.get("judge") or "")
+        if model_a == model_b:
+            counts.leave_out("of a model against itself")
+        elif drop_ties and target == 0.5:
+            counts.leave_out("tie")
+        elif len(prompt.strip()) < min_prompt_chars:
+            counts.leave_out("on a short prompt")
+        else:
+            counts.judges.update([judge] if judge else [])
+            battles.append(Battle(prompt, group, model_a, model_b, target, source_of(row, path), weight, judge))
+    kept = battles if cap_per_prompt is None else capped(battles, cap_per_prompt, seed)
+    counts.leave_out("beyond the cap", len(battles) - len(kept))
+    counts.battles += len(kept)
+    return kept
 
 
 def balanced(battles: Sequence[Battle], total: float) -> list[Battle]:
@@ -125,13 +149,11 @@ def to_arrays(battles: Iterable[Battle]) -> Battles:
     if not ordered:
         message = "there is no battle to train on: all rows were ties, or of other licenses"
         raise DataError(message)
-    if any(not 0.0 <= battle.target <= 1.0 or not battle.weight > 0.0 for battle in ordered):
-        message = "targets lie in [0, 1] and weights are above 0"
+    wrong = next((b for b in ordered if not 0.0 <= b.target <= 1.0 or not 0.0 < b.weight < math.inf), None)
+    if wrong is not None:
+        message = f"targets lie in [0, 1] and weights are finite and above 0, found {wrong.target} and {wrong.weight}"
         raise InvalidArgumentError(message)
-    groups: dict[str, str] = {}
-    for battle in ordered:
-        # One prompt in two files has one group, whichever file names it.
-        groups[battle.prompt] = min(battle.group, groups.get(battle.prompt, battle.group))
+    groups = joined_groups((battle.prompt, battle.group) for battle in ordered)
     prompts = _index(groups)
     models = _index(name for battle in ordered for name in (battle.model_a, battle.model_b))
     sources = _index(battle.source for battle in ordered)
@@ -140,6 +162,10 @@ def to_arrays(battles: Iterable[Battle]) -> Battles:
         return np.array([key(battle) for battle in ordered], dtype=np.int64)
 
     weight = np.array([battle.weight for battle in ordered], dtype=np.float64)
+    weight = (weight / weight.mean()).astype(np.float32)
+    if not weight.all():
+        message = "weights are too far apart: some are zero beside the others in float32"
+        raise InvalidArgumentError(message)
     return Battles(
         prompts=tuple(prompts),
         groups=tuple(groups[prompt] for prompt in prompts),
@@ -150,7 +176,7 @@ def to_arrays(battles: Iterable[Battle]) -> Battles:
         model_b=column(lambda battle: models[battle.model_b]),
         target=np.array([battle.target for battle in ordered], dtype=np.float32),
         source=column(lambda battle: sources[battle.source]),
-        weight=(weight / weight.mean()).astype(np.float32),
+        weight=weight,
     )
 
 
@@ -167,6 +193,25 @@ def capped(battles: Sequence[Battle], cap: int, seed: int) -> list[Battle]:
         order = range(len(members)) if len(members) <= cap else sorted(range(len(members)), key=_draw(members, seed))
         chosen.extend(members[index] for index in order[:cap])
     return chosen
+
+
+def _target(row: Row) -> float:
+    if "winner" not in row.values and WON_COLUMNS[0] in row.values:
+        a_won, b_won = (_flag(row, column) for column in WON_COLUMNS)
+        return 1.0 if a_won else 0.0 if b_won else 0.5
+    winner = row.text("winner")
+    if winner not in _OUTCOMES:
+        problem = f"winner must be one of {', '.join(_OUTCOMES)}, found {winner!r}"
+        raise row.error(problem)
+    return _OUTCOMES[winner]
+
+
+def _flag(row: Row, column: str) -> bool:
+    number = row.number(column)
+    if number not in (0.0, 1.0):
+        problem = f"{column!r} must be 0 or 1, found {row.values.get(column)!r}"
+        raise row.error(problem)
+    return bool(number)
 
 
 def _index(names: Iterable[str]) -> dict[str, int]:

@@ -1,28 +1,30 @@
 """Golden labels: every model's score on a prompt, and the battles that they make.
 
-A file of golden labels is CSV or JSON lines, plain or gzipped, UTF-8: one row a prompt and one column a model with its
-score, a finite number, True, False or empty (not run). The prompt is found as `routellm_fast.data.prompts` says.
+A source of golden labels (see `routellm_fast.data.sources`) has one row a prompt and one column a model with its score,
+a finite number, True, False or empty (not run). The prompt is found as `routellm_fast.data.prompts` says.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from routellm_fast.data.battles import Battle, capped
+from routellm_fast.data.counts import Counts
 from routellm_fast.data.names import known_aliases
-from routellm_fast.data.prompts import SOURCE_COLUMNS, Prompts, licensed_rows, prompt_of, source_of
+from routellm_fast.data.prompts import SOURCE_COLUMNS, Prompts, licensed_rows, prompt_of, source_of, weight_of
 from routellm_fast.decision import ModelPair
-from routellm_fast.errors import DataError
+from routellm_fast.errors import DataError, InvalidArgumentError
 
 # Columns of a golden-label table that hold no model's score.
 _AUXILIARY: Final = frozenset(
     {
-        *("prompt", "prompt_id", "prompt_group", "question", "options_json", "answer", "license", "judge"),
-        *("sample_id", "question_id", "category", "src"),
+        *("prompt", "prompt_id", "prompt_group", "question", "options_json", "answer", "license", "judge", "weight"),
+        *("sample_id", "question_id", "category", "domain", "src"),
         *SOURCE_COLUMNS,
     }
 )
@@ -40,6 +42,7 @@ class Labelled:
         source: Data set.
         scores: By model; a model that was not run is not there.
         costs: US dollars an answer, by model; of those models that the table gives a cost of.
+        weight: Of the battles that the row makes; > 0.
     """
 
     prompt: str
@@ -47,19 +50,27 @@ class Labelled:
     source: str
     scores: Mapping[str, float]
     costs: Mapping[str, float] = field(default_factory=dict)
+    weight: float = 1.0
 
 
 def read_golden(
-    path: Path, *, prompts: Prompts | None = None, licenses: Collection[str] | None = None
+    path: Path,
+    *,
+    prompts: Prompts | None = None,
+    licenses: Collection[str] | None = None,
+    min_prompt_chars: int = 0,
+    counts: Counts | None = None,
 ) -> list[Labelled]:
     """Read golden labels. See read_battles for the arguments; rows on which no model ran are left out.
 
     Raises:
         DataError: A row breaks the layout; the text names file and line.
     """
+    counts = Counts() if counts is None else counts
     aliases = known_aliases()
     labelled: list[Labelled] = []
-    for row in licensed_rows(path, licenses):
+    found = False
+    for row in licensed_rows(path, licenses, counts):
         prompt, group = prompt_of(row, prompts)
         scores: dict[str, float] = {}
         costs: dict[str, float] = {}
@@ -72,21 +83,29 @@ def read_golden(
                 problem = f"two columns hold {'costs' if cells is costs else 'scores'} of {model!r}"
                 raise row.error(problem)
             cells[model] = number
-        if scores:
-            labelled.append(Labelled(prompt, group, source_of(row, path), scores, costs))
-    if not labelled:
+        found = found or bool(scores)
+        if not scores:
+            counts.leave_out("on which no model ran")
+        elif len(prompt.strip()) < min_prompt_chars:
+            counts.leave_out("on a short prompt")
+        else:
+            labelled.append(Labelled(prompt, group, source_of(row, path), scores, costs, weight_of(row)))
+    if not found:
         message = f"{path} has no column with scores of a model"
         raise DataError(message)
     return labelled
 
 
 def pairs(
-    labelled: Iterable[Labelled],
+    labelled: Sequence[Labelled],
     *,
     drop_ties: bool = False,
     cap_per_prompt: int | None = 8,
     seed: int = 0,
     always: ModelPair | None = None,
+    soft: bool = False,
+    score_range: float | None = None,
+    counts: Counts | None = None,
 ) -> list[Battle]:
     """Return battles between the models of golden-label tables: the higher score wins.
 
@@ -100,18 +119,35 @@ def pairs(
         cap_per_prompt: At most this many pairs a prompt, chosen by seed; None takes all.
         seed: See cap_per_prompt.
         always: This pair's battles are kept whatever the cap.
+        soft: The target says by how much the score was higher, as with `gaps`, not only that it was.
+        score_range: For soft targets, the largest difference that two scores can have: it makes a whole win. None: the
+            largest that the rows have.
+        counts: Filled with what was kept and left out.
+
+    Raises:
+        InvalidArgumentError: The score range is not above 0, or scores are further apart than it says.
     """
-    battles = [
-        Battle(row.prompt, row.group, a, b, _outcome(row.scores[a], row.scores[b]), row.source)
-        for row in labelled
-        for a, b in itertools.combinations(sorted(row.scores), 2)
-        if not drop_ties or row.scores[a] != row.scores[b]
-    ]
-    if cap_per_prompt is None:
-        return battles
-    kept = [battle for battle in battles if always and {battle.model_a, battle.model_b} == set(always)]
-    rest = [battle for battle in battles if not always or {battle.model_a, battle.model_b} != set(always)]
-    return [*kept, *capped(rest, cap_per_prompt, seed)]
+    counts = Counts() if counts is None else counts
+    span = _span(labelled, score_range) if soft else 0.0
+    battles: list[Battle] = []
+    for row in labelled:
+        if len(row.scores) == 1:
+            counts.leave_out("on which one model ran")
+        for a, b in itertools.combinations(sorted(row.scores), 2):
+            if drop_ties and row.scores[a] == row.scores[b]:
+                counts.leave_out("tie")
+                continue
+            difference = row.scores[a] - row.scores[b]
+            target = _soft(difference, span) if soft else _outcome(difference)
+            battles.append(Battle(row.prompt, row.group, a, b, target, row.source, row.weight))
+    kept = battles
+    if cap_per_prompt is not None:
+        own = [battle for battle in battles if always and {battle.model_a, battle.model_b} == set(always)]
+        rest = [battle for battle in battles if not always or {battle.model_a, battle.model_b} != set(always)]
+        kept = [*own, *capped(rest, cap_per_prompt, seed)]
+    counts.leave_out("beyond the cap", len(battles) - len(kept))
+    counts.battles += len(kept)
+    return kept
 
 
 def gaps(labelled: Iterable[Labelled], pair: ModelPair, *, score_range: float = 1.0) -> list[Battle]:
@@ -128,13 +164,28 @@ def gaps(labelled: Iterable[Labelled], pair: ModelPair, *, score_range: float = 
             row.group,
             pair.strong,
             pair.weak,
-            min(1.0, max(0.0, 0.5 + (row.scores[pair.strong] - row.scores[pair.weak]) / (2.0 * score_range))),
+            _soft(row.scores[pair.strong] - row.scores[pair.weak], score_range),
             row.source,
+            row.weight,
         )
         for row in labelled
         if pair.strong in row.scores and pair.weak in row.scores
     ]
 
 
-def _outcome(a: float, b: float) -> float:
-    return 1.0 if a > b else 0.0 if a < b else 0.5
+def _outcome(difference: float) -> float:
+    return 1.0 if difference > 0.0 else 0.0 if difference < 0.0 else 0.5
+
+
+def _soft(difference: float, score_range: float) -> float:
+    return min(1.0, max(0.0, 0.5 + difference / (2.0 * score_range))) if score_range else 0.5
+
+
+def _span(labelled: Sequence[Labelled], score_range: float | None) -> float:
+    widest = max((max(row.scores.values()) - min(row.scores.values()) for row in labelled), default=0.0)
+    if score_range is None:
+        return widest
+    if not 0.0 < score_range < math.inf or widest > score_range:
+        message = f"score_range must be a number of at least {widest:g}, by which scores differ, found {score_range:g}"
+        raise InvalidArgumentError(message)
+    return score_range

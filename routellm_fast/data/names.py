@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import resources
 from types import MappingProxyType
+
+from routellm_fast.errors import UnknownModelError
 
 
 def known_aliases() -> Mapping[str, str]:
@@ -18,3 +21,13 @@ def known_aliases() -> Mapping[str, str]:
     """
     content = resources.files("routellm_fast.data").joinpath("model_names.csv").read_text(encoding="utf-8")
     return MappingProxyType({row["alias"]: row["name"] for row in csv.DictReader(io.StringIO(content))})
+
+
+def check_known(wanted: Collection[str], known: Collection[str]) -> None:
+    """Refuse models of which the data has no battle. Raises UnknownModelError, naming similar ones."""
+    for name in wanted:
+        if name not in known:
+            close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.4)
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            message = f"the data has no battle of {name!r}, only of: {', '.join(sorted(known))}.{hint}"
+            raise UnknownModelError(message)

@@ -4,7 +4,10 @@ The prompt is `prompt`, `prompt_id`, or `question` with `options_json` (a JSON l
 MMLU is asked, with lettered options and "Answer:". `prompt_id` is looked up in a prompts file: `prompt_id`, `prompt`,
 and optionally `prompt_group`. In all layouts these columns are known and optional: `license` (rows can be filtered by
 it), `prompt_group` (prompts that must not be split), `source` or `task` or `eval_name` (a data set within the file,
-counted on its own).
+counted on its own), `weight` (above 0; 1 where it is empty).
+
+Two layouts of the Chatbot Arena are known besides, whose prompt is what the user said first: `prompt` as a JSON list of
+turns, in tables with `winner_model_a` and `winner_model_b`, and `conversation_a`, a list of messages.
 """
 
 from __future__ import annotations
@@ -12,13 +15,18 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from routellm_fast._tables import Row, read_table
+from routellm_fast._tables import Row
+from routellm_fast.data.counts import Counts
+from routellm_fast.data.sources import rows_of, source_name
 from routellm_fast.data.split import group_of
 from routellm_fast.errors import DataError
 
 SOURCE_COLUMNS: Final = ("source", "task", "eval_name")
+# How RouteLLM's data sets and the Arena's of 55k battles say who won: 0 or 1 each.
+WON_COLUMNS: Final = ("winner_model_a", "winner_model_b")
+_CONVERSATION_COLUMN: Final = "conversation_a"
 
 Prompts = Mapping[str, tuple[str, str]]
 
@@ -26,7 +34,7 @@ Prompts = Mapping[str, tuple[str, str]]
 def read_prompts(path: Path) -> Prompts:
     """Read a prompts file: prompt_id -> (prompt, group). Raises DataError."""
     prompts: dict[str, tuple[str, str]] = {}
-    for row in read_table(path):
+    for row in rows_of(path):
         key, prompt = row.text("prompt_id"), row.text("prompt")
         if key in prompts:
             problem = f"prompt_id {key!r} appears twice"
@@ -35,13 +43,18 @@ def read_prompts(path: Path) -> Prompts:
     return prompts
 
 
-def licensed_rows(path: Path, licenses: Collection[str] | None) -> Iterable[Row]:
-    """Yield the rows of these licenses, None for all. Raises DataError where there are none."""
+def licensed_rows(path: Path, licenses: Collection[str] | None, counts: Counts) -> Iterable[Row]:
+    """Yield the rows of these licenses, None for all, and count them. Raises DataError where there are none."""
     kept = False
-    for row in read_table(path):
-        if licenses is None or row.text("license") in licenses:
-            kept = True
-            yield row
+    for row in rows_of(path):
+        counts.rows += 1
+        if licenses is not None and row.text("license") not in licenses:
+            counts.leave_out("of another license")
+            continue
+        if stated := row.values.get("license"):
+            counts.licenses[str(stated)] += 1
+        kept = True
+        yield row
     if not kept:
         message = f"{path} has no row of license {', '.join(sorted(licenses or ()))}"
         raise DataError(message)
@@ -49,15 +62,34 @@ def licensed_rows(path: Path, licenses: Collection[str] | None) -> Iterable[Row]
 
 def source_of(row: Row, path: Path) -> str:
     """Return the data set of a row: its file's name, and the data set that it names within."""
-    stem = path.name.split(".")[0]
     part = next((row.values[column] for column in SOURCE_COLUMNS if row.values.get(column)), None)
-    return stem if part is None else f"{stem}/{part}"
+    return source_name(path) if part is None else f"{source_name(path)}/{part}"
+
+
+def weight_of(row: Row) -> float:
+    """Return the weight of a row, 1 where it states none. Raises DataError unless it is finite and above 0."""
+    weight = row.number("weight")
+    if weight is None:
+        return 1.0
+    if not weight > 0.0:
+        problem = f"'weight' must be above 0, found {weight:g}"
+        raise row.error(problem)
+    return weight
+
+
+def first_turn(turns: Any) -> str | None:
+    """Return the first of a JSON list of turns, without space around it; None where it is nothing of the kind."""
+    try:
+        first = json.loads(turns)[0]
+    except (TypeError, ValueError, LookupError, RecursionError):
+        return None
+    return first.strip() if isinstance(first, str) else None
 
 
 def prompt_of(row: Row, prompts: Prompts | None) -> tuple[str, str]:
     """Return prompt and group of a row. Raises DataError where it names no prompt."""
     if "prompt" in row.values:
-        prompt = row.text("prompt")
+        prompt = _first_of_turns(row) if WON_COLUMNS[0] in row.values else row.text("prompt")
         return prompt, _group(row, prompt)
     if "prompt_id" in row.values:
         key = row.text("prompt_id")
@@ -71,12 +103,33 @@ def prompt_of(row: Row, prompts: Prompts | None) -> tuple[str, str]:
     if "question" in row.values:
         prompt = _multiple_choice(row)
         return prompt, _group(row, prompt)
+    if _CONVERSATION_COLUMN in row.values:
+        prompt = _first_message(row)
+        return prompt, _group(row, prompt)
     problem = f"expected a column prompt, prompt_id or question, found {', '.join(map(repr, row.values))}"
     raise row.error(problem)
 
 
 def _group(row: Row, prompt: str) -> str:
     return row.text("prompt_group") if row.values.get("prompt_group") else group_of(prompt)
+
+
+def _first_of_turns(row: Row) -> str:
+    prompt = first_turn(row.text("prompt"))
+    if prompt is None:
+        problem = f"'prompt' must be a JSON list of turns that are text, found {row.values['prompt']!r}"
+        raise row.error(problem)
+    return prompt
+
+
+def _first_message(row: Row) -> str:
+    messages = row.values[_CONVERSATION_COLUMN]
+    first = messages[0] if isinstance(messages, list) and messages else None
+    content = first.get("content") if isinstance(first, Mapping) else None
+    if not isinstance(content, str):
+        problem = f"{_CONVERSATION_COLUMN!r} must be a list of messages, the first with a text as content"
+        raise row.error(problem)
+    return content.strip()
 
 
 def _multiple_choice(row: Row) -> str:

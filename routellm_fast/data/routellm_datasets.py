@@ -1,7 +1,7 @@
 """RouteLLM's datasets on disk: Parquet files of battles, and of their prompts' embeddings.
 
-A dataset is a `.parquet` file, a folder of them in the order of their names, or a snapshot from the Hugging Face hub,
-whose files lie in `data/`; of files named by split, those of `train` are read. Needs the extra `parquet`.
+A dataset is a `.parquet` file or a folder of them, as `routellm_fast.data.sources` says. Needs the extra `parquet`.
+`data.read_battles` reads the same battles, as a table; here each keeps its place, as the embeddings' order needs it.
 
 * **battles**: `model_a`, `model_b`, `prompt` (a JSON list of turns, of which the first counts), `winner_model_a` and
   `winner_model_b`, 0 or 1; where neither won it is a tie.
@@ -15,7 +15,6 @@ Source: `preprocess_battles` and `SWRankingRouter` of RouteLLM.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,64 +22,61 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast import _parquet
 from routellm_fast._extras import require
 from routellm_fast.data.battles import Battle
+from routellm_fast.data.counts import Counts
 from routellm_fast.data.names import known_aliases
+from routellm_fast.data.prompts import WON_COLUMNS, first_turn
+from routellm_fast.data.sources import source_files, source_name
 from routellm_fast.data.split import group_of
 from routellm_fast.errors import DataError
 
 # RouteLLM's own limit: the published embeddings belong to the battles that it leaves.
 MIN_PROMPT_CHARS: Final = 16
 
-_PARQUET: Final = ".parquet"
 _NUMPY: Final = ".npy"
-_BATTLE_COLUMNS: Final = ("model_a", "model_b", "prompt", "winner_model_a", "winner_model_b")
+_BATTLE_COLUMNS: Final = ("model_a", "model_b", "prompt", *WON_COLUMNS)
 _EMBEDDINGS_COLUMN: Final = "embeddings"
-# Few enough that a batch of 1536 doubles a row takes 12 MB.
-_BATCH_ROWS: Final = 1024
-_BUFFER_BYTES: Final = 1 << 20
 
 
 def is_dataset(path: Path) -> bool:
-    """Say whether a path is read by this module, not as a table of text."""
-    return path.is_dir() or path.suffix == _PARQUET
+    """Say whether a source is Parquet in RouteLLM's layout. Raises DataError where it cannot be read."""
+    if not path.is_dir() and path.suffix != _parquet.SUFFIX:
+        return False
+    files = source_files(path)
+    return bool(files) and files[0].suffix == _parquet.SUFFIX and WON_COLUMNS[0] in _parquet.column_names(files[0])
 
 
-def dataset_files(path: Path) -> list[Path]:
-    """Return the files of a dataset in order: a file itself, or the Parquet files of a folder. Raises DataError."""
-    if not path.is_dir():
-        return [path]
-    files = sorted(path.glob(f"*{_PARQUET}")) or sorted((path / "data").glob(f"*{_PARQUET}"))
-    if not files:
-        message = f"{path} holds no *{_PARQUET}, nor does its folder data/"
-        raise DataError(message)
-    return [file for file in files if file.name.startswith("train-")] or files
-
-
-def read_battles(path: Path, *, min_prompt_chars: int = MIN_PROMPT_CHARS) -> list[Battle]:
+def read_battles(path: Path, *, min_prompt_chars: int = MIN_PROMPT_CHARS, counts: Counts | None = None) -> list[Battle]:
     """Read a dataset of battles, ties and battles of a model against itself included, as RouteLLM does.
 
     Args:
         path: The dataset.
         min_prompt_chars: Leave out rows whose first turn, without space around it, is shorter.
+        counts: Filled with what was read, kept and left out.
 
     Raises:
         DataError: A file is missing or damaged, or a row breaks the layout; the text names file, column and row.
         MissingExtraError: pyarrow is not installed.
     """
-    aliases, source = known_aliases(), path.name.split(".")[0]
+    counts = Counts() if counts is None else counts
+    aliases, source = known_aliases(), source_name(path)
     battles: list[Battle] = []
-    for file in dataset_files(path):
-        for first_row, batch in _batches(file, _BATTLE_COLUMNS):
+    for file in source_files(path):
+        for first_row, batch in _parquet.batches(file, _BATTLE_COLUMNS):
+            counts.rows += batch.num_rows
             columns = [batch.column(name).to_pylist() for name in _BATTLE_COLUMNS]
             for row, (model_a, model_b, turns, a_won, b_won) in enumerate(zip(*columns, strict=True), start=first_row):
                 prompt = _first_turn(file, row, turns)
                 if len(prompt) < min_prompt_chars:
+                    counts.leave_out("on a short prompt")
                     continue
                 a, b = _model(file, row, "model_a", model_a), _model(file, row, "model_b", model_b)
                 won = _flag(file, row, "winner_model_a", a_won), _flag(file, row, "winner_model_b", b_won)
                 target = 1.0 if won[0] else 0.0 if won[1] else 0.5
                 battles.append(Battle(prompt, group_of(prompt), aliases.get(a, a), aliases.get(b, b), target, source))
+    counts.battles += len(battles)
     return battles
 
 
@@ -94,7 +90,7 @@ def read_embeddings(paths: Sequence[Path]) -> NDArray[np.floating[Any]]:
             that is not finite; the text names file and row.
         MissingExtraError: pyarrow is not installed.
     """
-    files = [file for path in paths for file in dataset_files(path)]
+    files = [file for path in paths for file in source_files(path)]
     if len(files) == 1 and files[0].suffix == _NUMPY:
         return _mapped(files[0])
     total, end = sum(_row_count(file) for file in files), 0
@@ -120,35 +116,12 @@ def read_embeddings(paths: Sequence[Path]) -> NDArray[np.floating[Any]]:
     return embeddings
 
 
-def _batches(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, Any]]:
-    """Yield the columns batch by batch, each with the number of its first row."""
-    pyarrow, parquet = require("pyarrow", "parquet"), require("pyarrow.parquet", "parquet")
-    row = 0
-    try:
-        # Buffered by the row group, as is pyarrow's default, a file of one group would be in memory whole.
-        with parquet.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as opened:
-            names = opened.schema_arrow.names
-            missing = [column for column in columns if column not in names]
-            if missing:
-                message = f"{file}: there is no column {missing[0]!r}, only {', '.join(map(repr, names))}"
-                raise DataError(message)
-            for batch in opened.iter_batches(_BATCH_ROWS, columns=list(columns)):
-                yield row, batch
-                row += batch.num_rows
-    except (pyarrow.ArrowException, OSError) as error:
-        message = f"{file} cannot be read ({error})"
-        raise DataError(message) from error
-
-
 def _first_turn(file: Path, row: int, turns: Any) -> str:
-    try:
-        first = json.loads(turns)[0]
-    except (TypeError, ValueError, LookupError, RecursionError):
-        first = None
-    if not isinstance(first, str):
+    first = first_turn(turns)
+    if first is None:
         message = f"{file}, row {row}: 'prompt' must be a JSON list of turns that are text, found {turns!r}"
         raise DataError(message)
-    return first.strip()
+    return first
 
 
 def _model(file: Path, row: int, column: str, name: Any) -> str:
@@ -166,14 +139,7 @@ def _flag(file: Path, row: int, column: str, value: Any) -> bool:
 
 
 def _row_count(file: Path) -> int:
-    if file.suffix == _NUMPY:
-        return len(_mapped(file))
-    pyarrow, parquet = require("pyarrow", "parquet"), require("pyarrow.parquet", "parquet")
-    try:
-        return int(parquet.read_metadata(file).num_rows)
-    except (pyarrow.ArrowException, OSError) as error:
-        message = f"{file} cannot be read ({error})"
-        raise DataError(message) from error
+    return len(_mapped(file)) if file.suffix == _NUMPY else _parquet.row_count(file)
 
 
 def _mapped(file: Path) -> NDArray[np.floating[Any]]:
@@ -193,10 +159,10 @@ def _blocks(file: Path) -> Iterator[tuple[int, NDArray[np.floating[Any]]]]:
     """Yield (k, dim) arrays of embeddings, each with the number of its first row."""
     if file.suffix == _NUMPY:
         array = _mapped(file)
-        for start in range(0, len(array), _BATCH_ROWS):
-            yield start, array[start : start + _BATCH_ROWS]
+        for start in range(0, len(array), _parquet.BATCH_ROWS):
+            yield start, array[start : start + _parquet.BATCH_ROWS]
         return
-    for row, batch in _batches(file, [_EMBEDDINGS_COLUMN]):
+    for row, batch in _parquet.batches(file, [_EMBEDDINGS_COLUMN]):
         if batch.num_rows:
             yield row, _matrix(file, row, batch.column(0))
 

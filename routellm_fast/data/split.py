@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,35 @@ def group_of(prompt: str) -> str:
     """Return the group of a prompt that names none: prompts equal but for case, spacing and Unicode form share it."""
     plain = " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
     return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def joined_groups(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the group of each distinct prompt, in the order of their first rows.
+
+    Rows are prompts with the groups that their sources gave them. Where two groups have a prompt in common, by the same
+    text or one equal but for case, spacing and Unicode form, they are one: else a prompt could be trained on that is
+    held out under another name. One group of several goes by the least of their names.
+    """
+    parent: dict[str, str] = {}
+
+    def root(group: str) -> str:
+        while (above := parent.setdefault(group, group)) != group:
+            parent[group] = parent[above]
+            group = above
+        return group
+
+    own: dict[str, str] = {}
+    by_text: dict[str, str] = {}
+    for prompt, group in rows:
+        if prompt not in own:
+            own[prompt] = group
+            first = by_text.setdefault(group_of(prompt), group)
+        else:
+            first = own[prompt]
+        if first != group:
+            low, high = sorted((root(first), root(group)))
+            parent[high] = low
+    return {prompt: root(group) for prompt, group in own.items()}
 
 
 def held_out(groups: Sequence[str], share: float, *, seed: int) -> NDArray[np.bool_]:

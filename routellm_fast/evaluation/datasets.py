@@ -1,8 +1,10 @@
-"""The benchmarks of RouteLLM's paper, from the layout of its `routellm/evals`."""
+"""Benchmarks: those of RouteLLM's paper, from the layout of its `routellm/evals`, and any table of a user's own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,11 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast._tables import Row, read_table
+from routellm_fast.data.names import known_aliases
+from routellm_fast.data.prompts import SOURCE_COLUMNS, Prompts, prompt_of
+from routellm_fast.data.sources import rows_of, source_name
+from routellm_fast.data.split import group_of
 from routellm_fast.decision import ModelPair
-from routellm_fast.errors import DataError
+from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
 
 PAPER_PAIR: Final = ModelPair("gpt-4-1106-preview", "mistralai/Mixtral-8x7B-Instruct-v0.1")
+BENCHMARKS: Final = ("mmlu", "gsm8k", "mt_bench")
 _MAX_JUDGE_SCORE: Final = 10.0
+# What an answer of a model cost, as RouterBench names the column.
+_COST_SUFFIX: Final = "|total_cost"
+# What a perfect answer scores is not written in a user's table: the least of these that no score exceeds.
+_SCALES: Final = (1.0, 5.0, 10.0, 100.0)
+# The columns that name a domain in a user's table; the first that is there counts.
+_DOMAIN_COLUMNS: Final = ("domain", "category", *SOURCE_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,12 +36,18 @@ class Benchmark:
     """Prompts and how well each model of a pair answered them, without the contaminated ones.
 
     Attributes:
-        name: "mmlu", "gsm8k" or "mt_bench".
+        name: "mmlu", "gsm8k", "mt_bench", or what the user calls it.
         prompts: n prompts.
         strong_quality: (n,) float64, in [0, max_quality].
         weak_quality: The same of the weak model.
         max_quality: 1 where answers are right or wrong, 10 where a judge gave points.
         dropped: How many prompts were left out, because training data of RouteLLM's routers held them.
+        domains: The domain of each prompt; empty where all are of one.
+        pair: Whose answers these are.
+        strong_cost_usd: (n,) float64, what each answer of the strong model cost; None where that is not known of all.
+        weak_cost_usd: The same of the weak model.
+        overlapping: How many were left out because training data that the user named hold them.
+        unscored: How many were left out because one of the models has no score.
     """
 
     name: str
@@ -37,19 +56,85 @@ class Benchmark:
     weak_quality: NDArray[np.float64]
     max_quality: float
     dropped: int
+    domains: tuple[str, ...] = ()
+    pair: ModelPair = PAPER_PAIR
+    strong_cost_usd: NDArray[np.float64] | None = None
+    weak_cost_usd: NDArray[np.float64] | None = None
+    overlapping: int = 0
+    unscored: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse columns that do not fit the prompts, and qualities that are no numbers."""
+        count = len(self.prompts)
+        for name in ("strong_quality", "weak_quality", "strong_cost_usd", "weak_cost_usd"):
+            column = getattr(self, name)
+            if column is not None and (column.shape != (count,) or not np.isfinite(column).all()):
+                message = f"{self.name}: {name} must hold {count} finite numbers, found shape {column.shape}"
+                raise InvalidArgumentError(message)
+        if count == 0 or len(self.domains) not in (0, count):
+            message = (
+                f"{self.name}: {count} prompts and {len(self.domains)} domains; expected as many, and one at least"
+            )
+            raise InvalidArgumentError(message)
+
+    def digest(self) -> str:
+        """Return "blake2b:<hex>" of the prompts, in their order: what win rates depend on."""
+        digest = hashlib.blake2b(digest_size=16)
+        for prompt in self.prompts:
+            content = prompt.encode("utf-8", "surrogatepass")
+            digest.update(len(content).to_bytes(8, "little") + content)
+        return f"blake2b:{digest.hexdigest()}"
+
+    def select(self, rows: NDArray[np.intp]) -> Benchmark:
+        """Return the benchmark of these rows only; counts of what was left out stay as they are."""
+        costs = (self.strong_cost_usd, self.weak_cost_usd)
+        strong_cost, weak_cost = (None if cost is None else cost[rows] for cost in costs)
+        return dataclasses.replace(
+            self,
+            prompts=tuple(self.prompts[row] for row in rows),
+            strong_quality=self.strong_quality[rows],
+            weak_quality=self.weak_quality[rows],
+            domains=tuple(self.domains[row] for row in rows) if self.domains else (),
+            strong_cost_usd=strong_cost,
+            weak_cost_usd=weak_cost,
+        )
 
 
-def read_benchmarks(folder: Path, pair: ModelPair = PAPER_PAIR) -> tuple[Benchmark, ...]:
-    """Read MMLU, GSM8K and MT-Bench.
+def evals_folder(folder: Path) -> Path:
+    """Return the folder that holds the benchmarks: itself, or within a checkout of RouteLLM.
+
+    Raises:
+        DataError: Neither it nor a checkout's places below it hold one.
+    """
+    for place in (folder, folder / "evals", folder / "routellm" / "evals"):
+        if any((place / name).is_dir() for name in BENCHMARKS):
+            return place
+    message = (
+        f"{folder} is no folder of benchmarks: expected one of {', '.join(BENCHMARKS)} in it, in evals/ or in "
+        "routellm/evals/, as in a checkout of RouteLLM"
+    )
+    raise DataError(message)
+
+
+def read_benchmarks(
+    folder: Path, pair: ModelPair = PAPER_PAIR, names: Sequence[str] = BENCHMARKS
+) -> tuple[Benchmark, ...]:
+    """Read MMLU, GSM8K and MT-Bench, or those named.
 
     Args:
-        folder: `routellm/evals` of a checkout of RouteLLM, or a folder of its layout.
+        folder: `routellm/evals` of a checkout of RouteLLM, the checkout itself, or a folder of that layout.
         pair: Whose answers are compared; both must have a column.
+        names: Which, of "mmlu", "gsm8k" and "mt_bench".
 
     Raises:
         DataError: A file is missing or damaged; the text names file and line.
+        InvalidArgumentError: There is no benchmark of that name.
     """
-    return read_mmlu(folder, pair), read_gsm8k(folder, pair), read_mt_bench(folder, pair)
+    readers = {"mmlu": read_mmlu, "gsm8k": read_gsm8k, "mt_bench": read_mt_bench}
+    if unknown := [name for name in names if name not in readers]:
+        message = f"there is no benchmark {unknown[0]!r}, only {', '.join(BENCHMARKS)}"
+        raise InvalidArgumentError(message)
+    return tuple(readers[name](evals_folder(folder), pair) for name in names)
 
 
 def read_mmlu(folder: Path, pair: ModelPair = PAPER_PAIR) -> Benchmark:
@@ -58,13 +143,13 @@ def read_mmlu(folder: Path, pair: ModelPair = PAPER_PAIR) -> Benchmark:
     if not files:
         message = f"{folder / 'mmlu' / 'responses'} holds no mmlu_<domain>.csv"
         raise DataError(message)
-    rows = (row for file in files for row in read_table(file))
+    rows = ((file.stem.removeprefix("mmlu_"), row) for file in files for row in read_table(file))
     return _right_or_wrong("mmlu", rows, _contaminated(folder / "mmlu"), pair)
 
 
 def read_gsm8k(folder: Path, pair: ModelPair = PAPER_PAIR) -> Benchmark:
     """Read `gsm8k/gsm8k_responses.csv`. See read_benchmarks."""
-    rows = read_table(folder / "gsm8k" / "gsm8k_responses.csv")
+    rows = (("gsm8k", row) for row in read_table(folder / "gsm8k" / "gsm8k_responses.csv"))
     return _right_or_wrong("gsm8k", rows, _contaminated(folder / "gsm8k"), pair)
 
 
@@ -72,7 +157,7 @@ def read_mt_bench(folder: Path, pair: ModelPair = PAPER_PAIR) -> Benchmark:
     """Read `mt_bench/question.jsonl` and `judgements.jsonl`. See read_benchmarks.
 
     A question is routed on its first turn and counts the mean of its turns' scores. It is dropped when either turn is
-    contaminated, as RouteLLM does.
+    contaminated, as RouteLLM does. Its domain is its category.
     """
     contaminated = _contaminated(folder / "mt_bench")
     scores: dict[tuple[object, str], list[float]] = {}
@@ -84,54 +169,168 @@ def read_mt_bench(folder: Path, pair: ModelPair = PAPER_PAIR) -> Benchmark:
             )
             raise row.error(problem)
         scores.setdefault((row.values.get("question_id"), row.text("model")), []).append(score)
-    prompts: list[str] = []
-    qualities: list[tuple[float, float]] = []
-    dropped = 0
+    found = _Rows("mt_bench", pair)
     for row in read_table(folder / "mt_bench" / "question.jsonl"):
         turns = row.values.get("turns")
         if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) for turn in turns):
             problem = f"'turns' must be a list of texts, found {turns!r}"
             raise row.error(problem)
         if contaminated.intersection(turns):
-            dropped += 1
+            found.dropped += 1
             continue
         question = row.values.get("question_id")
         missing = [model for model in pair if (question, model) not in scores]
         if missing:
             problem = f"judgements.jsonl has no score of {missing[0]!r} for question {question!r}"
             raise row.error(problem)
-        prompts.append(turns[0])
         strong, weak = (float(np.mean(scores[question, model])) for model in pair)
-        qualities.append((strong, weak))
-    return _benchmark("mt_bench", prompts, qualities, _MAX_JUDGE_SCORE, dropped)
+        found.add(turns[0], str(row.values.get("category") or "mt_bench"), strong, weak)
+    return found.benchmark(_MAX_JUDGE_SCORE)
 
 
-def _right_or_wrong(name: str, rows: Iterable[Row], contaminated: frozenset[str], pair: ModelPair) -> Benchmark:
-    prompts: list[str] = []
-    qualities: list[tuple[float, float]] = []
-    dropped = 0
-    for row in rows:
+def read_table_benchmark(
+    path: Path,
+    pair: ModelPair,
+    *,
+    name: str | None = None,
+    prompts: Prompts | None = None,
+) -> Benchmark:
+    """Read a table of a user's own: one row a prompt, one column a model with its score; higher is better.
+
+    The prompt is found as `routellm_fast.data.prompts` says. `domain`, `category`, `source`, `task` or `eval_name`
+    names the domain; `<model>|total_cost` what an answer cost in US dollars. Other columns are not read. Rows without a
+    score of both models are left out and counted.
+
+    Args:
+        path: A table, or a folder of them, as `routellm_fast.data.sources` says.
+        pair: The columns to compare. A model may go by any name that `routellm_fast.data.known_aliases` knows.
+        name: Of the benchmark; none: the file's.
+        prompts: Where prompt_id is looked up.
+
+    Raises:
+        UnknownModelError: The table has no column of a model.
+        DataError: A row breaks the layout, or none has scores of both models.
+    """
+    found = _Rows(name or source_name(path), pair)
+    columns: tuple[str, ...] | None = None
+    for row in rows_of(path):
+        if columns is None or not all(column in row.values for column in columns):
+            columns = tuple(_column(row, model) for model in pair)
+        strong, weak = (row.number(column) for column in columns)
+        if strong is None or weak is None:
+            found.unscored += 1
+            continue
+        if min(strong, weak) < 0.0:
+            problem = f"a score is zero or more, found {min(strong, weak):g}"
+            raise row.error(problem)
+        domain = next((row.values[column] for column in _DOMAIN_COLUMNS if row.values.get(column)), found.name)
+        costs = tuple(row.number(f"{column}{_COST_SUFFIX}") for column in columns)
+        found.add(prompt_of(row, prompts)[0], str(domain), strong, weak, costs)
+    highest = max((max(qualities) for qualities in found.qualities), default=0.0)
+    return found.benchmark(next((scale for scale in _SCALES if highest <= scale), highest))
+
+
+def training_groups(paths: Iterable[Path], *, prompts: Prompts | None = None) -> frozenset[str]:
+    """Return the prompt groups of training files, whatever their layout, for without_groups. Raises DataError."""
+    return frozenset(group_of(prompt_of(row, prompts)[0]) for path in paths for row in rows_of(path))
+
+
+def without_groups(benchmark: Benchmark, groups: Collection[str]) -> Benchmark:
+    """Return the benchmark without prompts of these groups, counted as overlapping.
+
+    Two prompts share a group when they are equal but for case, spacing and Unicode form.
+
+    Raises:
+        DataError: No prompt is left.
+    """
+    kept = np.flatnonzero([group_of(prompt) not in groups for prompt in benchmark.prompts])
+    overlapping = len(benchmark.prompts) - len(kept)
+    if not len(kept):
+        message = f"{benchmark.name}: all {overlapping} prompts are in the training data"
+        raise DataError(message)
+    return dataclasses.replace(benchmark.select(kept), overlapping=benchmark.overlapping + overlapping)
+
+
+class _Rows:
+    """Rows of a benchmark while they are read."""
+
+    def __init__(self, name: str, pair: ModelPair) -> None:
+        self.name = name
+        self._pair = pair
+        self._prompts: list[str] = []
+        self._domains: list[str] = []
+        self.qualities: list[tuple[float, float]] = []
+        self._costs: list[tuple[float, float]] = []
+        self.dropped = 0
+        self.unscored = 0
+
+    def add(
+        self, prompt: str, domain: str, strong: float, weak: float, costs: Sequence[float | None] = (None, None)
+    ) -> None:
+        self._prompts.append(prompt)
+        # Unlike a prompt, a domain is printed and written: a lone surrogate has no place in UTF-8.
+        self._domains.append(domain.encode("utf-8", "replace").decode())
+        self.qualities.append((strong, weak))
+        if None not in costs and len(self._costs) == len(self._prompts) - 1:
+            self._costs.append((costs[0] or 0.0, costs[1] or 0.0))
+
+    def benchmark(self, max_quality: float) -> Benchmark:
+        if not self._prompts:
+            message = (
+                f"{self.name}: no prompt is left after dropping {self.dropped} contaminated ones and {self.unscored} "
+                f"without scores of both {self._pair.strong!r} and {self._pair.weak!r}"
+            )
+            raise DataError(message)
+        strong, weak = np.array(self.qualities, dtype=np.float64).T
+        complete = len(self._costs) == len(self._prompts)
+        strong_cost, weak_cost = np.array(self._costs, dtype=np.float64).T if complete else (None, None)
+        return Benchmark(
+            self.name,
+            tuple(self._prompts),
+            strong,
+            weak,
+            max_quality,
+            self.dropped,
+            domains=tuple(self._domains) if len(set(self._domains)) > 1 else (),
+            pair=self._pair,
+            strong_cost_usd=strong_cost,
+            weak_cost_usd=weak_cost,
+            unscored=self.unscored,
+        )
+
+
+def _right_or_wrong(
+    name: str, rows: Iterable[tuple[str, Row]], contaminated: frozenset[str], pair: ModelPair
+) -> Benchmark:
+    found = _Rows(name, pair)
+    for domain, row in rows:
         prompt = row.text("prompt")
         if prompt in contaminated:
-            dropped += 1
+            found.dropped += 1
             continue
         strong, weak = (row.number(model) for model in pair)
         if strong not in (0.0, 1.0) or weak not in (0.0, 1.0):
             problem = f"expected True or False for {pair.strong!r} and {pair.weak!r}, found {strong} and {weak}"
             raise row.error(problem)
-        prompts.append(prompt)
-        qualities.append((strong, weak))
-    return _benchmark(name, prompts, qualities, 1.0, dropped)
+        found.add(prompt, domain, strong, weak)
+    return found.benchmark(1.0)
 
 
-def _benchmark(
-    name: str, prompts: list[str], qualities: list[tuple[float, float]], max_quality: float, dropped: int
-) -> Benchmark:
-    if not prompts:
-        message = f"{name}: no prompt is left after dropping {dropped} contaminated ones"
-        raise DataError(message)
-    strong, weak = np.array(qualities, dtype=np.float64).T
-    return Benchmark(name, tuple(prompts), strong, weak, max_quality, dropped)
+def _column(row: Row, model: str) -> str:
+    """Return the column of a model, under its own name or an alias."""
+    if model in row.values:
+        return model
+    aliases = known_aliases()
+    name = aliases.get(model, model)
+    columns = [column for column in row.values if aliases.get(column, column) == name]
+    if len(columns) == 1:
+        return columns[0]
+    if columns:
+        problem = f"columns {', '.join(map(repr, columns))} are all {model!r}: name one of them"
+        raise row.error(problem)
+    columns = list(row.values)
+    message = f"{row.path} has no column {model!r}: name two models as its columns do, {', '.join(map(repr, columns))}"
+    raise UnknownModelError(message)
 
 
 def _contaminated(folder: Path) -> frozenset[str]:

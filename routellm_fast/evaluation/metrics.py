@@ -1,8 +1,14 @@
 """RouteLLM's metrics of a router on a benchmark, restated in numpy.
 
 c is the share of prompts that go to the strong model. PGR, the performance gap recovered, is
-(quality - weak) / (strong - weak); APGR is the area under PGR over c, and CPT(x) the least c that reaches PGR x. The
-numbers are those of RouteLLM's `evals/evaluate.py` where that gives any, its quirks included.
+(quality - weak) / (strong - weak), and CPT(x) the least c that reaches PGR x. APGR, the average of PGR over c, exists
+twice:
+
+* `apgr_routellm`, RouteLLM's code: the area under the curve through the ten quantiles of the win rates, by trapezoids.
+* `apgr_paper`, its paper: the mean of PGR at ten values of c. The paper does not say which; here the middles of ten
+  equal parts, 5 %, 15 % to 95 %, at which random routing has the 0.5 that its tables give it.
+
+The numbers are those of RouteLLM's `evals/evaluate.py` where that gives any, its quirks included.
 """
 
 from __future__ import annotations
@@ -13,10 +19,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.datasets import Benchmark
 
-_BINS: Final = 10
+BINS: Final = 10
+PAPER_SHARES: Final = tuple((2 * part + 1) / 20 for part in range(10))
 _RANDOM_RUNS: Final = 10
 
 
@@ -41,7 +48,13 @@ class Curve:
         """Area between the curve and the weak model's line, over that between the two models' lines.
 
         All three areas are taken over the curve's own range of c, as RouteLLM does.
+
+        Raises:
+            DataError: Both models are equally good: there is no gap to recover.
         """
+        if self.strong_quality == self.weak_quality:
+            message = f"both models score {self.strong_quality:g} on average: APGR divides by their gap"
+            raise DataError(message)
         # numpy 1 and 2 have no common name for it.
         steps = np.diff(self.strong_share)
         area = float(steps @ (self.quality[1:] + self.quality[:-1])) / 2.0
@@ -56,6 +69,25 @@ class Curve:
         """
         wanted = pgr * (self.strong_quality - self.weak_quality) + self.weak_quality
         return float(np.interp(wanted, self.quality, self.strong_share))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FineCurve:
+    """A curve at many strong shares.
+
+    Attributes:
+        strong_share: (t,) float64, from 0 to 1, rising.
+        quality: (t,) float64, mean quality of the answers at each share.
+        threshold: (t,) float64, falling: win rates at or above it go to the strong model.
+        strong_quality: Mean quality of the strong model alone.
+        weak_quality: Mean quality of the weak model alone.
+    """
+
+    strong_share: NDArray[np.float64]
+    quality: NDArray[np.float64]
+    threshold: NDArray[np.float64]
+    strong_quality: float
+    weak_quality: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +116,14 @@ class Metrics:
         return cls(name, curve.apgr, curve.cpt(0.2), curve.cpt(0.5), curve.cpt(0.8), apgr_deviation)
 
 
-def sweep(win_rates: NDArray[np.floating[Any]], benchmark: Benchmark, *, bins: int = _BINS) -> Curve:
+def sweep(win_rates: NDArray[np.floating[Any]], benchmark: Benchmark, *, bins: int = BINS) -> Curve:
     """Route a benchmark at every quantile of its own win rates.
 
     Thresholds are the bins + 1 quantile edges; a prompt goes to the strong model at or above a threshold, and above
     it at the last one, so that the curve ends where no prompt does.
 
-    Where many win rates are equal, edges coincide and pandas.qcut, thus RouteLLM, raises; here equal edges count
-    once. A constant win rate gives the two ends of the curve, hence an APGR of 0.5.
+    Where many win rates are equal, edges coincide and pandas.qcut, thus RouteLLM, raises; here points that coincide
+    count once. A constant win rate gives the two ends of the curve, hence an APGR of 0.5.
 
     Args:
         win_rates: (n,) finite, one a prompt of the benchmark; any increasing score will do.
@@ -104,17 +136,72 @@ def sweep(win_rates: NDArray[np.floating[Any]], benchmark: Benchmark, *, bins: i
     Source:
         RouteLLM's evals/benchmarks.py, `evaluate` of its benchmark classes.
     """
-    scores = np.asarray(win_rates, dtype=np.float64)
-    if scores.shape != benchmark.strong_quality.shape or not np.isfinite(scores).all():
-        message = f"expected {len(benchmark.prompts)} finite win rates for {benchmark.name}, found shape {scores.shape}"
-        raise InvalidArgumentError(message)
-    edges = np.unique(np.quantile(scores, np.linspace(0.0, 1.0, bins + 1)))
+    scores = check_scores(win_rates, benchmark)
+    edges = np.quantile(scores, quantiles_of(bins))
     chosen = [scores > edges[-1], *(scores >= edge for edge in edges[-2::-1])]
-    if len(edges) == 1:
-        chosen.append(np.ones_like(scores, dtype=bool))
     share = np.array([mask.mean() for mask in chosen])
     quality = [np.where(mask, benchmark.strong_quality, benchmark.weak_quality).mean() for mask in chosen]
-    return Curve(share, np.array(quality), *_alone(benchmark))
+    share, kept = np.unique(share, return_index=True)
+    return Curve(share, np.array(quality)[kept], *_alone(benchmark))
+
+
+def quantiles_of(bins: int) -> NDArray[np.float64]:
+    """Return the bins + 1 quantiles of pandas.qcut, to the last bit.
+
+    Where a quantile falls on a prompt, that bit says whether the prompt is above it. pandas rounds up what falls short
+    of a whole number of bins, and goes by way of percent.
+    """
+    quantiles = np.linspace(0.0, 1.0, bins + 1)
+    inexact = bins * quantiles != np.arange(bins + 1)
+    return 100.0 * np.where(inexact, np.nextafter(quantiles, 1.0), quantiles) / 100.0
+
+
+def check_scores(win_rates: NDArray[np.floating[Any]], benchmark: Benchmark) -> NDArray[np.float64]:
+    """Return win rates as float64. Raises InvalidArgumentError where the shape is another or one is not finite."""
+    scores = np.asarray(win_rates, dtype=np.float64)
+    if scores.shape != benchmark.strong_quality.shape:
+        message = f"expected {len(benchmark.prompts)} finite win rates for {benchmark.name}, found shape {scores.shape}"
+        raise InvalidArgumentError(message)
+    if bad := np.flatnonzero(~np.isfinite(scores)).tolist():
+        message = (
+            f"expected {len(benchmark.prompts)} finite win rates for {benchmark.name}, found {len(bad)} that are not, "
+            f"the first {scores[bad[0]]} at prompt {bad[0]}"
+        )
+        raise InvalidArgumentError(message)
+    return scores
+
+
+def fine_curve(win_rates: NDArray[np.floating[Any]], benchmark: Benchmark, *, points: int = 100) -> FineCurve:
+    """Route a benchmark at about equally spaced strong shares, for plots and for reading off thresholds.
+
+    Prompts of one win rate cannot be divided, so that ties make steps. Raises InvalidArgumentError; see sweep.
+    """
+    scores = check_scores(win_rates, benchmark)
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    wanted = np.rint(np.linspace(0.0, 1.0, min(points, len(order)) + 1) * len(order)).astype(np.intp)
+    # Each wanted count is moved to the end of its group of equal win rates.
+    counts = np.unique(np.append(0, np.searchsorted(-ordered, -ordered[wanted[1:] - 1], side="right")))
+    gains = (benchmark.strong_quality - benchmark.weak_quality)[order]
+    cumulated = np.append(0.0, gains.cumsum()) / len(order)
+    threshold = np.append(np.nextafter(ordered[0], np.inf), ordered[counts[1:] - 1])
+    strong, weak = _alone(benchmark)
+    return FineCurve(counts / len(order), weak + cumulated[counts], threshold, strong, weak)
+
+
+def apgr_paper(win_rates: NDArray[np.floating[Any]], benchmark: Benchmark) -> float:
+    """Return the mean of PGR at PAPER_SHARES; prompts of one win rate that a share divides go in proportion.
+
+    Raises:
+        DataError: Both models are equally good.
+        InvalidArgumentError: See sweep.
+    """
+    curve = fine_curve(win_rates, benchmark, points=len(benchmark.prompts))
+    if curve.strong_quality == curve.weak_quality:
+        message = f"{benchmark.name}: both models score {curve.strong_quality:g} on average: APGR divides by their gap"
+        raise DataError(message)
+    quality = np.interp(PAPER_SHARES, curve.strong_share, curve.quality)
+    return float((quality.mean() - curve.weak_quality) / (curve.strong_quality - curve.weak_quality))
 
 
 def router_metrics(name: str, win_rates: NDArray[np.floating[Any]], benchmark: Benchmark) -> Metrics:
@@ -132,15 +219,27 @@ def random_metrics(benchmark: Benchmark, *, seed: int = 0) -> Metrics:
 
 def length_metrics(benchmark: Benchmark) -> Metrics:
     """Return the metrics of routing by the number of words alone: longer prompts go to the strong model."""
-    words = np.array([len(prompt.split()) for prompt in benchmark.prompts], dtype=np.float64)
-    return router_metrics("prompt length", words, benchmark)
+    return router_metrics("prompt length", word_counts(benchmark), benchmark)
+
+
+def word_counts(benchmark: Benchmark) -> NDArray[np.float64]:
+    """Return (n,) words of each prompt, the score of the baseline that routes by length."""
+    return np.array([len(prompt.split()) for prompt in benchmark.prompts], dtype=np.float64)
+
+
+def oracle_ranks(benchmark: Benchmark) -> NDArray[np.float64]:
+    """Return (n,) scores, all different, that rise with what the strong model gains: the order of the oracle."""
+    order = np.argsort(benchmark.strong_quality - benchmark.weak_quality, kind="stable")
+    ranks = np.empty(len(order))
+    ranks[order] = np.arange(len(order))
+    return ranks
 
 
 def oracle_metrics(benchmark: Benchmark) -> Metrics:
     """Return the metrics of a router that knows both answers' quality: the most that routing can reach."""
     order = np.argsort(benchmark.weak_quality - benchmark.strong_quality, kind="stable")
     gains = (benchmark.strong_quality - benchmark.weak_quality)[order]
-    counts = np.rint(np.linspace(0.0, 1.0, _BINS + 1) * len(order)).astype(int)
+    counts = np.rint(np.linspace(0.0, 1.0, BINS + 1) * len(order)).astype(int)
     cumulative = np.concatenate([[0.0], np.cumsum(gains)]) / len(order)
     strong, weak = _alone(benchmark)
     return Metrics.of("oracle", Curve(counts / len(order), weak + cumulative[counts], strong, weak))

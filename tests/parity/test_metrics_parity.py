@@ -24,6 +24,12 @@ def test_decontaminated_quality(shared_data, read, count, strong, weak):
     assert benchmark.weak_quality.mean() * scale == pytest.approx(weak, abs=1e-5)
 
 
+def test_domains(shared_data):
+    folder = shared_data / "routellm_evals"
+    domains = [len(set(read(folder).domains)) for read in (read_mmlu, read_gsm8k, read_mt_bench)]
+    assert domains == [57, 0, 8]
+
+
 def restated(scores, strong, weak):
     """`evaluate` and `apgr_metric`, `pct_call_metric` of RouteLLM's evals, step by step on percentages."""
     edges = [np.percentile(scores, 10.0 * i) for i in range(11)]

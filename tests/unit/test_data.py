@@ -86,7 +86,8 @@ def test_bad_battles_name_file_and_line(tmp_path, text, words):
         ("b.csv", b"prompt\n\xff\n", "not UTF-8"),
         ("b.csv.gz", b"plain text", "cannot be read"),
         ("b.csv.gz", gzip.compress(b"prompt\nhello\n" * 99)[:-9], "cannot be read"),
-        ("b.parquet", b"", "must be one of"),
+        ("b.parquet", b"", "cannot be read"),
+        ("b.txt", b"", "must be one of"),
     ],
 )
 def test_damaged_files_are_data_errors(tmp_path, name, content, words):
@@ -202,3 +203,170 @@ def test_aliases_lead_to_names_not_to_aliases():
     aliases = known_aliases()
     assert aliases["mistralai/mixtral-8x7b-chat"] == "mistralai/Mixtral-8x7B-Instruct-v0.1"
     assert not set(aliases.values()) & set(aliases)
+
+
+def test_the_arena_s_spellings_of_a_tie(tmp_path):
+    spellings = ("tie", "tie (bothbad)", "bothbad", "both_bad")
+    lines = [f"hello {i},x,y,{winner}" for i, winner in enumerate(spellings)]
+    path = write(tmp_path / "b.csv", "\n".join(["prompt,model_a,model_b,winner", *lines]) + "\n")
+    assert [b.target for b in data.read_battles(path, drop_ties=False)] == [0.5] * 4
+    assert not data.read_battles(path)
+
+
+def test_weights_and_judges_are_read(tmp_path):
+    path = write(
+        tmp_path / "b.csv",
+        "prompt,model_a,model_b,winner,weight,judge\na,x,y,model_a,2.5,gpt-4\nb,x,y,model_b,,\n",
+    )
+    counts = data.Counts()
+    assert [(b.weight, b.judge) for b in data.read_battles(path, counts=counts)] == [(2.5, "gpt-4"), (1.0, "")]
+    assert counts.judges == {"gpt-4": 1}
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "much"])
+def test_weights_that_are_no_weights_name_the_line(tmp_path, weight):
+    path = write(tmp_path / "b.csv", f"prompt,model_a,model_b,winner,weight\nhi,x,y,model_a,{weight}\n")
+    with pytest.raises(DataError, match=r"line 2: 'weight' must be"):
+        data.read_battles(path)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_arrays_refuse_weights_that_are_none(weight):
+    with pytest.raises(InvalidArgumentError, match="finite and above 0"):
+        data.to_arrays([data.Battle("p", "g", "a", "b", 1.0, "s", weight)])
+    with pytest.raises(InvalidArgumentError, match="too far apart"):
+        data.to_arrays([data.Battle(p, "g", "a", "b", 1.0, "s", w) for p, w in (("p", 1e-60), ("q", 1.0))])
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    lines = [
+        *(f"hello {i},mit,x,y,model_a" for i in range(2)),
+        *("hello many,mit,x,y,model_a" for _ in range(5)),
+        *("hello 0,mit,x,y,tie", "hello 0,mit,Yi-34B,yi-34b,model_a", "h,mit,x,y,model_a", "hello 0,gpl,x,y,model_a"),
+    ]
+    path = write(tmp_path / "b.csv", "\n".join(["prompt,license,model_a,model_b,winner", *lines]) + "\n")
+    counts = data.Counts()
+    kept = data.read_battles(path, licenses={"mit"}, cap_per_prompt=3, min_prompt_chars=5, counts=counts)
+    assert len(kept) == 5
+    assert counts.to_json() == {
+        "rows": 11,
+        "battles": 5,
+        "left_out": {
+            "beyond the cap": 2,
+            "of a model against itself": 1,
+            "of another license": 1,
+            "on a short prompt": 1,
+            "tie": 1,
+        },
+        "licenses": {"mit": 10},
+        "judges": {},
+    }
+    assert counts.reasons().startswith("2 beyond the cap, 1 of a model against itself")
+
+
+def test_golden_rows_that_make_no_pair_are_counted(tmp_path):
+    path = write(tmp_path / "g.csv", "prompt,m1,m2,m3\nlong enough,1,0,1\nlong enough too,1,,\nempty row,,,\nx,1,0,1\n")
+    counts = data.Counts()
+    rows = data.read_golden(path, min_prompt_chars=3, counts=counts)
+    assert len(data.pairs(rows, drop_ties=True, cap_per_prompt=1, counts=counts)) == 1
+    assert counts.left_out == {
+        "on which no model ran": 1,
+        "on a short prompt": 1,
+        "on which one model ran": 1,
+        "tie": 1,
+        "beyond the cap": 1,
+    }
+    assert (counts.rows, counts.battles) == (4, 1)
+
+
+def test_soft_pairs_say_by_how_much():
+    rows = [labelled(a=10.0, b=1.0, c=4.0), labelled(a=5.0, b=5.0)]
+    hard, soft = data.pairs(rows), data.pairs(rows, soft=True)
+    assert [b.target for b in hard] == [1.0, 1.0, 0.0, 0.5]
+    assert [b.target for b in soft] == pytest.approx([1.0, 0.5 + 6 / 18, 0.5 - 3 / 18, 0.5])
+    wider = data.pairs(rows, soft=True, score_range=10.0)
+    assert wider[0].target == pytest.approx(0.95)
+    (gap,) = data.gaps(rows[:1], ModelPair("a", "c"), score_range=10.0)
+    assert gap.target == wider[1].target
+    assert [b.target for b in data.pairs([labelled(a=1.0, b=1.0)], soft=True)] == [0.5]
+    for wrong in (1.0, 0.0, float("nan"), float("inf")):
+        with pytest.raises(InvalidArgumentError, match="score_range must be a number of at least 9"):
+            data.pairs(rows, soft=True, score_range=wrong)
+
+
+def test_groups_with_a_prompt_in_common_are_one():
+    """Else g2's other prompt would be trained on while the shared one is held out with g1."""
+    rows = [
+        ("same", "g1"),
+        ("same", "g2"),
+        ("other of g2", "g2"),
+        ("alone", "g3"),
+        ("of form", "g4"),
+        ("Of  Form", "g5"),
+    ]
+    assert data.joined_groups(rows) == {
+        "same": "g1",
+        "other of g2": "g1",
+        "alone": "g3",
+        "of form": "g4",
+        "Of  Form": "g4",
+    }
+    arrays = data.to_arrays([data.Battle(p, g, "a", "b", 1.0, "s") for p, g in rows])
+    by_prompt = dict(zip(arrays.prompts, arrays.groups, strict=True))
+    assert by_prompt["other of g2"] == by_prompt["same"]
+    chain = [(str(i // 2), f"g{(i + 1) // 2:03}") for i in range(1, 400)]
+    assert set(data.joined_groups(chain).values()) == {"g001"}
+
+
+def test_centred_sources_have_one_mean():
+    def rows(source: str, targets: list[float], turned: bool = False, weight: float = 1.0) -> list[data.Battle]:
+        pair = ("b", "a") if turned else ("a", "b")
+        return [data.Battle(f"p{i}", f"g{i}", *pair, t, source, weight) for i, t in enumerate(targets)]
+
+    battles = [
+        *rows("high", [1.0, 1.0, 0.5, 1.0]),
+        *rows("low", [0.0, 0.5, 0.0, 1.0]),
+        *rows("turned", [0.0, 1.0, 1.0, 0.5], turned=True, weight=2.0),
+        data.Battle("q", "g", "a", "c", 0.25, "high"),
+    ]
+    found = data.centred(battles)
+    target = np.array([1.0 - b.target if b.model_a == "b" else b.target for b in found])
+    before = np.array([1.0 - b.target if b.model_a == "b" else b.target for b in battles])
+    mean = np.average(before[:12], weights=[b.weight for b in battles[:12]])
+    for start in (0, 4, 8):
+        assert target[start : start + 4].mean() == pytest.approx(mean, abs=1e-12)
+        order = np.argsort(before[start : start + 4], kind="stable")
+        assert (np.diff(target[start : start + 4][order]) >= 0.0).all(), "a shift keeps the order"
+    assert ((target >= 0.0) & (target <= 1.0)).all()
+    assert found[-1].target == 0.25, "a pair in one source has nothing to agree with"
+    assert data.centred([]) == []
+
+
+def test_evaluation_prompts_taint_their_group(tmp_path):
+    (tmp_path / "evals" / "mt_bench").mkdir(parents=True)
+    write(tmp_path / "evals" / "mmlu.csv", "prompt,big\nHow  MANY?,True\n")
+    write(tmp_path / "evals" / "mt_bench" / "question.jsonl", json.dumps({"turns": ["Write.", "Again."]}))
+    write(tmp_path / "evals" / "mt_bench" / "judgements.jsonl", json.dumps({"question_id": 1}))
+    groups = data.evaluation_groups([tmp_path / "evals"])
+    assert groups == {group_of("how many?"), group_of("write.")}
+    battles = [
+        data.Battle(p, g, "a", "b", 1.0, "s")
+        for p, g in (("how many?", "g1"), ("How many, in words?", "g1"), ("Again.", "g2"), ("write. ", "g3"))
+    ]
+    assert data.overlaps(battles, groups) == [True, True, False, True]
+    for name, text in (("none.csv", "text,big\nhi,1\n"), ("turns.jsonl", '{"turns": "hi"}')):
+        with pytest.raises(DataError, match=r"has no prompts|must be a list of texts"):
+            data.evaluation_groups([write(tmp_path / name, text)])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no table"):
+        data.evaluation_groups([tmp_path / "empty"])
+
+
+def test_golden_rows_have_weights(tmp_path):
+    path = write(tmp_path / "g.csv", "prompt,m1,m2,weight\np,1,0,2.5\nq,1,0,\n")
+    rows = data.read_golden(path)
+    assert [row.weight for row in rows] == [2.5, 1.0]
+    assert [b.weight for b in data.pairs(rows)] == [2.5, 1.0]
+    assert [b.weight for b in data.gaps(rows, ModelPair("m1", "m2"))] == [2.5, 1.0]
+    with pytest.raises(DataError, match="line 2: 'weight' must be above 0"):
+        data.read_golden(write(tmp_path / "g.csv", "prompt,m1,m2,weight\np,1,0,-1\n"))

@@ -1,0 +1,279 @@
+"""`routellm-fast evaluate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from routellm_fast.cli._evaluate_log import ENGINES, stream_logs
+from routellm_fast.cli._evaluate_many import ALL_PAIRS, TABLE_COSTS, labelled_rows, pool_record, transfer_records
+from routellm_fast.cli._evaluation_tables import print_benchmark, printable
+from routellm_fast.data import read_prompts
+from routellm_fast.decision import ModelPair
+from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.evaluation import comparison
+from routellm_fast.evaluation._win_rates import OnProgress, RouterIdentity, directory_identity
+from routellm_fast.evaluation.datasets import (
+    BENCHMARKS,
+    PAPER_PAIR,
+    Benchmark,
+    read_benchmarks,
+    read_table_benchmark,
+    training_groups,
+    without_groups,
+)
+from routellm_fast.evaluation.prices import PAPER_TOKENS_PER_PROMPT, Prices, read_prices
+from routellm_fast.evaluation.streaming import LogColumns
+from routellm_fast.routers import Router, load_router
+from routellm_fast.routers.loading import SHIPPED_KINDS, router_directory
+
+
+def evaluate(
+    routers: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Routers to compare: directories, NAME=DIRECTORY, or mf, sw_ranking for those that ship; none: mf. "
+            "Random routing, prompt length and the oracle are always there.",
+            show_default=False,
+        ),
+    ] = None,
+    benchmarks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of MMLU, GSM8K and MT-Bench in RouteLLM's layout, or a checkout of RouteLLM."),
+    ] = None,
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Of the folder, use this only: {', '.join(BENCHMARKS)}. May be given several times."),
+    ] = None,
+    golden: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Table of your own: a prompt and one score column a model, optionally `domain` or `source`, and "
+            "`MODEL|total_cost`. May be given several times."
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="File in which prompt_id of --golden and --train-data is looked up.")
+    ] = None,
+    strong_model: Annotated[str, typer.Option(help="Strong model, as the data name it.")] = PAPER_PAIR.strong,
+    weak_model: Annotated[str, typer.Option(help="Weak model.")] = PAPER_PAIR.weak,
+    train_data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Training file; prompts that occur in it are left out (of all but --log) and counted. May be given "
+            "several times."
+        ),
+    ] = None,
+    prices: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="MODEL=USD a million tokens, or a JSON file of such; none: the paper's. Costs in --golden go first. "
+            "May be given several times."
+        ),
+    ] = None,
+    tokens_per_prompt: Annotated[
+        float, typer.Option(help="Tokens of a prompt and its answer together; the default is the paper's.")
+    ] = PAPER_TOKENS_PER_PROMPT,
+    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap behind each 95 % interval.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of resamples and random routing.")] = 0,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder in which win rates are kept, by digest of router and prompts.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.html, its pictures and evaluation.json (extra `evaluate`).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    domains: Annotated[bool, typer.Option("--domains", help="Print a table of domains too.")] = False,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Choose among many models of --golden with the first router, of kind mf: NAME=USD a thousand "
+            f"requests, a table of models as `rank` reads it, or `{TABLE_COSTS}` for all models whose costs --golden "
+            "holds. May be given several times. --golden then serves --pool and --transfer only."
+        ),
+    ] = None,
+    transfer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Evaluate each router, unchanged, on another pair of --golden: STRONG,WEAK, or "
+            f"`{ALL_PAIRS}` for all with a clear gap. May be given several times."
+        ),
+    ] = None,
+    log: Annotated[
+        list[Path] | None,
+        typer.Option(help="Log of any size, as --golden, read in constant memory. May be given several times."),
+    ] = None,
+    domain_column: Annotated[str | None, typer.Option(help="Column of --log that names a domain.")] = None,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Leave out and count rows of --log that cannot be used.")
+    ] = False,
+    engine: Annotated[
+        str, typer.Option(help=f"What reads --log: {' or '.join(ENGINES)} (extra `ray`); the result is the same.")
+    ] = "local",
+) -> None:
+    """Measure routers on benchmarks: APGR, CPT and savings, with 95 % intervals, beside the baselines."""
+    if benchmarks is None and not golden and not log:
+        message = (
+            "nothing to evaluate on: give --benchmarks (a checkout of RouteLLM, or a folder of its evals), --golden "
+            "(a table of your own) or --log"
+        )
+        raise InvalidArgumentError(message)
+    if (pool or transfer) and not golden:
+        message = "--pool and --transfer need --golden: a table with scores of many models"
+        raise InvalidArgumentError(message)
+    if engine not in ENGINES:
+        message = f"there is no engine {engine!r}, only {' and '.join(ENGINES)}"
+        raise InvalidArgumentError(message)
+    if out is not None:
+        from routellm_fast.evaluation.report import check_report
+
+        check_report(out)
+    loaded, identities = _load(routers or ["mf"])
+    found_prompts = None if prompts is None else read_prompts(prompts)
+    groups = training_groups(train_data or [], prompts=found_prompts)
+    pair, chosen_prices = ModelPair(strong_model, weak_model), _prices(prices or [], tokens_per_prompt)
+    has_many = bool(pool or transfer)
+    sets = [] if benchmarks is None else list(read_benchmarks(benchmarks, pair, _names(benchmark or [])))
+    if not has_many:
+        sets += [read_table_benchmark(path, pair, prompts=found_prompts) for path in golden or []]
+    evaluation = None
+    with _bar() as on_progress:
+        streamed = []
+        if log:
+            found = stream_logs(
+                loaded,
+                {name: identity.directory for name, identity in identities.items()},
+                log,
+                LogColumns(*pair, domain=domain_column),
+                engine=engine,
+                skip_bad_rows=skip_bad_rows,
+                on_progress=on_progress,
+            )
+            name = log[0].name if len(log) == 1 else f"{len(log)} logs"
+            streamed.append(
+                found.result(name, prices=chosen_prices, resamples=resamples, seed=seed, on_progress=on_progress)
+            )
+        if sets or streamed:
+            evaluation = comparison.evaluate(
+                loaded,
+                [without_groups(entry, groups) if groups else entry for entry in _named_apart(sets)],
+                prices=chosen_prices,
+                resamples=resamples,
+                seed=seed,
+                identities=identities,
+                cache=cache,
+                streamed=streamed,
+                on_progress=on_progress,
+            )
+    record: dict[str, Any] = {}
+    texts: list[str] = []
+    tables = {path: labelled_rows(path, found_prompts, groups) for path in golden or [] if has_many}
+    if pool:
+        record["pool"] = [pool_record(loaded, tables[path], path, pool, resamples, seed, texts) for path in tables]
+    if transfer:
+        record["transfer"] = transfer_records(loaded, tables, transfer, resamples, seed, texts)
+    if evaluation is not None:
+        record = {**evaluation.to_json(), **record}
+    if as_json:
+        # A lone surrogate has no place in UTF-8 output.
+        typer.echo(json.dumps(record, ensure_ascii=False, indent=2).encode("utf-8", "replace").decode())
+    else:
+        for result in evaluation.benchmarks if evaluation is not None else ():
+            print_benchmark(result, with_domains=domains)
+        for line in "\n".join(texts).splitlines():
+            typer.echo(printable(line))
+    if out is not None:
+        _write(out, evaluation, record, quiet=as_json)
+
+
+def _load(names: Sequence[str]) -> tuple[dict[str, Router], dict[str, RouterIdentity]]:
+    """Load routers by the names that tables show: what the user typed, shortened where that stays clear."""
+    routers: dict[str, Router] = {}
+    identities: dict[str, RouterIdentity] = {}
+    typed = [_typed(name) for name in names if name != comparison.RANDOM or Path(name).exists()]
+    shorts = [short for short, _ in typed]
+    for short, place in typed:
+        name = short if shorts.count(short) == 1 and short not in comparison.BASELINES else place
+        if name in routers:
+            message = f"router {name!r} is named twice"
+            raise InvalidArgumentError(message)
+        directory = router_directory(place)
+        routers[name] = load_router(place)
+        identities[name] = directory_identity(directory, shown=place)
+    return routers, identities
+
+
+def _typed(argument: str) -> tuple[str, str]:
+    """Return the name to show and the place of a router."""
+    name, mark, place = argument.partition("=")
+    if mark and name and place and not Path(argument).exists():
+        return name, place
+    return (argument if argument in SHIPPED_KINDS else Path(argument).resolve().name or argument), argument
+
+
+def _names(names: Sequence[str]) -> Sequence[str]:
+    return [name.replace("-", "_") for name in names] or BENCHMARKS
+
+
+def _named_apart(sets: Sequence[Benchmark]) -> Iterator[Benchmark]:
+    """Number benchmarks of one name: two tables may have the same file name."""
+    seen: dict[str, int] = {}
+    for entry in sets:
+        seen[entry.name] = seen.get(entry.name, 0) + 1
+        number = seen[entry.name]
+        yield entry if number == 1 else dataclasses.replace(entry, name=f"{entry.name} ({number})")
+
+
+def _prices(entries: Sequence[str], tokens_per_prompt: float) -> Prices:
+    given: dict[str, float] = {}
+    for entry in entries:
+        model, mark, usd = entry.rpartition("=")
+        if Path(entry).is_file() or not mark:
+            given.update(read_prices(Path(entry)))
+            continue
+        try:
+            given[model] = float(usd)
+        except ValueError as error:
+            message = f"--prices takes MODEL=USD a million tokens, or a JSON file, found {entry!r}"
+            raise InvalidArgumentError(message) from error
+    return Prices({**Prices().usd_per_million_tokens, **given}, tokens_per_prompt)
+
+
+def _write(out: Path, evaluation: Any, record: Mapping[str, Any], *, quiet: bool) -> None:
+    written: list[Path] = []
+    if evaluation is not None:
+        from routellm_fast.evaluation.report import write_report
+
+        written += write_report(evaluation, out)
+    for key in ("pool", "transfer"):
+        if key in record:
+            path = out / f"{key}.json"
+            try:
+                path.write_text(json.dumps(record[key], indent=2) + "\n", encoding="utf-8")
+            except OSError as error:
+                message = f"{path} cannot be written ({error.strerror or error})"
+                raise DataError(message) from error
+            written.append(path)
+    if written and not quiet:
+        typer.echo(f"wrote {written[0]}" + (f" and {len(written) - 1} files beside it" if len(written) > 1 else ""))
+
+
+@contextmanager
+def _bar() -> Iterator[OnProgress | None]:
+    """A bar on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("evaluating", total=1)
+        yield lambda text, done, of: bar.update(task, description=text, completed=done, total=of or None)

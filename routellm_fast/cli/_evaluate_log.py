@@ -1,0 +1,50 @@
+"""`routellm-fast evaluate --log`: logs of any length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from routellm_fast.evaluation._win_rates import OnProgress, Scorer
+from routellm_fast.evaluation.streaming import LogColumns, OnBadRow, StreamedQuality, evaluate_log
+from routellm_fast.routers import load_router
+
+ENGINES: Final = ("local", "ray")
+
+
+def stream_logs(
+    routers: Mapping[str, Scorer],
+    places: Mapping[str, str],
+    files: Sequence[Path],
+    columns: LogColumns,
+    *,
+    engine: str,
+    skip_bad_rows: bool,
+    on_progress: OnProgress | None,
+) -> StreamedQuality:
+    """Read logs by the engine asked for. Raises what `evaluation.streaming` and `evaluation.ray_engine` do.
+
+    Args:
+        routers: By the name that results show.
+        places: Where each lies: workers of another engine load their own.
+        files: The logs.
+        columns: Which of their columns hold what.
+        engine: One of ENGINES.
+        skip_bad_rows: Leave out and count rows that cannot be used.
+        on_progress: Called as rows are read.
+    """
+    on_bad_row: OnBadRow = "skip" if skip_bad_rows else "error"
+
+    def show(rows: int) -> None:
+        if on_progress is not None:
+            # How many there will be is not known before the end.
+            on_progress(f"{rows:,} rows", 0, 0)
+
+    if engine == "ray":
+        from routellm_fast.evaluation.ray_engine import run
+
+        loaders = {name: partial(load_router, place) for name, place in places.items()}
+        return run(loaders, files, columns, on_bad_row=on_bad_row, on_progress=show)
+    return evaluate_log(routers, files, columns, on_bad_row=on_bad_row, on_progress=show)

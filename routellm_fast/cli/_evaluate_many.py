@@ -1,0 +1,95 @@
+"""`routellm-fast evaluate --pool` and `--transfer`: golden tables with many models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from routellm_fast.data import Labelled, Prompts, group_of, known_aliases, read_golden
+from routellm_fast.decision import ModelPair
+from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.routers import Router
+from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
+
+ALL_PAIRS: Final = "all"
+TABLE_COSTS: Final = "costs"
+
+
+def labelled_rows(path: Path, prompts: Prompts | None, groups: frozenset[str]) -> list[Labelled]:
+    """Return a golden table without prompts of these groups. Raises DataError where none is left."""
+    rows = [row for row in read_golden(path, prompts=prompts) if group_of(row.prompt) not in groups]
+    if not rows:
+        message = f"{path}: all prompts are in the training data"
+        raise DataError(message)
+    return rows
+
+
+def pool_record(
+    routers: Mapping[str, Router],
+    rows: Sequence[Labelled],
+    path: Path,
+    entries: Sequence[str],
+    resamples: int,
+    seed: int,
+    texts: list[str],
+) -> dict[str, Any]:
+    """Evaluate a pool on a table with the first router; add what to print to texts."""
+    from routellm_fast.evaluation.pool import evaluate_pool, pool_table, priced_pool
+    from routellm_fast.pool import ModelPool, PoolModel, read_pool_models
+
+    name, router = next(iter(routers.items()), ("", None))
+    if not isinstance(router, MatrixFactorizationRouter):
+        message = "--pool needs a router of kind mf, which alone ranks more than two models: name one first"
+        raise InvalidArgumentError(message)
+    if TABLE_COSTS in entries:
+        chosen = priced_pool(router, rows)
+    else:
+        models: list[PoolModel] = []
+        for entry in entries:
+            model, mark, usd = entry.rpartition("=")
+            if Path(entry).is_file() or not mark:
+                models.extend(read_pool_models(Path(entry)))
+                continue
+            try:
+                models.append(PoolModel(model, float(usd)))
+            except ValueError as error:
+                message = f"--pool takes NAME=USD a thousand requests, a table of models or costs, found {entry!r}"
+                raise InvalidArgumentError(message) from error
+        chosen = ModelPool(router, models)
+    result = evaluate_pool(chosen, rows, name=path.name, resamples=resamples, seed=seed)
+    texts.append(f"{path.name}: {name} chooses among {len(result.models)} models\n{pool_table(result)}\n")
+    return result.to_json()
+
+
+def transfer_records(
+    routers: Mapping[str, Router],
+    tables: Mapping[Path, Sequence[Labelled]],
+    entries: Sequence[str],
+    resamples: int,
+    seed: int,
+    texts: list[str],
+) -> list[dict[str, Any]]:
+    """Evaluate every router on the pairs asked for, of every table; add what to print to texts."""
+    from routellm_fast.evaluation.transfer import eligible_pairs, transfer_markdown, transfer_table
+
+    asked = [_pair(entry) for entry in entries if entry != ALL_PAIRS]
+    records: list[dict[str, Any]] = []
+    for name, router in routers.items():
+        for path, rows in tables.items():
+            pairs = eligible_pairs(rows) if ALL_PAIRS in entries else asked
+            found = transfer_table(router, rows, pairs, table=path.name, resamples=resamples, seed=seed)
+            records += [{"router": name, **row.to_json()} for row in found]
+            left_out = len(pairs) - len(found)
+            note = f" ({left_out} pairs left out: too small a gap, or too few prompts)" if left_out else ""
+            texts.append(f"{path.name}: {name} on pairs it was not trained for{note}\n{transfer_markdown(found)}\n")
+    return records
+
+
+def _pair(entry: str) -> ModelPair:
+    strong, mark, weak = entry.partition(",")
+    if not mark or not strong or not weak:
+        message = f"--transfer takes STRONG,WEAK or {ALL_PAIRS}, found {entry!r}"
+        raise InvalidArgumentError(message)
+    aliases = known_aliases()  # golden tables are read under the names that these give
+    return ModelPair(aliases.get(strong, strong), aliases.get(weak, weak))

@@ -1,0 +1,136 @@
+"""Rows of a log as checked chunks, and what a router says of them, checked as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_fast._tables import Row
+from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.evaluation._sketch import MAX_QUALITY
+from routellm_fast.evaluation._win_rates import Scorer
+
+OnBadRow = Literal["error", "skip"]
+# Takes the reason for which a row is left out, and its error as text.
+LeaveOut = Callable[[str, str], None]
+CHUNK_ROWS: Final = 4096
+# Why a row is left out, as the result counts it.
+DAMAGED: Final = "damaged line"
+NO_TEXT: Final = "no text for a prompt or domain"
+NO_QUALITY: Final = "no quality of one of the models"
+NO_NUMBER: Final = "a quality that is no number"
+OUT_OF_RANGE: Final = "a quality out of range"
+
+
+@dataclass(frozen=True, slots=True)
+class LogColumns:
+    """Which columns of a log hold what.
+
+    Attributes:
+        strong: Quality of the strong model's answer; the column's name is taken for the model's.
+        weak: The same of the weak model.
+        prompt: The prompt.
+        domain: What kind of prompt it is; None for a log of one kind.
+    """
+
+    strong: str
+    weak: str
+    prompt: str = "prompt"
+    domain: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse two roles for one column."""
+        names = [name for name in (self.strong, self.weak, self.prompt, self.domain) if name is not None]
+        if len(set(names)) != len(names) or not all(names):
+            message = f"a log's columns must have different names, found {names}"
+            raise InvalidArgumentError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """Rows of a log, checked: prompts, both qualities, and domains where there are any."""
+
+    prompts: list[str]
+    qualities: list[tuple[float, float]]
+    domains: list[str]
+
+
+def check_options(on_bad_row: str, size: int) -> None:
+    """Raise InvalidArgumentError for an option that does not exist, or a piece of nothing."""
+    if on_bad_row not in ("error", "skip"):
+        message = f"on_bad_row must be 'error' or 'skip', found {on_bad_row!r}"
+        raise InvalidArgumentError(message)
+    if size < 1:
+        message = f"a chunk or part must hold something, found a size of {size}"
+        raise InvalidArgumentError(message)
+
+
+def checked(rows: Sequence[Row], columns: LogColumns, leave_out: LeaveOut | None) -> LogChunk:
+    """Return the rows that can be used; of others call leave_out, or raise DataError where that is None."""
+    chunk = LogChunk([], [], [])
+    for row in rows:
+        try:
+            prompt = row.text(columns.prompt)
+            qualities = _quality(row, columns.strong), _quality(row, columns.weak)
+            domain = None if columns.domain is None else row.text(columns.domain)
+        except _BadRowError as bad:
+            if leave_out is None:
+                raise bad.error from None
+            leave_out(bad.reason, str(bad.error))
+            continue
+        except DataError as error:
+            if leave_out is None:
+                raise
+            leave_out(NO_TEXT, str(error))
+            continue
+        chunk.prompts.append(prompt)
+        chunk.qualities.append(qualities)
+        if domain is not None:
+            chunk.domains.append(domain)
+    return chunk
+
+
+class _BadRowError(Exception):
+    """A row without a usable quality, with the reason that is counted."""
+
+    def __init__(self, reason: str, error: DataError) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.error = error
+
+
+def _quality(row: Row, column: str) -> float:
+    if column not in row.values:
+        raise _BadRowError(NO_QUALITY, row.error(f"there is no {column!r}, only {', '.join(map(repr, row.values))}"))
+    try:
+        quality = row.number(column)
+    except DataError as error:
+        raise _BadRowError(NO_NUMBER, error) from error
+    if quality is None:
+        raise _BadRowError(NO_QUALITY, row.error(f"{column!r} is empty"))
+    if abs(quality) > MAX_QUALITY:
+        problem = f"{column!r} must lie between -{MAX_QUALITY:g} and {MAX_QUALITY:g}, found {quality:g}: scale it down"
+        raise _BadRowError(OUT_OF_RANGE, row.error(problem))
+    return quality
+
+
+def checked_win_rates(name: str, router: Scorer, prompts: Sequence[str]) -> NDArray[np.float32]:
+    """Return (n,) win rates of a router. Raises InvalidArgumentError where they are not n numbers in [0, 1]."""
+    win_rates = np.asarray(router.win_rates(prompts))
+    if win_rates.shape != (len(prompts),):
+        message = f"router {name!r} gave win rates of shape {win_rates.shape} for {len(prompts)} prompts"
+        raise InvalidArgumentError(message)
+    # Comparisons with NaN are false, so it is caught as well.
+    outside = np.flatnonzero(~((win_rates >= 0.0) & (win_rates <= 1.0)))
+    if len(outside):
+        message = (
+            f"router {name!r} gave {win_rates[outside[0]]} for the prompt {prompts[outside[0]][:60]!r}; a log can be "
+            "read once only, so expected win rates in [0, 1]"
+        )
+        raise InvalidArgumentError(message)
+    # float64 routers may differ between machines in bits that float32 routers do not have.
+    return win_rates.astype(np.float32)

@@ -1,0 +1,186 @@
+"""A prompt log, row by row, also from the middle of a file."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from routellm_fast._extras import require
+from routellm_fast._tables import SUFFIXES, Row, read_table
+from routellm_fast.errors import DataError
+
+_BATCH_ROWS: Final = 1024
+_BUFFER_BYTES: Final = 1 << 20
+_BLOCK_BYTES: Final = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """A piece of a log file that can be read without the others.
+
+    Attributes:
+        path: The file.
+        start: First byte of JSON lines, first row group of Parquet; 0 for files that are read as a whole.
+        stop: Behind the last one; None for the end of the file.
+    """
+
+    path: Path
+    start: int = 0
+    stop: int | None = None
+
+
+def log_parts(path: Path, *, part_bytes: int) -> list[LogPart]:
+    """Cut a file into pieces of about this size where its format allows.
+
+    JSON lines are cut anywhere (a line belongs to the piece in which it begins), Parquet between row groups. CSV cannot
+    be cut, since a line break may stand inside a cell, nor can compressed files.
+
+    Raises:
+        DataError: The file cannot be read, or is of no known format.
+        MissingExtraError: pyarrow is not installed and the file is Parquet.
+    """
+    _check_name(path)
+    if path.name.endswith(".jsonl"):
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        starts = range(0, max(size, 1), part_bytes)
+        return [LogPart(path, start, start + part_bytes) for start in starts]
+    if path.name.endswith(".parquet"):
+        with _parquet(path) as file:
+            sizes = [file.metadata.row_group(index).total_byte_size for index in range(file.num_row_groups)]
+        return [LogPart(path, start, stop) for start, stop in _runs(sizes, part_bytes)]
+    return [LogPart(path)]
+
+
+def read_part(part: LogPart, *, on_damage: Callable[[DataError], None] | None = None) -> Iterator[Row]:
+    """Yield the rows of a piece. Memory stays constant.
+
+    Args:
+        part: What to read.
+        on_damage: Called with each line that is no JSON object, which is then left out; None raises it. Damaged CSV and
+            Parquet always raise: after a broken quote or page nothing that follows can be trusted.
+
+    Raises:
+        DataError: The file cannot be read or is damaged; the text names the line.
+    """
+    _check_name(part.path)
+    if part.path.name.endswith(".parquet"):
+        yield from _parquet_rows(part)
+    elif part.path.name.endswith((".jsonl", ".jsonl.gz")):
+        yield from _json_rows(part, on_damage)
+    else:
+        yield from read_table(part.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _CutRow(Row):
+    """A JSON line met in the middle of a file: its line is counted when an error has to name it, and then only."""
+
+    offset: int = 0
+
+    def error(self, problem: str) -> DataError:
+        """Return a DataError that names file and line."""
+        return DataError(f"{self.path}, line {_line_at(self.path, self.offset)}: {problem}")
+
+
+def _json_rows(part: LogPart, on_damage: Callable[[DataError], None] | None) -> Iterator[Row]:
+    try:
+        with _opened(part.path) as file:
+            if part.start:
+                # The line that reaches into this piece belongs to the one before.
+                file.seek(part.start - 1)
+                file.readline()
+            offset = begin = file.tell()
+            for line in file:
+                begin, offset = offset, offset + len(line)
+                if part.stop is not None and begin >= part.stop:
+                    break
+                if not line.strip():
+                    continue
+                try:
+                    values = json.loads(line.decode("utf-8" if begin else "utf-8-sig"))
+                    problem = (
+                        "" if isinstance(values, dict) else f"must be a JSON object, found {type(values).__name__}"
+                    )
+                except (ValueError, RecursionError) as error:
+                    values, problem = {}, f"not valid JSON ({error})"
+                row = _CutRow(part.path, 0, values, offset=begin)
+                if not problem:
+                    yield row
+                elif on_damage is None:
+                    raise row.error(problem)
+                else:
+                    on_damage(row.error(problem))
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(part.path, error) from error
+
+
+def _opened(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+
+
+def _line_at(path: Path, offset: int) -> int:
+    line = 1
+    with _opened(path) as file:
+        while offset > 0 and (block := file.read(min(_BLOCK_BYTES, offset))):
+            line += block.count(b"\n")
+            offset -= len(block)
+    return line
+
+
+def _parquet_rows(part: LogPart) -> Iterator[Row]:
+    pyarrow = require("pyarrow", "parquet")
+    with _parquet(part.path) as file:
+        groups = range(part.start, file.num_row_groups if part.stop is None else part.stop)
+        number = sum(file.metadata.row_group(index).num_rows for index in range(part.start))
+        try:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=list(groups)):
+                for values in batch.to_pylist():
+                    yield Row(part.path, number, values, "row")
+                    number += 1
+        except (OSError, pyarrow.ArrowException) as error:
+            raise _unreadable(part.path, error) from error
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    pyarrow = require("pyarrow", "parquet")
+    try:
+        # Buffered by the row group, as is pyarrow's default, a file of one group would be in memory whole.
+        file = require("pyarrow.parquet", "parquet").ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise _unreadable(path, error) from error
+    with file:
+        yield file
+
+
+def _runs(sizes: Iterable[int], part_bytes: int) -> Iterator[tuple[int, int]]:
+    """Neighbouring row groups that together hold about this much; at least one run, for an empty file too."""
+    start, held, stop = 0, 0, 0
+    for size in sizes:
+        if held and held + size > part_bytes:
+            yield start, stop
+            start, held = stop, 0
+        held += size
+        stop += 1
+    yield start, stop
+
+
+def _check_name(path: Path) -> None:
+    if not path.name.endswith(SUFFIXES):
+        message = f"{path} must be one of {', '.join(SUFFIXES)}"
+        raise DataError(message)
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = getattr(error, "strerror", None) or error
+    return DataError(f"{path} cannot be read ({reason})")

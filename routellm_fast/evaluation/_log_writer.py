@@ -1,0 +1,120 @@
+"""Win rates into a table, row by row, that appears whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_fast._extras import require
+from routellm_fast._tables import SUFFIXES
+from routellm_fast.errors import DataError, InvalidArgumentError
+
+WIN_RATE: Final = "win_rate"
+
+WriteRows = Callable[[Sequence[Sequence[str]], NDArray[np.float32]], None]
+
+
+@contextmanager
+def log_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRows]:
+    """Yield a function that writes rows: cells of the columns, and their win rates.
+
+    Raises:
+        DataError: The file cannot be written, or its format is not known.
+        InvalidArgumentError: A column is named twice, or `win_rate`.
+        MissingExtraError: pyarrow is not installed and the file is Parquet.
+    """
+    if not path.name.endswith(SUFFIXES):
+        message = f"{path} must be one of {', '.join(SUFFIXES)}"
+        raise DataError(message)
+    if len({*columns, WIN_RATE}) != len(columns) + 1:
+        message = f"columns to keep must differ from one another and from {WIN_RATE!r}, found {list(columns)}"
+        raise InvalidArgumentError(message)
+    staged = path.with_name(f".{path.name}.tmp")
+    form = _parquet if path.name.endswith(".parquet") else _csv if ".csv" in path.suffixes[-2:] else _json_lines
+    try:
+        with _opened(staged, compressed=path.name.endswith(".gz")) as file, form(file, columns) as write:
+            yield write
+        staged.replace(path)
+    except OSError as error:
+        message = f"{path} cannot be written ({error.strerror or error})"
+        raise DataError(message) from error
+    except UnicodeEncodeError as error:
+        message = f"{path} cannot be written: a cell is no Unicode ({error}); JSON lines can hold it"
+        raise DataError(message) from error
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+@contextmanager
+def _opened(path: Path, *, compressed: bool) -> Iterator[Any]:
+    with path.open("wb") as file:
+        if not compressed:
+            yield file
+            return
+        # Neither name nor time in the header: equal logs give equal bytes.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+            yield packed
+
+
+@contextmanager
+def _csv(file: Any, columns: Sequence[str]) -> Iterator[WriteRows]:
+    stream = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*columns, WIN_RATE])
+
+    def write(rows: Sequence[Sequence[str]], win_rates: NDArray[np.float32]) -> None:
+        writer.writerows([*cells, _shortest(rate)] for cells, rate in zip(rows, win_rates, strict=True))
+
+    try:
+        yield write
+    finally:
+        # The file is the caller's to close, which the wrapper would do.
+        stream.detach()
+
+
+@contextmanager
+def _json_lines(file: Any, columns: Sequence[str]) -> Iterator[WriteRows]:
+    def write(rows: Sequence[Sequence[str]], win_rates: NDArray[np.float32]) -> None:
+        for cells, rate in zip(rows, win_rates, strict=True):
+            record = {**dict(zip(columns, cells, strict=True)), WIN_RATE: float(_shortest(rate))}
+            # A lone surrogate, which JSON can hold, has no UTF-8: escape what is not ASCII only then.
+            line = json.dumps(record, ensure_ascii=not all(map(_has_utf8, cells)))
+            file.write(f"{line}\n".encode())
+
+    yield write
+
+
+@contextmanager
+def _parquet(file: Any, columns: Sequence[str]) -> Iterator[WriteRows]:
+    pyarrow = require("pyarrow", "parquet")
+    fields = [pyarrow.field(column, pyarrow.string()) for column in columns]
+    schema = pyarrow.schema([*fields, pyarrow.field(WIN_RATE, pyarrow.float32())])
+    with require("pyarrow.parquet", "parquet").ParquetWriter(file, schema) as writer:
+
+        def write(rows: Sequence[Sequence[str]], win_rates: NDArray[np.float32]) -> None:
+            cells = [pyarrow.array(column, pyarrow.string()) for column in zip(*rows, strict=True)]
+            writer.write_batch(pyarrow.record_batch([*cells, pyarrow.array(win_rates)], schema=schema))
+
+        yield write
+
+
+def _shortest(rate: np.float32) -> str:
+    """The fewest digits that give the same float32 back."""
+    return np.format_float_positional(rate, unique=True, trim="0")
+
+
+def _has_utf8(cell: str) -> bool:
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

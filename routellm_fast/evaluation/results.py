@@ -1,0 +1,281 @@
+"""What an evaluation found: plain records that a report renders and a JSON file keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from routellm_fast.errors import DataError
+
+# Raised by one when a reader of the older layout would misread a file.
+FORMAT_VERSION: Final = 1
+Role = Literal["router", "baseline", "bound"]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A number and its 95 % interval; low == high == value where nothing is drawn."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def exactly(cls, value: float) -> Interval:
+        """Return a number that is known without doubt."""
+        return cls(value, value, value)
+
+    @property
+    def width(self) -> float:
+        """From low to high."""
+        return self.high - self.low
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoints:
+    """Quality and cost against the strong share, from no prompt at the strong model to all.
+
+    Attributes:
+        strong_share: In [0, 1], rising.
+        quality: Mean quality of the answers at each share.
+        threshold: Win rate from which the strong model is chosen there.
+        cost_usd_per_1k: US dollars a thousand prompts; None where a model has no price.
+    """
+
+    strong_share: tuple[float, ...]
+    quality: tuple[float, ...]
+    threshold: tuple[float, ...]
+    cost_usd_per_1k: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSet:
+    """The numbers of one router on one benchmark; see `routellm_fast.evaluation.metrics` for each definition.
+
+    Attributes:
+        apgr_routellm: Area under PGR as RouteLLM's code takes it: trapezoids between ten quantiles of win rates.
+        apgr_paper: As its paper defines it: the mean of PGR at ten strong shares.
+        cpt20: Strong share, in [0, 1], for 20 % PGR.
+        cpt50: For 50 %.
+        cpt80: For 80 %.
+        saving_cpt50: How many times fewer strong calls than random routing needs for 50 % PGR: table 6 of the paper,
+            which counts the weak model as free.
+        saving_cpt80: For 80 %.
+        dollar_saving_cpt50: The same in dollars, with what the weak model costs; None where a model has no price.
+        dollar_saving_cpt80: For 80 %.
+    """
+
+    apgr_routellm: Interval
+    apgr_paper: Interval
+    cpt20: Interval
+    cpt50: Interval
+    cpt80: Interval
+    saving_cpt50: Interval
+    saving_cpt80: Interval
+    dollar_saving_cpt50: Interval | None = None
+    dollar_saving_cpt80: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DomainResult:
+    """A router within one domain of a benchmark.
+
+    Attributes:
+        prompts: How many.
+        gap: Mean quality of the strong model over that of the weak one.
+        apgr: As RouteLLM's code takes it; None where the gap is not above zero beyond doubt, which APGR divides by.
+    """
+
+    prompts: int
+    gap: float
+    apgr: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How win rates are spread.
+
+    Attributes:
+        edges: n + 1 edges, rising.
+        counts: n counts of prompts.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouterResult:
+    """One row of a results table.
+
+    Attributes:
+        name: Of the router, as given.
+        role: "router" for what is evaluated, "baseline" for random and prompt length, "bound" for the oracle.
+        metrics: Its numbers.
+        curve: Its curve.
+        by_domain: Its numbers within each domain; empty where the benchmark has one domain only.
+        histogram: Of its win rates; None where it has none.
+    """
+
+    name: str
+    role: Role
+    metrics: MetricSet
+    curve: CurvePoints
+    by_domain: Mapping[str, DomainResult] = field(default_factory=dict)
+    histogram: Histogram | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """By how much one router's APGR (RouteLLM's) exceeds another's, drawn over the same prompts for both.
+
+    Attributes:
+        router: Name of the first.
+        other: Name of the second.
+        apgr: APGR of router less that of other.
+    """
+
+    router: str
+    other: str
+    apgr: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkResult:
+    """All routers on one benchmark.
+
+    Attributes:
+        name: Of the benchmark.
+        prompts: How many were routed.
+        dropped: How many were left out as contaminated by RouteLLM's training data.
+        strong_model: By name.
+        weak_model: By name.
+        strong_quality: Mean quality of the strong model alone.
+        weak_quality: Of the weak model alone.
+        max_quality: What a perfect answer scores.
+        routers: Routers in the order given, then baselines, then bounds.
+        differences: Of each router to the first one and to prompt length.
+        overlapping: How many were left out because the given training files hold them.
+        unscored: How many were left out because one of the models has no score on them.
+        notes: What a reader of the numbers must know, e.g. that intervals are wide; one sentence each.
+    """
+
+    name: str
+    prompts: int
+    dropped: int
+    strong_model: str
+    weak_model: str
+    strong_quality: float
+    weak_quality: float
+    max_quality: float
+    routers: tuple[RouterResult, ...]
+    differences: tuple[Difference, ...] = ()
+    overlapping: int = 0
+    unscored: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def best_single(self) -> tuple[str, float]:
+        """Name and quality of the model that is best alone."""
+        strong = self.strong_quality >= self.weak_quality
+        return (self.strong_model, self.strong_quality) if strong else (self.weak_model, self.weak_quality)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything that one call found.
+
+    Attributes:
+        created: Date, ISO 8601.
+        routers: By name: "directory", "kind" and "digest"; empty text where unknown.
+        benchmarks: In the order given.
+        settings: What the numbers depend on, JSON-able: seed, resamples, prices and the like.
+    """
+
+    created: str
+    routers: Mapping[str, Mapping[str, str]]
+    benchmarks: tuple[BenchmarkResult, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able object, which from_json reads."""
+        return {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Evaluation:
+        """Read what to_json wrote.
+
+        Raises:
+            DataError: The object is of another layout, or of a version that this one does not know.
+        """
+        version = record.get("format_version") if isinstance(record, Mapping) else None
+        if version != FORMAT_VERSION:
+            message = f"expected an evaluation of format {FORMAT_VERSION}, found {version!r}: evaluate again"
+            raise DataError(message)
+        return _restore(cls, {key: value for key, value in record.items() if key != "format_version"}, "evaluation")
+
+    @classmethod
+    def read(cls, path: Path) -> Evaluation:
+        """Read an evaluation.json. Raises DataError where that is none."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            message = f"{path} cannot be read ({error.strerror or error})"
+            raise DataError(message) from error
+        except (ValueError, RecursionError) as error:
+            message = f"{path} is not valid JSON ({error})"
+            raise DataError(message) from error
+        try:
+            return cls.from_json(record)
+        except DataError as error:
+            message = f"{path}: {error}"
+            raise DataError(message) from error
+
+
+def _restore(kind: type[_T], value: Any, where: str) -> _T:
+    """Build a record of an object, checking names and types as the records declare them."""
+    if not isinstance(value, Mapping):
+        message = f"{where} must be an object, found {type(value).__name__}"
+        raise DataError(message)
+    hints = typing.get_type_hints(kind)
+    fields = {entry.name: entry for entry in dataclasses.fields(typing.cast("Any", kind))}
+    required = {
+        name
+        for name, entry in fields.items()
+        if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+    }
+    unknown, missing = sorted(set(value) - set(fields)), sorted(required - set(value))
+    if unknown or missing:
+        message = f"{where}: unknown keys {unknown}, missing keys {missing}"
+        raise DataError(message)
+    return kind(**{name: _value(hints[name], entry, f"{where}.{name}") for name, entry in value.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        return _restore(typing.cast("type[Any]", hint), value, where)
+    if origin in (typing.Union, types.UnionType):  # only `X | None` occurs
+        return None if value is None else _value(arguments[0], value, where)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_value(arguments[0], entry, f"{where}[{index}]") for index, entry in enumerate(value))
+    if origin is Mapping and isinstance(value, Mapping):
+        return {key: _value(arguments[1], entry, f"{where}[{key!r}]") for key, entry in value.items()}
+    if hint is float and type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    if (hint is int and type(value) is int) or (hint is str and isinstance(value, str)):
+        return value
+    message = f"{where}: found {value!r}"
+    raise DataError(message)

@@ -1,0 +1,281 @@
+"""Evaluation of a prompt log of any length in constant memory, and scoring of one.
+
+A log is a table with a prompt and both models' quality in each row. Rows are read, scored and summed in chunks; what is
+kept is a QualitySketch of each router, domain and baseline, and these add up: logs may be read in pieces, on one
+machine or many (`ray_engine`), and the result is the same to the bit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_fast._tables import Row
+from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.evaluation._log_chunks import (
+    CHUNK_ROWS,
+    DAMAGED,
+    NO_QUALITY,
+    LogChunk,
+    LogColumns,
+    OnBadRow,
+    check_options,
+    checked,
+    checked_win_rates,
+)
+from routellm_fast.evaluation._log_rows import LogPart, read_part
+from routellm_fast.evaluation._log_scores import score_log
+from routellm_fast.evaluation._sketch import DEFAULT_BITS, MAX_QUALITY, QualitySketch
+from routellm_fast.evaluation._stream_result import stream_result
+from routellm_fast.evaluation._win_rates import Scorer
+from routellm_fast.evaluation.prices import Prices
+from routellm_fast.evaluation.results import BenchmarkResult
+
+__all__ = [
+    "LogColumns",
+    "OnBadRow",
+    "QualitySketch",
+    "StreamedQuality",
+    "check_options",
+    "check_rows",
+    "evaluate_log",
+    "evaluate_stream",
+    "rows_of",
+    "score_log",
+]
+
+MAX_DOMAINS: Final = 1000
+WORD_LIMIT: Final = 1 << DEFAULT_BITS
+# Domains are many and small: 2^14 bins each keep a thousand of them within a gigabyte, at worst.
+_DOMAIN_BITS: Final = 14
+# Gains lie in ±2048; this tells 0.001 apart.
+_GAIN_BITS: Final = 22
+_MAX_EXAMPLES: Final = 5
+
+
+@dataclass(slots=True)
+class StreamedQuality:
+    """What a log, or a piece of one, came to. Two of the same routers and columns add up.
+
+    Attributes:
+        columns: Of the log.
+        routers: A sketch a router.
+        length: Of routing by the number of words: its "win rate" is words / 2^20, exactly.
+        oracle: Of routing by what the strong model gains, to within 0.0005.
+        domains: A coarser sketch a router and domain.
+        bad_rows: How many rows were left out, by reason.
+        examples: The first few of them, in alphabetical order.
+        highest_quality: Of any answer.
+    """
+
+    columns: LogColumns
+    routers: dict[str, QualitySketch]
+    length: QualitySketch = field(default_factory=QualitySketch)
+    oracle: QualitySketch = field(default_factory=lambda: QualitySketch(_GAIN_BITS))
+    domains: dict[str, dict[str, QualitySketch]] = field(default_factory=dict)
+    bad_rows: Counter[str] = field(default_factory=Counter)
+    examples: tuple[str, ...] = ()
+    highest_quality: float = 0.0
+
+    @classmethod
+    def of(cls, routers: Iterable[str], columns: LogColumns) -> StreamedQuality:
+        """Start empty."""
+        names = list(routers)
+        return cls(columns, {name: QualitySketch() for name in names}, domains={name: {} for name in names})
+
+    @property
+    def rows(self) -> int:
+        """How many rows were taken in."""
+        return self.length.rows
+
+    @property
+    def unscored(self) -> int:
+        """How many rows were left out because one of the models has no quality there."""
+        return self.bad_rows[NO_QUALITY]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all sketches, one line each: equal for equal logs, however they were read."""
+        sketches = {"length": self.length, "oracle": self.oracle}
+        sketches |= {f"router {name}": sketch for name, sketch in self.routers.items()}
+        for name, domains in self.domains.items():
+            sketches |= {f"router {name}, domain {domain}": sketch for domain, sketch in domains.items()}
+        return "\n".join(f"{sketches[name].digest} {name}" for name in sorted(sketches))
+
+    def merge(self, other: StreamedQuality) -> None:
+        """Take in what another has. Raises InvalidArgumentError where its routers or columns are others."""
+        if other.columns != self.columns or set(other.routers) != set(self.routers):
+            message = (
+                f"results of {sorted(other.routers)} on {other.columns} do not add to those of {sorted(self.routers)} "
+                f"on {self.columns}"
+            )
+            raise InvalidArgumentError(message)
+        for name, sketch in other.routers.items():
+            self.routers[name].merge(sketch)
+            for domain, part in other.domains[name].items():
+                self._domain(name, domain).merge(part)
+        self.length.merge(other.length)
+        self.oracle.merge(other.oracle)
+        self.bad_rows.update(other.bad_rows)
+        self.examples = tuple(sorted({*self.examples, *other.examples})[:_MAX_EXAMPLES])
+        self.highest_quality = max(self.highest_quality, other.highest_quality)
+
+    def add(self, chunk: LogChunk, routers: Mapping[str, Scorer]) -> None:
+        """Score a chunk and take it in.
+
+        Raises:
+            InvalidArgumentError: A router gave something else than one win rate in [0, 1] a prompt.
+            DataError: There are more than 1,000 domains.
+        """
+        if not chunk.prompts:
+            return
+        strong, weak = np.array(chunk.qualities, dtype=np.float64).T
+        places = _places(chunk.domains)
+        for name, router in routers.items():
+            win_rates = checked_win_rates(name, router, chunk.prompts)
+            self.routers[name].add(win_rates, strong, weak)
+            for domain, rows in places.items():
+                self._domain(name, domain).add(win_rates[rows], strong[rows], weak[rows])
+        words = np.array([len(prompt.split()) for prompt in chunk.prompts], dtype=np.float64)
+        self.length.add(np.minimum(words, WORD_LIMIT) / WORD_LIMIT, strong, weak)
+        self.oracle.add((strong - weak) / (4.0 * MAX_QUALITY) + 0.5, strong, weak)
+        self.highest_quality = max(self.highest_quality, float(strong.max()), float(weak.max()))
+
+    def leave_out(self, reason: str, example: str) -> None:
+        """Count a bad row."""
+        self.bad_rows[reason] += 1
+        if len(self.examples) < _MAX_EXAMPLES or example < self.examples[-1]:
+            self.examples = tuple(sorted({*self.examples, example})[:_MAX_EXAMPLES])
+
+    def result(
+        self,
+        name: str,
+        *,
+        prices: Prices | None = None,
+        max_quality: float | None = None,
+        resamples: int = 1000,
+        seed: int = 0,
+        on_progress: Callable[[str, int, int], None] | None = None,
+    ) -> BenchmarkResult:
+        """Return what a report shows of the log.
+
+        Differences of routers are left out: pairing them needs all prompts at once.
+
+        Args:
+            name: Of the log.
+            prices: What models cost; none: the paper's.
+            max_quality: What a perfect answer scores; None for the least of 1, 10, 100 that no answer exceeded.
+            resamples: Of the bootstrap behind each 95 % interval; see QualitySketch.resamples.
+            seed: Of the resamples.
+            on_progress: Called with what is done, how many steps of it, and of how many.
+
+        Raises:
+            DataError: No row was taken in, or the strong model is not better, so that APGR is undefined.
+        """
+        if max_quality is None:
+            scale = (1.0, 10.0, 100.0)
+            max_quality = next((top for top in scale if self.highest_quality <= top), self.highest_quality)
+        return stream_result(
+            name,
+            self,
+            prices=prices or Prices(),
+            max_quality=max_quality,
+            resamples=resamples,
+            seed=seed,
+            on_progress=on_progress or (lambda *_: None),
+        )
+
+    def _domain(self, router: str, domain: str) -> QualitySketch:
+        known = self.domains[router]
+        if domain not in known and len(known) >= MAX_DOMAINS:
+            message = f"{self.columns.domain!r} holds more than {MAX_DOMAINS} domains: is it the right column?"
+            raise DataError(message)
+        return known.setdefault(domain, QualitySketch(_DOMAIN_BITS))
+
+
+def evaluate_stream(
+    routers: Mapping[str, Scorer],
+    rows: Iterable[Row],
+    columns: LogColumns,
+    *,
+    on_bad_row: OnBadRow = "error",
+    chunk_rows: int = CHUNK_ROWS,
+    into: StreamedQuality | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> StreamedQuality:
+    """Evaluate routers on rows, each of which is looked at once.
+
+    Args:
+        routers: By the name that results show; anything whose win_rates lie in [0, 1].
+        rows: Of a log.
+        columns: Which of them hold what.
+        on_bad_row: "skip" leaves out and counts a row whose prompt is no text or that lacks a quality.
+        chunk_rows: How many prompts are scored at a time; the result does not depend on it.
+        into: Where to add them; none: start empty.
+        on_progress: Called with the number of rows taken in so far.
+
+    Raises:
+        DataError: A row is bad and on_bad_row is "error", or rows themselves fail; the text names file and line.
+        InvalidArgumentError: A router gave something else than one win rate in [0, 1] a prompt.
+    """
+    check_options(on_bad_row, chunk_rows)
+    found = StreamedQuality.of(routers, columns) if into is None else into
+    iterator = iter(rows)
+    while batch := list(islice(iterator, chunk_rows)):
+        found.add(checked(batch, columns, found.leave_out if on_bad_row == "skip" else None), routers)
+        if on_progress is not None:
+            on_progress(found.rows)
+    return found
+
+
+def evaluate_log(
+    routers: Mapping[str, Scorer],
+    files: Sequence[Path],
+    columns: LogColumns,
+    *,
+    on_bad_row: OnBadRow = "error",
+    on_progress: Callable[[int], None] | None = None,
+) -> StreamedQuality:
+    """Evaluate routers on the rows of files: CSV or JSON lines, gzipped or not, or Parquet. See evaluate_stream.
+
+    With on_bad_row="skip" a line that is no JSON object is left out and counted, too.
+
+    Raises:
+        DataError: See evaluate_stream; or no file holds a row that could be used.
+    """
+    found = StreamedQuality.of(routers, columns)
+    for path in files:
+        rows = rows_of(LogPart(path), found, on_bad_row)
+        evaluate_stream(routers, rows, columns, on_bad_row=on_bad_row, into=found, on_progress=on_progress)
+    check_rows(found, files)
+    return found
+
+
+def rows_of(part: LogPart, found: StreamedQuality, on_bad_row: OnBadRow) -> Iterator[Row]:
+    """Return the rows of a piece of a log, damaged lines counted where they are to be skipped."""
+    if on_bad_row == "error":
+        return read_part(part)
+    return read_part(part, on_damage=lambda error: found.leave_out(DAMAGED, str(error)))
+
+
+def check_rows(found: StreamedQuality, files: Sequence[Path]) -> None:
+    """Raise DataError where nothing was taken in."""
+    if found.rows:
+        return
+    bad = f"; left out: {', '.join(found.examples)}" if found.examples else ""
+    message = f"{', '.join(map(str, files)) or 'the log'} holds no row that could be used{bad}"
+    raise DataError(message)
+
+
+def _places(domains: Sequence[str]) -> dict[str, NDArray[np.intp]]:
+    if not domains:
+        return {}
+    names, index = np.unique(np.array(domains, dtype=object), return_inverse=True)
+    return {str(name): np.flatnonzero(index == place) for place, name in enumerate(names)}

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routellm_fast.evaluation.datasets import Benchmark
+from routellm_fast.evaluation.metrics import sweep
+from routellm_fast.evaluation.streaming import QualitySketch
+
+RATES = st.one_of(
+    st.floats(0.0, 1.0, width=32),
+    st.floats(0.5, 0.5 + 2.0**-13, width=32),
+    st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+)
+QUALITIES = st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(-1024.0, 1024.0))
+ROWS = st.lists(st.tuples(RATES, QUALITIES, QUALITIES), min_size=1, max_size=60)
+
+
+def sketch_of(rows: list[tuple[float, float, float]], bits: int = 20) -> QualitySketch:
+    sketch = QualitySketch(bits)
+    sketch.add(*np.array(rows, dtype=np.float64).reshape(-1, 3).T)
+    return sketch
+
+
+@given(ROWS, st.data())
+@settings(max_examples=150, deadline=None)
+def test_any_order_and_any_cut_give_the_same_bits(rows, data):
+    expected = sketch_of(rows)
+    shuffled = data.draw(st.permutations(rows))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=4)))
+    parts = [shuffled[a:b] for a, b in zip([0, *cuts], [*cuts, len(rows)], strict=True)]
+    whole = QualitySketch()
+    for part in data.draw(st.permutations(parts)):
+        whole.merge(sketch_of(part))
+    assert whole.digest == expected.digest
+    assert whole.rows == len(rows)
+
+
+@given(ROWS, st.integers(1, 24))
+@settings(max_examples=150, deadline=None)
+def test_the_curve_is_that_of_win_rates_rounded_down(rows, bits):
+    rates, strong, weak = np.array(rows, dtype=np.float64).T
+    rounded = np.floor(rates * 2.0**bits) / 2.0**bits
+    expected = sweep(rounded, Benchmark("log", ("p",) * len(rows), strong, weak, 1.0, 0))
+    found = sketch_of(rows, bits).sweep()
+    np.testing.assert_allclose(found.strong_share, expected.strong_share, rtol=0, atol=1e-12)
+    # Qualities are rounded to 2^-22.
+    np.testing.assert_allclose(found.quality, expected.quality, rtol=0, atol=2.0**-22)
+
+
+@given(ROWS)
+@settings(max_examples=50, deadline=None)
+def test_resamples_are_curves(rows):
+    sketch = sketch_of(rows)
+    for share, quality in sketch.resamples(20, seed=1):
+        assert (share[:, 0] == 0.0).all()
+        np.testing.assert_allclose(share[:, -1], 1.0)
+        assert (np.diff(share) >= 0.0).all()
+        assert np.isfinite(quality).all()
