@@ -1,3 +1,47 @@
 """Trained routers in other formats. Ships as routellm_fast.export; import it by that name only."""
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._exportable import Exportable, exportable
+    from ._metadata import router_digest
+    from ._onnx_export import export_onnx
+    from ._report import ExportReport
+    from ._tensorrt_export import check_plan, export_tensorrt
+    from ._verification import ExportedRouter, verify
+
+_ON_FIRST_USE = {
+    "ExportReport": "_report",
+    "Exportable": "_exportable",
+    "ExportedRouter": "_verification",
+    "check_plan": "_tensorrt_export",
+    "export_onnx": "_onnx_export",
+    "export_tensorrt": "_tensorrt_export",
+    "exportable": "_exportable",
+    "router_digest": "_metadata",
+    "verify": "_verification",
+}
+
+__all__ = [
+    "ExportReport",
+    "Exportable",
+    "ExportedRouter",
+    "check_plan",
+    "export_onnx",
+    "export_tensorrt",
+    "exportable",
+    "router_digest",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_FIRST_USE:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(importlib.import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)
+    globals()[name] = value
+    return value

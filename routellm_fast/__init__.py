@@ -36,6 +36,8 @@ from routellm_fast.errors import (
     InvalidEmbeddingError,
     InvalidThresholdError,
     MissingExtraError,
+    OnnxModelError,
+    ProviderUnavailableError,
     RouteLLMError,
     UnknownModelError,
     UnsupportedIsaError,
@@ -43,7 +45,7 @@ from routellm_fast.errors import (
 from routellm_fast.routers import Router, load_router
 
 if TYPE_CHECKING:
-    from routellm_fast.embedders import CachedEmbedder, FunctionEmbedder, OpenAIEmbedder
+    from routellm_fast.embedders import CachedEmbedder, FunctionEmbedder, OnnxEmbedder, OpenAIEmbedder
 
 __version__ = _core.__version__
 
@@ -68,7 +70,10 @@ __all__ = [
     "InvalidThresholdError",
     "MissingExtraError",
     "ModelPair",
+    "OnnxEmbedder",
+    "OnnxModelError",
     "OpenAIEmbedder",
+    "ProviderUnavailableError",
     "RouteLLMError",
     "Router",
     "StaticEmbedder",
@@ -79,7 +84,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("CachedEmbedder", "FunctionEmbedder", "OpenAIEmbedder"):
+    if name not in ("CachedEmbedder", "FunctionEmbedder", "OnnxEmbedder", "OpenAIEmbedder"):
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     return getattr(embedders, name)  # imported on first use

@@ -82,6 +82,7 @@ class Artifact:
         mapped: More arrays by name, for tensors too large to be read whole: each has a file of its own. Those that
             read_artifact gives are read-only and backed by their files; write_artifact links to such a file instead of
             writing it again. No name is also in `tensors`.
+        file_sha256: Digests of `files`, hexadecimal, as read_artifact verified them; write_artifact makes its own.
     """
 
     manifest: Manifest
@@ -89,6 +90,7 @@ class Artifact:
     files: Mapping[str, bytes] = field(default_factory=dict)
     model_card: str = ""
     mapped: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    file_sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None:
@@ -390,7 +392,12 @@ def _read_contents(directory: Path, handle: int, manifest: Manifest) -> Artifact
     tensors = _load_tensors(directory, files.pop(WEIGHTS_FILE, None), declared)
     rest = {key: value for key, value in manifest.items() if key not in ("format_version", "tensors", "files")}
     return Artifact(
-        manifest=rest, tensors=tensors, files=files, model_card=_read_card(directory, handle), mapped=mapped
+        manifest=rest,
+        tensors=tensors,
+        files=files,
+        model_card=_read_card(directory, handle),
+        mapped=mapped,
+        file_sha256={name: manifest["files"][name]["sha256"] for name in files},
     )
 
 

@@ -71,6 +71,18 @@ class CheckpointMismatchError(ArtifactError, ValueError):
     """A checkpoint is of another training: other data or other settings."""
 
 
+class OnnxModelError(ArtifactError, ValueError):
+    """An ONNX graph cannot be read or run, or is not one that does what it should."""
+
+
+class ProviderUnavailableError(RouteLLMError):
+    """ONNX Runtime does not run on the device that was asked for; the text names those that it has."""
+
+
+class ScoringError(RouteLLMError):
+    """A language model's output is no score: its logits are not finite."""
+
+
 class EmbeddingError(RouteLLMError):
     """Embedding failed."""
 
@@ -85,3 +97,23 @@ class EmbedderUnavailableError(EmbeddingError):
 
 class InvalidEmbeddingError(EmbeddingError, ValueError):
     """Embeddings of a wrong shape or type, or with a value that is not finite."""
+
+
+class ExportError(RouteLLMError):
+    """A router cannot be exported, or an exported one cannot be used."""
+
+
+class UnsupportedExportError(ExportError, ValueError):
+    """This router, or this combination of options, has no form in the other format."""
+
+
+class ExportMismatchError(ExportError):
+    """An exported router's win rates differ from the router's own by more than the bound; nothing was written."""
+
+
+class ForeignExportError(ExportError, ValueError):
+    """An export was made from another router, or is no export of this package."""
+
+
+class EngineBuildError(ExportError):
+    """TensorRT could not parse a graph or build an engine of it."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from routellm_fast import __version__
-from routellm_fast.cli import _augment, _calibrate, _evaluate, _import, _info, _rank, _route, _train
+from routellm_fast.cli import _augment, _calibrate, _evaluate, _export, _import, _info, _rank, _route, _train
 from routellm_fast.errors import RouteLLMError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(_train.app, name="train")
 app.add_typer(_augment.app, name="augment")
 app.command("calibrate")(_calibrate.calibrate)
 app.command("evaluate")(_evaluate.evaluate)
+app.add_typer(_export.app, name="export")
 app.command("rank")(_rank.rank)
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from routellm_fast.embedders import Embedder, OpenAIEmbedder, StaticEmbedder
+from routellm_fast.embedders import Embedder, OnnxEmbedder, OpenAIEmbedder, StaticEmbedder
 
 _OPENAI_PREFIX: Final = "openai:"
+_ONNX_PREFIX: Final = "onnx:"
 
 
 def named_embedder(name: str) -> Embedder | None:
-    """Return the embedder that an option names: `openai:MODEL`, an embedder or model2vec directory, or `none`."""
+    """Return the embedder that an option names: `openai:MODEL`, `onnx:DIR`, `none`, or a directory."""
     if name == "none":
         return None
     if name.startswith(_OPENAI_PREFIX):
         return OpenAIEmbedder(model=name.removeprefix(_OPENAI_PREFIX))
+    if name.startswith(_ONNX_PREFIX):
+        return OnnxEmbedder.load(name.removeprefix(_ONNX_PREFIX))
     return StaticEmbedder.load(name)

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-import datetime
-import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
+from routellm_fast.cli import _train_bert, _train_causal_llm
 from routellm_fast.cli._embedder import named_embedder
+from routellm_fast.cli._train_options import (
+    SOURCE,
+    STRONG_MODEL,
+    WEAK_MODEL,
+    CapPerPrompt,
+    Created,
+    Evaluation,
+    Golden,
+    HeldOutShare,
+    Licenses,
+    Metrics,
+    Out,
+    Prompts,
+    RefuseOverlap,
+    StrongModel,
+    WeakModel,
+    check_metrics,
+    epoch_bar,
+    held_out_of,
+    moving_bar,
+    resumable,
+    show_metrics,
+    today,
+    write_metrics,
+)
 from routellm_fast.data.routellm_datasets import MIN_PROMPT_CHARS
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.static import StaticEmbedder
-from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.routers.loading import SHIPPED_ROUTER
 from routellm_fast.routers.similarity_weighted import PRECISIONS
 from routellm_fast.training import (
     MatrixFactorizationConfig,
-    Progress,
     SimilarityWeightedConfig,
     Stage,
     train_mf,
@@ -33,55 +51,29 @@ from routellm_fast.training import (
 )
 
 app = typer.Typer(help="Train a router on preference data.", no_args_is_help=True)
+app.command("bert")(_train_bert.bert)
+app.command("causal_llm")(_train_causal_llm.causal_llm)
 _MF = MatrixFactorizationConfig()
 _SW = SimilarityWeightedConfig()
-
-_Out = Annotated[Path, typer.Option(help="Router directory to write.")]
-_SOURCE = "CSV, JSON lines or Parquet, a folder of these, or hf:OWNER/NAME[:SPLIT]. May be given several times."
-_Golden = Annotated[
-    list[Path] | None,
-    typer.Option(help=f"Golden labels: a prompt and one score column a model. {_SOURCE}"),
-]
-_Prompts = Annotated[list[Path] | None, typer.Option(help="File in which prompt_id is looked up.")]
-_Evaluation = Annotated[
-    list[Path] | None,
-    typer.Option(help="Evaluation set, file or folder: no battle on its prompts is used. Repeatable."),
-]
-_RefuseOverlap = Annotated[
-    bool,
-    typer.Option(
-        "--refuse-overlap", help="Stop where there are battles on evaluation prompts, instead of leaving them out."
-    ),
-]
-_Licenses = Annotated[list[str] | None, typer.Option("--license", help="Use only battles of this license; none: all.")]
-_StrongModel = Annotated[str, typer.Option(help="Strong model of the pair, as the data name it.")]
-_WeakModel = Annotated[str, typer.Option(help="Weak model of the pair.")]
-_CapPerPrompt = Annotated[int, typer.Option(min=1, help="At most this many battles a prompt in each source.")]
-_HeldOutShare = Annotated[float, typer.Option(help="Share of prompt groups held out.")]
-_Created = Annotated[str, typer.Option(help="Date for the record; none: today.")]
-_Metrics = Annotated[Path | None, typer.Option(help="Also write the metrics here, as JSON.")]
-
-_STRONG_MODEL = "gpt-4-1106-preview"
-_WEAK_MODEL = "mistralai/Mixtral-8x7B-Instruct-v0.1"
 
 
 @app.command("mf")
 def mf(
-    out: _Out,
+    out: Out,
     battles: list[Path] | None = typer.Option(
         None,
         help="Battles: prompt or prompt_id, model_a, model_b, winner, optional weight, judge; or a RouteLLM dataset. "
-        f"{_SOURCE}",
+        f"{SOURCE}",
     ),
-    golden: _Golden = None,
-    prompts: _Prompts = None,
-    licenses: _Licenses = None,
-    evaluation: _Evaluation = None,
-    refuse_overlap: _RefuseOverlap = False,
+    golden: Golden = None,
+    prompts: Prompts = None,
+    licenses: Licenses = None,
+    evaluation: Evaluation = None,
+    refuse_overlap: RefuseOverlap = False,
     embedder: Path = typer.Option(SHIPPED_ROUTER, help="Embedder or model2vec directory; none: the one that ships."),
-    strong_model: _StrongModel = _STRONG_MODEL,
-    weak_model: _WeakModel = _WEAK_MODEL,
-    cap_per_prompt: _CapPerPrompt = 8,
+    strong_model: StrongModel = STRONG_MODEL,
+    weak_model: WeakModel = WEAK_MODEL,
+    cap_per_prompt: CapPerPrompt = 8,
     balance_sources: bool = typer.Option(True, help="Let every source weigh the same."),
     other_pairs_weight: float = typer.Option(1.0, help="Weight of battles of all other pairs; the pair's own weigh 1."),
     d: int = typer.Option(_MF.d, min=1, help="Length of a model vector."),
@@ -90,7 +82,7 @@ def mf(
     batch_size: int = typer.Option(_MF.batch_size, min=1),
     max_epochs: int = typer.Option(_MF.max_epochs, min=1),
     patience: int = typer.Option(_MF.patience, min=1, help="Epochs without a lower held-out loss."),
-    held_out_share: _HeldOutShare = _MF.held_out_share,
+    held_out_share: HeldOutShare = _MF.held_out_share,
     noise: float = typer.Option(_MF.noise, help="Noise on token dimensions while training."),
     keep_ties: bool = typer.Option(False, "--keep-ties", help="Let a tie of battles be half a win for each."),
     soft_labels: bool = typer.Option(
@@ -107,8 +99,8 @@ def mf(
         None, help="Directory in which each epoch is kept; the same command goes on from there."
     ),
     seed: int = typer.Option(_MF.seed, help="Same seed, same router, to the bit on one machine."),
-    created: _Created = "",
-    metrics: _Metrics = None,
+    created: Created = "",
+    metrics: Metrics = None,
 ) -> None:
     """Train matrix factorization; held-out prompt groups decide when to stop."""
     config = MatrixFactorizationConfig(
@@ -122,8 +114,8 @@ def mf(
         noise=noise,
         seed=seed,
     )
-    _check_metrics(metrics)
-    with _epoch_bar() as on_progress, _resumable(checkpoint):
+    check_metrics(metrics)
+    with epoch_bar() as on_progress, resumable(checkpoint):
         found = train_mf(
             battles=battles or [],
             golden=golden or [],
@@ -144,49 +136,49 @@ def mf(
             refit=refit,
             ensemble=ensemble,
             checkpoint=checkpoint,
-            created=created or _today(),
+            created=created or today(),
             on_progress=on_progress,
         )
-    _write_metrics(metrics, found)
-    _show(f"{out}: mf router of {strong_model} against {weak_model}", {**found, **_held_out(found)})
+    write_metrics(metrics, found)
+    show_metrics(f"{out}: mf router of {strong_model} against {weak_model}", {**found, **held_out_of(found)})
 
 
 @app.command("sw_ranking")
 def sw_ranking(
-    out: _Out,
+    out: Out,
     battles: list[Path] | None = typer.Option(
         None,
-        help=f"Battles: prompt or prompt_id, model_a, model_b, winner; or a RouteLLM dataset. {_SOURCE}",
+        help=f"Battles: prompt or prompt_id, model_a, model_b, winner; or a RouteLLM dataset. {SOURCE}",
     ),
-    golden: _Golden = None,
-    prompts: _Prompts = None,
+    golden: Golden = None,
+    prompts: Prompts = None,
     embeddings: list[Path] | None = typer.Option(
         None,
         help="The embeddings of RouteLLM datasets, in their order: Parquet or .npy. None: the embedder makes them. May "
         "be given several times.",
     ),
-    licenses: _Licenses = None,
-    evaluation: _Evaluation = None,
-    refuse_overlap: _RefuseOverlap = False,
+    licenses: Licenses = None,
+    evaluation: Evaluation = None,
+    refuse_overlap: RefuseOverlap = False,
     embedder: str | None = typer.Option(
         None,
-        help="Embedder or model2vec directory, openai:MODEL, or `none` to score embeddings only; not given: the one "
-        "that ships. With --embeddings, the one that made them.",
+        help="Embedder or model2vec directory, onnx:DIR, openai:MODEL, or `none` to score embeddings only; not given: "
+        "the one that ships. With --embeddings, the one that made them.",
     ),
-    strong_model: _StrongModel = _STRONG_MODEL,
-    weak_model: _WeakModel = _WEAK_MODEL,
+    strong_model: StrongModel = STRONG_MODEL,
+    weak_model: WeakModel = WEAK_MODEL,
     num_tiers: int = typer.Option(_SW.num_tiers, min=2, help="How many tiers the models are split into."),
     precision: str = typer.Option(_SW.precision, help=f"How the bank is kept: {', '.join(PRECISIONS)}."),
     same_tier: str = typer.Option(
         _SW.same_tier, help="Battles within a tier: as `routellm` counts them, or `ignore` them."
     ),
     solver: str = typer.Option(_SW.solver, help="`exact`, or `routellm` to stop where RouteLLM's does."),
-    cap_per_prompt: _CapPerPrompt = 8,
+    cap_per_prompt: CapPerPrompt = 8,
     min_prompt_chars: int = typer.Option(MIN_PROMPT_CHARS, min=0, help="Leave out battles on shorter prompts."),
-    held_out_share: _HeldOutShare = _SW.held_out_share,
+    held_out_share: HeldOutShare = _SW.held_out_share,
     seed: int = typer.Option(_SW.seed, help="Draws capped battles and held-out prompts."),
-    created: _Created = "",
-    metrics: _Metrics = None,
+    created: Created = "",
+    metrics: Metrics = None,
 ) -> None:
     """Build a similarity-weighted router; prompts held out at first judge and calibrate it."""
     config = SimilarityWeightedConfig(
@@ -197,7 +189,7 @@ def sw_ranking(
         held_out_share=held_out_share,
         seed=seed,
     )
-    _check_metrics(metrics)
+    check_metrics(metrics)
     with _stage_bar() as on_progress:
         found = train_sw_ranking(
             battles=battles or [],
@@ -213,12 +205,12 @@ def sw_ranking(
             config=config,
             cap_per_prompt=cap_per_prompt,
             min_prompt_chars=min_prompt_chars,
-            created=created or _today(),
+            created=created or today(),
             on_progress=on_progress,
         )
-    _write_metrics(metrics, found)
+    write_metrics(metrics, found)
     held_out = {f"held_out_{key}": value for key, value in found["held_out"].items()}
-    _show(f"{out}: sw_ranking router of {strong_model} against {weak_model}", {**found, **held_out})
+    show_metrics(f"{out}: sw_ranking router of {strong_model} against {weak_model}", {**found, **held_out})
     strong_tier, weak_tier = found["pair_tiers"]
     typer.echo(f"  tiers of the pair: {strong_tier} and {weak_tier} of {num_tiers}, 0 the best")
     if strong_tier == weak_tier:
@@ -242,97 +234,7 @@ def _cosine_embedder(name: str | None, *, has_embeddings: bool) -> Embedder | No
     return embedder.tokens_only() if isinstance(embedder, StaticEmbedder) else embedder
 
 
-def _held_out(metrics: dict[str, Any]) -> dict[str, float]:
-    """Return what mf's metrics say about the battles held out, by names to show."""
-    if "held_out" in metrics:  # an ensemble's
-        return {f"held_out_{name}": value for name, value in metrics["held_out"].items()}
-    best = metrics["epochs"][metrics["best_epoch"] - 1]
-    return {name: value for name, value in best.items() if name.startswith("held_out")}
-
-
-def _today() -> str:
-    return datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
-
-
-def _show(title: str, metrics: dict[str, Any]) -> None:
-    typer.echo(title)
-    for key, value in metrics.items():
-        if isinstance(value, (int, float, str)):
-            shown = f"{value:.6g}" if isinstance(value, float) else value
-            typer.echo(f"  {key.replace('_', ' ')}: {shown}")
-    for name, counts in metrics["data"].items():
-        left_out = ", ".join(f"{count:,} {reason}" for reason, count in counts["left_out"].items())
-        typer.echo(
-            f"  {name}: {counts['battles']:,} battles of {counts['rows']:,} rows; left out: {left_out or 'none'}"
-        )
-    if "evaluation" in metrics:
-        typer.echo(f"  left out for evaluation prompts: {metrics['evaluation']['battles_left_out']:,} battles")
-
-
-def _check_metrics(path: Path | None) -> None:
-    """Refuse a place that cannot be written before the training, not after it."""
-    if path is not None and not path.parent.is_dir():
-        message = f"{path.parent}, where the metrics should go, is no directory"
-        raise DataError(message)
-
-
-def _write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    except OSError as error:
-        message = f"{path} cannot be written ({error.strerror}); the router itself is saved"
-        raise DataError(message) from error
-
-
-@contextmanager
-def _bar(description: str, total: int) -> Iterator[Callable[[str, int, int], None] | None]:
-    """A bar on a terminal, nothing elsewhere. It is moved by description, steps done and total."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda text, done, of: bar.update(task, description=text, completed=done, total=of)
-
-
-@contextmanager
-def _epoch_bar() -> Iterator[Callable[[Progress], None] | None]:
-    with _bar("reading", 1) as move:
-        if move is None:
-            yield None
-            return
-
-        def show(at: Progress) -> None:
-            part = f"part {at.part} of {at.parts}, " if at.parts > 1 else ""
-            loss = (
-                f"loss {at.train_loss:.4f}" if math.isnan(at.held_out_loss) else f"held-out loss {at.held_out_loss:.4f}"
-            )
-            done = (at.part - 1) * at.max_epochs + at.epoch
-            move(f"{part}epoch {at.epoch}, {loss}", done, at.parts * at.max_epochs)
-
-        yield show
-
-
-@contextmanager
-def _resumable(checkpoint: Path | None) -> Iterator[None]:
-    """Say how to go on after an interruption. What it interrupted is as the last epoch left it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        advice = (
-            "nothing is kept; with --checkpoint DIR each epoch would be"
-            if checkpoint is None
-            else f"{checkpoint} keeps each whole epoch: give the same command again to go on"
-        )
-        typer.echo(f"routellm-fast: interrupted; {advice}", err=True)
-        raise
-
-
 @contextmanager
 def _stage_bar() -> Iterator[Callable[[Stage], None] | None]:
-    with _bar("reading", 1) as move:
+    with moving_bar("reading", 1) as move:
         yield move and (lambda stage: move(stage.name, stage.done, stage.total))

@@ -182,7 +182,8 @@ def _soft(difference: float, score_range: float) -> float:
 
 
 def _span(labelled: Sequence[Labelled], score_range: float | None) -> float:
-    widest = max((max(row.scores.values()) - min(row.scores.values()) for row in labelled), default=0.0)
+    ranges = (max(row.scores.values()) - min(row.scores.values()) for row in labelled if row.scores)
+    widest = max(ranges, default=0.0)
     if score_range is None:
         return widest
     if not 0.0 < score_range < math.inf or widest > score_range:

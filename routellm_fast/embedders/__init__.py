@@ -11,12 +11,18 @@ from routellm_fast.embedders.static import StaticEmbedder
 if TYPE_CHECKING:
     from routellm_fast.embedders.cached import CachedEmbedder
     from routellm_fast.embedders.function import FunctionEmbedder
+    from routellm_fast.embedders.onnx import OnnxEmbedder
     from routellm_fast.embedders.openai import OpenAIEmbedder
 
 # The router that ships needs none of these, and importing them would double the time that ours takes.
-_ON_FIRST_USE = {"CachedEmbedder": "cached", "FunctionEmbedder": "function", "OpenAIEmbedder": "openai"}
+_ON_FIRST_USE = {
+    "CachedEmbedder": "cached",
+    "FunctionEmbedder": "function",
+    "OnnxEmbedder": "onnx",
+    "OpenAIEmbedder": "openai",
+}
 
-__all__ = ["CachedEmbedder", "Embedder", "FunctionEmbedder", "OpenAIEmbedder", "StaticEmbedder"]
+__all__ = ["CachedEmbedder", "Embedder", "FunctionEmbedder", "OnnxEmbedder", "OpenAIEmbedder", "StaticEmbedder"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # What a directory may say of an OpenAI embedder: never a key, nor how patient its owner is.
 OPENAI_SETTINGS: Final = frozenset({"model", "base_url", "dim", "provider", "max_chars"})
 
-_KINDS: Final = ("static", "shipped", "openai", "external")
+_KINDS: Final = ("static", "shipped", "openai", "external", "onnx")
 
 # The one table that others may refer to: that of the router that ships, without its surface features.
 _SHIPPED_ROUTER: Final = Path(__file__).parent.parent / "assets" / "mf"
@@ -109,6 +109,10 @@ def restore_embedder(
         except (TypeError, ValueError) as error:
             message = f"the openai embedder's settings are not valid: {error}"
             raise ArtifactFormatError(message) from error
+    elif spec["kind"] == "onnx":
+        from routellm_fast.embedders.onnx import OnnxEmbedder  # most routers need none
+
+        embedder = OnnxEmbedder.from_stored(spec, files)
     else:
         return None
     check_same_embedder(embedder, spec)

@@ -9,13 +9,28 @@ from routellm_fast.routers.loading import load_router, router_class
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 
 if TYPE_CHECKING:
+    from routellm_fast.routers.bert import BertRouter
+    from routellm_fast.routers.causal_llm import CausalLLMRouter
     from routellm_fast.routers.random import RandomRouter
     from routellm_fast.routers.similarity_weighted import SimilarityWeightedRouter
 
 # The router that ships needs none of these, and importing them would lengthen everybody's start.
-_ON_FIRST_USE = {"RandomRouter": "random", "SimilarityWeightedRouter": "sw_ranking"}
+_ON_FIRST_USE = {
+    "BertRouter": "bert",
+    "CausalLLMRouter": "causal_llm",
+    "RandomRouter": "random",
+    "SimilarityWeightedRouter": "sw_ranking",
+}
 
-__all__ = ["MatrixFactorizationRouter", "RandomRouter", "Router", "SimilarityWeightedRouter", "load_router"]
+__all__ = [
+    "BertRouter",
+    "CausalLLMRouter",
+    "MatrixFactorizationRouter",
+    "RandomRouter",
+    "Router",
+    "SimilarityWeightedRouter",
+    "load_router",
+]
 
 
 def __getattr__(name: str) -> Any:

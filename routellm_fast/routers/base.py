@@ -34,6 +34,9 @@ class Router(ABC):
 
     kind: ClassVar[str]
 
+    # What load_router passes on to a kind that runs on more than the core: names of keyword arguments of _restore.
+    runtime_options: ClassVar[frozenset[str]] = frozenset()
+
     def __init__(
         self,
         model_pair: ModelPair,
@@ -185,7 +188,9 @@ class Router(ABC):
             "calibration": None if self._calibration is None else self._calibration.to_json(),
             "provenance": self._provenance,
         }
-        artifact = Artifact(manifest, {**tensors, **self._tensors()}, files, self._model_card, self._mapped())
+        artifact = Artifact(
+            manifest, {**tensors, **self._tensors()}, {**files, **self._files()}, self._model_card, self._mapped()
+        )
         write_artifact(path, artifact, ROUTER_LAYOUT)
 
     @abstractmethod
@@ -195,6 +200,10 @@ class Router(ABC):
     @abstractmethod
     def _tensors(self) -> dict[str, NDArray[Any]]:
         """The kind's tensors by name."""
+
+    def _files(self) -> Mapping[str, bytes]:
+        """The kind's own files by name, e.g. a graph."""
+        return {}
 
     def _mapped(self) -> dict[str, NDArray[Any]]:
         """The kind's large tensors by name, which are mapped rather than read."""

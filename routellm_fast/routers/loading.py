@@ -19,6 +19,8 @@ from routellm_fast.routers.base import Router
 ROUTER_KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "mf": ("matrix_factorization", "MatrixFactorizationRouter"),
     "sw_ranking": ("similarity_weighted", "SimilarityWeightedRouter"),
+    "bert": ("bert", "BertRouter"),
+    "causal_llm": ("causal_llm", "CausalLLMRouter"),
     "random": ("random", "RandomRouter"),
 }
 _ASSETS: Final = Path(__file__).parent.parent / "assets"
@@ -46,6 +48,7 @@ def load_router(
     strong_model: str | None = None,
     weak_model: str | None = None,
     embedder: Embedder | None = None,
+    **runtime: Any,
 ) -> Router:
     """Load a router directory, or a router that ships with the package.
 
@@ -57,8 +60,12 @@ def load_router(
         weak_model: The same for the weak model.
         embedder: The embedder that the router was trained with, where the directory does not hold it, or a cache
             around it.
+        **runtime: Where and how a transformer runs: bert takes device ("auto", "cpu", "cuda", "tensorrt"), threads,
+            allow_fallback and optimized_cache; causal_llm takes device ("auto", "cpu", "cuda"), dtype and batch_size.
+            The other kinds run on the CPU, in the native core.
 
     Raises:
+        InvalidArgumentError: The kind does not take such an option.
         ArtifactError: The directory is missing, newer than this version, damaged or incomplete; see the subclasses.
         EmbedderMismatchError: The embedder is not the one that the router was trained with.
     """
@@ -70,6 +77,7 @@ def load_router(
             f"{directory} holds a router of kind {manifest['kind']!r}; this version knows {', '.join(ROUTER_KINDS)}"
         )
         raise ArtifactFormatError(message)
+    runtime = _accepted(router_class(manifest["kind"]), runtime)
     stored = manifest["model_pair"]
     if set(stored) != {"strong", "weak"}:
         message = f"{directory}: model_pair holds strong and weak, found {sorted(stored)}"
@@ -79,6 +87,7 @@ def load_router(
         "embedder_spec": manifest["embedder"],
         "provenance": manifest["provenance"],
         "model_card": artifact.model_card,
+        **runtime,
     }
     try:
         common["calibration"] = (
@@ -89,3 +98,18 @@ def load_router(
     except InvalidArgumentError as error:
         message = f"{directory}: {error}"
         raise ArtifactFormatError(message) from error
+
+
+def _accepted(kind: type[Router], runtime: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that a kind takes; "auto" and "cpu" are where every router runs."""
+    given = {
+        name: value
+        for name, value in runtime.items()
+        if name in kind.runtime_options or name != "device" or value not in ("auto", "cpu")
+    }
+    unknown = sorted(set(given) - kind.runtime_options)
+    if unknown:
+        takes = ", ".join(sorted(kind.runtime_options)) or "none: it runs on the CPU, in the native core"
+        message = f"a router of kind {kind.kind!r} does not take {', '.join(unknown)}; its options are {takes}"
+        raise InvalidArgumentError(message)
+    return given

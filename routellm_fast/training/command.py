@@ -22,18 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from routellm_fast import data
-from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
 from routellm_fast.calibration import Calibration
 from routellm_fast.data import routellm_datasets
-from routellm_fast.data.names import check_known, known_aliases
+from routellm_fast.data.names import check_known
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
-from routellm_fast.errors import ArtifactWriteError, DataError, InvalidArgumentError
+from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.training import matrix_factorization, similarity_weighted
 from routellm_fast.training.ensemble import train_ensemble
 from routellm_fast.training.loading import Sources, load
 from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig
 from routellm_fast.training.model_card import model_card
+from routellm_fast.training.preparation import by_known_names, check_place
 from routellm_fast.training.progress import Progress
 from routellm_fast.training.similarity_weighted import SimilarityWeightedConfig, Stage
 
@@ -110,8 +110,8 @@ def train_mf(
     if ensemble < 1:
         message = f"an ensemble has at least 1 member, found {ensemble}"
         raise InvalidArgumentError(message)
-    _check_place(out, checkpoint)
-    scoring = _by_known_names(scoring_pair or model_pair)
+    check_place(out, checkpoint)
+    scoring = by_known_names(scoring_pair or model_pair)
     sources = Sources(
         battles=battles,
         golden=golden,
@@ -225,8 +225,8 @@ def train_sw_ranking(
         RouteLLMError: See SimilarityWeightedRouter.build.
     """
     config = config or SimilarityWeightedConfig()
-    _check_place(out)
-    scoring = _by_known_names(scoring_pair or model_pair)
+    check_place(out)
+    scoring = by_known_names(scoring_pair or model_pair)
     datasets = [path for path in battles if routellm_datasets.is_dataset(path)]
     tables = [path for path in battles if path not in datasets]
     if embeddings and (tables or golden or not datasets):
@@ -284,25 +284,3 @@ def train_sw_ranking(
         "tiers": [[name for name in names if router.tiers[name] == tier] for tier in range(router.num_tiers)],
         "pair_tiers": [router.tiers[name] for name in scoring],
     }
-
-
-def _check_place(out: Path, checkpoint: Path | None = None) -> None:
-    """Refuse a place that the router could not be written to, before the training instead of after it."""
-    if checkpoint is not None and out.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
-        message = (
-            f"the checkpoint {checkpoint} lies in the router directory {out}, which is replaced whole: choose another"
-        )
-        raise InvalidArgumentError(message)
-    try:
-        taken = out.exists() and not is_artifact(out, ROUTER_LAYOUT) and not (out.is_dir() and not any(out.iterdir()))
-    except OSError as error:
-        message = f"{out} cannot be written ({error.strerror})"
-        raise ArtifactWriteError(error.errno or 0, message) from error
-    if taken:
-        message = f"{out} exists and is no router directory: it is left alone. Choose another path."
-        raise ArtifactWriteError(message)
-
-
-def _by_known_names(pair: ModelPair) -> ModelPair:
-    aliases = known_aliases()
-    return ModelPair(*(aliases.get(name, name) for name in pair))

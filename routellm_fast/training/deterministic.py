@@ -8,13 +8,13 @@ from typing import Any
 
 
 @contextmanager
-def deterministic(torch: Any) -> Iterator[None]:
-    """One thread and deterministic kernels; torch's own settings are put back after."""
-    threads, was_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
+def deterministic(torch: Any, threads: int = 1) -> Iterator[None]:
+    """Deterministic kernels on so many threads; torch's own settings are put back after."""
+    had_threads, was_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(was_deterministic)
-        torch.set_num_threads(threads)
+        torch.set_num_threads(had_threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,7 @@ def load(
     soft_labels: bool = False,
     min_prompt_chars: int = 0,
     whole: Collection[Path] = (),
+    models: Collection[str] | None = None,
 ) -> Loaded:
     """Read all sources.
 
@@ -101,6 +102,8 @@ def load(
         min_prompt_chars: Leave out battles on prompts that are shorter, space around them not counted.
         whole: Those of the battles that are datasets of RouteLLM and taken whole: no cap, and battles of a model
             against itself stay.
+        models: Use only battles between two of these; None uses all. Golden labels of thirty models make hundreds of
+            battles a prompt.
 
     Raises:
         DataError: A source is missing, damaged or empty, nothing is left of all, or evaluation prompts are refused.
@@ -119,7 +122,8 @@ def load(
         lookup |= found
     loaded = Loaded()
     for path in (path for path in sources.battles if path not in whole):
-        loaded.battles += data.read_battles(
+        counts = _counts(loaded, path)
+        found_battles = data.read_battles(
             path,
             prompts=lookup or None,
             licenses=sources.licenses,
@@ -127,11 +131,17 @@ def load(
             cap_per_prompt=cap_per_prompt,
             seed=seed,
             min_prompt_chars=min_prompt_chars,
-            counts=_counts(loaded, path),
+            counts=counts,
         )
+        loaded.battles += _between(found_battles, models, counts)
     for path in sources.golden:
         counts = _counts(loaded, path)
         labelled = data.read_golden(path, prompts=lookup or None, min_prompt_chars=min_prompt_chars, counts=counts)
+        if models is not None:
+            labelled = [
+                replace(row, scores={name: row.scores[name] for name in row.scores if name in models})
+                for row in labelled
+            ]
         loaded.battles += data.pairs(
             labelled, cap_per_prompt=cap_per_prompt, seed=seed, always=scoring_pair, soft=soft_labels, counts=counts
         )
@@ -141,7 +151,7 @@ def load(
     if sources.evaluation:
         _guard(loaded, sources)
     if not loaded.battles:
-        raise _nothing_left(loaded.counts)
+        raise _nothing_left(loaded.counts, models)
     return loaded
 
 
@@ -149,6 +159,15 @@ def _counts(loaded: Loaded, path: Path) -> Counts:
     """Return new counts under the source's name, or its path where two share the name."""
     name = source_name(path)
     return loaded.counts.setdefault(str(path) if name in loaded.counts else name, Counts())
+
+
+def _between(battles: list[data.Battle], models: Collection[str] | None, counts: Counts) -> list[data.Battle]:
+    if models is None:
+        return battles
+    kept = [battle for battle in battles if battle.model_a in models and battle.model_b in models]
+    counts.leave_out("of other models", len(battles) - len(kept))
+    counts.battles -= len(battles) - len(kept)
+    return kept
 
 
 def _guard(loaded: Loaded, sources: Sources) -> None:
@@ -170,9 +189,11 @@ def _guard(loaded: Loaded, sources: Sources) -> None:
     loaded.battles = [battle for battle, kept in zip(loaded.battles, loaded.kept, strict=True) if kept]
 
 
-def _nothing_left(counts: Mapping[str, Counts]) -> DataError:
+def _nothing_left(counts: Mapping[str, Counts], models: Collection[str] | None) -> DataError:
     reasons = [f"{name}: {of.rows:,} rows, left out {of.reasons() or 'none'}" for name, of in counts.items()]
     message = f"no battle is left to train on ({'; '.join(reasons)})"
+    if models is not None:
+        message += f". Wanted were battles between {', '.join(sorted(models))}: name them as the data do"
     if any(of.left_out["tie"] for of in counts.values()):
         message += ". Ties can be kept: keep_ties, --keep-ties"
     if any(of.left_out["on a short prompt"] for of in counts.values()):

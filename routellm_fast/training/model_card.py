@@ -20,7 +20,8 @@ def model_card(
     *,
     model_pair: ModelPair,
     scoring_pair: ModelPair | None = None,
-    embedder: str,
+    embedder: str = "",
+    base: str = "",
     created: str,
 ) -> str:
     """Return a model card, Markdown.
@@ -31,12 +32,14 @@ def model_card(
         model_pair: Where prompts are sent.
         scoring_pair: Whose win rate is computed; None is model_pair.
         embedder: Its name.
+        base: In place of an embedder, the pretrained model that was fine-tuned and reads prompts itself.
         created: Date; "" for none.
     """
     scoring = scoring_pair or model_pair
+    reads = f"Prompts are read by `{base}`, fine-tuned." if base else f"Prompts are embedded by `{embedder}`."
     what = (
         f"Says how likely `{scoring.strong}` (strong) is to answer a prompt better than `{scoring.weak}` (weak). "
-        f"Prompts are embedded by `{embedder}`. Made by `routellm-fast train {kind}`"
+        f"{reads} Made by `routellm-fast train {kind}`"
     )
     sections = [
         f"# {kind} router: {model_pair.strong} against {model_pair.weak}",

@@ -1,0 +1,145 @@
+"""From a router directory to a directory with an ONNX graph that was held against the router."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from routellm_fast import _core
+from routellm_fast._atomic import staged_directory
+from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError
+from routellm_fast.routers.loading import load_router, router_directory
+from routellm_fast.routers.similarity_weighted import SimilarityWeightedRouter
+
+from ._exportable import Exportable, exportable
+from ._graph import ONNX_RUNTIME, Dialect
+from ._metadata import metadata_of, router_digest
+from ._model_file import MAX_INLINE_BYTES, write_model
+from ._precision import bound_of, check_precision, with_precision
+from ._probes import PROBES
+from ._report import REPORT_FILE, ExportReport
+from ._verification import ExportedRouter, batches, verify
+
+if TYPE_CHECKING:
+    from routellm_fast.embedders.base import Embedder
+    from routellm_fast.evaluation import Benchmark
+
+
+def export_onnx(
+    router: str | Path,
+    out: str | Path,
+    *,
+    inputs: str = "auto",
+    precision: str = "float32",
+    prompts: Sequence[str] = (),
+    bound: float | None = None,
+    benchmarks: Sequence[Benchmark] = (),
+    embedder: Embedder | None = None,
+    max_inline_bytes: int = MAX_INLINE_BYTES,
+) -> ExportReport:
+    """Write a router as ONNX: model.onnx and export-report.json, whole or not at all.
+
+    Args:
+        router: A router directory, or the kind of one that ships.
+        out: Directory to write; an earlier export there is replaced.
+        inputs: What the graph reads: "tokens", "embeddings", or "auto"; see `exportable`.
+        precision: "float32", "float16", "bfloat16", "int8" (scales of activations found at run time), or
+            "int8-static" (QDQ, scales chosen on the prompts).
+        prompts: On which the graph is held against the router, and by which int8-static is calibrated; none: some of
+            all sorts.
+        bound: The largest difference of win rates allowed; None for the precision's own.
+        benchmarks: On which APGR is compared.
+        embedder: Of a router whose directory does not hold it.
+        max_inline_bytes: Weights beyond this are put into a file of their own.
+
+    Raises:
+        ArtifactError: There is no such router, or `out` cannot be written.
+        UnsupportedExportError: The router has no such form.
+        ExportMismatchError: The graph's win rates differ by more than the bound.
+        InvalidArgumentError: An unknown precision or kind of inputs, or int8-static without prompts.
+        MissingExtraError: onnx or onnxruntime is not installed.
+    """
+    check_precision(precision)
+    directory = router_directory(router)
+    native = exportable(load_router(directory, embedder=embedder), inputs)
+    allowed = bound_of(native.router.kind, precision) if bound is None else bound
+    if not 0.0 <= allowed <= 1.0:
+        message = f"a bound on differences of win rates lies in [0, 1], found {allowed}"
+        raise InvalidArgumentError(message)
+    digest = router_digest(directory)
+    with export_directory(Path(out)) as staging:
+        return write_onnx(
+            native, digest, staging, precision, prompts, allowed, benchmarks, ONNX_RUNTIME, max_inline_bytes
+        )
+
+
+@contextmanager
+def export_directory(out: Path) -> Iterator[Path]:
+    """Fill a directory that takes the place of an earlier export. Raises ArtifactWriteError."""
+    if out.is_symlink() or (out.exists() and not (out / REPORT_FILE).is_file() and not _is_empty(out)):
+        message = f"{out} exists and is no export ({REPORT_FILE}): it is left alone. Choose another path."
+        raise ArtifactWriteError(message)
+    try:
+        with staged_directory(out) as staging:
+            yield staging
+    except OSError as error:
+        if isinstance(error, ArtifactWriteError) or error.errno is None:
+            raise
+        message = f"{out} could not be written ({error.strerror or error}). What stood there is unchanged."
+        raise ArtifactWriteError(error.errno, message) from error
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def write_onnx(
+    native: Exportable,
+    digest: str,
+    folder: Path,
+    precision: str,
+    prompts: Sequence[str],
+    bound: float,
+    benchmarks: Sequence[Benchmark],
+    dialect: Dialect,
+    max_inline_bytes: int,
+) -> ExportReport:
+    """Write model.onnx and its report into a folder, or raise; see `export_onnx`."""
+    metadata = metadata_of(native.router, digest, native.inputs, precision)
+    model: Any = native.build(metadata, _core.__version__, dialect)
+    samples = [native.feeds(batch) for batch in batches(prompts)] if precision == "int8-static" else []
+    model = with_precision(model, precision, native.keep, samples)
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    path = write_model(model, folder, max_inline_bytes=max_inline_bytes)
+    del model
+    report = verify(
+        native,
+        ExportedRouter(path, native, digest),
+        prompts or PROBES,
+        bound=bound,
+        model_bytes=sum(file.stat().st_size for file in folder.iterdir()),
+        opset=opset,
+        benchmarks=benchmarks,
+        notes=_notes(native, prompts, precision, dialect),
+    )
+    report.write(folder)
+    return report
+
+
+def _notes(native: Exportable, prompts: Sequence[str], precision: str, dialect: Dialect) -> list[str]:
+    notes = []
+    if not prompts:
+        notes.append("verified on the exporter's own prompts; give --prompts for yours")
+    if precision == "int8":
+        notes.append("int8 takes its scales from all prompts of a run: a win rate may depend on the batch")
+    if isinstance(native.router, SimilarityWeightedRouter):
+        notes.append(f"ratings are fitted in {np.dtype(dialect.fit_dtype).name}")
+        if native.router.precision != "float32":
+            notes.append(f"the router scores with {native.router.precision}; the graph holds its float32 bank")
+    if "embeddings" in native.widths and native.router._embedder is None:
+        notes.append("the router has no embedder: verified on vectors in all directions")
+    return notes

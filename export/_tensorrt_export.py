@@ -1,0 +1,198 @@
+"""From a router directory to a TensorRT plan, by way of an ONNX graph that was held against the router."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from routellm_fast.errors import ForeignExportError, InvalidArgumentError
+from routellm_fast.routers.loading import load_router, router_directory
+
+from ._exportable import Exportable, exportable
+from ._gpu import current_gpu
+from ._graph import TENSORRT
+from ._metadata import router_digest
+from ._model_file import MAX_INLINE_BYTES, MODEL_FILE
+from ._onnx_export import export_directory, write_onnx
+from ._precision import bound_of
+from ._report import ExportReport
+from ._tensorrt_engine import Engine, Profile, build_engine, tensorrt_module
+
+if TYPE_CHECKING:
+    from routellm_fast.embedders.base import Embedder
+    from routellm_fast.evaluation import Benchmark
+
+PLAN_FILE: Final = "model.plan"
+MANIFEST_FILE: Final = "engine.json"
+# Precisions that a typed network takes from a graph; int8 needs QDQ.
+TENSORRT_PRECISIONS: Final = ("float32", "float16", "bfloat16", "int8-static")
+
+Range = tuple[int, int, int]
+
+
+def export_tensorrt(
+    router: str | Path,
+    out: str | Path,
+    *,
+    inputs: str = "auto",
+    precision: str = "float32",
+    batch: Range = (1, 8, 64),
+    length: Range = (1, 64, 512),
+    runtime: str = "auto",
+    targets: Sequence[str] = (),
+    cache: str | Path | None = None,
+    prompts: Sequence[str] = (),
+    bound: float | None = None,
+    benchmarks: Sequence[Benchmark] = (),
+    embedder: Embedder | None = None,
+) -> ExportReport:
+    """Write a router as a TensorRT plan: model.plan, engine.json, model.onnx and export-report.json.
+
+    The graph is verified, on the CPU; the plan's precision is looked up in the network and, where there is a GPU that
+    can load it, in the engine.
+
+    Args:
+        router: A router directory, or the kind of one that ships.
+        out: Directory to write; an earlier export there is replaced.
+        inputs: See export_onnx.
+        precision: float32, float16, bfloat16 or int8-static.
+        batch: Least, usual and largest number of prompts at once.
+        length: The same of tokens, where the graph reads tokens.
+        runtime: "tensorrt", "tensorrt_rtx" or "auto".
+        targets: Compute capabilities that TensorRT-RTX builds for, e.g. "8.9"; none: all that it knows.
+        cache: Folder of timings and engines; an engine for the same router, GPU, driver, TensorRT and shapes is not
+            built again.
+        prompts: See export_onnx.
+        bound: See export_onnx.
+        benchmarks: See export_onnx.
+        embedder: See export_onnx.
+
+    Raises:
+        EngineBuildError: TensorRT refuses the graph.
+        MissingExtraError: TensorRT, onnx or onnxruntime is not installed.
+        InvalidArgumentError, UnsupportedExportError, ExportMismatchError, ArtifactError: See export_onnx.
+    """
+    if precision not in TENSORRT_PRECISIONS:
+        message = f"TensorRT's precision is one of {', '.join(TENSORRT_PRECISIONS)}, found {precision!r}"
+        raise InvalidArgumentError(message)
+    for what, (least, usual, largest) in (("batch", batch), ("length", length)):
+        if not 1 <= least <= usual <= largest:
+            message = f"{what} needs 1 <= least <= usual <= largest, found {least}, {usual}, {largest}"
+            raise InvalidArgumentError(message)
+    trt = tensorrt_module(runtime)
+    directory = router_directory(router)
+    native = exportable(load_router(directory, embedder=embedder), inputs)
+    digest = router_digest(directory)
+    allowed = bound_of(native.router.kind, precision) if bound is None else bound
+    with export_directory(Path(out)) as staging:
+        report = write_onnx(
+            native, digest, staging, precision, prompts, allowed, benchmarks, TENSORRT, MAX_INLINE_BYTES
+        )
+        profiles = _profiles(native, batch, length)
+        target = _target(trt, digest, precision, profiles, targets, staging / MODEL_FILE)
+        engine = _cached_engine(staging / MODEL_FILE, profiles, trt.__name__, target, Path(cache) if cache else None)
+        (staging / PLAN_FILE).write_bytes(engine.plan)
+        manifest = {
+            **target,
+            "plan_bytes": len(engine.plan),
+            "plan_sha256": hashlib.sha256(engine.plan).hexdigest(),
+            "network_types": dict(engine.network_types),
+            "engine_types": None if engine.engine_types is None else dict(engine.engine_types),
+        }
+        (staging / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        return report
+
+
+def check_plan(folder: str | Path, router: str | Path) -> dict[str, Any]:
+    """Return engine.json of an exported plan, if it is of this router and may run here.
+
+    Raises:
+        ForeignExportError: It is of another router, damaged, or built for another GPU or driver. Export it here.
+    """
+    folder = Path(folder)
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        found = hashlib.sha256((folder / PLAN_FILE).read_bytes()).hexdigest()
+        expected = {key: manifest[key] for key in ("plan_sha256", "router_digest", "gpu")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{folder} holds no plan with its {MANIFEST_FILE}: {error}. Export the router again."
+        raise ForeignExportError(message) from error
+    gpu = current_gpu()
+    here = {
+        "plan_sha256": found,
+        "router_digest": router_digest(router_directory(router)),
+        # A plan that was built without a GPU is for all that its TensorRT-RTX supports.
+        "gpu": None if expected["gpu"] is None else None if gpu is None else asdict(gpu),
+    }
+    for key, value in here.items():
+        if value != expected[key]:
+            message = f"{folder / PLAN_FILE} is for {key} {expected[key]}, here it is {value}. Export the router here."
+            raise ForeignExportError(message)
+    return dict(manifest)
+
+
+def _profiles(native: Exportable, batch: Range, length: Range) -> dict[str, Profile]:
+    def shapes(width: int | None) -> Profile:
+        least, usual, largest = (
+            (count, tokens if width is None else width) for count, tokens in zip(batch, length, strict=True)
+        )
+        return least, usual, largest
+
+    return {name: shapes(width) for name, width in native.widths.items()}
+
+
+def _target(
+    trt: Any, digest: str, precision: str, profiles: Mapping[str, Profile], targets: Sequence[str], model: Path
+) -> dict[str, Any]:
+    """Return all that an engine depends on."""
+    gpu = current_gpu()
+    return {
+        "router_digest": digest,
+        "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "precision": precision,
+        "profiles": {name: [list(shape) for shape in shapes] for name, shapes in profiles.items()},
+        "compute_capabilities": sorted(targets),
+        "runtime": trt.__name__,
+        "runtime_version": trt.__version__,
+        "gpu": None if gpu is None else asdict(gpu),
+    }
+
+
+def _cached_engine(
+    model: Path, profiles: Mapping[str, Profile], runtime: str, target: Mapping[str, Any], cache: Path | None
+) -> Engine:
+    if cache is None:
+        return build_engine(model, profiles, runtime=runtime, targets=target["compute_capabilities"])
+    key = hashlib.sha256(json.dumps(target, sort_keys=True).encode()).hexdigest()[:32]
+    kept = _read_engine(cache / f"{key}.plan", cache / f"{key}.json")
+    if kept is not None:
+        return kept
+    machine = json.dumps([target["gpu"], target["runtime"], target["runtime_version"]])
+    timings = cache / f"{hashlib.sha256(machine.encode()).hexdigest()[:16]}.timing"
+    engine = build_engine(
+        model, profiles, runtime=runtime, targets=target["compute_capabilities"], timing_cache=timings
+    )
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / f"{key}.plan").write_bytes(engine.plan)
+    entry = {
+        "sha256": hashlib.sha256(engine.plan).hexdigest(),
+        "network_types": dict(engine.network_types),
+        "engine_types": None if engine.engine_types is None else dict(engine.engine_types),
+    }
+    # Last: a plan without it, or with another's, is built again.
+    (cache / f"{key}.json").write_text(json.dumps(entry), encoding="utf-8")
+    return engine
+
+
+def _read_engine(plan: Path, entry: Path) -> Engine | None:
+    try:
+        content, known = plan.read_bytes(), json.loads(entry.read_text(encoding="utf-8"))
+        if hashlib.sha256(content).hexdigest() != known["sha256"]:
+            return None
+        return Engine(content, known["network_types"], known["engine_types"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

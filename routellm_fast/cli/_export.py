@@ -1,0 +1,141 @@
+"""`routellm-fast export`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from routellm_fast._tables import SUFFIXES, read_table
+from routellm_fast.cli._prompts import PromptFormat, read_prompts
+
+if TYPE_CHECKING:
+    from routellm_fast.export import ExportReport
+
+app = typer.Typer(help="Write a router in another format, held against the router itself.", no_args_is_help=True)
+
+_Router = Annotated[str, typer.Argument(help="Router directory, or the kind of one that ships: mf, sw_ranking.")]
+_Out = Annotated[Path, typer.Argument(help="Directory to write; an earlier export there is replaced.")]
+_Inputs = Annotated[
+    str, typer.Option(help="What the graph reads: tokens, embeddings, or auto for tokens where it can.")
+]
+_Prompts = Annotated[
+    Path | None,
+    typer.Option(
+        help="Prompts like your traffic, to verify on and to choose int8-static's scales by: lines of text, JSON lines "
+        "or a table with a column `prompt`. None: a few of all sorts."
+    ),
+]
+_Limit = Annotated[int, typer.Option(min=1, help="At most this many prompts, spread over the file.")]
+_Bound = Annotated[
+    float | None, typer.Option(help="Largest difference of win rates allowed; none: by kind and precision.")
+]
+_Benchmarks = Annotated[
+    Path | None, typer.Option(help="Folder of RouteLLM's benchmarks: the report compares APGR on them.")
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+
+
+@app.command("onnx")
+def onnx(
+    router: _Router,
+    out: _Out,
+    inputs: _Inputs = "auto",
+    precision: str = typer.Option("float32", help="float32, float16, bfloat16, int8 or int8-static (QDQ)."),
+    prompts: _Prompts = None,
+    limit: _Limit = 512,
+    bound: _Bound = None,
+    benchmarks: _Benchmarks = None,
+    as_json: _Json = False,
+) -> None:
+    """Write ONNX for any ONNX Runtime: model.onnx and export-report.json."""
+    from routellm_fast.export import export_onnx  # as heavy as what it needs
+
+    report = export_onnx(
+        router,
+        out,
+        inputs=inputs,
+        precision=precision,
+        prompts=_read(prompts, limit),
+        bound=bound,
+        benchmarks=_benchmarks(benchmarks),
+    )
+    _show(out, report, as_json)
+
+
+@app.command("tensorrt")
+def tensorrt(
+    router: _Router,
+    out: _Out,
+    inputs: _Inputs = "auto",
+    precision: str = typer.Option("float32", help="float32, float16, bfloat16 or int8-static."),
+    batch: tuple[int, int, int] = typer.Option((1, 8, 64), help="Least, usual and largest number of prompts at once."),
+    length: tuple[int, int, int] = typer.Option((1, 64, 512), help="The same of tokens."),
+    runtime: str = typer.Option("auto", help="tensorrt, tensorrt_rtx, or auto for the first that is installed."),
+    targets: list[str] | None = typer.Option(
+        None,
+        "--compute-capability",
+        help="GPUs that TensorRT-RTX builds for, e.g. 8.9; repeatable; none: all that it knows.",
+    ),
+    cache: Path | None = typer.Option(None, help="Folder of timings and engines that were built before."),
+    prompts: _Prompts = None,
+    limit: _Limit = 512,
+    bound: _Bound = None,
+    benchmarks: _Benchmarks = None,
+    as_json: _Json = False,
+) -> None:
+    """Write a TensorRT plan: model.plan, engine.json, and the ONNX it was built from with its report."""
+    from routellm_fast.export import export_tensorrt
+
+    report = export_tensorrt(
+        router,
+        out,
+        inputs=inputs,
+        precision=precision,
+        batch=batch,
+        length=length,
+        runtime=runtime,
+        targets=targets or (),
+        cache=cache,
+        prompts=_read(prompts, limit),
+        bound=bound,
+        benchmarks=_benchmarks(benchmarks),
+    )
+    _show(out, report, as_json)
+
+
+def _read(path: Path | None, limit: int) -> list[str]:
+    if path is None:
+        return []
+    if path.name.endswith(tuple(suffix for suffix in SUFFIXES if ".jsonl" not in suffix)):
+        found = [row.text("prompt") for row in read_table(path)]
+    else:
+        found = [prompt.text for prompt in read_prompts([], path, PromptFormat.AUTO)]
+    return found[:: -(-len(found) // limit)] if found else []
+
+
+def _benchmarks(folder: Path | None) -> Sequence[Any]:
+    if folder is None:
+        return ()
+    from routellm_fast.evaluation import read_benchmarks
+
+    return list(read_benchmarks(folder))
+
+
+def _show(out: Path, report: ExportReport, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+        return
+    changed = max(report.changed_decisions.values(), default=0)
+    typer.echo(
+        f"{out}: {report.kind} from {report.inputs}, {report.precision}, {report.model_bytes:,} bytes; within "
+        f"{report.max_difference:.1e} of the router on {report.prompts} prompts (bound {report.bound:g}), at most "
+        f"{changed} decisions changed, {report.verified_on}"
+    )
+    for name, values in report.apgr.items():
+        typer.echo(f"  {name}: APGR {values['router']:.4f}, exported {values['exported']:.4f}")
+    for note in report.notes:
+        typer.echo(f"  {note}")

@@ -1,0 +1,185 @@
+"""Folders as Hugging Face's transformers write them: what is read of them besides weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from routellm_fast._extras import require
+from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError
+
+CONFIG_FILE: Final = "config.json"
+WEIGHTS_FILE: Final = "model.safetensors"
+TOKENIZER_FILE: Final = "tokenizer.json"
+_PATTERNS: Final = ("*.json", "*.safetensors", "*.txt")
+# Models whose positions start behind the id of the padding, of which that many are lost.
+_POSITIONS_AFTER_PADDING: Final = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "data2vec-text")
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainedText:
+    """A folder with a text model.
+
+    Attributes:
+        folder: Where it lies.
+        config: Its config.json.
+        tokenizer_json: Its tokenizer.
+        max_tokens: Most tokens that both tokenizer and model take.
+        pad_id: Token of the padding.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    tokenizer_json: bytes
+    max_tokens: int
+    pad_id: int
+
+    def weights_sha256(self) -> str:
+        """Return the digest of model.safetensors, hexadecimal; "" where weights are in several files."""
+        path = self.folder / WEIGHTS_FILE
+        if not path.is_file():
+            return ""
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+        return digest.hexdigest()
+
+
+def read_pretrained(source: str | Path) -> PretrainedText:
+    """Read a folder, or a repository of Hugging Face's hub where no folder has that name.
+
+    Raises:
+        ArtifactNotFoundError: Neither can be read, or a file is missing.
+        ArtifactFormatError: A file is damaged, or texts are cut on the left.
+        MissingExtraError: The hub is needed, and transformers is not installed.
+    """
+    folder = _folder(source)
+    for name in (CONFIG_FILE, TOKENIZER_FILE):
+        if not (folder / name).is_file():
+            message = (
+                f"{folder} lacks {name}: expected a folder written by transformers' save_pretrained, with "
+                f"{CONFIG_FILE}, {WEIGHTS_FILE} and {TOKENIZER_FILE}"
+            )
+            raise ArtifactNotFoundError(message)
+    config = read_json(folder / CONFIG_FILE)
+    path = folder / "tokenizer_config.json"
+    tokenizer_config = read_json(path) if path.is_file() else {}
+    if tokenizer_config.get("truncation_side", "right") != "right":
+        message = f"{path}: long texts are cut on the {tokenizer_config['truncation_side']}; known is the right only"
+        raise ArtifactFormatError(message)
+    pad_id = config.get("pad_token_id")
+    pad_id = pad_id if type(pad_id) is int and pad_id >= 0 else 0
+    return PretrainedText(
+        folder=folder,
+        config=config,
+        tokenizer_json=(folder / TOKENIZER_FILE).read_bytes(),
+        max_tokens=_max_tokens(config, tokenizer_config, pad_id, folder),
+        pad_id=pad_id,
+    )
+
+
+def load_model(auto_class: str, source: PretrainedText, *, optional: str | None = None, **options: Any) -> Any:
+    """Return a float32 model on the CPU, all weights of which were in the folder.
+
+    Args:
+        auto_class: Of transformers, e.g. AutoModel.
+        source: The folder.
+        optional: Start of the names of weights that may be missing; they are drawn at random.
+        options: For from_pretrained.
+
+    Raises:
+        ArtifactFormatError: Weights are missing, in pickle, or do not fit; or it needs code of its own.
+        MissingExtraError: torch or transformers is not installed.
+    """
+    torch = require("torch", "transformers")
+    transformers = require("transformers", "transformers")
+    try:
+        with _quiet(transformers.utils.logging):
+            model, info = getattr(transformers, auto_class).from_pretrained(
+                source.folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+                **options,
+            )
+    except Exception as error:  # of any class, from several libraries
+        reason = (str(error).strip() or repr(error)).splitlines()[0][:300]
+        message = f"{source.folder} could not be read as {auto_class} from {WEIGHTS_FILE}: {reason}"
+        raise ArtifactFormatError(message) from error
+    missing = sorted(name for name in info["missing_keys"] if optional is None or not name.startswith(optional))
+    if missing:
+        message = (
+            f"{source.folder}/{WEIGHTS_FILE} lacks {', '.join(missing[:3])}"
+            f"{' and others' if len(missing) > 3 else ''}: it holds another kind of model than {auto_class} reads"
+        )
+        raise ArtifactFormatError(message)
+    return model.eval()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object. Raises ArtifactFormatError for anything else."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        message = f"{path} is not valid JSON ({error})"
+        raise ArtifactFormatError(message) from error
+    if not isinstance(found, dict):
+        message = f"{path} must hold a JSON object, found {type(found).__name__}"
+        raise ArtifactFormatError(message)
+    return found
+
+
+@contextmanager
+def _quiet(logging: Any) -> Iterator[None]:
+    """Neither progress bars nor a report: errors tell what is missing. transformers' own settings are put back."""
+    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bars:
+            logging.enable_progress_bar()
+
+
+def _folder(source: str | Path) -> Path:
+    path = Path(source)
+    if path.is_dir():
+        return path
+    if path.exists() or isinstance(source, Path) or str(source).count("/") > 1 or str(source).startswith("."):
+        message = f"{path} is no folder: expected one written by transformers, or the name of one on a hub"
+        raise ArtifactNotFoundError(message)
+    hub = require("huggingface_hub", "transformers")
+    try:
+        return Path(hub.snapshot_download(source, allow_patterns=list(_PATTERNS)))
+    except Exception as error:  # of any class, from several libraries
+        message = f"{source} is no folder here, and the hub did not give it: {str(error).strip().splitlines()[0]}"
+        raise ArtifactNotFoundError(message) from error
+
+
+def _max_tokens(config: Mapping[str, Any], tokenizer: Mapping[str, Any], pad_id: int, folder: Path) -> int:
+    positions = config.get("max_position_embeddings")
+    limits: list[float] = []
+    if type(positions) is int:
+        offset = pad_id + 1 if config.get("model_type") in _POSITIONS_AFTER_PADDING else 0
+        limits.append(positions - offset)
+    named = tokenizer.get("model_max_length")
+    if isinstance(named, (int, float)):  # 1e30 stands for no limit
+        limits.append(named)
+    least = min(limits, default=0)
+    if not 1 <= least <= 1 << 20:
+        message = (
+            f"{folder}: neither max_position_embeddings ({positions}) of {CONFIG_FILE} nor model_max_length ({named}) "
+            "of tokenizer_config.json say how many tokens the model reads"
+        )
+        raise ArtifactFormatError(message)
+    return int(least)

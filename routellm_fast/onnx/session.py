@@ -1,0 +1,282 @@
+"""Run an ONNX graph on the device that was asked for, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from routellm_fast._extras import require
+from routellm_fast.errors import (
+    ArtifactNotFoundError,
+    InvalidArgumentError,
+    OnnxModelError,
+    ProviderUnavailableError,
+)
+from routellm_fast.onnx.optimized import WEIGHTS_FILE, OptimizedModels
+from routellm_fast.onnx.threads import available_threads
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+DEVICES: Final = ("auto", "cpu", "cuda", "tensorrt")
+
+_CPU: Final = "CPUExecutionProvider"
+_CUDA: Final = "CUDAExecutionProvider"
+_TENSORRT: Final = "TensorrtExecutionProvider"
+# What each device asks for, the preferred first: what one provider cannot run, the next one does.
+_PROVIDERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "cpu": (_CPU,),
+    "cuda": (_CUDA, _CPU),
+    "tensorrt": (_TENSORRT, _CUDA, _CPU),
+}
+_ERRORS_ONLY: Final = 3
+_NUMPY_NAMES: Final = {"float": "float32", "double": "float64"}
+# Files that a graph given as bytes may refer to: none. It has no folder, and the working directory is not its own.
+_NO_FOLDER: Final = "/nonexistent/external-data-of-a-graph-in-memory"
+
+_EXTERNAL_FILE: Final = "session.optimized_model_external_initializers_file_name"
+_EXTERNAL_FROM_BYTES: Final = "session.optimized_model_external_initializers_min_size_in_bytes"
+
+# Shapes of one input: least, usual and largest, for engines that are built ahead.
+Profile = tuple[Sequence[int], Sequence[int], Sequence[int]]
+TensorInfo = tuple[str, tuple["int | str | None", ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """How a graph is run.
+
+    Attributes:
+        device: "cpu"; "cuda" or "tensorrt", which never fall back to the CPU unless allowed; "auto" takes CUDA where
+            it works and the CPU elsewhere.
+        threads: Of the CPU; None for the cores that the process may use.
+        allow_fallback: Whether a device that is not there may be replaced by the CPU.
+        optimized_cache: A directory in which optimized graphs and engines are kept, so that later starts are shorter.
+    """
+
+    device: Device = "auto"
+    threads: int | None = None
+    allow_fallback: bool = False
+    optimized_cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no session can be made with."""
+        if self.device not in DEVICES:
+            message = f"a device is one of {', '.join(DEVICES)}, found {self.device!r}"
+            raise InvalidArgumentError(message)
+        if self.threads is not None and self.threads < 1:
+            message = f"threads must be at least 1, found {self.threads}"
+            raise InvalidArgumentError(message)
+
+
+class OnnxSession:
+    """A graph that is ready to run. Immutable; `run` may be called from many threads.
+
+    ONNX Runtime with GPU support but without a GPU runs on the CPU and says nothing: here the providers are compared
+    with those that were asked for. Idle threads sleep instead of spinning: a router is one part of a service, and
+    spinning would take cores from the others.
+    """
+
+    def __init__(
+        self,
+        model: bytes | str | Path,
+        *,
+        device: Device = "auto",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+        optimized_cache: str | Path | None = None,
+        profiles: Mapping[str, Profile] | None = None,
+        model_sha256: str | None = None,
+    ) -> None:
+        """Load a graph.
+
+        Args:
+            model: The graph, or its file. Weights in files of their own are found beside a file only, and only a graph
+                given as bytes is kept in optimized_cache.
+            device: See SessionOptions.
+            threads: See SessionOptions.
+            allow_fallback: See SessionOptions.
+            optimized_cache: See SessionOptions.
+            profiles: By input, for TensorRT: an input of a shape outside them would be an engine built anew, which
+                takes seconds to minutes.
+            model_sha256: Digest of the graph, hexadecimal, where it is known already: finding a graph in
+                optimized_cache then saves more time than digesting it takes.
+
+        Raises:
+            InvalidArgumentError: No such device, or threads below 1.
+            ArtifactNotFoundError: There is no such file.
+            OnnxModelError: The graph is damaged, no ONNX, or of operators that ONNX Runtime does not know.
+            ProviderUnavailableError: The device is not there, or does not work.
+            MissingExtraError: onnxruntime is not installed.
+        """
+        cache = None if optimized_cache is None else Path(optimized_cache)
+        options = SessionOptions(device=device, threads=threads, allow_fallback=allow_fallback, optimized_cache=cache)
+        source: bytes | Path = model if isinstance(model, bytes) else Path(model)
+        if isinstance(source, Path) and not source.is_file():
+            message = f"{source} is no file: expected an ONNX graph"
+            raise ArtifactNotFoundError(message)
+        self._model_sha256 = model_sha256
+        self._runtime = require("onnxruntime", "onnx")
+        self._session = self._open(source, options, profiles or {})
+        self._inputs = {entry.name: _info(entry) for entry in self._session.get_inputs()}
+        self._outputs = {entry.name: _info(entry) for entry in self._session.get_outputs()}
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """ONNX Runtime's names of what runs the graph, the preferred first."""
+        return tuple(self._session.get_providers())
+
+    @property
+    def inputs(self) -> dict[str, TensorInfo]:
+        """(dtype, shape) by name; a dimension that may vary is a name, or None."""
+        return dict(self._inputs)
+
+    @property
+    def outputs(self) -> dict[str, TensorInfo]:
+        """(dtype, shape) by name, as `inputs`."""
+        return dict(self._outputs)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the graph's author wrote into it."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return all outputs by name.
+
+        Raises:
+            InvalidArgumentError: An input is missing, unknown, or of another type or shape.
+            OnnxModelError: The graph failed, e.g. for want of memory.
+        """
+        self._check(inputs)
+        try:
+            values = self._session.run(None, dict(inputs))
+        except Exception as error:  # the runtime's classes are not public
+            message = f"the ONNX graph failed on inputs of shapes {_shapes(inputs)}: {_first_line(error)}"
+            raise OnnxModelError(message) from error
+        return dict(zip(self._outputs, values, strict=True))
+
+    def _check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        if inputs.keys() != self._inputs.keys():
+            message = f"the graph reads {', '.join(self._inputs)}, found {', '.join(inputs) or 'nothing'}"
+            raise InvalidArgumentError(message)
+        for name, value in inputs.items():
+            dtype, shape = self._inputs[name]
+            fits = value.ndim == len(shape) and all(
+                expected == found for expected, found in zip(shape, value.shape, strict=True) if type(expected) is int
+            )
+            if not fits or value.dtype.name != dtype:
+                message = f"the graph's input {name} is {dtype} {shape}, found {value.dtype.name} {value.shape}"
+                raise InvalidArgumentError(message)
+
+    def _open(self, source: bytes | Path, options: SessionOptions, profiles: Mapping[str, Profile]) -> Any:
+        available = self._runtime.get_available_providers()
+        wanted = _PROVIDERS.get(options.device, _PROVIDERS["cuda" if _CUDA in available else "cpu"])
+        may_fall_back = options.allow_fallback or options.device == "auto"
+        missing = [provider for provider in wanted if provider not in available]
+        if missing and not may_fall_back:
+            raise self._unavailable(options.device, f"this onnxruntime lacks {', '.join(missing)}")
+        usable = tuple(provider for provider in wanted if provider in available)
+        if usable == (_CPU,):
+            return self._create(source, usable, options, profiles)
+        try:
+            session = self._create(source, usable, options, profiles)
+        except OnnxModelError as error:
+            # A graph that the CPU refuses too is at fault itself.
+            on_cpu = self._create(source, (_CPU,), options, {})
+            if may_fall_back:
+                return on_cpu
+            raise self._unavailable(options.device, str(error)) from error
+        lost = [provider for provider in wanted if provider not in session.get_providers()]
+        if lost and not may_fall_back:
+            reason = f"{', '.join(lost)} did not start: a driver, library or GPU is missing"
+            raise self._unavailable(options.device, reason)
+        return session
+
+    def _create(
+        self, source: bytes | Path, providers: Sequence[str], options: SessionOptions, profiles: Mapping[str, Profile]
+    ) -> Any:
+        given = [(name, _provider_options(name, options, profiles)) for name in providers]
+
+        def create(model: bytes | Path, write_to: Path | None = None, is_optimized: bool = False) -> Any:
+            settings = self._settings(options)
+            if isinstance(model, bytes):
+                settings.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_FOLDER)
+            if write_to is not None:
+                settings.optimized_model_filepath = os.fspath(write_to)
+                settings.add_session_config_entry(_EXTERNAL_FILE, WEIGHTS_FILE)
+                settings.add_session_config_entry(_EXTERNAL_FROM_BYTES, "1024")
+            if is_optimized:
+                settings.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            content = model if isinstance(model, bytes) else os.fspath(model)
+            try:
+                return self._runtime.InferenceSession(content, settings, providers=given)
+            except Exception as error:  # the runtime's classes are not public
+                where = "the ONNX graph" if isinstance(model, bytes) else str(model)
+                message = f"{where} was refused by ONNX Runtime {self._runtime.__version__}: {_first_line(error)}"
+                raise OnnxModelError(message) from error
+
+        # Engines have a cache of their own, and a graph with weights in files of their own is not copied.
+        if options.optimized_cache is None or tuple(providers) != (_CPU,) or not isinstance(source, bytes):
+            return create(source)
+        return OptimizedModels(options.optimized_cache, self._runtime.__version__).open(
+            source, create, model_sha256=self._model_sha256
+        )
+
+    def _settings(self, options: SessionOptions) -> Any:
+        settings = self._runtime.SessionOptions()
+        settings.log_severity_level = _ERRORS_ONLY
+        settings.intra_op_num_threads = options.threads or available_threads()
+        settings.inter_op_num_threads = 1
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        settings.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        return settings
+
+    def _unavailable(self, device: str, reason: str) -> ProviderUnavailableError:
+        available = ", ".join(self._runtime.get_available_providers())
+        message = (
+            f"the device {device!r} cannot be used: {reason}. ONNX Runtime {self._runtime.__version__} has "
+            f"{available}. GPUs need: pip install 'routellm-fast[gpu]' in place of onnxruntime, and a driver; or "
+            "choose device='cpu', or allow_fallback=True."
+        )
+        return ProviderUnavailableError(message)
+
+
+def _provider_options(name: str, options: SessionOptions, profiles: Mapping[str, Profile]) -> dict[str, Any]:
+    if name == _CUDA:
+        # TF32 rounds the inputs of matrix products to 10 bits: win rates would differ from the CPU's.
+        return {"use_tf32": "0"}
+    if name != _TENSORRT:
+        return {}
+    found: dict[str, Any] = {}
+    if options.optimized_cache is not None:
+        folder = os.fspath(options.optimized_cache / "tensorrt")
+        found |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": folder,
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": folder,
+        }
+    for index, which in enumerate(("min", "opt", "max") if profiles else ()):
+        shapes = (f"{name}:{'x'.join(map(str, shape[index]))}" for name, shape in sorted(profiles.items()))
+        found[f"trt_profile_{which}_shapes"] = ",".join(shapes)
+    return found
+
+
+def _info(entry: Any) -> TensorInfo:
+    dtype = str(entry.type).removeprefix("tensor(").removesuffix(")")
+    return _NUMPY_NAMES.get(dtype, dtype), tuple(entry.shape)
+
+
+def _shapes(inputs: Mapping[str, NDArray[Any]]) -> str:
+    return ", ".join(f"{name} {np.shape(value)}" for name, value in inputs.items())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

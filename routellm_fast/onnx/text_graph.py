@@ -1,0 +1,182 @@
+"""Graphs that read texts: token ids in, one row a text out, in length buckets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from routellm_fast.embedders.base import FloatArray, check_texts
+from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError, OnnxModelError
+from routellm_fast.onnx.session import OnnxSession, Profile, SessionOptions
+from routellm_fast.onnx.tokens import TokenEncoder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GRAPH_INPUTS: Final = ("input_ids", "attention_mask")
+
+# On a GPU each shape is an engine or a captured graph of its own: few lengths. On a CPU only padding costs.
+_GPU_LENGTHS: Final = (16, 32, 64, 128, 256, 512)
+_CPU_STEP: Final = 16
+# Bounds the memory of a run: attention holds a square of the length for each text and head.
+_MAX_TOKENS_PER_RUN: Final = 4096
+# An operator that scales its input by the largest value in it, over all texts of a run.
+_BATCH_WIDE_OPERATORS: Final = (b"DynamicQuantizeLinear", b"DynamicQuantizeMatMul")
+
+
+class TextGraph:
+    """A graph from (n, length) token ids and their mask to n rows. Immutable and thread-safe.
+
+    Texts are sorted into buckets by their number of tokens, and padded to the bucket's length, never to the longest
+    text beside them. So a text always runs at the same length, and on the CPU its row has the same bits whatever else
+    is in the batch and however many threads there are. A graph with dynamic int8 quantization takes its scales from all
+    texts of a run: of such a one texts run one by one. GPUs choose kernels by the size of a batch: rows agree within
+    1e-5 there.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        tokenizer_json: bytes,
+        *,
+        output: str,
+        output_rank: int,
+        max_tokens: int,
+        pad_id: int,
+        options: SessionOptions | None = None,
+        model_sha256: str | None = None,
+    ) -> None:
+        """Load graph and tokenizer.
+
+        Args:
+            model: The graph: inputs `input_ids` and `attention_mask`, both int64 (texts, tokens).
+            tokenizer_json: Of its tokenizer.
+            output: The output to return, float32, texts first.
+            output_rank: How many dimensions it has.
+            max_tokens: Most tokens of a text, special ones included; texts are cut there.
+            pad_id: Token of the padding.
+            options: How to run it.
+            model_sha256: See OnnxSession.
+
+        Raises:
+            OnnxModelError: The graph is damaged, or another one.
+            RouteLLMError: See OnnxSession and TokenEncoder.
+        """
+        if type(max_tokens) is not int or type(pad_id) is not int or pad_id < 0:
+            message = f"max_tokens and pad_id are integers, the latter at least 0; found {max_tokens!r} and {pad_id!r}"
+            raise InvalidArgumentError(message)
+        self._tokens = TokenEncoder(tokenizer_json, max_tokens)
+        options = options or SessionOptions()
+        self._session = OnnxSession(
+            model,
+            device=options.device,
+            threads=options.threads,
+            allow_fallback=options.allow_fallback,
+            optimized_cache=options.optimized_cache,
+            model_sha256=model_sha256,
+            profiles=_profiles(max_tokens) if options.device == "tensorrt" else None,
+        )
+        self._check(output, output_rank)
+        self._output, self._max_tokens, self._pad_id = output, max_tokens, pad_id
+        self._on_cpu = self._session.providers[0] == "CPUExecutionProvider"
+        self._one_by_one = any(name in model for name in _BATCH_WIDE_OPERATORS)
+
+    @property
+    def session(self) -> OnnxSession:
+        """What runs the graph."""
+        return self._session
+
+    @property
+    def tokens(self) -> TokenEncoder:
+        """What makes token ids of texts."""
+        return self._tokens
+
+    @property
+    def width(self) -> int | str | None:
+        """The last dimension of the output, where it is fixed."""
+        return self._session.outputs[self._output][1][-1]
+
+    def run(self, texts: Sequence[str]) -> list[FloatArray]:
+        """Return the output's row of each text.
+
+        Raises:
+            TypeError: An element is not str; the text names it.
+            OnnxModelError: The graph failed, or made a value that is not finite; the text names the text's index.
+        """
+        ids = self._tokens.encode(check_texts(texts))
+        rows: list[Any] = [None] * len(ids)
+        for members, length in self._runs(ids):
+            values = self._session.run(self._padded([ids[index] for index in members], length))[self._output]
+            finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            if len(values) != len(members) or not finite.all():
+                first = members[int(np.argmin(finite))]
+                message = f"the graph's {self._output} of text {first} is not finite: its weights are damaged"
+                raise OnnxModelError(message)
+            for index, row in zip(members, values, strict=True):
+                rows[index] = row
+        return rows
+
+    def inputs(self, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Return the graph's inputs for texts, all padded to the bucket of the longest."""
+        ids = self._tokens.encode(check_texts(texts))
+        return self._padded(ids, self.bucket(max(map(len, ids), default=0)))
+
+    def _padded(self, ids: Sequence[Sequence[int]], length: int) -> dict[str, NDArray[Any]]:
+        tokens = np.full((len(ids), length), self._pad_id, dtype=np.int64)
+        mask = np.zeros((len(ids), length), dtype=np.int64)
+        for row, found in enumerate(ids):
+            tokens[row, : len(found)] = found
+            mask[row, : len(found)] = 1
+        return dict(zip(GRAPH_INPUTS, (tokens, mask), strict=True))
+
+    def bucket(self, count: int) -> int:
+        """Return the length that a text of so many tokens is padded to."""
+        if self._on_cpu:
+            length = max(-(-count // _CPU_STEP), 1) * _CPU_STEP
+        else:
+            length = next((length for length in _GPU_LENGTHS if length >= count), self._max_tokens)
+        return min(length, self._max_tokens)
+
+    def _runs(self, ids: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], int]]:
+        buckets: dict[int, list[int]] = {}
+        for index, found in enumerate(ids):
+            buckets.setdefault(self.bucket(len(found)), []).append(index)
+        for length, members in sorted(buckets.items()):
+            size = 1 if self._one_by_one else max(1, _MAX_TOKENS_PER_RUN // length)
+            for start in range(0, len(members), size):
+                yield members[start : start + size], length
+
+    def _check(self, output: str, rank: int) -> None:
+        session = self._session
+        fits = set(session.inputs) == set(GRAPH_INPUTS) and all(
+            dtype == "int64" and len(shape) == 2 and not any(type(size) is int for size in shape)
+            for dtype, shape in session.inputs.values()
+        )
+        found = session.outputs.get(output)
+        if not fits or found is None or found[0] != "float32" or len(found[1]) != rank:
+            message = (
+                f"the graph is another one: expected int64 {' and '.join(GRAPH_INPUTS)} of any number of texts and "
+                f"tokens, and a float32 {output} of {rank} dimensions; found {session.inputs} and {session.outputs}"
+            )
+            raise OnnxModelError(message)
+
+
+def check_text_settings(settings: Any, what: str) -> None:
+    """Raise ArtifactFormatError unless settings of a directory hold max_tokens and pad_id."""
+    keys = ("max_tokens", "pad_id")
+    if (
+        not isinstance(settings, dict)
+        or set(settings) != set(keys)
+        or any(type(settings[key]) is not int for key in keys)
+    ):
+        message = f"{what}'s settings hold the integers max_tokens and pad_id, found {settings!r}"
+        raise ArtifactFormatError(message)
+
+
+def _profiles(max_tokens: int) -> dict[str, Profile]:
+    shortest = min(_GPU_LENGTHS[0], max_tokens)
+    most = max(1, _MAX_TOKENS_PER_RUN // shortest)
+    shapes: Profile = ((1, shortest), (8, min(64, max_tokens)), (most, max_tokens))
+    return dict.fromkeys(GRAPH_INPUTS, shapes)

@@ -1,0 +1,111 @@
+"""From text to the token ids that a transformer reads: special tokens around it, cut at the model's length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from routellm_fast.embedders._tokenizer_json import LibraryTokenizer, native_tokenizer, parse_tokenizer
+from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
+
+# The library reads a whole text before it cuts: ten megabytes would cost seconds for 512 tokens.
+_MAX_CODE_POINTS_PER_TOKEN: Final = 64
+
+
+class TokenEncoder:
+    """Token ids as Hugging Face's `tokenizer(text, truncation=True)` makes them. Immutable and thread-safe.
+
+    BERT's WordPiece runs natively, anything else in the `tokenizers` library. There a text is cut first to 64
+    characters a token of the limit.
+    """
+
+    def __init__(self, tokenizer_json: bytes, max_tokens: int) -> None:
+        """Read a tokenizer.json.
+
+        Args:
+            tokenizer_json: Its truncation and padding are not used.
+            max_tokens: Most ids of a text, special tokens included.
+
+        Raises:
+            ArtifactFormatError: It is damaged, or puts around a text what is not known here.
+            InvalidArgumentError: There is no room for a token between the special ones.
+            MissingExtraError: It needs the library, which is not installed.
+        """
+        spec = parse_tokenizer(tokenizer_json)
+        before, after = _around(spec.get("post_processor"))
+        self._before, self._after = before, after
+        self._room = max_tokens - len(before) - len(after)
+        if self._room < 1:
+            message = f"max_tokens must be above the {len(before) + len(after)} special tokens, found {max_tokens}"
+            raise InvalidArgumentError(message)
+        self._native = native_tokenizer(spec)
+        self._library = LibraryTokenizer(tokenizer_json) if self._native is None else None
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the native tokenizer reads it."""
+        return self._native is not None
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text, at least the special tokens."""
+        if self._native is not None:
+            found = [self._native.encode(text, self._room).tolist() for text in texts]
+        else:
+            assert self._library is not None  # noqa: S101 - one of the two is there
+            limit = self._room * _MAX_CODE_POINTS_PER_TOKEN
+            # The library refuses lone surrogates: read them as the native tokenizer does.
+            clean = [text[:limit].encode("utf-8", "surrogatepass").decode("utf-8", "replace") for text in texts]
+            found = self._library.encode(clean, self._room)
+        return [[*self._before, *ids, *self._after] for ids in found]
+
+
+def _around(processor: Any) -> tuple[list[int], list[int]]:
+    """Return the ids before and after a text."""
+    if processor is None:
+        return [], []
+    kind = processor.get("type") if isinstance(processor, dict) else None
+    try:
+        if kind == "ByteLevel":  # moves offsets, adds nothing
+            return [], []
+        if kind == "Sequence":
+            parts = [_around(part) for part in processor["processors"]]
+            adding = [part for part in parts if part != ([], [])]
+            if len(adding) <= 1:
+                return adding[0] if adding else ([], [])
+        if kind in ("BertProcessing", "RobertaProcessing"):
+            return [_id(processor["cls"][1])], [_id(processor["sep"][1])]
+        if kind == "TemplateProcessing":
+            return _template(processor)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        message = f"tokenizer.json: its post_processor {kind} is damaged ({error!r})"
+        raise ArtifactFormatError(message) from error
+    message = (
+        f"tokenizer.json: its post_processor is {kind!r}; known are TemplateProcessing, BertProcessing, "
+        "RobertaProcessing, and ByteLevel beside one of these"
+    )
+    raise ArtifactFormatError(message)
+
+
+def _template(processor: Mapping[str, Any]) -> tuple[list[int], list[int]]:
+    sides: tuple[list[int], list[int]] = ([], [])
+    texts = 0
+    for piece in processor["single"]:
+        ((kind, content),) = piece.items()
+        if content["type_id"] != 0:
+            problem = "another type_id than 0 in the template of a single text"
+            raise ValueError(problem)
+        if kind == "Sequence":
+            texts += 1
+        else:
+            sides[min(texts, 1)].extend(_id(token) for token in processor["special_tokens"][content["id"]]["ids"])
+    if texts != 1:
+        problem = f"{texts} texts in the template of a single one"
+        raise ValueError(problem)
+    return sides
+
+
+def _id(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        problem = f"{value!r} is no token id"
+        raise ValueError(problem)
+    return value

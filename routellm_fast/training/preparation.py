@@ -1,0 +1,33 @@
+"""What every training does before it reads data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
+from routellm_fast.data.names import known_aliases
+from routellm_fast.decision import ModelPair
+from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError
+
+
+def check_place(out: Path, checkpoint: Path | None = None) -> None:
+    """Refuse a place that the router could not be written to, before the training instead of after it."""
+    if checkpoint is not None and out.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
+        message = (
+            f"the checkpoint {checkpoint} lies in the router directory {out}, which is replaced whole: choose another"
+        )
+        raise InvalidArgumentError(message)
+    try:
+        taken = out.exists() and not is_artifact(out, ROUTER_LAYOUT) and not (out.is_dir() and not any(out.iterdir()))
+    except OSError as error:
+        message = f"{out} cannot be written ({error.strerror})"
+        raise ArtifactWriteError(error.errno or 0, message) from error
+    if taken:
+        message = f"{out} exists and is no router directory: it is left alone. Choose another path."
+        raise ArtifactWriteError(message)
+
+
+def by_known_names(pair: ModelPair) -> ModelPair:
+    """Return the pair by the names that data go by."""
+    aliases = known_aliases()
+    return ModelPair(*(aliases.get(name, name) for name in pair))
