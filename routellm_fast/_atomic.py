@@ -39,6 +39,18 @@ def staged_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Find out before long work whether files can be made in a folder, or it can be made itself. Nothing is left there.
+
+    Raises:
+        OSError: They cannot.
+    """
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=folder):
+        pass
+
+
 @contextlib.contextmanager
 def synced_file(path: Path) -> Iterator[BinaryIO]:
     """Open a new file for the block to write; at its end the content is on the disk."""

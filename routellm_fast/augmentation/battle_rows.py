@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from routellm_fast._atomic import check_writable
 from routellm_fast.errors import DataError
 
 COLUMNS: Final = ("prompt", "prompt_group", "model_a", "model_b", "winner", "source", "weight", "judge")
@@ -89,6 +90,14 @@ def check_battles_path(path: Path) -> None:
     if not path.parent.is_dir():
         message = f"{path.parent}, where the battles should go, is no directory"
         raise DataError(message)
+    if path.is_dir():
+        message = f"{path}, where the battles should go, is a directory: name a file"
+        raise DataError(message)
+    try:
+        check_writable(path.parent)
+    except OSError as error:
+        message = f"{path} cannot be written ({error.strerror or error})"
+        raise DataError(message) from error
 
 
 def write_battles(path: Path, rows: Iterable[BattleRow]) -> None:

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from routellm_fast.cli._embedder import named_embedder
+from routellm_fast.cli._progress import progress_bar
 from routellm_fast.data.routellm_datasets import MIN_PROMPT_CHARS
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
@@ -123,6 +121,12 @@ def mf(
         seed=seed,
     )
     _check_metrics(metrics)
+    _check_used(
+        ("--license", licenses, "--battles", battles),
+        ("--refuse-overlap", refuse_overlap, "--evaluation", evaluation),
+        ("--keep-ties", keep_ties, "--battles", battles),
+        ("--soft-labels", soft_labels, "--golden", golden),
+    )
     with _epoch_bar() as on_progress, _resumable(checkpoint):
         found = train_mf(
             battles=battles or [],
@@ -198,6 +202,10 @@ def sw_ranking(
         seed=seed,
     )
     _check_metrics(metrics)
+    _check_used(
+        ("--license", licenses, "--battles", battles),
+        ("--refuse-overlap", refuse_overlap, "--evaluation", evaluation),
+    )
     with _stage_bar() as on_progress:
         found = train_sw_ranking(
             battles=battles or [],
@@ -271,9 +279,22 @@ def _show(title: str, metrics: dict[str, Any]) -> None:
 
 def _check_metrics(path: Path | None) -> None:
     """Refuse a place that cannot be written before the training, not after it."""
-    if path is not None and not path.parent.is_dir():
+    if path is None:
+        return
+    if not path.parent.is_dir():
         message = f"{path.parent}, where the metrics should go, is no directory"
         raise DataError(message)
+    if path.is_dir():
+        message = f"{path}, where the metrics should go, is a directory: name a file"
+        raise DataError(message)
+
+
+def _check_used(*options: tuple[str, object, str, object]) -> None:
+    """Refuse options that would do nothing: each with its value, then the option that it works on with its own."""
+    for option, value, needed, found in options:
+        if value and not found:
+            message = f"{option} does nothing without {needed}"
+            raise InvalidArgumentError(message)
 
 
 def _write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
@@ -287,21 +308,8 @@ def _write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _bar(description: str, total: int) -> Iterator[Callable[[str, int, int], None] | None]:
-    """A bar on a terminal, nothing elsewhere. It is moved by description, steps done and total."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda text, done, of: bar.update(task, description=text, completed=done, total=of)
-
-
-@contextmanager
 def _epoch_bar() -> Iterator[Callable[[Progress], None] | None]:
-    with _bar("reading", 1) as move:
+    with progress_bar("reading") as move:
         if move is None:
             yield None
             return
@@ -334,5 +342,5 @@ def _resumable(checkpoint: Path | None) -> Iterator[None]:
 
 @contextmanager
 def _stage_bar() -> Iterator[Callable[[Stage], None] | None]:
-    with _bar("reading", 1) as move:
+    with progress_bar("reading") as move:
         yield move and (lambda stage: move(stage.name, stage.done, stage.total))

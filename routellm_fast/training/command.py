@@ -17,6 +17,7 @@ The commands return metrics, JSON-able, which the router keeps in its provenance
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,8 @@ def train_mf(
         MissingExtraError: torch, or what a source needs, is not installed.
     """
     config = config or MatrixFactorizationConfig()
-    if not other_pairs_weight > 0.0:
-        message = f"other_pairs_weight must be above 0, found {other_pairs_weight}"
+    if not 0.0 < other_pairs_weight < math.inf:
+        message = f"other_pairs_weight must be above 0 and finite, found {other_pairs_weight}"
         raise InvalidArgumentError(message)
     if ensemble < 1:
         message = f"an ensemble has at least 1 member, found {ensemble}"
@@ -293,16 +294,30 @@ def _check_place(out: Path, checkpoint: Path | None = None) -> None:
             f"the checkpoint {checkpoint} lies in the router directory {out}, which is replaced whole: choose another"
         )
         raise InvalidArgumentError(message)
+    from routellm_fast._atomic import check_writable  # most commands only read
+
     try:
         taken = out.exists() and not is_artifact(out, ROUTER_LAYOUT) and not (out.is_dir() and not any(out.iterdir()))
+        if not taken:
+            check_writable(out.parent)
     except OSError as error:
         message = f"{out} cannot be written ({error.strerror})"
-        raise ArtifactWriteError(error.errno or 0, message) from error
+        raise ArtifactWriteError(message) from error
     if taken:
         message = f"{out} exists and is no router directory: it is left alone. Choose another path."
         raise ArtifactWriteError(message)
+    if checkpoint is not None:
+        try:
+            check_writable(checkpoint)
+        except OSError as error:
+            message = f"the checkpoint {checkpoint} cannot be written ({error.strerror})"
+            raise ArtifactWriteError(message) from error
 
 
 def _by_known_names(pair: ModelPair) -> ModelPair:
     aliases = known_aliases()
-    return ModelPair(*(aliases.get(name, name) for name in pair))
+    known = ModelPair(*(aliases.get(name, name) for name in pair))
+    if known.strong == known.weak:
+        message = f"the strong and the weak model are both {known.strong!r}: every win rate would be a half"
+        raise InvalidArgumentError(message)
+    return known

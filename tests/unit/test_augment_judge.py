@@ -26,11 +26,11 @@ from routellm_fast.augmentation import (
     Journal,
     JudgeConfig,
     Mode,
-    Prices,
     Questioner,
     ScoreRules,
     Stop,
     Template,
+    TokenPrices,
     estimate,
     judged_battles,
     read_contests,
@@ -44,7 +44,7 @@ from routellm_fast.data import read_battles
 from routellm_fast.errors import DataError, EndpointError, InvalidArgumentError
 
 KEY = "sk-Secret0Key1For2Tests3Only4"
-PRICES = Prices(10.0, 100.0)  # a call of the fake judge takes 100 and 10 tokens: 0.002 dollars
+PRICES = TokenPrices(10.0, 100.0)  # a call of the fake judge takes 100 and 10 tokens: 0.002 dollars
 CALL_USD = 0.002
 
 
@@ -818,7 +818,7 @@ def test_bad_input_is_one_clear_line(server: FakeJudge, tmp_path: Path, capsys: 
         ([*good, "--model", "big", "--model", "huge"], "between big, huge"),
         ([*good, "--generate-base-url", server.url], "--generate"),
         ([*good, "--template", str(tmp_path / "contests.csv")], "template needs"),
-        ([*good, "--journal", str(tmp_path / "contests.csv")], "is no journal"),
+        ([*good, "--journal", str(tmp_path / "contests.csv")], "cannot hold both what is read and the journal"),
         ([*good, "--report", str(tmp_path / "no" / "r.json")], "no directory"),
         ([*good, "--base-url", "nowhere"], "base_url"),
         ([*good, "--out", str(tmp_path / "battles.txt")], "must be one of"),

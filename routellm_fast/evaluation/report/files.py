@@ -9,8 +9,8 @@ from typing import Final
 
 from routellm_fast._extras import require
 from routellm_fast.errors import DataError
-from routellm_fast.evaluation._report_page import page
-from routellm_fast.evaluation.plots import draw_plots
+from routellm_fast.evaluation.report.page import page
+from routellm_fast.evaluation.report.plots import draw_plots
 from routellm_fast.evaluation.results import Evaluation
 
 PAGE_NAME: Final = "report.html"
