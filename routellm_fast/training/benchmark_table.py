@@ -63,12 +63,8 @@ def held_against(evaluation: Evaluation, other: str) -> str:
 
 
 def _verdict(benchmark: BenchmarkResult, other: str) -> str:
-    found = next((d.apgr for d in benchmark.differences if {d.router, d.other} == {OWN, other}), None)
-    if found is None:
-        apgr = {row.name: row.metrics.apgr_routellm.value for row in benchmark.routers}
-        return "ahead" if apgr[OWN] > apgr[other] else "behind"
     difference = next(d for d in benchmark.differences if {d.router, d.other} == {OWN, other})
-    sign = 1.0 if difference.router == OWN else -1.0
+    found, sign = difference.apgr, 1.0 if difference.router == OWN else -1.0
     low, high = sorted((sign * found.low, sign * found.high))
     side = "ahead" if sign * found.value > 0.0 else "behind"
     surely = "" if low > 0.0 or high < 0.0 else ", not clearly"

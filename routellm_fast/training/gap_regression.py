@@ -22,13 +22,13 @@ from routellm_fast.data.battles import Battles
 from routellm_fast.embedders.base import FloatArray
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.training._mf_run import embedded
 from routellm_fast.training.held_out import held_out_battles, loss_and_accuracy, results_by_source
 from routellm_fast.training.item_response import fit_item_response
 from routellm_fast.training.matrix_factorization import TrainedMatrixFactorization
 
 LENGTH: Final = "log_tokens"
 _CONSTANT: Final = "constant"
-_EMBED_BATCH: Final = 1024
 # A source whose gaps all are alike says nothing of its prompts.
 _MIN_DEVIATION: Final = 1e-9
 # Of the mean square: what float32 embeddings of one text vary by.
@@ -166,12 +166,12 @@ def train(
     out = held_out_battles(battles, config.held_out_share, seed=config.seed)
     vector = need_vector(
         gaps.select(~out_gaps),
-        _embed(gaps.prompts, embedder),
+        embedded(gaps.prompts, embedder),
         features,
         ridge=config.ridge,
         length_weight=config.length_weight,
     )
-    embeddings = _embed(battles.prompts, embedder).astype(np.float64)
+    embeddings = embedded(battles.prompts, embedder).astype(np.float64)
     need = embeddings @ vector
     centre = float(need[np.unique(battles.prompt[~out])].mean())
     response = fit_item_response(battles, need - centre, ~out, ridge=config.item_ridge)
@@ -201,9 +201,3 @@ def train(
         "held_out_by_source": results_by_source(battles, out, logits.astype(np.float32)),
     }
     return TrainedMatrixFactorization(model_names=battles.models, P=P, W=W, w=w, metrics=metrics)
-
-
-def _embed(prompts: tuple[str, ...], embedder: StaticEmbedder) -> FloatArray:
-    batches = [embedder.embed(prompts[i : i + _EMBED_BATCH]) for i in range(0, len(prompts), _EMBED_BATCH)]
-    result: FloatArray = np.concatenate(batches)
-    return result

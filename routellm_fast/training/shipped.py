@@ -1,9 +1,10 @@
 """Make the router that ships: `python -m routellm_fast.training.shipped --data DIR --out DIR`.
 
 Distils the static embedder, trains the mf head, calibrates, evaluates and writes the router directory with its model
-card. Needs the extras `train` and `distill`, no network. Two runs on one machine give the same bytes.
+card. Needs the extra `distill`, no network. Two runs on one machine give the same bytes.
 
-The benchmarks are read only after training. What the recipe's constants rest on stands beside them.
+The benchmarks are read only after training; how often they were seen before stands in the card. What the recipe's
+constants rest on stands beside them.
 """
 
 from __future__ import annotations
