@@ -7,7 +7,9 @@ VENV_DEV := build/venv-dev
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc routellm_fast export -type f -not -name '*.pyc' 2>/dev/null)
 PIP_QUIET := --quiet --disable-pip-version-check
 
-.PHONY: run test test-python test-cpp lint format benchmark fuzz clean
+DATA ?= ../shared/data
+
+.PHONY: run test test-python test-cpp lint format benchmark quality fuzz clean
 
 run: $(VENV_RUN)/.installed
 	$(VENV_RUN)/bin/routellm-fast route --file examples/prompts.txt
@@ -32,6 +34,12 @@ format: $(VENV_DEV)/.lint-installed
 # Every figure of the README and of benchmarks/results/ comes from this command; run it on a quiet machine.
 benchmark: $(VENV_DEV)/.bench-installed
 	$(VENV_DEV)/bin/python benchmarks/report.py --readme README.md
+
+# Trains, and evaluates with intervals; DATA names the data folder. The results go to benchmarks/results/.
+quality: $(VENV_DEV)/.installed
+	for part in selection ablation pool; do \
+	  $(VENV_DEV)/bin/python benchmarks/quality_$$part.py --data $(DATA) --out benchmarks/results || exit; \
+	done
 
 fuzz: $(VENV_DEV)/.fuzz-installed
 	sh csrc/fuzz/run.sh $(VENV_DEV)/bin

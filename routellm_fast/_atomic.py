@@ -1,4 +1,4 @@
-"""Directories that appear whole or not at all."""
+"""Directories and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -37,6 +37,40 @@ def staged_directory(path: Path) -> Iterator[Path]:
     finally:
         # After an exchange the staging name holds the old directory.
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before long work whether files can be made in a folder, or it can be made itself. Nothing is left there.
+
+    Raises:
+        OSError: They cannot.
+    """
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=folder):
+        pass
+
+
+@contextlib.contextmanager
+def replaced_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file so that readers see the old one or the new one, also after a crash.
+
+    The block fills a file of another name beside it, which then takes its place; after an error nothing has changed.
+
+    Raises:
+        OSError: The file could not be written, or not put in its place.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        staged = Path(name)
+        staged.chmod(0o644)
+        staged.replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import math
+import reprlib
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from routellm_fast.errors import DataError
 SUFFIXES: Final = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", _parquet.SUFFIX)
 # csv refuses fields beyond 128 KiB unless told otherwise; prompts are longer than that.
 _MAX_FIELD_CHARACTERS: Final = 1 << 28
+# Sums and squares of numbers up to this one stay finite.
+_MAX_NUMBER: Final = 1e100
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +65,13 @@ class Row:
             return float(value == "True")
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
-            problem = f"{column!r} must be a finite number, found {value!r}"
+            problem = f"{column!r} must be a finite number, found {reprlib.repr(value)}"
+            raise self.error(problem)
+        if abs(number) > _MAX_NUMBER:
+            problem = f"{column!r} must be at most {_MAX_NUMBER:g} in size, found {value!r}"
             raise self.error(problem)
         return number
 

@@ -119,7 +119,7 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None
     }
     _check_keys(manifest, layout, target)
     if artifact.model_card:
-        contents[MODEL_CARD_FILE] = artifact.model_card.encode()
+        contents[MODEL_CARD_FILE] = artifact.model_card.encode("utf-8", "replace")  # data may hold lone surrogates
     from routellm_fast._atomic import staged_directory, synced_file  # most programs only read
 
     try:
@@ -218,11 +218,18 @@ def migrate(
 
 def _canonical_json(manifest: Manifest) -> bytes:
     """One key a line: readable by hand, comparable by diff, and tables of numbers stay on one line."""
+    try:
+        return _lines_of(manifest, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a lone surrogate has no UTF-8; as an escape it survives
+        return _lines_of(manifest, ensure_ascii=True).encode()
+
+
+def _lines_of(manifest: Manifest, *, ensure_ascii: bool) -> str:
     lines = [
-        f"{json.dumps(key)}: {json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)}"
+        f"{json.dumps(key)}: {json.dumps(value, sort_keys=True, ensure_ascii=ensure_ascii, allow_nan=False)}"
         for key, value in sorted(manifest.items())
     ]
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _digest(content: bytes) -> dict[str, Any]:

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
-import threading
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from dataclasses import dataclass
 from typing import Any
 
+import fake_server
+from fake_server import FakeServer
+
 
 @dataclass
-class Reply:
+class Reply(fake_server.Reply):
     """What the server does with one request: by default it answers as its judge decides."""
 
-    status: int = 200
     text: str | None = None
-    body: bytes | dict[str, Any] | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    delay_s: float = 0.0
-    hang_up: bool = False
     finish_reason: str = "stop"
     has_usage: bool = True
-    held: threading.Event | None = None
 
 
 @dataclass
-class Request:
-    path: str
-    headers: dict[str, str]
-    body: dict[str, Any]
+class Request(fake_server.Request):
+    """A question to a chat model."""
 
     @property
     def user(self) -> str:
@@ -70,32 +60,17 @@ def nonsense(request: Request) -> str:
     return "I would rather not say. VERDICT: A, or is it?"
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class FakeJudge(FakeServer):
+    """A FakeServer of chat completions, by default those of a fair judge."""
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Clients are killed on purpose here; what they leave behind is no news."""
-
-
-class FakeJudge:
-    """Use as a context manager. `script` holds the next replies; when it is empty, every reply is `otherwise`."""
+    reply_type = Reply
+    request_type = Request
 
     def __init__(self, decide: Callable[[Request], str] = fair) -> None:
+        super().__init__()
         self.decide = decide
-        self.script: deque[Reply] = deque()
-        self.otherwise = Reply()
-        self.requests: list[Request] = []
         self.input_tokens = 100
         self.output_tokens = 10
-        self.busy = 0
-        self.most_busy = 0
-        self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     @property
     def questions(self) -> Counter[str]:
@@ -103,63 +78,7 @@ class FakeJudge:
         with self._lock:
             return Counter(request.user for request in self.requests)
 
-    def __enter__(self) -> FakeJudge:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                request = Request(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
-                with fake._lock:
-                    fake.requests.append(request)
-                    reply = fake.script.popleft() if fake.script else fake.otherwise
-                    fake.busy += 1
-                    fake.most_busy = max(fake.most_busy, fake.busy)
-                if reply.held is not None:
-                    reply.held.wait(30.0)
-                time.sleep(reply.delay_s)
-                with fake._lock:
-                    fake.busy -= 1
-                try:
-                    if reply.hang_up:
-                        self.close_connection = True
-                    else:
-                        self._answer(reply, request)
-                except OSError:  # the client gave up waiting
-                    self.close_connection = True
-
-            def _answer(self, reply: Reply, request: Request) -> None:
-                content = fake._completion(request, reply) if reply.body is None else reply.body
-                if isinstance(content, dict):
-                    content = json.dumps(content).encode()
-                self.send_response(reply.status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                for name, value in reply.headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content)
-
-        return Handler
-
-    def _completion(self, request: Request, reply: Reply) -> dict[str, Any]:
+    def answer(self, request: Request, reply: Reply) -> dict[str, Any]:
         text = self.decide(request) if reply.text is None else reply.text
         message = {"role": "assistant", "content": text}
         usage = {

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 _TESTS = Path(__file__).parent
+# Whoever starts the tests in the background may have them ignore ^C, and so their children.
+_MINDS_INTERRUPTS = """\
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("routellm_fast", run_name="__main__", alter_sys=True)
+"""
+
+
+@contextlib.contextmanager
+def started_cli(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command line in a process that can be interrupted; killed at the end where it has not ended by itself."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _MINDS_INTERRUPTS, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def run_python(

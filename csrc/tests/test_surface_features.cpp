@@ -11,11 +11,11 @@ namespace routellm_fast {
 namespace {
 
 using enum SurfaceFeature;
-constexpr std::array kAll{kConstant,      kLogTokens,     kDigitShare,     kCodeMarkShare,
-                          kQuestionMarks, kNonAsciiShare, kUppercaseShare, kLogLines};
+constexpr std::array kAll{kConstant,      kLogTokens,      kDigitShare, kCodeMarkShare, kQuestionMarks,
+                          kNonAsciiShare, kUppercaseShare, kLogLines,   kLogDigits,     kLogCodeMarks};
 
-std::array<float, 8> features_of(std::string_view text, std::size_t tokens) {
-  std::array<float, 8> out{};
+std::array<float, 10> features_of(std::string_view text, std::size_t tokens) {
+  std::array<float, 10> out{};
   write_surface_features(text, tokens, kAll, out.data());
   return out;
 }
@@ -30,6 +30,8 @@ TEST_CASE("each feature counts what its name says") {
   CHECK(f[5] == 2.0F / 14.0F);
   CHECK(f[6] == 1.0F / 13.0F);
   CHECK(f[7] == std::log1p(1.0F));
+  CHECK(f[8] == std::log1p(2.0F));
+  CHECK(f[9] == std::log1p(2.0F));
 }
 
 TEST_CASE("the empty text has finite features") {

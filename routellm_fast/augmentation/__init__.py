@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from routellm_fast.augmentation.battle_rows import BattleCounts, BattleRow, write_battles
-from routellm_fast.augmentation.budget import Budget, Prices
+from routellm_fast.augmentation.budget import Budget, TokenPrices
 from routellm_fast.augmentation.clock import Stop
 from routellm_fast.augmentation.contests import Contest, Contests, read_contests
 from routellm_fast.augmentation.endpoint import ChatEndpoint
@@ -34,12 +34,12 @@ __all__ = [
     "JudgeConfig",
     "JudgeReport",
     "Mode",
-    "Prices",
     "Progress",
     "Questioner",
     "ScoreRules",
     "Stop",
     "Template",
+    "TokenPrices",
     "estimate",
     "forbidden_groups",
     "golden_battles",

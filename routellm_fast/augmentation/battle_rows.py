@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import gzip
 import io
 import json
-import os
 import re
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from routellm_fast._atomic import check_writable, replaced_file
 from routellm_fast.errors import DataError
 
 COLUMNS: Final = ("prompt", "prompt_group", "model_a", "model_b", "winner", "source", "weight", "judge")
@@ -89,6 +87,14 @@ def check_battles_path(path: Path) -> None:
     if not path.parent.is_dir():
         message = f"{path.parent}, where the battles should go, is no directory"
         raise DataError(message)
+    if path.is_dir():
+        message = f"{path}, where the battles should go, is a directory: name a file"
+        raise DataError(message)
+    try:
+        check_writable(path.parent)
+    except OSError as error:
+        message = f"{path} cannot be written ({error.strerror or error})"
+        raise DataError(message) from error
 
 
 def write_battles(path: Path, rows: Iterable[BattleRow]) -> None:
@@ -104,7 +110,7 @@ def write_battles(path: Path, rows: Iterable[BattleRow]) -> None:
     check_battles_path(path)
     write = _write_csv if ".csv" in path.suffixes[-2:] else _write_json
     try:
-        with _replaced(path) as file:
+        with replaced_file(path) as file:
             if path.suffix == ".gz":
                 with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
                     write(packed, rows)
@@ -140,18 +146,3 @@ def _write_csv(file: BinaryIO | gzip.GzipFile, rows: Iterable[BattleRow]) -> Non
         writer.writerow([_LONE_SURROGATES.sub("\ufffd", c) if isinstance(c, str) else c for c in cells])
     stream.flush()
     stream.detach()
-
-
-@contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[BinaryIO]:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        staged = Path(name)
-        staged.chmod(0o644)
-        staged.replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)

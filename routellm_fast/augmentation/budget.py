@@ -11,7 +11,7 @@ from routellm_fast.errors import InvalidArgumentError
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class TokenPrices:
     """What a model costs, in US dollars a million tokens."""
 
     input_usd_per_1m: float
@@ -62,11 +62,6 @@ class Budget:
     def spent_usd(self) -> float:
         """What was booked, earlier runs included."""
         return self._spent_usd
-
-    @property
-    def left_usd(self) -> float | None:
-        """What may still be spent; None without a cap."""
-        return None if self._max_cost_usd is None else max(0.0, self._max_cost_usd - self._spent_usd)
 
     async def reserve(self, most_usd: float, stop: Stop) -> None:
         """Set aside the most that a call can cost; waits for calls under way, which mostly cost less than reserved.

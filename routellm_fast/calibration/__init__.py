@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from routellm_fast.calibration.table import Calibration
 
 if TYPE_CHECKING:
-    from routellm_fast.calibration.budget import ModelPrice, Prices
+    from routellm_fast.calibration.budget import ModelPrice, PairPrices
     from routellm_fast.calibration.command import Calibrated, calibrate
     from routellm_fast.calibration.drift import Drift, check_drift
-    from routellm_fast.calibration.estimate import Estimate
+    from routellm_fast.calibration.interval import Interval
     from routellm_fast.calibration.operating_points import OperatingPoint, Target
     from routellm_fast.calibration.probability import IsotonicMap, PlattMap, ProbabilityFit, fit_probability
     from routellm_fast.calibration.traffic import Traffic
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 _ON_FIRST_USE = {
     "Calibrated": "command",
     "Drift": "drift",
-    "Estimate": "estimate",
+    "Interval": "interval",
     "IsotonicMap": "probability",
     "ModelPrice": "budget",
     "OperatingPoint": "operating_points",
     "PlattMap": "probability",
-    "Prices": "budget",
+    "PairPrices": "budget",
     "ProbabilityFit": "probability",
     "Target": "operating_points",
     "Traffic": "traffic",
@@ -40,12 +40,12 @@ __all__ = [
     "Calibrated",
     "Calibration",
     "Drift",
-    "Estimate",
+    "Interval",
     "IsotonicMap",
     "ModelPrice",
     "OperatingPoint",
+    "PairPrices",
     "PlattMap",
-    "Prices",
     "ProbabilityFit",
     "Target",
     "Traffic",

@@ -16,6 +16,9 @@ from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import InvalidArgumentError
 
 _MILLION = 1e6
+# Beyond any price and any answer, and products of the two stay finite.
+_MAX_USD = 1e12
+_MAX_TOKENS = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +38,13 @@ class ModelPrice:
     def __post_init__(self) -> None:
         """Refuse what is no price."""
         for name, value in asdict(self).items():
-            object.__setattr__(self, name, _strict.number(value, name, 0.0))  # an int is written as it will be read
-
-    @property
-    def depends_on_tokens(self) -> bool:
-        """Whether tokens have to be counted."""
-        return self.input_usd_per_1m > 0.0 or self.output_usd_per_1m > 0.0
+            object.__setattr__(
+                self, name, _strict.number(value, name, 0.0, _MAX_USD)
+            )  # an int is written as it will be read
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class PairPrices:
     """What both models charge, and how long requests are.
 
     Attributes:
@@ -64,7 +64,7 @@ class Prices:
         """Refuse an answer of unknown length that has to be paid for."""
         for name in ("output_tokens", "input_tokens"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, _strict.number(getattr(self, name), name, 0.0))
+                object.__setattr__(self, name, _strict.number(getattr(self, name), name, 0.0, _MAX_TOKENS))
         if self.output_tokens is None and (self.strong.output_usd_per_1m or self.weak.output_usd_per_1m):
             message = "output tokens have a price: give the mean number of output tokens of an answer"
             raise InvalidArgumentError(message)
@@ -95,7 +95,7 @@ class Prices:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, value: Any) -> Prices:
+    def from_json(cls, value: Any) -> PairPrices:
         """Read what to_json wrote. Raises InvalidArgumentError."""
         found = _strict.fields(value, "calibration.prices", ("strong", "weak", "output_tokens", "input_tokens"))
         keys = ("input_usd_per_1m", "output_usd_per_1m", "request_usd")

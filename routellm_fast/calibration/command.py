@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast.calibration.budget import Prices, token_counts
-from routellm_fast.calibration.drift import quantiles_of
+from routellm_fast.calibration.budget import PairPrices, token_counts
+from routellm_fast.calibration.drift import win_rate_quantiles
 from routellm_fast.calibration.operating_points import OperatingPoint, Target
 from routellm_fast.calibration.probability import METHODS, Outcomes, ProbabilityFit, choose, fit_probability
 from routellm_fast.calibration.search import RESAMPLES, Sample, check_needs, find_points
@@ -59,7 +59,7 @@ def calibrate(
     *,
     dataset: str,
     targets: Sequence[Target] = (),
-    prices: Prices | None = None,
+    prices: PairPrices | None = None,
     labelled: Sequence[Labelled] = (),
     battles: Sequence[Battle] = (),
     labelled_pair: ModelPair | None = None,
@@ -143,7 +143,7 @@ def calibrate(
         prompt_digest=traffic.digest,
         operating_points={point.target.name: point for point in points},
         prices=prices,
-        win_rate_quantiles=quantiles_of(requests),
+        win_rate_quantiles=win_rate_quantiles(requests),
         probability=fit.map if fit is not None and not fit.refusal else kept,
     )
     facts = {
@@ -213,7 +213,7 @@ def _outcomes_of_battles(battles: Sequence[Battle], pair: ModelPair) -> list[_Ou
 
 
 def _costs(
-    router: Router, traffic: Traffic, prices: Prices | None
+    router: Router, traffic: Traffic, prices: PairPrices | None
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
     if prices is None:
         return None, None

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast.calibration.estimate import Estimate
+from routellm_fast.calibration.interval import Interval
 from routellm_fast.calibration.table import Calibration
 from routellm_fast.calibration.traffic import check_win_rates
 from routellm_fast.decision import check_share
@@ -51,7 +51,7 @@ class PointDrift:
     name: str
     threshold: float
     expected_share: float
-    strong_share: Estimate
+    strong_share: Interval
     p_value: float
 
 
@@ -97,7 +97,7 @@ class Drift:
         return {**asdict(self), "points": points}
 
 
-def quantiles_of(win_rates: NDArray[np.float32]) -> tuple[float, ...]:
+def win_rate_quantiles(win_rates: NDArray[np.float32]) -> tuple[float, ...]:
     """Return win rates of the sample at equal steps from the smallest to the largest, for comparisons to come."""
     check_win_rates(win_rates)
     steps = min(QUANTILE_STEPS, max(len(win_rates) - 1, 1))
@@ -226,12 +226,12 @@ def _point(
     return PointDrift(name, threshold, expected, _wilson(share, count), p_value)
 
 
-def _wilson(share: float, count: int) -> Estimate:
+def _wilson(share: float, count: int) -> Interval:
     """Wilson's 95 % interval of a share, which is one even where the share is 0 or 1."""
     squared = _NORMAL_95**2 / count
     centre = (share + squared / 2.0) / (1.0 + squared)
     half = _NORMAL_95 / (1.0 + squared) * math.sqrt(share * (1.0 - share) / count + squared / (4.0 * count))
-    return Estimate(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+    return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
 
 
 def _psi(levels: NDArray[np.float64], quantiles: NDArray[np.float64], recent: NDArray[np.float64]) -> float:

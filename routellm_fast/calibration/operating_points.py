@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from routellm_fast.calibration import _strict
-from routellm_fast.calibration.estimate import Estimate
+from routellm_fast.calibration.interval import Interval
 from routellm_fast.errors import InvalidArgumentError
 
 TargetKind = Literal["strong_share", "cost_usd_per_1k", "cost_share", "pgr", "quality"]
@@ -66,11 +66,11 @@ class OperatingPoint:
     """
 
     target: Target
-    threshold: Estimate
-    strong_share: Estimate
-    cost_usd_per_1k: Estimate | None = None
-    quality: Estimate | None = None
-    pgr: Estimate | None = None
+    threshold: Interval
+    strong_share: Interval
+    cost_usd_per_1k: Interval | None = None
+    quality: Interval | None = None
+    pgr: Interval | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the form that router.json holds."""
@@ -80,7 +80,7 @@ class OperatingPoint:
             "value": self.target.value,
             "threshold": list(self.threshold),
             "strong_share": list(self.strong_share),
-            **{name: list(estimate) for name, estimate in optional.items() if estimate is not None},
+            **{name: list(interval) for name, interval in optional.items() if interval is not None},
         }
 
     @classmethod
@@ -90,9 +90,9 @@ class OperatingPoint:
         found = _strict.fields(value, what, ("kind", "value", "threshold", "strong_share"), optional)
         return cls(
             Target(found["kind"], _strict.number(found["value"], f"{what}.value")),
-            Estimate.from_json(found["threshold"], f"{what}.threshold", unit=True),
-            Estimate.from_json(found["strong_share"], f"{what}.strong_share", unit=True),
-            **{name: Estimate.from_json(found[name], f"{what}.{name}") for name in optional if name in found},
+            Interval.from_json(found["threshold"], f"{what}.threshold", unit=True),
+            Interval.from_json(found["strong_share"], f"{what}.strong_share", unit=True),
+            **{name: Interval.from_json(found[name], f"{what}.{name}") for name in optional if name in found},
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast.calibration import _strict
-from routellm_fast.calibration.estimate import Estimate
+from routellm_fast.calibration.interval import Interval
 from routellm_fast.calibration.traffic import check_win_rates
 from routellm_fast.errors import DataError, InvalidArgumentError
 
@@ -159,7 +159,7 @@ class Reliability:
 
     log_loss: float
     brier: float
-    ece: Estimate
+    ece: Interval
     ece_debiased: float
 
 
@@ -184,7 +184,7 @@ class ProbabilityFit:
     groups: int
     before: Reliability
     after: Reliability
-    log_loss_gain: Estimate
+    log_loss_gain: Interval
     refusal: str
 
     @property
@@ -322,7 +322,7 @@ def _reliability(
     return Reliability(
         log_loss=float(np.average(_loss(probabilities, targets), weights=weights)),
         brier=float(np.average((probabilities - targets) ** 2, weights=weights)),
-        ece=Estimate.of(error, draws),
+        ece=Interval.of(error, draws),
         ece_debiased=debiased,
     )
 
@@ -348,13 +348,13 @@ def _ece(probabilities: Floats, targets: Floats, weights: Floats) -> tuple[float
     return float(share @ np.abs(gap)), float(share @ np.sqrt(np.maximum(gap**2 - noise, 0.0)))
 
 
-def _mean_over_groups(values: Floats, weights: Floats, group: NDArray[np.int64], groups: int, seed: int) -> Estimate:
+def _mean_over_groups(values: Floats, weights: Floats, group: NDArray[np.int64], groups: int, seed: int) -> Interval:
     sums = np.bincount(group, weights=weights * values, minlength=groups)
     masses = np.bincount(group, weights=weights, minlength=groups)
     generator = np.random.default_rng([seed, 2])
     drawn = (generator.integers(0, groups, groups) for _ in range(_RESAMPLES))
     draws = np.array([sums[rows].sum() / masses[rows].sum() for rows in drawn])
-    return Estimate.of(sums.sum() / masses.sum(), draws)
+    return Interval.of(sums.sum() / masses.sum(), draws)
 
 
 def _loss(probabilities: Floats, targets: Floats) -> Floats:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast.calibration.estimate import Estimate
+from routellm_fast.calibration.interval import Interval
 from routellm_fast.calibration.operating_points import COST_KINDS, QUALITY_KINDS, OperatingPoint, Target
 from routellm_fast.calibration.traffic import check_win_rates
 from routellm_fast.errors import DataError, InvalidArgumentError, UnreachableTargetError
@@ -197,7 +197,7 @@ def find_points(
     return [
         OperatingPoint(
             target,
-            Estimate.of(limits[row], thresholds[row], decimals=None),
+            Interval.of(limits[row], thresholds[row], decimals=None),
             on_traffic.share(row),
             cost_usd_per_1k=on_traffic.value(row, scale=1000.0),
             quality=None if on_labels is None else on_labels.value(row),
@@ -231,20 +231,20 @@ class _Bootstrap:
             return float("nan")
         return float(self._thresholds[self._drawn.best(target)[0]])
 
-    def share(self, row: int) -> Estimate:
+    def share(self, row: int) -> Interval:
         """Return the strong share at a threshold."""
-        return Estimate.of(self._whole.share[self._splits[row]], self._shares[row])
+        return Interval.of(self._whole.share[self._splits[row]], self._shares[row])
 
-    def value(self, row: int, *, scale: float = 1.0) -> Estimate | None:
+    def value(self, row: int, *, scale: float = 1.0) -> Interval | None:
         """Return the cost or quality at a threshold, where there is one."""
         if self._whole.value is None:
             return None
-        return Estimate.of(self._whole.value[self._splits[row]] * scale, self._values[row] * scale)
+        return Interval.of(self._whole.value[self._splits[row]] * scale, self._values[row] * scale)
 
-    def pgr(self, row: int) -> Estimate | None:
+    def pgr(self, row: int) -> Interval | None:
         """Return the part of the gap that is recovered at a threshold, where there is a gap."""
         found = self._whole.pgr(self._splits[row])
-        return None if np.isnan(found) else Estimate.of(found, self._pgrs[row])
+        return None if np.isnan(found) else Interval.of(found, self._pgrs[row])
 
 
 def check_needs(targets: Sequence[Target], *, has_prices: bool, has_labels: bool) -> None:

@@ -15,7 +15,7 @@ from routellm_fast.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from routellm_fast.calibration.budget import Prices
+    from routellm_fast.calibration.budget import PairPrices
     from routellm_fast.calibration.operating_points import OperatingPoint
     from routellm_fast.calibration.probability import ProbabilityMap
 
@@ -49,7 +49,7 @@ class Calibration:
     created: str = ""
     prompt_digest: str = ""
     operating_points: Mapping[str, OperatingPoint] = field(default_factory=dict, hash=False)
-    prices: Prices | None = None
+    prices: PairPrices | None = None
     win_rate_quantiles: tuple[float, ...] = ()
     probability: ProbabilityMap | None = None
 
@@ -165,7 +165,7 @@ def _optional_from_json(value: Mapping[str, Any]) -> dict[str, Any]:
         "created": lambda entry: _strict.text(entry, "calibration.created"),
         "prompt_digest": lambda entry: _strict.text(entry, "calibration.prompt_digest"),
         "operating_points": operating_points.points_from_json,
-        "prices": budget.Prices.from_json,
+        "prices": budget.PairPrices.from_json,
         "win_rate_quantiles": lambda entry: _strict.rising(entry, "calibration.win_rate_quantiles"),
         "probability": probability.map_from_json,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -45,7 +46,10 @@ def _root(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 2 on bad input, 130 when interrupted."""
+    """Run the command line and return its exit status: 0, 1 for drift that a check found, 2 on bad input, 130 on ^C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that is no Unicode is shown by its bytes instead of failing at the very end.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
         sys.stdout.flush()

@@ -54,6 +54,10 @@ def golden(
     from routellm_fast.data import read_golden
 
     check_battles_path(out)
+    _judging.check_places({"the battles": out}, [*labels, *(prompts or []), *(not_in or [])])
+    if twice := next((file for index, file in enumerate(labels) if file in labels[:index]), None):
+        message = f"{twice} is given twice"
+        raise InvalidArgumentError(message)
     rules = ScoreRules(margin=margin, ties=ties, weights=weights, cap_per_prompt=cap_per_prompt, seed=seed)
     names = _judging.model_names(models)
     with _judging.busy("making battles"):
@@ -164,6 +168,7 @@ def judge(
             message = "--from-journal takes --out, and no file of responses"
             raise InvalidArgumentError(message)
         check_battles_path(out)
+        _judging.check_places({"the battles": out, "the report": report}, [from_journal])
         rows, found = judged_battles(read_journal(from_journal), rules=rules, on_disagreement=on_disagreement)
         _judging.finish(out, rows, found, report)
         return
@@ -171,6 +176,11 @@ def judge(
         message = "judging takes a file of responses, --judge-model and --out"
         raise InvalidArgumentError(message)
     check_battles_path(out)
+    kept = journal or Path(f"{out}.journal")
+    _judging.check_places(
+        {"the battles": out, "the journal": kept, "the report": report},
+        [contests, template, *(prompts or []), *(not_in or [])],
+    )
     common: dict[str, Any] = {
         "requests_per_min": requests_per_min,
         "tokens_per_min": tokens_per_min,
@@ -206,7 +216,7 @@ def judge(
     job = JudgeJob(
         contests=read.found,
         questioner=questioner,
-        journal=journal or Path(f"{out}.journal"),
+        journal=kept,
         generators=generators,
         config=JudgeConfig(max_concurrency, parse_retries, max_failure_share),
         rules=rules,

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from routellm_fast import data
 from routellm_fast._tables import SUFFIXES, read_table
 from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
-from routellm_fast.calibration.budget import ModelPrice, Prices
+from routellm_fast.calibration.budget import ModelPrice, PairPrices
 from routellm_fast.calibration.command import PROBABILITY_CHOICES, Calibrated, ProbabilityChoice
 from routellm_fast.calibration.command import calibrate as find_calibration
 from routellm_fast.calibration.drift import Drift, check_drift
-from routellm_fast.calibration.estimate import Estimate
+from routellm_fast.calibration.interval import Interval
 from routellm_fast.calibration.operating_points import OperatingPoint, Target
 from routellm_fast.calibration.search import RESAMPLES
 from routellm_fast.calibration.traffic import Traffic, score
 from routellm_fast.cli._embedder import named_embedder
+from routellm_fast.cli._progress import progress_bar
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
 from routellm_fast.data.prompts import prompt_of
 from routellm_fast.decision import ModelPair
@@ -35,10 +34,10 @@ from routellm_fast.routers.loading import SHIPPED_ROUTER, load_router, router_di
 
 _DEFAULT_SHARES: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
 _DRIFTED: Final = 1
+_ALPHA: Final = 0.01
+_TOLERANCE: Final = 0.02
 # Not a terminal's: tables in a file are not broken into lines.
 _FILE_WIDTH: Final = 200
-
-_Bar = Callable[[str, int, int], None]
 
 
 def calibrate(
@@ -91,8 +90,10 @@ def calibrate(
         "--check",
         help="Change nothing: say whether these prompts still match the calibration. Exit status 1 where they do not.",
     ),
-    alpha: float = typer.Option(0.01, help="With --check: how often unchanged traffic may raise an alarm."),
-    tolerance: float = typer.Option(0.02, help="With --check: a change of the strong share that does not matter."),
+    alpha: float = typer.Option(_ALPHA, help="With --check: how often unchanged traffic may raise an alarm."),
+    tolerance: float = typer.Option(
+        _TOLERANCE, help="With --check: a change of the strong share that does not matter."
+    ),
     embedder: str | None = typer.Option(
         None, help="Embedder or model2vec directory, or openai:MODEL, where the router does not hold its own."
     ),
@@ -115,15 +116,25 @@ def calibrate(
     targets = [Target(kind, value) for kind, given in values.items() for value in given or []]  # type: ignore[arg-type]
     loaded = load_router(directory, embedder=None if embedder is None else named_embedder(embedder))
     if check:
-        if targets or out or in_place or price or request_price or labels or battles or probability != "keep":
+        named = strong_label or weak_label or dataset or created
+        if targets or out or in_place or price or request_price or labels or battles or probability != "keep" or named:
             message = "--check compares and changes nothing: leave targets, prices, labels, --out and --in-place out"
             raise InvalidArgumentError(message)
         _check(loaded, _traffic(prompts, form, prompt_ids), alpha, tolerance, as_json=as_json)
         return
+    if (alpha, tolerance) != (_ALPHA, _TOLERANCE):
+        message = "--alpha and --tolerance do nothing without --check"
+        raise InvalidArgumentError(message)
+    if (strong_label or weak_label) and not (labels or battles):
+        message = "--strong-label and --weak-label do nothing without --labels or --battles"
+        raise InvalidArgumentError(message)
+    if battles and probability in ("keep", "none"):
+        message = "--battles serve --probability only: say platt, isotonic or best"
+        raise InvalidArgumentError(message)
     target = _target_directory(directory, out, in_place=in_place)
     ids = _prompt_ids(prompt_ids)
     own = loaded.model_pair
-    with _bar() as on_progress:
+    with progress_bar("reading") as on_progress:
         found = find_calibration(
             loaded,
             _traffic(prompts, form, prompt_ids),
@@ -184,6 +195,14 @@ def _target_directory(directory: Path, out: Path | None, *, in_place: bool) -> P
     if target is not None and not is_free and (not target.is_dir() or any(target.iterdir())):
         message = f"{target} exists and is no router directory: it is left alone. Choose another path"
         raise ArtifactWriteError(message)
+    if target is not None:
+        from routellm_fast._atomic import check_writable  # most commands only read
+
+        try:
+            check_writable(target.parent)
+        except OSError as error:
+            message = f"{target} cannot be written ({error.strerror})"
+            raise ArtifactWriteError(message) from error
     return target
 
 
@@ -193,7 +212,7 @@ def _prices(
     pair: ModelPair,
     output_tokens: float | None,
     input_tokens: float | None,
-) -> Prices | None:
+) -> PairPrices | None:
     if not tokens and not requests:
         if output_tokens is not None or input_tokens is not None:
             message = "numbers of tokens cost nothing without --price"
@@ -210,7 +229,7 @@ def _prices(
         if not found[model]:
             message = f"{name!r} has no price: give those of both models, 0/0 for one that is free"
             raise InvalidArgumentError(message)
-    return Prices(ModelPrice(**found["strong"]), ModelPrice(**found["weak"]), output_tokens, input_tokens)
+    return PairPrices(ModelPrice(**found["strong"]), ModelPrice(**found["weak"]), output_tokens, input_tokens)
 
 
 def _assignment(text: str, pair: ModelPair, option: str, shape: str, count: int) -> tuple[str, list[float]]:
@@ -292,17 +311,17 @@ def _points_table(points: Sequence[OperatingPoint]) -> Table:
     return table
 
 
-def _interval(estimate: Estimate | None, form: str) -> str:
-    if estimate is None:
+def _interval(found: Interval | None, form: str) -> str:
+    if found is None:
         return ""
-    return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
+    return f"{found.value:{form}} ({found.low:{form}} to {found.high:{form}})"
 
 
 def _check(router: Router, traffic: Traffic, alpha: float, tolerance: float, *, as_json: bool) -> None:
     if router.calibration is None:
         message = "this router has no calibration to check: calibrate it first"
         raise InvalidArgumentError(message)
-    with _bar() as on_progress:
+    with progress_bar("reading") as on_progress:
         rates = score(
             router,
             traffic.prompts,
@@ -350,16 +369,3 @@ def _table(*columns: str) -> Table:
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=_FILE_WIDTH)
-
-
-@contextmanager
-def _bar() -> Iterator[_Bar | None]:
-    """A bar on a terminal, nothing elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from routellm_fast.cli._evaluate_log import ENGINES, stream_logs
 from routellm_fast.cli._evaluate_many import ALL_PAIRS, TABLE_COSTS, labelled_rows, pool_record, transfer_records
 from routellm_fast.cli._evaluation_tables import print_benchmark, printable
-from routellm_fast.data import read_prompts
+from routellm_fast.cli._progress import progress_bar
+from routellm_fast.data import known_aliases, read_prompts
 from routellm_fast.decision import ModelPair
-from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
 from routellm_fast.evaluation import comparison
-from routellm_fast.evaluation._win_rates import OnProgress, RouterIdentity, directory_identity
+from routellm_fast.evaluation._win_rates import RouterIdentity, directory_identity
 from routellm_fast.evaluation.datasets import (
     BENCHMARKS,
     PAPER_PAIR,
@@ -31,6 +29,7 @@ from routellm_fast.evaluation.datasets import (
     without_groups,
 )
 from routellm_fast.evaluation.prices import PAPER_TOKENS_PER_PROMPT, Prices, read_prices
+from routellm_fast.evaluation.results import BASELINES, RANDOM
 from routellm_fast.evaluation.streaming import LogColumns
 from routellm_fast.routers import Router, load_router
 from routellm_fast.routers.loading import SHIPPED_KINDS, router_directory
@@ -129,6 +128,12 @@ def evaluate(
     if (pool or transfer) and not golden:
         message = "--pool and --transfer need --golden: a table with scores of many models"
         raise InvalidArgumentError(message)
+    if benchmark and benchmarks is None:
+        message = "--benchmark picks from --benchmarks: give that folder too"
+        raise InvalidArgumentError(message)
+    if not log and (domain_column or skip_bad_rows or engine == "ray"):
+        message = "--domain-column, --skip-bad-rows and --engine are about --log: give one, or leave them out"
+        raise InvalidArgumentError(message)
     if engine not in ENGINES:
         message = f"there is no engine {engine!r}, only {' and '.join(ENGINES)}"
         raise InvalidArgumentError(message)
@@ -136,16 +141,19 @@ def evaluate(
         from routellm_fast.evaluation.report import check_report
 
         check_report(out)
+    if cache is not None:
+        _check_cache(cache)
     loaded, identities = _load(routers or ["mf"])
     found_prompts = None if prompts is None else read_prompts(prompts)
     groups = training_groups(train_data or [], prompts=found_prompts)
-    pair, chosen_prices = ModelPair(strong_model, weak_model), _prices(prices or [], tokens_per_prompt)
+    pair = ModelPair(strong_model, weak_model)
+    chosen_prices = _prices(prices or [], tokens_per_prompt, pair)
     has_many = bool(pool or transfer)
     sets = [] if benchmarks is None else list(read_benchmarks(benchmarks, pair, _names(benchmark or [])))
     if not has_many:
         sets += [read_table_benchmark(path, pair, prompts=found_prompts) for path in golden or []]
     evaluation = None
-    with _bar() as on_progress:
+    with progress_bar("evaluating") as on_progress:
         streamed = []
         if log:
             found = stream_logs(
@@ -198,10 +206,10 @@ def _load(names: Sequence[str]) -> tuple[dict[str, Router], dict[str, RouterIden
     """Load routers by the names that tables show: what the user typed, shortened where that stays clear."""
     routers: dict[str, Router] = {}
     identities: dict[str, RouterIdentity] = {}
-    typed = [_typed(name) for name in names if name != comparison.RANDOM or Path(name).exists()]
+    typed = [_typed(name) for name in names if name != RANDOM or Path(name).exists()]
     shorts = [short for short, _ in typed]
     for short, place in typed:
-        name = short if shorts.count(short) == 1 and short not in comparison.BASELINES else place
+        name = short if shorts.count(short) == 1 and short not in BASELINES else place
         if name in routers:
             message = f"router {name!r} is named twice"
             raise InvalidArgumentError(message)
@@ -211,10 +219,24 @@ def _load(names: Sequence[str]) -> tuple[dict[str, Router], dict[str, RouterIden
     return routers, identities
 
 
+def _check_cache(folder: Path) -> None:
+    """Refuse a place that cannot be written before win rates are paid for, not after it."""
+    from routellm_fast._atomic import check_writable  # most commands only read
+
+    try:
+        check_writable(folder)
+    except OSError as error:
+        message = f"win rates cannot be kept in {folder} ({error.strerror or error}): name another cache folder"
+        raise DataError(message) from error
+
+
 def _typed(argument: str) -> tuple[str, str]:
     """Return the name to show and the place of a router."""
     name, mark, place = argument.partition("=")
     if mark and name and place and not Path(argument).exists():
+        if name in BASELINES:
+            message = f"{name!r} is a baseline, which is always there: give the router another name"
+            raise InvalidArgumentError(message)
         return name, place
     return (argument if argument in SHIPPED_KINDS else Path(argument).resolve().name or argument), argument
 
@@ -232,8 +254,10 @@ def _named_apart(sets: Sequence[Benchmark]) -> Iterator[Benchmark]:
         yield entry if number == 1 else dataclasses.replace(entry, name=f"{entry.name} ({number})")
 
 
-def _prices(entries: Sequence[str], tokens_per_prompt: float) -> Prices:
+def _prices(entries: Sequence[str], tokens_per_prompt: float, pair: ModelPair) -> Prices:
     given: dict[str, float] = {}
+    aliases = known_aliases()
+    names = {aliases.get(name, name) for name in pair}
     for entry in entries:
         model, mark, usd = entry.rpartition("=")
         if Path(entry).is_file() or not mark:
@@ -244,6 +268,9 @@ def _prices(entries: Sequence[str], tokens_per_prompt: float) -> Prices:
         except ValueError as error:
             message = f"--prices takes MODEL=USD a million tokens, or a JSON file, found {entry!r}"
             raise InvalidArgumentError(message) from error
+        if aliases.get(model, model) not in names:
+            message = f"--prices names {model!r}, which is none of the pair: {pair.strong}, {pair.weak}"
+            raise UnknownModelError(message)
     return Prices({**Prices().usd_per_million_tokens, **given}, tokens_per_prompt)
 
 
@@ -264,16 +291,3 @@ def _write(out: Path, evaluation: Any, record: Mapping[str, Any], *, quiet: bool
             written.append(path)
     if written and not quiet:
         typer.echo(f"wrote {written[0]}" + (f" and {len(written) - 1} files beside it" if len(written) > 1 else ""))
-
-
-@contextmanager
-def _bar() -> Iterator[OnProgress | None]:
-    """A bar on a terminal, nothing elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("evaluating", total=1)
-        yield lambda text, done, of: bar.update(task, description=text, completed=done, total=of or None)

@@ -24,7 +24,7 @@ def stream_logs(
     skip_bad_rows: bool,
     on_progress: OnProgress | None,
 ) -> StreamedQuality:
-    """Read logs by the engine asked for. Raises what `evaluation.streaming` and `evaluation.ray_engine` do.
+    """Read logs by the engine asked for. Raises what `evaluate_log` and `ray_engine.run` do.
 
     Args:
         routers: By the name that results show.
@@ -43,7 +43,7 @@ def stream_logs(
             on_progress(f"{rows:,} rows", 0, 0)
 
     if engine == "ray":
-        from routellm_fast.evaluation.ray_engine import run
+        from routellm_fast.evaluation.streaming.ray_engine import run
 
         loaders = {name: partial(load_router, place) for name, place in places.items()}
         return run(loaders, files, columns, on_bad_row=on_bad_row, on_progress=show)

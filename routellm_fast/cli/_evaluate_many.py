@@ -36,7 +36,7 @@ def pool_record(
 ) -> dict[str, Any]:
     """Evaluate a pool on a table with the first router; add what to print to texts."""
     from routellm_fast.evaluation.pool import evaluate_pool, pool_table, priced_pool
-    from routellm_fast.pool import ModelPool, PoolModel, read_pool_models
+    from routellm_fast.pool import ModelPool, pool_models_of
 
     name, router = next(iter(routers.items()), ("", None))
     if not isinstance(router, MatrixFactorizationRouter):
@@ -45,18 +45,7 @@ def pool_record(
     if TABLE_COSTS in entries:
         chosen = priced_pool(router, rows)
     else:
-        models: list[PoolModel] = []
-        for entry in entries:
-            model, mark, usd = entry.rpartition("=")
-            if Path(entry).is_file() or not mark:
-                models.extend(read_pool_models(Path(entry)))
-                continue
-            try:
-                models.append(PoolModel(model, float(usd)))
-            except ValueError as error:
-                message = f"--pool takes NAME=USD a thousand requests, a table of models or costs, found {entry!r}"
-                raise InvalidArgumentError(message) from error
-        chosen = ModelPool(router, models)
+        chosen = ModelPool(router, [model for entry in entries for model in pool_models_of(entry)])
     result = evaluate_pool(chosen, rows, name=path.name, resamples=resamples, seed=seed)
     texts.append(f"{path.name}: {name} chooses among {len(result.models)} models\n{pool_table(result)}\n")
     return result.to_json()

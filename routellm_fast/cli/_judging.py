@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from routellm_fast.augmentation import (
     BattleCounts,
@@ -21,14 +19,15 @@ from routellm_fast.augmentation import (
     EndpointSettings,
     JudgeReport,
     Mode,
-    Prices,
     Progress,
     Template,
+    TokenPrices,
     estimate,
     read_journal,
     write_battles,
 )
 from routellm_fast.augmentation.command import JudgeJob, run_judge
+from routellm_fast.cli._progress import progress_bar
 from routellm_fast.data import Prompts, known_aliases, read_prompts
 from routellm_fast.errors import DataError, InvalidArgumentError
 
@@ -83,12 +82,12 @@ def model_names(models: Sequence[str] | None) -> list[str] | None:
     return [aliases.get(name, name) for name in models] if models else None
 
 
-def prices_of(price_in: float | None, price_out: float | None) -> Prices | None:
+def prices_of(price_in: float | None, price_out: float | None) -> TokenPrices | None:
     """Return prices; None for none."""
     if (price_in is None) != (price_out is None):
         message = "a price for reading and one for writing go together: give both, or none"
         raise InvalidArgumentError(message)
-    return None if price_in is None or price_out is None else Prices(price_in, price_out)
+    return None if price_in is None or price_out is None else TokenPrices(price_in, price_out)
 
 
 def generators_of(
@@ -234,9 +233,26 @@ def _say_capped(max_cost_usd: float, found: JudgeReport, total: int) -> None:
 
 def check_report_path(path: Path | None) -> None:
     """Refuse a place that cannot be written before anything is paid for."""
-    if path is not None and not path.parent.is_dir():
+    if path is None:
+        return
+    if not path.parent.is_dir():
         message = f"{path.parent}, where the report should go, is no directory"
         raise DataError(message)
+    if path.is_dir():
+        message = f"{path}, where the report should go, is a directory: name a file"
+        raise DataError(message)
+
+
+def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None]) -> None:
+    """Refuse to write over what the same command reads, or two things in one place."""
+    taken = {path.resolve(): "what is read" for path in read if path is not None}
+    for what, path in written.items():
+        if path is None:
+            continue
+        other = taken.setdefault(path.resolve(), what)
+        if other != what:
+            message = f"{path} cannot hold both {other} and {what}: give another path"
+            raise InvalidArgumentError(message)
 
 
 @contextlib.contextmanager
@@ -249,17 +265,12 @@ def busy(text: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _bar(total: int) -> Iterator[Callable[[Progress], None] | None]:
-    """A bar on a terminal, nothing elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("judging", total=total)
+    with progress_bar("judging") as move:
+        if move is None:
+            yield None
+            return
 
         def show(progress: Progress) -> None:
-            text = f"judging, ${progress.spent_usd:.4f}, {progress.failed:,} without a verdict"
-            bar.update(task, description=text, completed=progress.done)
+            move(f"judging, ${progress.spent_usd:.4f}, {progress.failed:,} without a verdict", progress.done, total)
 
         yield show

@@ -5,13 +5,18 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.prompt import text_of
+
+_BYTE_ORDER_MARK: Final = "\ufeff"
+# Its byte order mark, which is no UTF-8 either way round.
+_UTF_16_READ_AS_UTF_8: Final = "\N{REPLACEMENT CHARACTER}" * 2
 
 
 class PromptFormat(str, Enum):
@@ -53,14 +58,19 @@ def _lines_of(file: Path) -> Iterator[str]:
     try:
         with opener(file, "rt", encoding="utf-8", errors="replace", newline="\n") as stream:
             yield from stream
-    except OSError as error:
-        message = f"{file} cannot be read ({error.strerror or error})"
+    except (OSError, EOFError, zlib.error) as error:
+        message = f"{file} cannot be read ({getattr(error, 'strerror', None) or error})"
         raise DataError(message) from error
 
 
 def _parse_lines(lines: Iterable[str], where: str, form: PromptFormat) -> Iterator[Prompt]:
     for number, line in enumerate(lines, start=1):
         text = line.removesuffix("\n").removesuffix("\r")
+        if number == 1:
+            text = text.removeprefix(_BYTE_ORDER_MARK)
+            if text.startswith(_UTF_16_READ_AS_UTF_8) and "\0" in text:
+                message = f"{where} is UTF-16: save it as UTF-8"
+                raise DataError(message)
         if form is PromptFormat.TEXT or (form is PromptFormat.AUTO and not text.lstrip().startswith("{")):
             yield Prompt(text)
             continue

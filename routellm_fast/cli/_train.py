@@ -10,6 +10,7 @@ import typer
 
 from routellm_fast.cli import _train_bert, _train_causal_llm
 from routellm_fast.cli._embedder import named_embedder
+from routellm_fast.cli._progress import progress_bar
 from routellm_fast.cli._train_options import (
     SOURCE,
     STRONG_MODEL,
@@ -27,9 +28,9 @@ from routellm_fast.cli._train_options import (
     StrongModel,
     WeakModel,
     check_metrics,
+    check_used,
     epoch_bar,
     held_out_of,
-    moving_bar,
     resumable,
     show_metrics,
     today,
@@ -115,6 +116,12 @@ def mf(
         seed=seed,
     )
     check_metrics(metrics)
+    check_used(
+        ("--license", licenses, "--battles", battles),
+        ("--refuse-overlap", refuse_overlap, "--evaluation", evaluation),
+        ("--keep-ties", keep_ties, "--battles", battles),
+        ("--soft-labels", soft_labels, "--golden", golden),
+    )
     with epoch_bar() as on_progress, resumable(checkpoint):
         found = train_mf(
             battles=battles or [],
@@ -190,6 +197,10 @@ def sw_ranking(
         seed=seed,
     )
     check_metrics(metrics)
+    check_used(
+        ("--license", licenses, "--battles", battles),
+        ("--refuse-overlap", refuse_overlap, "--evaluation", evaluation),
+    )
     with _stage_bar() as on_progress:
         found = train_sw_ranking(
             battles=battles or [],
@@ -236,5 +247,5 @@ def _cosine_embedder(name: str | None, *, has_embeddings: bool) -> Embedder | No
 
 @contextmanager
 def _stage_bar() -> Iterator[Callable[[Stage], None] | None]:
-    with moving_bar("reading", 1) as move:
+    with progress_bar("reading") as move:
         yield move and (lambda stage: move(stage.name, stage.done, stage.total))

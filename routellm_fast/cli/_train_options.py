@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
-from routellm_fast.errors import DataError
+from routellm_fast.cli._progress import progress_bar
+from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.training.progress import Progress
 
 Out = Annotated[Path, typer.Option(help="Router directory to write.")]
@@ -78,9 +76,22 @@ def show_metrics(title: str, metrics: dict[str, Any]) -> None:
 
 def check_metrics(path: Path | None) -> None:
     """Refuse a place that cannot be written before the training, not after it."""
-    if path is not None and not path.parent.is_dir():
+    if path is None:
+        return
+    if not path.parent.is_dir():
         message = f"{path.parent}, where the metrics should go, is no directory"
         raise DataError(message)
+    if path.is_dir():
+        message = f"{path}, where the metrics should go, is a directory: name a file"
+        raise DataError(message)
+
+
+def check_used(*options: tuple[str, object, str, object]) -> None:
+    """Refuse options that would do nothing: each with its value, then the option that it works on with its own."""
+    for option, value, needed, found in options:
+        if value and not found:
+            message = f"{option} does nothing without {needed}"
+            raise InvalidArgumentError(message)
 
 
 def write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
@@ -95,22 +106,9 @@ def write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
 
 
 @contextmanager
-def moving_bar(description: str, total: int) -> Iterator[Callable[[str, int, int], None] | None]:
-    """A bar on a terminal, nothing elsewhere. It is moved by description, steps done and total."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda text, done, of: bar.update(task, description=text, completed=done, total=of)
-
-
-@contextmanager
 def epoch_bar() -> Iterator[Callable[[Progress], None] | None]:
     """A bar of epochs with their loss."""
-    with moving_bar("reading", 1) as move:
+    with progress_bar("reading") as move:
         if move is None:
             yield None
             return

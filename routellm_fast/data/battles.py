@@ -65,6 +65,11 @@ class Battles:
         """Return the number of battles."""
         return len(self.target)
 
+    def select(self, members: NDArray[np.bool_]) -> Battles:
+        """Return some of the battles, (n,) marked; prompts, models and sources keep their indices."""
+        columns = ("prompt", "model_a", "model_b", "target", "source", "weight")
+        return replace(self, **{name: getattr(self, name)[members] for name in columns})
+
 
 @dataclass(frozen=True, slots=True)
 class Battle:

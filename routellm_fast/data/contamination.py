@@ -20,6 +20,9 @@ _LISTED_COLUMN: Final = "eval_prompt"
 
 def evaluation_files(path: Path) -> list[Path]:
     """Return the tables of an evaluation set: a file, or all in a folder and below. Raises DataError for none."""
+    if not path.exists():
+        message = f"{path} cannot be read (there is no such file or folder)"
+        raise DataError(message)
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())

@@ -68,7 +68,8 @@ class StaticEmbedder:
             max_code_points: How many characters of a text are read, >= 1.
             normalize: Scale the mean to unit length.
             surface_features: Dimensions behind the token dimensions: constant, log_tokens, digit_share,
-                code_mark_share, question_marks, non_ascii_share, uppercase_share, log_lines.
+                code_mark_share, question_marks, non_ascii_share, uppercase_share, log_lines, log_digits,
+                log_code_marks.
             isa: Kernel tier, for tests; None for the active one.
 
         Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast import _core
-from routellm_fast._atomic import synced_file
+from routellm_fast._atomic import replaced_file
 from routellm_fast.data.digest import file_digest
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.datasets import Benchmark
@@ -108,12 +107,10 @@ def _read_cached(file: Path, count: int) -> NDArray[np.float64] | None:
 def _write_cached(file: Path, win_rates: NDArray[np.float64]) -> None:
     content = io.BytesIO()
     np.save(content, win_rates, allow_pickle=False)
-    staging = file.with_suffix(f".{zlib.crc32(content.getvalue()):08x}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with synced_file(staging) as stream:
+        with replaced_file(file) as stream:
             stream.write(content.getvalue())
-        staging.replace(file)
     except OSError as error:
         message = f"win rates cannot be kept in {file.parent} ({error.strerror or error}): name another cache folder"
         raise DataError(message) from error

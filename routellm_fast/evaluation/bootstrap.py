@@ -84,7 +84,7 @@ def bootstrap(
     gains = benchmark.strong_quality - benchmark.weak_quality
     ranked = {name: _Ranked.of(check_scores(values, benchmark), gains) for name, values in scores.items()}
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in ranked}
-    for counts in _resampled(len(gains), resamples, seed):
+    for counts in resampled(len(gains), resamples, seed):
         for name, router in ranked.items():
             parts[name].append(_metrics(*router.cumulate(counts), router.levels, with_cpt=with_cpt))
     return {name: _columns(np.concatenate(found)) for name, found in parts.items()}
@@ -115,7 +115,7 @@ def interval(value: float, draws: NDArray[np.float64]) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def _resampled(count: int, resamples: int, seed: int) -> Iterator[Counts]:
+def resampled(count: int, resamples: int, seed: int) -> Iterator[Counts]:
     """Yield (b, count) how often each prompt is drawn, b rows at a time; the draws do not depend on b."""
     generator = np.random.default_rng(seed)
     chunk = max(1, _CHUNK // count)

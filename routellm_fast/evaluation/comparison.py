@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from routellm_fast import _core
 from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.evaluation._metric_set import PairCosts, domain_apgr, domain_seed, listed_costs, metric_set
 from routellm_fast.evaluation._win_rates import OnProgress, RouterIdentity, Scorer, cached_win_rates
 from routellm_fast.evaluation.bootstrap import METRICS, Draws, bootstrap, interval, random_runs
 from routellm_fast.evaluation.datasets import Benchmark
@@ -25,30 +25,29 @@ from routellm_fast.evaluation.metrics import (
     router_metrics,
     word_counts,
 )
-from routellm_fast.evaluation.prices import Prices, saving_ratio
+from routellm_fast.evaluation.prices import Prices
 from routellm_fast.evaluation.results import (
+    BASELINES,
+    LENGTH,
+    ORACLE,
+    RANDOM,
     BenchmarkResult,
     CurvePoints,
     Difference,
     DomainResult,
     Evaluation,
     Histogram,
-    Interval,
     MetricSet,
     Role,
     RouterResult,
 )
 
-LENGTH: Final = "prompt length"
-RANDOM: Final = "random"
-ORACLE: Final = "oracle"
-BASELINES: Final = frozenset({LENGTH, RANDOM, ORACLE})
 RANDOM_RUNS: Final = 500
 _HISTOGRAM_BINS: Final = 40
 # Above this, the note of a benchmark warns that its intervals are wide.
 _WIDE: Final = 0.1
-# Of resamples on which the strong model is not better; a domain with more has no APGR.
-_MAX_UNDEFINED: Final = 0.05
+# Fewer leave less than three beyond each end of an interval.
+_FEW_RESAMPLES: Final = 100
 
 
 def evaluate(
@@ -160,7 +159,7 @@ def _compare(
         RouterResult(
             name,
             _role(name),
-            _metric_set(_values(scores[name], benchmark), draws[name], costs),
+            _with_intervals(_values(scores[name], benchmark), draws[name], costs),
             _points(fine_curve(scores[name], benchmark), scores[name], benchmark, costs),
             domains.get(name, {}),
             _histogram(scores[name]) if name in win_rates else None,
@@ -195,27 +194,11 @@ def _values(scores: NDArray[np.float64], benchmark: Benchmark) -> dict[str, floa
     return dict(zip(METRICS, values, strict=True))
 
 
-def _metric_set(values: Mapping[str, float], draws: Draws, costs: tuple[float, float] | None) -> MetricSet:
-    found = {name: interval(values[name], draws[name]) for name in METRICS}
-
-    def saving(cpt: Interval, random_share: float, strong_cost: float, weak_cost: float) -> Interval:
-        value, *ends = (
-            saving_ratio(share, random_share=random_share, strong_cost=strong_cost, weak_cost=weak_cost)
-            for share in (cpt.value, cpt.low, cpt.high)
-        )
-        # The less is spent, the more is saved: low and high change places, unless the strong model is the cheaper one.
-        return Interval(value, *sorted(ends))
-
-    return MetricSet(
-        **found,
-        saving_cpt50=saving(found["cpt50"], 0.5, 1.0, 0.0),
-        saving_cpt80=saving(found["cpt80"], 0.8, 1.0, 0.0),
-        dollar_saving_cpt50=None if costs is None else saving(found["cpt50"], 0.5, *costs),
-        dollar_saving_cpt80=None if costs is None else saving(found["cpt80"], 0.8, *costs),
-    )
+def _with_intervals(values: Mapping[str, float], draws: Draws, costs: PairCosts | None) -> MetricSet:
+    return metric_set({name: interval(values[name], draws[name]) for name in METRICS}, costs)
 
 
-def _random(benchmark: Benchmark, costs: tuple[float, float] | None, settings: _Settings) -> RouterResult:
+def _random(benchmark: Benchmark, costs: PairCosts | None, settings: _Settings) -> RouterResult:
     """Return random routing: what it does in expectation, which is a straight line, and its spread over runs."""
     draws = random_runs(benchmark, runs=settings.random_runs, seed=settings.seed)
     values = dict(zip(METRICS, (0.5, 0.5, 0.2, 0.5, 0.8), strict=True))
@@ -223,22 +206,19 @@ def _random(benchmark: Benchmark, costs: tuple[float, float] | None, settings: _
     strong, weak = float(benchmark.strong_quality.mean()), float(benchmark.weak_quality.mean())
     line = FineCurve(shares, weak + shares * (strong - weak), 1.0 - shares, strong, weak)
     cost = None if costs is None else tuple((1000.0 * (costs[1] + shares * (costs[0] - costs[1]))).tolist())
-    return RouterResult(RANDOM, "baseline", _metric_set(values, draws, costs), _curve_points(line, cost))
+    return RouterResult(RANDOM, "baseline", _with_intervals(values, draws, costs), _curve_points(line, cost))
 
 
-def _costs(benchmark: Benchmark, prices: Prices) -> tuple[float, float] | None:
+def _costs(benchmark: Benchmark, prices: Prices) -> PairCosts | None:
     """Return what an answer of the strong and of the weak model costs on average; None where that is not known."""
     if benchmark.strong_cost_usd is not None and benchmark.weak_cost_usd is not None:
         measured = float(benchmark.strong_cost_usd.mean()), float(benchmark.weak_cost_usd.mean())
         return measured if max(measured) > 0.0 else None
-    strong, weak = (prices.usd_per_1k(model) for model in benchmark.pair)
-    if strong is None or weak is None or max(strong, weak) == 0.0:
-        return None
-    return strong / 1000.0, weak / 1000.0
+    return listed_costs(benchmark.pair, prices)
 
 
 def _points(
-    curve: FineCurve, scores: NDArray[np.float64], benchmark: Benchmark, costs: tuple[float, float] | None
+    curve: FineCurve, scores: NDArray[np.float64], benchmark: Benchmark, costs: PairCosts | None
 ) -> CurvePoints:
     if costs is None:
         return _curve_points(curve, None)
@@ -275,13 +255,10 @@ def _domains(
         part = benchmark.select(rows)
         gap = float(part.strong_quality.mean() - part.weak_quality.mean())
         own = {name: values[rows] for name, values in scores.items()}
-        # Every domain draws for itself: what it finds does not depend on which others there are.
-        seed = zlib.crc32(domain.encode("utf-8", "surrogatepass")) ^ settings.seed
+        seed = domain_seed(domain, settings.seed)
         draws = bootstrap(own, part, resamples=settings.resamples, seed=seed, with_cpt=False) if gap > 0.0 else {}
         for name, values in own.items():
-            apgr = None
-            if draws and np.isnan(draws[name]["apgr_routellm"]).mean() <= _MAX_UNDEFINED:
-                apgr = interval(router_metrics("", values, part).apgr, draws[name]["apgr_routellm"])
+            apgr = domain_apgr(router_metrics("", values, part).apgr, draws[name]) if draws else None
             found[name][domain] = DomainResult(len(rows), gap, apgr)
     return found
 
@@ -314,8 +291,12 @@ def _notes(
             f"{len(benchmark.prompts):,} prompts are few: 95 % intervals of APGR are up to {max(widths):.2f} wide, and "
             "smaller differences say little."
         )
+    total = len(draws[LENGTH]["apgr_routellm"])
+    if total < _FEW_RESAMPLES:
+        notes.append(
+            f"{total:,} resamples are too few for the ends of a 95 % interval: take {_FEW_RESAMPLES:,} or more."
+        )
     if undefined := int(np.isnan(draws[LENGTH]["apgr_routellm"]).sum()):
-        total = len(draws[LENGTH]["apgr_routellm"])
         notes.append(
             f"On {undefined:,} of {total:,} resamples the strong model was not better; intervals leave them out, and "
             "are too narrow by that."

@@ -215,7 +215,12 @@ def read_table_benchmark(
     columns: tuple[str, ...] | None = None
     for row in rows_of(path):
         if columns is None or not all(column in row.values for column in columns):
-            columns = tuple(_column(row, model) for model in pair)
+            try:
+                columns = tuple(_column(row, model) for model in pair)
+            except UnknownModelError:
+                if columns is None:
+                    raise
+                # JSON lines leave out what was not run.
         strong, weak = (row.number(column) for column in columns)
         if strong is None or weak is None:
             found.unscored += 1
@@ -227,7 +232,7 @@ def read_table_benchmark(
         costs = tuple(row.number(f"{column}{_COST_SUFFIX}") for column in columns)
         found.add(prompt_of(row, prompts)[0], str(domain), strong, weak, costs)
     highest = max((max(qualities) for qualities in found.qualities), default=0.0)
-    return found.benchmark(next((scale for scale in _SCALES if highest <= scale), highest))
+    return found.benchmark(scale_of(highest))
 
 
 def training_groups(paths: Iterable[Path], *, prompts: Prompts | None = None) -> frozenset[str]:
@@ -297,6 +302,11 @@ class _Rows:
             weak_cost_usd=weak_cost,
             unscored=self.unscored,
         )
+
+
+def scale_of(highest_quality: float) -> float:
+    """Return what a perfect answer scores: the least of 1, 5, 10, 100 that no answer exceeded, else the highest."""
+    return next((scale for scale in _SCALES if highest_quality <= scale), highest_quality)
 
 
 def _right_or_wrong(

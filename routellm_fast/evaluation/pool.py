@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from routellm_fast.data.golden import Labelled
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation._cost_curves import Array, Curves, hull
+from routellm_fast.evaluation.bootstrap import interval, resampled
 from routellm_fast.evaluation.pool_results import AtCost, AtQuality, CostQuality, PoolPoint, PoolResult, pool_table
 from routellm_fast.evaluation.results import Interval
 from routellm_fast.pool import ModelPool, PoolModel
@@ -33,8 +34,6 @@ COST_SHARES: Final = (0.1, 0.25, 0.5, 0.75)
 QUALITY_SHARES: Final = (0.9, 0.95, 0.99, 1.0)
 _TAUS: Final = 50
 _LENGTH_STEPS: Final = 20
-# Counts held at once: some 10 MB, whatever the number of groups.
-_CHUNK: Final = 1 << 20
 
 
 def priced_pool(
@@ -259,12 +258,8 @@ def _follow(answers: _Answers, choices: Sequence[NDArray[np.intp]], resamples: i
 def _draws(count: int, resamples: int, seed: int) -> Iterator[Array]:
     """Yield (b, count) how often each group counts: once first, then as drawn. The draws do not depend on b."""
     yield np.ones((1, count))
-    generator = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK // count)
-    for start in range(0, resamples, chunk):
-        rows = min(chunk, resamples - start)
-        drawn = generator.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+    for counts in resampled(count, resamples, seed):
+        yield counts.astype(np.float64)
 
 
 def _even_taus(admission: Array, least_tau: float) -> list[float]:
@@ -298,6 +293,4 @@ def _ratio(part: Array, whole: Array) -> Array:
 
 def _interval(values: Array) -> Interval:
     """Value of the first, 95 % of the rest; resamples without an answer are left out."""
-    drawn = values[1:][np.isfinite(values[1:])]
-    low, high = np.quantile(drawn, (0.025, 0.975)) if len(drawn) else (values[0], values[0])
-    return Interval(float(values[0]), float(low), float(high))
+    return interval(float(values[0]), values[1:][np.isfinite(values[1:])])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 from routellm_fast.data.names import known_aliases
 from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.evaluation._json_file import read_json
 
 # Section 5.3 of the paper: GPT-4 and Mixtral 8x7B, averaged over 95 tokens of prompt and 264 of answer.
 PAPER_PRICES: Final[Mapping[str, float]] = MappingProxyType(
@@ -58,14 +58,7 @@ class Prices:
 
 def read_prices(path: Path) -> dict[str, float]:
     """Read a JSON object of model -> US dollars a million tokens. Raises DataError."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        message = f"{path} cannot be read ({error.strerror or error})"
-        raise DataError(message) from error
-    except (ValueError, RecursionError) as error:
-        message = f"{path} is not valid JSON ({error})"
-        raise DataError(message) from error
+    record = read_json(path)
     if not isinstance(record, dict):
         message = f"{path} must hold a JSON object of model: US dollars a million tokens"
         raise DataError(message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import types
 import typing
@@ -13,10 +12,16 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from routellm_fast.errors import DataError
+from routellm_fast.evaluation._json_file import read_json
 
 # Raised by one when a reader of the older layout would misread a file.
 FORMAT_VERSION: Final = 1
 Role = Literal["router", "baseline", "bound"]
+# What routers are held against goes by these names, which no router may have.
+LENGTH: Final = "prompt length"
+RANDOM: Final = "random"
+ORACLE: Final = "oracle"
+BASELINES: Final = frozenset({LENGTH, RANDOM, ORACLE})
 _T = TypeVar("_T")
 
 
@@ -225,14 +230,7 @@ class Evaluation:
     @classmethod
     def read(cls, path: Path) -> Evaluation:
         """Read an evaluation.json. Raises DataError where that is none."""
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            message = f"{path} cannot be read ({error.strerror or error})"
-            raise DataError(message) from error
-        except (ValueError, RecursionError) as error:
-            message = f"{path} is not valid JSON ({error})"
-            raise DataError(message) from error
+        record = read_json(path)
         try:
             return cls.from_json(record)
         except DataError as error:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from routellm_fast.data.golden import Labelled
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.evaluation._win_rates import Scorer
 from routellm_fast.evaluation.bootstrap import bootstrap, interval, random_runs
 from routellm_fast.evaluation.datasets import Benchmark
 from routellm_fast.evaluation.metrics import apgr_paper, router_metrics, word_counts
@@ -30,13 +31,6 @@ from routellm_fast.evaluation.results import Interval
 
 MIN_GAP: Final = 0.05
 MIN_PROMPTS: Final = 200
-
-
-class ScoresPrompts(Protocol):
-    """Anything with win rates: every Router."""
-
-    def win_rates(self, prompts: Sequence[str]) -> NDArray[np.float32]:
-        """Return (n,) win rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +127,7 @@ def eligible_pairs(
 
 
 def transfer_table(
-    router: ScoresPrompts,
+    router: Scorer,
     labelled: Sequence[Labelled],
     pairs: Iterable[ModelPair],
     *,
@@ -195,7 +189,7 @@ def transfer_table(
 
 
 def transfer_summary(
-    router: ScoresPrompts, labelled: Sequence[Labelled], pairs: Sequence[ModelPair] | None = None, *, table: str = ""
+    router: Scorer, labelled: Sequence[Labelled], pairs: Sequence[ModelPair] | None = None, *, table: str = ""
 ) -> TransferSummary:
     """Return what a router does over all pairs of a table that are eligible, or over those given.
 

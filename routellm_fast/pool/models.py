@@ -94,8 +94,11 @@ def pool_models_of(entry: str) -> list[PoolModel]:
     """
     path = Path(entry)
     name, mark, cost = entry.rpartition("=")
-    if not mark or path.is_file():
+    if path.is_file():
         return read_pool_models(path)
+    if not mark:
+        message = f"{entry!r} is neither NAME=COST, US dollars that 1,000 requests cost, nor a file with such a table"
+        raise InvalidArgumentError(message)
     try:
         number = float(cost)
     except ValueError:

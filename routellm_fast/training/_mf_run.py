@@ -45,7 +45,7 @@ class Task:
         """Embed and split. Raises InvalidArgumentError where nothing is left on one side."""
         out = held_out_battles(battles, config.held_out_share, seed=config.seed)
         features = embedder.surface_features if isinstance(embedder, StaticEmbedder) else ()
-        return cls(battles, _embed(battles.prompts, embedder), features, out)
+        return cls(battles, embedded(battles.prompts, embedder), features, out)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -275,7 +275,8 @@ class Run:
         return {name: weight.detach().numpy().copy() for name, weight in self._weights.items()}
 
 
-def _embed(prompts: tuple[str, ...], embedder: Embedder) -> FloatArray:
+def embedded(prompts: tuple[str, ...], embedder: Embedder) -> FloatArray:
+    """Return (n, dim) embeddings of prompts, made some at a time."""
     batches = [embedder.embed(prompts[i : i + _EMBED_BATCH]) for i in range(0, len(prompts), _EMBED_BATCH)]
     result: FloatArray = np.concatenate(batches)
     return result

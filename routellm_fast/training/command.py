@@ -17,6 +17,7 @@ The commands return metrics, JSON-able, which the router keeps in its provenance
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,8 @@ def train_mf(
         MissingExtraError: torch, or what a source needs, is not installed.
     """
     config = config or MatrixFactorizationConfig()
-    if not other_pairs_weight > 0.0:
-        message = f"other_pairs_weight must be above 0, found {other_pairs_weight}"
+    if not 0.0 < other_pairs_weight < math.inf:
+        message = f"other_pairs_weight must be above 0 and finite, found {other_pairs_weight}"
         raise InvalidArgumentError(message)
     if ensemble < 1:
         message = f"an ensemble has at least 1 member, found {ensemble}"

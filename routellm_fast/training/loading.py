@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ def load(
     if sources.evaluation:
         _guard(loaded, sources)
     if not loaded.battles:
-        raise _nothing_left(loaded.counts, models)
+        raise _nothing_left(loaded, models)
     return loaded
 
 
@@ -189,8 +189,11 @@ def _guard(loaded: Loaded, sources: Sources) -> None:
     loaded.battles = [battle for battle, kept in zip(loaded.battles, loaded.kept, strict=True) if kept]
 
 
-def _nothing_left(counts: Mapping[str, Counts], models: Collection[str] | None) -> DataError:
+def _nothing_left(loaded: Loaded, models: Collection[str] | None) -> DataError:
+    counts = loaded.counts
     reasons = [f"{name}: {of.rows:,} rows, left out {of.reasons() or 'none'}" for name, of in counts.items()]
+    if loaded.evaluation is not None and loaded.evaluation["battles_left_out"]:
+        reasons.append(f"{loaded.evaluation['battles_left_out']:,} battles left out for evaluation prompts")
     message = f"no battle is left to train on ({'; '.join(reasons)})"
     if models is not None:
         message += f". Wanted were battles between {', '.join(sorted(models))}: name them as the data do"

@@ -38,11 +38,11 @@ def model_card(
     scoring = scoring_pair or model_pair
     reads = f"Prompts are read by `{base}`, fine-tuned." if base else f"Prompts are embedded by `{embedder}`."
     what = (
-        f"Says how likely `{scoring.strong}` (strong) is to answer a prompt better than `{scoring.weak}` (weak). "
-        f"{reads} Made by `routellm-fast train {kind}`"
+        f"Says how likely `{_cell(scoring.strong)}` (strong) is to answer a prompt better than "
+        f"`{_cell(scoring.weak)}` (weak). {reads} Made by `routellm-fast train {kind}`"
     )
     sections = [
-        f"# {kind} router: {model_pair.strong} against {model_pair.weak}",
+        f"# {kind} router: {_cell(model_pair.strong)} against {_cell(model_pair.weak)}",
         f"{what} on {created}." if created else f"{what}.",
         "## Data",
         _data(metrics),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from routellm_fast._atomic import check_writable
 from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
 from routellm_fast.data.names import known_aliases
 from routellm_fast.decision import ModelPair
@@ -19,15 +20,27 @@ def check_place(out: Path, checkpoint: Path | None = None) -> None:
         raise InvalidArgumentError(message)
     try:
         taken = out.exists() and not is_artifact(out, ROUTER_LAYOUT) and not (out.is_dir() and not any(out.iterdir()))
+        if not taken:
+            check_writable(out.parent)
     except OSError as error:
         message = f"{out} cannot be written ({error.strerror})"
-        raise ArtifactWriteError(error.errno or 0, message) from error
+        raise ArtifactWriteError(message) from error
     if taken:
         message = f"{out} exists and is no router directory: it is left alone. Choose another path."
         raise ArtifactWriteError(message)
+    if checkpoint is not None:
+        try:
+            check_writable(checkpoint)
+        except OSError as error:
+            message = f"the checkpoint {checkpoint} cannot be written ({error.strerror})"
+            raise ArtifactWriteError(message) from error
 
 
 def by_known_names(pair: ModelPair) -> ModelPair:
-    """Return the pair by the names that data go by."""
+    """Return the pair by the names that data go by. Raises InvalidArgumentError where both are one model."""
     aliases = known_aliases()
-    return ModelPair(*(aliases.get(name, name) for name in pair))
+    known = ModelPair(*(aliases.get(name, name) for name in pair))
+    if known.strong == known.weak:
+        message = f"the strong and the weak model are both {known.strong!r}: every win rate would be a half"
+        raise InvalidArgumentError(message)
+    return known

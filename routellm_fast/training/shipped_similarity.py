@@ -28,27 +28,17 @@ from routellm_fast.calibration import Calibration
 from routellm_fast.data.routellm_datasets import MIN_PROMPT_CHARS
 from routellm_fast.embedders.stored import ShippedEmbedder
 from routellm_fast.errors import DataError, RouteLLMError
-from routellm_fast.evaluation import (
-    Benchmark,
-    Metrics,
-    length_metrics,
-    oracle_metrics,
-    random_metrics,
-    read_benchmarks,
-    router_metrics,
-)
 from routellm_fast.evaluation.datasets import PAPER_PAIR
-from routellm_fast.routers.base import Router
+from routellm_fast.evaluation.results import LENGTH, Evaluation
 from routellm_fast.routers.loading import load_router
 from routellm_fast.routers.similarity_weighted import SimilarityWeightedRouter
+from routellm_fast.training.benchmark_table import OWN, READING_GUIDE, evaluated, held_against, record, results_table
 from routellm_fast.training.shipped import (
     BATTLES,
     GOLDEN,
     LICENSES,
     NATURAL_PROMPTS,
     PROMPTS,
-    TITLES,
-    results_table,
 )
 from routellm_fast.training.similarity_weighted import Stage, train
 
@@ -95,7 +85,7 @@ def _all_rows(folder: Path) -> list[data.Battle]:
 
 def make(
     folder: Path, *, created: str, on_progress: Callable[[Stage], None] | None = None
-) -> tuple[SimilarityWeightedRouter, dict[str, list[Metrics]]]:
+) -> tuple[SimilarityWeightedRouter, Evaluation]:
     """Return the router with its model card, and the results behind it.
 
     Args:
@@ -116,48 +106,22 @@ def make(
         raise DataError(message)
     win_rates = plain.win_rates(natural)
     calibration = Calibration.from_win_rates(win_rates, dataset=f"{NATURAL_PROMPTS}: real prompts to chat assistants")
-    beside = load_router()
-    results = {b.name: evaluate(plain, beside, b) for b in read_benchmarks(folder / "routellm_evals")}
+    results = evaluated({OWN: plain, "mf": load_router()}, folder / "routellm_evals", created=created)
     provenance = {
         "created": created,
         "command": "python -m routellm_fast.training.shipped_similarity",
         "licenses": sorted({origin.license for origin in _origins().values()}),
         "files": {name: data.file_digest(folder / "train" / name) for name in sorted([*_origins(), PROMPTS])},
         "training": trained.metrics,
-        "evaluation": {
-            name: {row.name: {"apgr": round(row.apgr, 4), "cpt50": round(row.cpt50, 4), "cpt80": round(row.cpt80, 4)}
-                   for row in rows}
-            for name, rows in results.items()
-        },
-    }  # fmt: skip
+        "evaluation": record(results),
+    }
     card = model_card(results, win_rates, trained.metrics, plain.tiers, created=created)
     router = trained.router(embedder=embedder, calibration=calibration, provenance=provenance, model_card=card)
     return router, results
 
 
-def evaluate(router: Router, mf: Router, benchmark: Benchmark) -> list[Metrics]:
-    """Return the metrics on a benchmark: of the router, of the mf router that ships, then of the baselines."""
-    return [
-        router_metrics("this router", router.win_rates(benchmark.prompts), benchmark),
-        router_metrics("mf", mf.win_rates(benchmark.prompts), benchmark),
-        length_metrics(benchmark),
-        random_metrics(benchmark),
-        oracle_metrics(benchmark),
-    ]
-
-
-def compared(results: Mapping[str, Sequence[Metrics]], other: str) -> str:
-    """Return the sentence that says on which benchmarks the router is better than another row of the results."""
-    places: dict[str, list[str]] = {"ahead of": [], "behind": []}
-    for name, rows in results.items():
-        apgr = {row.name: row.apgr for row in rows}
-        places["ahead of" if apgr["this router"] > apgr[other] else "behind"].append(TITLES[name])
-    found = [f"{place} it on {', '.join(names)}" for place, names in places.items() if names]
-    return f"Beside {other}: {'; '.join(found)}."
-
-
 def model_card(
-    results: Mapping[str, list[Metrics]],
+    results: Evaluation,
     win_rates: NDArray[np.float32],
     metrics: Mapping[str, Any],
     tiers: Mapping[str, int],
@@ -177,16 +141,13 @@ battles of your own to (`add_battles`); the router that the package loads by def
 
 ## Results
 
-RouteLLM's formulas on RouteLLM's recorded answers, decontaminated by its rule (MMLU 14,037 questions, GSM8K 1,307,
-MT-Bench 72). APGR: 0.5 is chance. CPT(x): share of prompts for the strong model at which x of the quality gap is
-recovered; less is better.
+{results_table(results)}
 
-{results_table(dict(results))}
+{READING_GUIDE}
 
-"mf" is the mf router that ships, "prompt length" routes by the number of words, "random" is the mean curve of ten
-random routers with the deviation of their APGR, "oracle" knows both answers.
-{compared(results, "prompt length")} {compared(results, "mf")}
-MT-Bench has 72 questions only: the deviation of the random routers says what so few can show.
+"mf" is the mf router that ships. {held_against(results, LENGTH)}
+{held_against(results, "mf")}
+MT-Bench has 72 questions: read its interval, not its number.
 {_held_out_sentence(metrics["held_out"])}
 
 ## How it was made

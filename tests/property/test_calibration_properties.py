@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from routellm_fast import Calibration, InvalidArgumentError
 from routellm_fast.calibration import IsotonicMap, PlattMap, Target, check_drift
-from routellm_fast.calibration.drift import quantiles_of
+from routellm_fast.calibration.drift import win_rate_quantiles
 from routellm_fast.calibration.probability import _fit_isotonic, _fit_platt, map_from_json
 from routellm_fast.calibration.search import Sample, find_points
 
@@ -90,7 +90,7 @@ def test_drift_never_fails_and_never_exceeds_the_largest_difference(old: np.ndar
     edges = np.unique(np.concatenate([old, new]))
     counts = [np.searchsorted(np.sort(rates), edges, "right") for rates in (old, new)]
     exact = np.abs(counts[0] / len(old) - counts[1] / len(new)).max()
-    for quantiles in ((), quantiles_of(old)):
+    for quantiles in ((), win_rate_quantiles(old)):
         drift = check_drift(Calibration(**{**_fields(calibration), "win_rate_quantiles": quantiles}), new)
         assert 0.0 <= drift.statistic <= exact + 1e-9
         assert 0.0 <= drift.p_value <= 1.0

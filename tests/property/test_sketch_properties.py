@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from routellm_fast.evaluation.datasets import Benchmark
@@ -37,6 +37,8 @@ def test_any_order_and_any_cut_give_the_same_bits(rows, data):
     assert whole.rows == len(rows)
 
 
+# A quantile that falls on a win rate: the last bit says on which side.
+@example([(0.0, 0.0, 0.0)] * 6 + [(1.0, 0.0, 0.0)] * 3 + [(0.25, 0.0, 0.0), (0.28125, 0.0, 0.0)], 5)
 @given(ROWS, st.integers(1, 24))
 @settings(max_examples=150, deadline=None)
 def test_the_curve_is_that_of_win_rates_rounded_down(rows, bits):

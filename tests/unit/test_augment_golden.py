@@ -220,3 +220,13 @@ def test_real_golden_labels(shared_data: Path) -> None:
     made = golden_battles(read_golden(path), models=["llama-3.1-70b-instruct", "llama-3.1-8b-instruct"])
     assert made.counts.battles > 500
     assert 0 < made.counts.ties < made.counts.battles
+
+
+def test_what_is_read_is_never_written_over(tmp_path, capsys):
+    path = tmp_path / "labels.csv"
+    path.write_text("prompt,a,b\nhi,1,0\n")
+    assert main(["augment", "golden", str(path), "--out", str(path)]) == 2
+    assert "cannot hold both what is read and the battles" in capsys.readouterr().err
+    assert main(["augment", "golden", str(path), str(path), "--out", str(tmp_path / "battles.csv")]) == 2
+    assert "is given twice" in capsys.readouterr().err
+    assert path.read_text().startswith("prompt,a,b")

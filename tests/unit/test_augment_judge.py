@@ -5,10 +5,8 @@ import csv
 import errno
 import itertools
 import json
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ from typing import Any
 
 import pytest
 from fake_judge import FakeJudge, Reply, first_always, nonsense, quality_of
-from processes import assert_refused
+from processes import assert_refused, started_cli
 
 from routellm_fast.augmentation import (
     Contest,
@@ -26,11 +24,11 @@ from routellm_fast.augmentation import (
     Journal,
     JudgeConfig,
     Mode,
-    Prices,
     Questioner,
     ScoreRules,
     Stop,
     Template,
+    TokenPrices,
     estimate,
     judged_battles,
     read_contests,
@@ -44,7 +42,7 @@ from routellm_fast.data import read_battles
 from routellm_fast.errors import DataError, EndpointError, InvalidArgumentError
 
 KEY = "sk-Secret0Key1For2Tests3Only4"
-PRICES = Prices(10.0, 100.0)  # a call of the fake judge takes 100 and 10 tokens: 0.002 dollars
+PRICES = TokenPrices(10.0, 100.0)  # a call of the fake judge takes 100 and 10 tokens: 0.002 dollars
 CALL_USD = 0.002
 
 
@@ -818,7 +816,7 @@ def test_bad_input_is_one_clear_line(server: FakeJudge, tmp_path: Path, capsys: 
         ([*good, "--model", "big", "--model", "huge"], "between big, huge"),
         ([*good, "--generate-base-url", server.url], "--generate"),
         ([*good, "--template", str(tmp_path / "contests.csv")], "template needs"),
-        ([*good, "--journal", str(tmp_path / "contests.csv")], "is no journal"),
+        ([*good, "--journal", str(tmp_path / "contests.csv")], "cannot hold both what is read and the journal"),
         ([*good, "--report", str(tmp_path / "no" / "r.json")], "no directory"),
         ([*good, "--base-url", "nowhere"], "base_url"),
         ([*good, "--out", str(tmp_path / "battles.txt")], "must be one of"),
@@ -827,16 +825,6 @@ def test_bad_input_is_one_clear_line(server: FakeJudge, tmp_path: Path, capsys: 
     ):
         assert_refused(here(capsys, *arguments), word)
     assert not server.requests
-
-
-def start_cli(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "routellm_fast", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
 
 
 def wait_until(condition: Any, timeout_s: float = 30.0) -> None:
@@ -852,13 +840,10 @@ def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_repeated(
     held = threading.Event()
     server.script.extend([*[Reply()] * 7, Reply(held=held)])
     arguments = [*judge_arguments(server, tmp_path), "--max-concurrency", "1"]
-    process = start_cli(*arguments)
-    try:
+    with started_cli(*arguments) as process:
         wait_until(lambda: len(server.requests) == 8)
-    finally:
         process.kill()
-        process.communicate()
-        held.set()
+    held.set()
     assert not (tmp_path / "battles.jsonl").exists()
     journal = tmp_path / "battles.jsonl.journal"
     assert len(records(journal, "judgement")) == 7
@@ -879,12 +864,12 @@ def test_ctrl_c_awaits_what_is_paid_for_and_says_how_to_go_on(
     held = threading.Event()
     server.script.extend([*[Reply()] * 4, Reply(held=held), Reply(held=held)])
     arguments = [*judge_arguments(server, tmp_path), "--max-concurrency", "2"]
-    process = start_cli(*arguments)
-    wait_until(lambda: server.busy == 2 and len(server.requests) == 6)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    held.set()
-    output, errors = process.communicate(timeout=30)
+    with started_cli(*arguments) as process:
+        wait_until(lambda: server.busy == 2 and len(server.requests) == 6)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        held.set()
+        output, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "The same command goes on from there" in errors
@@ -899,12 +884,12 @@ def test_ctrl_c_awaits_what_is_paid_for_and_says_how_to_go_on(
 def test_a_second_ctrl_c_abandons_and_books_what_may_be_lost(server: FakeJudge, tmp_path: Path) -> None:
     held = threading.Event()
     server.script.extend([Reply(), Reply(held=held)])
-    process = start_cli(*judge_arguments(server, tmp_path), "--max-concurrency", "1")
-    wait_until(lambda: len(server.requests) == 2)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    with started_cli(*judge_arguments(server, tmp_path), "--max-concurrency", "1") as process:
+        wait_until(lambda: len(server.requests) == 2)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
     held.set()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors

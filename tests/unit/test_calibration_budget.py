@@ -5,19 +5,19 @@ import pytest
 from builders import model2vec_folder, static_embedder
 
 import routellm_fast as rf
-from routellm_fast.calibration import ModelPrice, Prices, Traffic
+from routellm_fast.calibration import ModelPrice, PairPrices, Traffic
 from routellm_fast.calibration.budget import token_counts
 from routellm_fast.errors import DataError, InvalidArgumentError
 
 
 def test_costs_by_hand() -> None:
-    prices = Prices(ModelPrice(10, 30), ModelPrice(0.5, 1.5, 0.001), output_tokens=200)
+    prices = PairPrices(ModelPrice(10, 30), ModelPrice(0.5, 1.5, 0.001), output_tokens=200)
     strong, weak = prices.costs_usd(np.array([100, 0]))
     np.testing.assert_allclose(strong, [0.001 + 0.006, 0.006])
     np.testing.assert_allclose(weak, [0.00005 + 0.0003 + 0.001, 0.0013])
     assert prices.counts_prompts
-    assert not Prices(ModelPrice(10), ModelPrice(), input_tokens=50).counts_prompts
-    strong, _ = Prices(ModelPrice(10), ModelPrice(), input_tokens=50).costs_usd(np.array([1, 1000]))
+    assert not PairPrices(ModelPrice(10), ModelPrice(), input_tokens=50).counts_prompts
+    strong, _ = PairPrices(ModelPrice(10), ModelPrice(), input_tokens=50).costs_usd(np.array([1, 1000]))
     np.testing.assert_allclose(strong, [0.0005, 0.0005])
 
 
@@ -26,9 +26,9 @@ def test_prices_without_meaning_are_refused() -> None:
         with pytest.raises(InvalidArgumentError, match="input_usd_per_1m"):
             ModelPrice(value)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="mean number of output tokens"):
-        Prices(ModelPrice(10, 30), ModelPrice())
+        PairPrices(ModelPrice(10, 30), ModelPrice())
     with pytest.raises(InvalidArgumentError, match="output_tokens"):
-        Prices(ModelPrice(), ModelPrice(), output_tokens=-1)
+        PairPrices(ModelPrice(), ModelPrice(), output_tokens=-1)
 
 
 def test_tokens_are_counted_whole(tmp_path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from builders import PAIR, mf_router
 
 from routellm_fast import FunctionEmbedder, UnknownModelError
-from routellm_fast.calibration import Calibrated, ModelPrice, PlattMap, Prices, Target, Traffic, calibrate
+from routellm_fast.calibration import Calibrated, ModelPrice, PairPrices, PlattMap, Target, Traffic, calibrate
 from routellm_fast.data import Battle, Labelled
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
@@ -67,7 +67,7 @@ def test_nothing_is_embedded_where_something_is_missing() -> None:
         {"targets": [Target("pgr", 0.5)]},
         {"probability": "platt"},
         {"probability": "magic"},
-        {"prices": Prices(ModelPrice(1), ModelPrice())},  # its tokens cannot be counted
+        {"prices": PairPrices(ModelPrice(1), ModelPrice())},  # its tokens cannot be counted
     ):
         with pytest.raises(InvalidArgumentError):
             run(router=paid, **arguments)
@@ -88,7 +88,7 @@ def test_facts_and_order() -> None:
 
 
 def test_costs_need_no_tokenizer_where_lengths_are_given() -> None:
-    prices = Prices(ModelPrice(10), ModelPrice(1), input_tokens=100)
+    prices = PairPrices(ModelPrice(10), ModelPrice(1), input_tokens=100)
     found = run(targets=[Target("strong_share", 1.0)], prices=prices)
     point = found.calibration.operating_points["strong_share=1"]
     assert point.cost_usd_per_1k is not None

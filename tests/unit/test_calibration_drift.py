@@ -8,14 +8,14 @@ import pytest
 from scipy import special, stats
 
 from routellm_fast import Calibration, InvalidArgumentError, InvalidThresholdError
-from routellm_fast.calibration import Estimate, OperatingPoint, Target, check_drift
-from routellm_fast.calibration.drift import QUANTILE_STEPS, kolmogorov_survival, quantiles_of
+from routellm_fast.calibration import Interval, OperatingPoint, Target, check_drift
+from routellm_fast.calibration.drift import QUANTILE_STEPS, kolmogorov_survival, win_rate_quantiles
 
 
 def calibrated(rates: np.ndarray, *, sketch: bool = True) -> Calibration:
     rates = rates.astype(np.float32)
     calibration = Calibration.from_win_rates(rates, dataset="reference")
-    return replace(calibration, win_rate_quantiles=quantiles_of(rates)) if sketch else calibration
+    return replace(calibration, win_rate_quantiles=win_rate_quantiles(rates)) if sketch else calibration
 
 
 def draw(rng: np.random.Generator, n: int, a: float = 2.0, b: float = 3.0) -> np.ndarray:
@@ -73,7 +73,7 @@ def test_one_threshold_may_tell_what_the_whole_distribution_does_not() -> None:
     rng = np.random.default_rng(4)
     old = np.concatenate([rng.random(9900) * 0.5, np.full(100, 0.9)]).astype(np.float32)
     new = np.concatenate([rng.random(1920) * 0.5, np.full(80, 0.9)]).astype(np.float32)
-    point = OperatingPoint(Target("strong_share", 0.01), Estimate(0.8, 0.8, 0.8), Estimate(0.01, 0.008, 0.012))
+    point = OperatingPoint(Target("strong_share", 0.01), Interval(0.8, 0.8, 0.8), Interval(0.01, 0.008, 0.012))
     calibration = replace(calibrated(old), operating_points={point.target.name: point})
     found = check_drift(calibration, new, alpha=1e-4)
     assert found.p_value > 1e-4 / 2

@@ -13,6 +13,7 @@ from processes import assert_refused, run_cli
 
 import routellm_fast as rf
 from routellm_fast.cli import main
+from routellm_fast.cli._prompts import PromptFormat, read_prompts
 from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter
 
 WORDS = ["hello", "prove", "the", "writes", "a", "b", "c", "1", "?"]
@@ -292,3 +293,33 @@ def test_bad_input_is_one_line_and_exit_status_two(
     assert (router / "router.json").read_bytes() == before
     assert not (tmp_path / "out").exists()
     assert_refused(run_cli("calibrate", str(router), str(tmp_path / "empty.txt")), "no prompt")
+
+
+def test_options_that_would_do_nothing_and_files_of_another_encoding_are_refused(run: Run, tmp_path: Path):
+    log = tmp_path / "log.txt"
+    log.write_text("one prompt\nanother, longer prompt\n", encoding="utf-16")
+    cases = [
+        (["mf", log], "is UTF-16: save it as UTF-8"),
+        (["mf", log, "--alpha", 0.5], "nothing without --check"),
+        (["mf", log, "--strong-label", "gpt"], "nothing without --labels or --battles"),
+        (["mf", log, "--battles", log], "--battles serve --probability only"),
+        (["mf", log, "--out", log / "router"], "cannot be written (Not a directory)"),
+    ]
+    for arguments, words in cases:
+        status, _, error = run(*arguments)
+        assert (status, error.count("\n")) == (2, 1), (arguments, error)
+        assert words in error, (arguments, error)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_prompt(tmp_path: Path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"prompt": "one prompt"}\n{"prompt": "another"}\n', encoding="utf-8-sig")
+    assert [prompt.text for prompt in read_prompts([], log, PromptFormat.AUTO)] == ["one prompt", "another"]
+
+
+def test_a_torn_gzip_file_is_named(run: Run, tmp_path: Path):
+    log = tmp_path / "log.txt.gz"
+    log.write_bytes(gzip.compress(b"a prompt\n" * 1000)[:-10])
+    status, _, error = run("mf", log)
+    assert (status, error.count("\n")) == (2, 1)
+    assert "log.txt.gz cannot be read" in error

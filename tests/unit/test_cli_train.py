@@ -10,6 +10,7 @@ from builders import static_embedder
 from processes import assert_refused, run_cli
 
 import routellm_fast as rf
+from routellm_fast.cli import main
 
 PAIR = ["--strong-model", "big", "--weak-model", "small", "--created", "2026-11-24"]
 MF = [
@@ -161,3 +162,31 @@ def test_what_no_similarity_weighted_router_is_made_of_is_refused(
 ) -> None:
     assert_refused(train_sw(folder, "out", *in_folder(folder, arguments)), *words)  # type: ignore[arg-type]
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--license", "mit", "--golden", "none.csv"], "--license does nothing without --battles"),
+        (["--refuse-overlap", "--golden", "none.csv"], "--refuse-overlap does nothing without --evaluation"),
+        (["--keep-ties", "--golden", "none.csv"], "--keep-ties does nothing without --battles"),
+        (["--soft-labels", "--battles", "none.csv"], "--soft-labels does nothing without --golden"),
+        (["--metrics", ".", "--battles", "none.csv"], "is a directory: name a file"),
+        (["--battles", "none.csv", "--strong-model", "one", "--weak-model", "one"], "are both 'one'"),
+        (["--battles", "none.csv", "--other-pairs-weight", "inf"], "above 0 and finite"),
+    ],
+)
+def test_what_would_do_nothing_or_fail_at_the_end_is_refused_first(tmp_path, capsys, monkeypatch, arguments, word):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "mf", "--out", "router", *arguments]) == 2
+    assert word in capsys.readouterr().err
+
+
+def test_places_that_cannot_be_written_are_refused_before_anything_is_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    for arguments in (["--out", "file/router"], ["--out", "router", "--checkpoint", "file"]):
+        assert main(["train", "mf", *arguments, "--battles", "none.csv"]) == 2
+        assert "file" in (text := capsys.readouterr().err)
+        assert "cannot be written (Not a directory)" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -370,3 +370,13 @@ def test_golden_rows_have_weights(tmp_path):
     assert [b.weight for b in data.gaps(rows, ModelPair("m1", "m2"))] == [2.5, 1.0]
     with pytest.raises(DataError, match="line 2: 'weight' must be above 0"):
         data.read_golden(write(tmp_path / "g.csv", "prompt,m1,m2,weight\np,1,0,-1\n"))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [("1" + "0" * 400, "must be a finite number"), ("1e308", "at most 1e.100")]
+)
+def test_numbers_beyond_float64_or_near_its_end_are_refused(tmp_path, number, words):
+    path = tmp_path / "g.jsonl"
+    path.write_text(f'{{"prompt": "hi", "m": {number}, "n": 0}}\n')
+    with pytest.raises(DataError, match=f"line 1: 'm' .*{words}"):
+        data.read_golden(path)

@@ -164,10 +164,16 @@ def test_notes_say_what_a_reader_must_know():
     found = evaluate({"still": constant}, [bench], **FEW).benchmarks[0]
     assert rows(found)["still"].metrics.apgr_routellm.value == pytest.approx(0.5)
     text = "\n".join(found.notes)
-    for part in ("40 prompts are few", "'still' gives every prompt the same", "3 prompts were", "2 prompts were"):
+    for part in (
+        "40 prompts are few",
+        "40 resamples are too few",
+        "'still' gives every prompt the same",
+        "3 prompts were",
+        "2 prompts were",
+    ):
         assert part in text
     assert (found.overlapping, found.unscored) == (3, 2)
-    assert not evaluate({}, [made_benchmark(5000)], **FEW).benchmarks[0].notes
+    assert not evaluate({}, [made_benchmark(5000)], **{**FEW, "resamples": 100}).benchmarks[0].notes
 
 
 class Wrong:

@@ -227,7 +227,7 @@ def test_a_word_is_a_model_or_a_table(tmp_path: Path):
         pool_models_of("a=x")
     with pytest.raises(InvalidArgumentError, match="needs a name"):
         pool_models_of("=1")
-    with pytest.raises(DataError, match="nowhere"):
+    with pytest.raises(InvalidArgumentError, match="'nowhere' is neither NAME=COST"):
         pool_models_of("nowhere")
 
 

@@ -12,8 +12,8 @@ import pytest
 from report_samples import benchmark, evaluation
 
 from routellm_fast.errors import DataError, MissingExtraError
-from routellm_fast.evaluation.plots import draw_plots
 from routellm_fast.evaluation.report import check_report, write_report
+from routellm_fast.evaluation.report.plots import draw_plots
 from routellm_fast.evaluation.results import Evaluation, Interval
 
 pytest.importorskip("matplotlib")

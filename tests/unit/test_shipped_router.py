@@ -12,7 +12,7 @@ from routellm_fast.evaluation import read_benchmarks, router_metrics
 from routellm_fast.routers.loading import SHIPPED_ROUTER
 from routellm_fast.training.shipped import main
 
-FLOOR = {"mmlu": 0.55, "gsm8k": 0.55, "mt_bench": 0.60}
+FLOOR = {"mmlu": 0.55, "gsm8k": 0.55, "mt_bench": 0.68}
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,7 @@ def test_shares_are_met_on_the_prompts_it_was_calibrated_on(router: rf.Router, s
         assert (rates >= router.threshold_for(share)).mean() == pytest.approx(share, abs=0.005)
 
 
-def test_it_is_folded_and_small() -> None:
-    router = rf.load_router()
-    assert router._text_scorer.is_folded  # type: ignore[attr-defined]
+def test_it_is_small() -> None:
     assert sum(file.stat().st_size for file in SHIPPED_ROUTER.iterdir()) < 12 << 20
 
 

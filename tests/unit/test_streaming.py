@@ -14,7 +14,6 @@ from builders import mf_router
 
 from routellm_fast._tables import Row
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.evaluation._log_rows import log_parts, read_part
 from routellm_fast.evaluation.bootstrap import bootstrap
 from routellm_fast.evaluation.datasets import Benchmark
 from routellm_fast.evaluation.metrics import apgr_paper, oracle_metrics, router_metrics, sweep
@@ -27,6 +26,7 @@ from routellm_fast.evaluation.streaming import (
     evaluate_stream,
     score_log,
 )
+from routellm_fast.evaluation.streaming.rows import log_parts, read_part
 
 COLUMNS = LogColumns("gpt-4-1106-preview", "mistralai/Mixtral-8x7B-Instruct-v0.1", domain="kind")
 STRONG, WEAK = COLUMNS.strong, COLUMNS.weak
@@ -170,7 +170,7 @@ def test_the_histogram_counts_every_prompt():
 
 @pytest.mark.parametrize("metric", ["apgr_routellm", "apgr_paper", "cpt50"])
 def test_intervals_are_those_of_the_bootstrap_over_prompts(metric):
-    from routellm_fast.evaluation._stream_result import _draws
+    from routellm_fast.evaluation.streaming.result import _draws
 
     rates, strong, weak = sample(4000)
     exact = bootstrap({"a": rates}, as_benchmark(rates, strong, weak), resamples=1000)["a"][metric]
@@ -182,7 +182,7 @@ def test_intervals_are_those_of_the_bootstrap_over_prompts(metric):
 
 
 def test_intervals_cover_what_a_larger_log_shows():
-    from routellm_fast.evaluation._stream_result import _draws
+    from routellm_fast.evaluation.streaming.result import _draws
 
     truth = sketch_of(*sample(200_000, seed=99)).sweep().apgr
     covered = 0
@@ -225,7 +225,7 @@ def test_sketches_of_other_bins_do_not_add():
 
 
 def test_sums_cannot_overflow_unseen(monkeypatch):
-    monkeypatch.setattr("routellm_fast.evaluation._sketch._MAX_ROWS", 60)
+    monkeypatch.setattr("routellm_fast.evaluation.streaming.sketch._MAX_ROWS", 60)
     sketch = sketch_of(*sample(50))
     with pytest.raises(DataError, match="60 rows at most, found 100"):
         sketch.merge(sketch_of(*sample(50)))
@@ -388,7 +388,7 @@ def test_or_left_out_counted_and_reported(tmp_path, line, problem, reason):
     assert "line 11" in notes
     parts = [StreamedQuality.of(["fixed"], COLUMNS) for _ in range(3)]
     for part, piece in zip(parts, log_parts(path, part_bytes=-(-path.stat().st_size // 3)), strict=True):
-        from routellm_fast.evaluation.streaming import rows_of
+        from routellm_fast.evaluation.streaming.local_engine import rows_of
 
         rows = rows_of(piece, part, "skip")
         evaluate_stream({"fixed": Fixed()}, rows, COLUMNS, on_bad_row="skip", into=part)
@@ -419,7 +419,7 @@ def test_damaged_csv_is_never_skipped(tmp_path):
 def test_a_line_number_in_the_middle_of_a_file_is_counted(tmp_path):
     path = bad_log(tmp_path, "{")
     start = path.read_bytes().index(b"\n{\n") - 20
-    from routellm_fast.evaluation._log_rows import LogPart
+    from routellm_fast.evaluation.streaming.rows import LogPart
 
     with pytest.raises(DataError, match="line 11: not valid JSON"):
         list(read_part(LogPart(path, start)))
@@ -485,7 +485,7 @@ def test_a_constant_router_is_noted(tmp_path):
 
 
 def test_too_many_domains_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("routellm_fast.evaluation.streaming.MAX_DOMAINS", 1)
+    monkeypatch.setattr("routellm_fast.evaluation.streaming.quality.MAX_DOMAINS", 1)
     with pytest.raises(DataError, match="is it the right column"):
         evaluate_log({"fixed": Fixed()}, [write(tmp_path / "log.jsonl", records(5))], COLUMNS)
 

@@ -10,8 +10,7 @@ import pytest
 from processes import run_python
 
 from routellm_fast.errors import ArtifactNotFoundError, DataError, InvalidArgumentError, MissingExtraError
-from routellm_fast.evaluation import ray_engine
-from routellm_fast.evaluation.streaming import LogColumns, StreamedQuality
+from routellm_fast.evaluation.streaming import LogColumns, StreamedQuality, ray_engine
 from routellm_fast.routers import Router, load_router
 
 COLUMNS = LogColumns("strong", "weak", domain="kind")
@@ -25,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from routellm_fast.errors import DataError
-from routellm_fast.evaluation import ray_engine
+from routellm_fast.evaluation.streaming import ray_engine
 from routellm_fast.evaluation.streaming import LogColumns, evaluate_log
 from routellm_fast.routers import load_router
 

@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +11,7 @@ import numpy as np
 import pytest
 from builders import static_embedder
 from mf_builders import CONFIG, EMBEDDER, PAIR
-from processes import assert_refused, run_cli
+from processes import assert_refused, run_cli, started_cli
 
 import routellm_fast as rf
 from routellm_fast import DataError, InvalidArgumentError, ModelPair, UnknownModelError
@@ -283,17 +280,12 @@ def test_an_interrupted_command_says_how_to_go_on_and_does(tmp_path: Path, battl
     checkpoint = tmp_path / "c"
     options = ["--battles", str(battles), "--checkpoint", str(checkpoint), "--max-epochs", "40", "--patience", "40"]
     command = cli(tmp_path, "out", *options, "--batch-size", "2")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "routellm_fast", *command],
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while not (checkpoint / "training" / "checkpoint.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    with started_cli(*command) as process:
+        deadline = time.monotonic() + 60
+        while not (checkpoint / "training" / "checkpoint.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert f"interrupted; {checkpoint} keeps each whole epoch: give the same command again to go on" in stderr
     assert "Traceback" not in stderr

@@ -1,55 +1,27 @@
-"""Evaluation of a prompt log of any length in constant memory, and scoring of one.
+"""What a prompt log of any length came to, in constant memory.
 
-A log is a table with a prompt and both models' quality in each row. Rows are read, scored and summed in chunks; what is
-kept is a QualitySketch of each router, domain and baseline, and these add up: logs may be read in pieces, on one
-machine or many (`ray_engine`), and the result is the same to the bit.
+What is kept is a QualitySketch of each router, domain and baseline, and these add up: logs may be read in pieces, on
+one machine or many, and the result is the same to the bit.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast._tables import Row
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.evaluation._log_chunks import (
-    CHUNK_ROWS,
-    DAMAGED,
-    NO_QUALITY,
-    LogChunk,
-    LogColumns,
-    OnBadRow,
-    check_options,
-    checked,
-    checked_win_rates,
-)
-from routellm_fast.evaluation._log_rows import LogPart, read_part
-from routellm_fast.evaluation._log_scores import score_log
-from routellm_fast.evaluation._sketch import DEFAULT_BITS, MAX_QUALITY, QualitySketch
-from routellm_fast.evaluation._stream_result import stream_result
 from routellm_fast.evaluation._win_rates import Scorer
+from routellm_fast.evaluation.datasets import scale_of
 from routellm_fast.evaluation.prices import Prices
 from routellm_fast.evaluation.results import BenchmarkResult
-
-__all__ = [
-    "LogColumns",
-    "OnBadRow",
-    "QualitySketch",
-    "StreamedQuality",
-    "check_options",
-    "check_rows",
-    "evaluate_log",
-    "evaluate_stream",
-    "rows_of",
-    "score_log",
-]
+from routellm_fast.evaluation.streaming.chunks import NO_QUALITY, LogChunk, LogColumns, checked_win_rates
+from routellm_fast.evaluation.streaming.result import stream_result
+from routellm_fast.evaluation.streaming.sketch import DEFAULT_BITS, MAX_QUALITY, QualitySketch
 
 MAX_DOMAINS: Final = 1000
 WORD_LIMIT: Final = 1 << DEFAULT_BITS
@@ -171,7 +143,7 @@ class StreamedQuality:
         Args:
             name: Of the log.
             prices: What models cost; none: the paper's.
-            max_quality: What a perfect answer scores; None for the least of 1, 10, 100 that no answer exceeded.
+            max_quality: What a perfect answer scores; None for what datasets.scale_of says.
             resamples: Of the bootstrap behind each 95 % interval; see QualitySketch.resamples.
             seed: Of the resamples.
             on_progress: Called with what is done, how many steps of it, and of how many.
@@ -180,8 +152,7 @@ class StreamedQuality:
             DataError: No row was taken in, or the strong model is not better, so that APGR is undefined.
         """
         if max_quality is None:
-            scale = (1.0, 10.0, 100.0)
-            max_quality = next((top for top in scale if self.highest_quality <= top), self.highest_quality)
+            max_quality = scale_of(self.highest_quality)
         return stream_result(
             name,
             self,
@@ -198,80 +169,6 @@ class StreamedQuality:
             message = f"{self.columns.domain!r} holds more than {MAX_DOMAINS} domains: is it the right column?"
             raise DataError(message)
         return known.setdefault(domain, QualitySketch(_DOMAIN_BITS))
-
-
-def evaluate_stream(
-    routers: Mapping[str, Scorer],
-    rows: Iterable[Row],
-    columns: LogColumns,
-    *,
-    on_bad_row: OnBadRow = "error",
-    chunk_rows: int = CHUNK_ROWS,
-    into: StreamedQuality | None = None,
-    on_progress: Callable[[int], None] | None = None,
-) -> StreamedQuality:
-    """Evaluate routers on rows, each of which is looked at once.
-
-    Args:
-        routers: By the name that results show; anything whose win_rates lie in [0, 1].
-        rows: Of a log.
-        columns: Which of them hold what.
-        on_bad_row: "skip" leaves out and counts a row whose prompt is no text or that lacks a quality.
-        chunk_rows: How many prompts are scored at a time; the result does not depend on it.
-        into: Where to add them; none: start empty.
-        on_progress: Called with the number of rows taken in so far.
-
-    Raises:
-        DataError: A row is bad and on_bad_row is "error", or rows themselves fail; the text names file and line.
-        InvalidArgumentError: A router gave something else than one win rate in [0, 1] a prompt.
-    """
-    check_options(on_bad_row, chunk_rows)
-    found = StreamedQuality.of(routers, columns) if into is None else into
-    iterator = iter(rows)
-    while batch := list(islice(iterator, chunk_rows)):
-        found.add(checked(batch, columns, found.leave_out if on_bad_row == "skip" else None), routers)
-        if on_progress is not None:
-            on_progress(found.rows)
-    return found
-
-
-def evaluate_log(
-    routers: Mapping[str, Scorer],
-    files: Sequence[Path],
-    columns: LogColumns,
-    *,
-    on_bad_row: OnBadRow = "error",
-    on_progress: Callable[[int], None] | None = None,
-) -> StreamedQuality:
-    """Evaluate routers on the rows of files: CSV or JSON lines, gzipped or not, or Parquet. See evaluate_stream.
-
-    With on_bad_row="skip" a line that is no JSON object is left out and counted, too.
-
-    Raises:
-        DataError: See evaluate_stream; or no file holds a row that could be used.
-    """
-    found = StreamedQuality.of(routers, columns)
-    for path in files:
-        rows = rows_of(LogPart(path), found, on_bad_row)
-        evaluate_stream(routers, rows, columns, on_bad_row=on_bad_row, into=found, on_progress=on_progress)
-    check_rows(found, files)
-    return found
-
-
-def rows_of(part: LogPart, found: StreamedQuality, on_bad_row: OnBadRow) -> Iterator[Row]:
-    """Return the rows of a piece of a log, damaged lines counted where they are to be skipped."""
-    if on_bad_row == "error":
-        return read_part(part)
-    return read_part(part, on_damage=lambda error: found.leave_out(DAMAGED, str(error)))
-
-
-def check_rows(found: StreamedQuality, files: Sequence[Path]) -> None:
-    """Raise DataError where nothing was taken in."""
-    if found.rows:
-        return
-    bad = f"; left out: {', '.join(found.examples)}" if found.examples else ""
-    message = f"{', '.join(map(str, files)) or 'the log'} holds no row that could be used{bad}"
-    raise DataError(message)
 
 
 def _places(domains: Sequence[str]) -> dict[str, NDArray[np.intp]]:

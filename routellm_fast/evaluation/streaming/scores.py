@@ -9,10 +9,10 @@ from pathlib import Path
 
 from routellm_fast._tables import Row
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.evaluation._log_chunks import CHUNK_ROWS, OnBadRow, check_options, checked_win_rates
-from routellm_fast.evaluation._log_rows import LogPart, read_part
-from routellm_fast.evaluation._log_writer import log_writer
 from routellm_fast.evaluation._win_rates import Scorer
+from routellm_fast.evaluation.streaming.chunks import CHUNK_ROWS, OnBadRow, check_options, checked_win_rates
+from routellm_fast.evaluation.streaming.rows import LogPart, read_part
+from routellm_fast.evaluation.streaming.writer import log_writer
 
 
 def score_log(

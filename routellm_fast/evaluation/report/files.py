@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import Final
 
+from routellm_fast._atomic import replaced_file
 from routellm_fast._extras import require
 from routellm_fast.errors import DataError
-from routellm_fast.evaluation._report_page import page
-from routellm_fast.evaluation.plots import draw_plots
+from routellm_fast.evaluation.report.page import page
+from routellm_fast.evaluation.report.plots import draw_plots
 from routellm_fast.evaluation.results import Evaluation
 
 PAGE_NAME: Final = "report.html"
@@ -70,12 +71,10 @@ def _file_names(benchmarks: list[str]) -> list[str]:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    staged = path.with_name(f".{path.name}.tmp")
     try:
-        staged.write_bytes(content)
-        staged.replace(path)
+        with replaced_file(path) as file:
+            file.write(content)
     except OSError as error:
-        staged.unlink(missing_ok=True)
         raise _unwritable(path, error) from error
     return path
 

@@ -11,7 +11,7 @@ from routellm_fast.calibration import _strict
 from routellm_fast.errors import InvalidArgumentError
 
 
-class Estimate(NamedTuple):
+class Interval(NamedTuple):
     """A number and its 95 % interval.
 
     Attributes:
@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
     high: float
 
     @classmethod
-    def of(cls, value: float, draws: NDArray[np.float64], *, decimals: int | None = 9) -> Estimate:
+    def of(cls, value: float, draws: NDArray[np.float64], *, decimals: int | None = 9) -> Interval:
         """Take the interval from resamples; those that are NaN gave no number. The value always lies inside."""
         drawn = draws[~np.isnan(draws)]
         low, high = np.quantile(drawn, (0.025, 0.975)) if drawn.size else (value, value)
@@ -33,14 +33,14 @@ class Estimate(NamedTuple):
         return cls(*(parts if decimals is None else [round(part, decimals) for part in parts]))
 
     @classmethod
-    def from_json(cls, value: Any, what: str, *, unit: bool = False) -> Estimate:
+    def from_json(cls, value: Any, what: str, *, unit: bool = False) -> Interval:
         """Read [value, low, high], of numbers in [0, 1] where `unit`. Raises InvalidArgumentError."""
         if not isinstance(value, (list, tuple)) or len(value) != 3:
             message = f"{what} must be a list of value, low and high"
             raise InvalidArgumentError(message)
         limits = (0.0, 1.0) if unit else ()
-        estimate = cls(*(_strict.number(part, what, *limits) for part in value))
-        if not estimate.low <= estimate.value <= estimate.high:
+        found = cls(*(_strict.number(part, what, *limits) for part in value))
+        if not found.low <= found.value <= found.high:
             message = f"{what} must have its value between low and high, found {list(value)}"
             raise InvalidArgumentError(message)
-        return estimate
+        return found

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError
-from routellm_fast.evaluation._sketch import RESAMPLING_CELLS, QualitySketch
+from routellm_fast.evaluation._metric_set import PairCosts, domain_apgr, domain_seed, listed_costs, metric_set
 from routellm_fast.evaluation.bootstrap import METRICS, Draws, interval
-from routellm_fast.evaluation.comparison import LENGTH, ORACLE, RANDOM
 from routellm_fast.evaluation.metrics import BINS, PAPER_SHARES, Curve, FineCurve
-from routellm_fast.evaluation.prices import Prices, saving_ratio
+from routellm_fast.evaluation.prices import Prices
 from routellm_fast.evaluation.results import (
+    LENGTH,
+    ORACLE,
+    RANDOM,
     BenchmarkResult,
     CurvePoints,
     DomainResult,
@@ -25,16 +27,15 @@ from routellm_fast.evaluation.results import (
     MetricSet,
     RouterResult,
 )
+from routellm_fast.evaluation.streaming.sketch import RESAMPLING_CELLS, QualitySketch
 
 if TYPE_CHECKING:
-    from routellm_fast.evaluation.streaming import StreamedQuality
+    from routellm_fast.evaluation.streaming.quality import StreamedQuality
 
 _TARGETS: Final = (0.2, 0.5, 0.8)
 _POINTS: Final = 100
 _HISTOGRAM_BINS: Final = 60
 _NORMAL_95: Final = 1.959964
-# Where more resamples than these have no gap, an interval would say nothing.
-_MAX_UNDEFINED: Final = 0.05
 _DOMAIN_CELLS: Final = 256
 # Shares are sums of fractions: what should be equal may differ in the last bits.
 _ROUNDING: Final = 1e-9
@@ -61,24 +62,25 @@ def stream_result(
             "divides by what the strong model is better by, which must be above zero"
         )
         raise DataError(message)
-    costs = _costs(found, prices)
+    costs = listed_costs(ModelPair(found.columns.strong, found.columns.weak), prices)
     rows: list[RouterResult] = []
     scored = {**found.routers, LENGTH: found.length}
     for index, (router, sketch) in enumerate(scored.items()):
         on_progress(f"intervals of {router}", index, len(scored))
         draws = _draws(sketch, resamples, seed)
-        metrics = _metric_set(_values(sketch), draws, costs)
+        metrics = _with_intervals(_values(sketch), draws, costs)
         points = _points(sketch.points(), costs, scale=float(1 << sketch.bits) if router == LENGTH else 1.0)
         is_router = router in found.routers
         domains = _domains(found.domains.get(router, {}), resamples, seed, on_progress) if is_router else {}
         histogram = _histogram(sketch) if is_router else None
         rows.append(RouterResult(router, "router" if is_router else "baseline", metrics, points, domains, histogram))
     rows.append(_random(found.length, costs))
-    oracle = _whole_shares(found.oracle.points())
-    values = dict(zip(METRICS, (oracle.apgr, _paper(oracle), *map(oracle.cpt, _TARGETS)), strict=True))
+    fine = found.oracle.points()
+    oracle = _whole_shares(fine)
+    values = dict(zip(METRICS, (oracle.apgr, _paper(fine), *map(oracle.cpt, _TARGETS)), strict=True))
     oracle_draws = _draws(found.oracle, resamples, seed)
-    points = _points(found.oracle.points(), costs, scale=1.0)
-    rows.append(RouterResult(ORACLE, "bound", _metric_set(values, oracle_draws, costs), points))
+    points = _points(fine, costs, scale=1.0)
+    rows.append(RouterResult(ORACLE, "bound", _with_intervals(values, oracle_draws, costs), points))
     unscored = found.unscored
     return BenchmarkResult(
         name,
@@ -143,34 +145,11 @@ def _first_at_least(share: FloatArray, wanted: FloatArray) -> NDArray[np.intp]:
     return np.stack([(share < one).sum(axis=1) for one in wanted], axis=1)
 
 
-def _metric_set(values: dict[str, float], draws: Draws, costs: tuple[float, float] | None) -> MetricSet:
-    return _with_savings({metric: interval(values[metric], draws[metric]) for metric in METRICS}, costs)
+def _with_intervals(values: dict[str, float], draws: Draws, costs: PairCosts | None) -> MetricSet:
+    return metric_set({name: interval(values[name], draws[name]) for name in METRICS}, costs)
 
 
-def _with_savings(found: dict[str, Interval], costs: tuple[float, float] | None) -> MetricSet:
-    def saving(cpt: Interval, share: float, prices: tuple[float, float]) -> Interval:
-        # The less is spent, the more is saved: low and high change places.
-        low, value, high = (
-            saving_ratio(strong_share, random_share=share, strong_cost=prices[0], weak_cost=prices[1])
-            for strong_share in (cpt.high, cpt.value, cpt.low)
-        )
-        return Interval(value, low, high)
-
-    free = (1.0, 0.0)
-    return MetricSet(
-        found["apgr_routellm"],
-        found["apgr_paper"],
-        found["cpt20"],
-        found["cpt50"],
-        found["cpt80"],
-        saving_cpt50=saving(found["cpt50"], 0.5, free),
-        saving_cpt80=saving(found["cpt80"], 0.8, free),
-        dollar_saving_cpt50=None if costs is None else saving(found["cpt50"], 0.5, costs),
-        dollar_saving_cpt80=None if costs is None else saving(found["cpt80"], 0.8, costs),
-    )
-
-
-def _random(sketch: QualitySketch, costs: tuple[float, float] | None) -> RouterResult:
+def _random(sketch: QualitySketch, costs: PairCosts | None) -> RouterResult:
     """Random routing, whose curve is a straight line and whose spread over runs is known without a run.
 
     A share c chosen at random out of n prompts has a mean gain of variance v c (1 - c) / n, v being that of the gains;
@@ -187,21 +166,16 @@ def _random(sketch: QualitySketch, costs: tuple[float, float] | None) -> RouterR
     line = FineCurve(
         shares, sketch.weak_quality + gap * shares, 1.0 - shares, sketch.strong_quality, sketch.weak_quality
     )
-    return RouterResult(RANDOM, "baseline", _with_savings(found, costs), _points(line, costs, scale=1.0))
+    return RouterResult(RANDOM, "baseline", metric_set(found, costs), _points(line, costs, scale=1.0))
 
 
-def _points(curve: FineCurve, costs: tuple[float, float] | None, *, scale: float) -> CurvePoints:
+def _points(curve: FineCurve, costs: PairCosts | None, *, scale: float) -> CurvePoints:
     wanted = np.linspace(0.0, 1.0, _POINTS + 1) - _ROUNDING
     chosen = np.unique(np.searchsorted(curve.strong_share, wanted))
     share = curve.strong_share[chosen]
     cost = None if costs is None else tuple((1000.0 * (costs[1] + share * (costs[0] - costs[1]))).tolist())
     threshold = tuple((curve.threshold[chosen] * scale).tolist())
     return CurvePoints(tuple(share.tolist()), tuple(curve.quality[chosen].tolist()), threshold, cost)
-
-
-def _costs(found: StreamedQuality, prices: Prices) -> tuple[float, float] | None:
-    strong, weak = (prices.usd_per_1k(model) for model in (found.columns.strong, found.columns.weak))
-    return None if strong is None or weak is None else (strong / 1000.0, weak / 1000.0)
 
 
 def _domains(
@@ -213,11 +187,8 @@ def _domains(
         gap = sketch.strong_quality - sketch.weak_quality
         apgr = None
         if gap > 0.0:
-            # Every domain draws for itself: what it finds does not depend on which others there are.
-            own = zlib.crc32(domain.encode("utf-8", "surrogatepass")) ^ seed
-            draws = _draws(sketch, resamples, own, _DOMAIN_CELLS)["apgr_routellm"]
-            if np.isnan(draws).mean() <= _MAX_UNDEFINED:
-                apgr = interval(sketch.sweep().apgr, draws)
+            draws = _draws(sketch, resamples, domain_seed(domain, seed), _DOMAIN_CELLS)
+            apgr = domain_apgr(sketch.sweep().apgr, draws)
         found[domain] = DomainResult(sketch.rows, gap, apgr)
     return found
 

@@ -7,7 +7,7 @@ import re
 from typing import Any, Final
 
 from routellm_fast._extras import require
-from routellm_fast.evaluation._plot_style import GRID, INK, MUTED, SERIES, SURFACE
+from routellm_fast.evaluation.report.plot_style import GRID, INK, MUTED, SERIES, SURFACE
 
 _DPI: Final = 160
 

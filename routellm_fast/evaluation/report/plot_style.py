@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from routellm_fast._extras import require
-from routellm_fast.evaluation.results import BenchmarkResult, RouterResult
+from routellm_fast.evaluation.results import RANDOM, BenchmarkResult, RouterResult
 
 INK: Final = "#1f2328"
 MUTED: Final = "#5f6772"
@@ -57,7 +57,7 @@ def looks_of(result: BenchmarkResult) -> dict[str, Look]:
     for router in others:
         if router.role == "bound":
             looks[router.name] = Look(MUTED, (0, (1, 1.6)), 1.5, 3)
-        elif router.name == "random":
+        elif router.name == RANDOM:
             looks[router.name] = Look(MUTED, "solid", 0.9, 2)
         else:
             looks[router.name] = Look(INK, next(baselines, "dashed"), 1.4, 3)

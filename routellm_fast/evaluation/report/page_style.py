@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from routellm_fast.evaluation._plot_style import GRID, INK, MUTED, SERIES, SURFACE
+from routellm_fast.evaluation.report.plot_style import GRID, INK, MUTED, SERIES, SURFACE
 
 _DARK_SERIES: Final = ("#5ab4f0", "#ff9a52", "#35c99d", "#e296c9", "#dcb13c", "#a3b6ff")
 

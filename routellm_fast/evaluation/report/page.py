@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from routellm_fast.evaluation._plot_style import SERIES
-from routellm_fast.evaluation._report_guide import GUIDE
-from routellm_fast.evaluation._report_style import STYLE
-from routellm_fast.evaluation.plots import Plot
+from routellm_fast.evaluation.report.guide import GUIDE
+from routellm_fast.evaluation.report.page_style import STYLE
+from routellm_fast.evaluation.report.plot_style import SERIES
+from routellm_fast.evaluation.report.plots import Plot
 from routellm_fast.evaluation.results import (
     BenchmarkResult,
     DomainResult,

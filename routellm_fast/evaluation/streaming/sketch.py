@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.evaluation.metrics import BINS, Curve, FineCurve
+from routellm_fast.evaluation.metrics import BINS, Curve, FineCurve, quantiles_of
 
 DEFAULT_BITS: Final = 20
 RESAMPLING_CELLS: Final = 2048
@@ -153,7 +153,7 @@ class QualitySketch:
     def sweep(self, *, bins: int = BINS) -> Curve:
         """Route at every quantile of the win rates, as metrics.sweep does with those rounded down to the grid."""
         whole = self.points()
-        edges = self._quantiles(np.linspace(0.0, 1.0, bins + 1))
+        edges = self._quantiles(quantiles_of(bins))
         # Points stand in order of falling thresholds: how many of them lie at or above each edge but the last.
         reached = np.searchsorted(-whole.threshold, -edges[:-1], side="right") - 1
         chosen = np.unique(np.concatenate([[0], reached]))

@@ -9,11 +9,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast._atomic import replaced_file
 from routellm_fast._extras import require
 from routellm_fast._tables import SUFFIXES
 from routellm_fast.errors import DataError, InvalidArgumentError
@@ -38,31 +39,30 @@ def log_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRows]:
     if len({*columns, WIN_RATE}) != len(columns) + 1:
         message = f"columns to keep must differ from one another and from {WIN_RATE!r}, found {list(columns)}"
         raise InvalidArgumentError(message)
-    staged = path.with_name(f".{path.name}.tmp")
     form = _parquet if path.name.endswith(".parquet") else _csv if ".csv" in path.suffixes[-2:] else _json_lines
     try:
-        with _opened(staged, compressed=path.name.endswith(".gz")) as file, form(file, columns) as write:
+        with (
+            replaced_file(path) as plain,
+            _packed(plain, compressed=path.name.endswith(".gz")) as file,
+            form(file, columns) as write,
+        ):
             yield write
-        staged.replace(path)
     except OSError as error:
         message = f"{path} cannot be written ({error.strerror or error})"
         raise DataError(message) from error
     except UnicodeEncodeError as error:
         message = f"{path} cannot be written: a cell is no Unicode ({error}); JSON lines can hold it"
         raise DataError(message) from error
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 @contextmanager
-def _opened(path: Path, *, compressed: bool) -> Iterator[Any]:
-    with path.open("wb") as file:
-        if not compressed:
-            yield file
-            return
-        # Neither name nor time in the header: equal logs give equal bytes.
-        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
-            yield packed
+def _packed(file: BinaryIO, *, compressed: bool) -> Iterator[Any]:
+    if not compressed:
+        yield file
+        return
+    # Neither name nor time in the header: equal logs give equal bytes.
+    with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+        yield packed
 
 
 @contextmanager

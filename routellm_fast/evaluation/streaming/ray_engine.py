@@ -18,17 +18,11 @@ import numpy as np
 
 from routellm_fast._extras import require
 from routellm_fast.errors import InvalidArgumentError, RouteLLMError
-from routellm_fast.evaluation._log_rows import LogPart, log_parts
 from routellm_fast.evaluation._win_rates import Scorer
-from routellm_fast.evaluation.streaming import (
-    LogColumns,
-    OnBadRow,
-    StreamedQuality,
-    check_options,
-    check_rows,
-    evaluate_stream,
-    rows_of,
-)
+from routellm_fast.evaluation.streaming.chunks import LogColumns, OnBadRow, check_options
+from routellm_fast.evaluation.streaming.local_engine import check_rows, evaluate_stream, rows_of
+from routellm_fast.evaluation.streaming.quality import StreamedQuality
+from routellm_fast.evaluation.streaming.rows import LogPart, log_parts
 
 PART_BYTES: Final = 64 << 20
 _MERGED_AT_ONCE: Final = 16
@@ -49,7 +43,7 @@ def run(
     workers: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> StreamedQuality:
-    """Evaluate routers on the rows of files, on Ray; equal to `streaming.evaluate_log` to the bit.
+    """Evaluate routers on the rows of files, on Ray; equal to `evaluate_log` to the bit.
 
     A Ray that runs in this process already is used and left running; otherwise one is started and stopped.
 

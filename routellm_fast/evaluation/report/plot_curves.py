@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast._extras import require
-from routellm_fast.evaluation._plot_style import GRID, MUTED, SURFACE, Key, Look, drawable, looks_of, new_figure
-from routellm_fast.evaluation.results import BenchmarkResult, CurvePoints, RouterResult
+from routellm_fast.evaluation.report.plot_style import GRID, MUTED, SURFACE, Key, Look, drawable, looks_of, new_figure
+from routellm_fast.evaluation.results import RANDOM, BenchmarkResult, CurvePoints, RouterResult
 
 _MAX_POINTS: Final = 400
 
@@ -25,7 +25,7 @@ def draw_quality(result: BenchmarkResult) -> Drawn:
     looks = looks_of(result)
     weak, gap = result.weak_quality, result.strong_quality - result.weak_quality
     for router in result.routers:
-        if router.name == "random":
+        if router.name == RANDOM:
             _random_band(axes, router, weak, gap)
     for router in result.routers:
         x, y = _thinned(router.curve, router.curve.strong_share)

@@ -1,0 +1,59 @@
+"""What evaluations of benchmarks and of logs have in common: intervals with what they save, and domains' draws."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from routellm_fast.decision import ModelPair
+from routellm_fast.evaluation.bootstrap import Draws, interval
+from routellm_fast.evaluation.prices import Prices, saving_ratio
+from routellm_fast.evaluation.results import Interval, MetricSet
+
+# What an answer of the strong and of the weak model costs, in US dollars.
+PairCosts = tuple[float, float]
+
+# Of resamples on which the strong model is not better; a domain with more has no APGR.
+_MAX_UNDEFINED: Final = 0.05
+
+
+def metric_set(found: Mapping[str, Interval], costs: PairCosts | None) -> MetricSet:
+    """Return a router's metrics, by the names of bootstrap.METRICS, with what they save."""
+
+    def saving(cpt: Interval, random_share: float, strong_cost: float, weak_cost: float) -> Interval:
+        value, *ends = (
+            saving_ratio(share, random_share=random_share, strong_cost=strong_cost, weak_cost=weak_cost)
+            for share in (cpt.value, cpt.low, cpt.high)
+        )
+        # The less is spent, the more is saved: low and high change places, unless the strong model is the cheaper one.
+        return Interval(value, *sorted(ends))
+
+    return MetricSet(
+        **found,
+        saving_cpt50=saving(found["cpt50"], 0.5, 1.0, 0.0),
+        saving_cpt80=saving(found["cpt80"], 0.8, 1.0, 0.0),
+        dollar_saving_cpt50=None if costs is None else saving(found["cpt50"], 0.5, *costs),
+        dollar_saving_cpt80=None if costs is None else saving(found["cpt80"], 0.8, *costs),
+    )
+
+
+def listed_costs(pair: ModelPair, prices: Prices) -> PairCosts | None:
+    """Return what an answer of either model costs by the price list; None where one has no price, or both are free."""
+    strong, weak = (prices.usd_per_1k(model) for model in pair)
+    if strong is None or weak is None or max(strong, weak) == 0.0:
+        return None
+    return strong / 1000.0, weak / 1000.0
+
+
+def domain_seed(domain: str, seed: int) -> int:
+    """Return a domain's own seed: what it finds does not depend on which others there are."""
+    return zlib.crc32(domain.encode("utf-8", "surrogatepass")) ^ seed
+
+
+def domain_apgr(value: float, draws: Draws) -> Interval | None:
+    """Return a domain's APGR; None where its gap is too uncertain to divide by."""
+    apgr = draws["apgr_routellm"]
+    return interval(value, apgr) if np.isnan(apgr).mean() <= _MAX_UNDEFINED else None

@@ -1,0 +1,7 @@
+"""An evaluation for the eye: a page and its pictures."""
+
+from __future__ import annotations
+
+from routellm_fast.evaluation.report.files import check_report, write_report
+
+__all__ = ["check_report", "write_report"]

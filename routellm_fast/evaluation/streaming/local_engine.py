@@ -1,0 +1,95 @@
+"""Evaluation of a prompt log in this process: rows are read, scored and summed in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from routellm_fast._tables import Row
+from routellm_fast.errors import DataError
+from routellm_fast.evaluation._win_rates import Scorer
+from routellm_fast.evaluation.streaming.chunks import (
+    CHUNK_ROWS,
+    DAMAGED,
+    LogColumns,
+    OnBadRow,
+    check_options,
+    checked,
+)
+from routellm_fast.evaluation.streaming.quality import StreamedQuality
+from routellm_fast.evaluation.streaming.rows import LogPart, read_part
+
+
+def evaluate_stream(
+    routers: Mapping[str, Scorer],
+    rows: Iterable[Row],
+    columns: LogColumns,
+    *,
+    on_bad_row: OnBadRow = "error",
+    chunk_rows: int = CHUNK_ROWS,
+    into: StreamedQuality | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> StreamedQuality:
+    """Evaluate routers on rows, each of which is looked at once.
+
+    Args:
+        routers: By the name that results show; anything whose win_rates lie in [0, 1].
+        rows: Of a log.
+        columns: Which of them hold what.
+        on_bad_row: "skip" leaves out and counts a row whose prompt is no text or that lacks a quality.
+        chunk_rows: How many prompts are scored at a time; the result does not depend on it.
+        into: Where to add them; none: start empty.
+        on_progress: Called with the number of rows taken in so far.
+
+    Raises:
+        DataError: A row is bad and on_bad_row is "error", or rows themselves fail; the text names file and line.
+        InvalidArgumentError: A router gave something else than one win rate in [0, 1] a prompt.
+    """
+    check_options(on_bad_row, chunk_rows)
+    found = StreamedQuality.of(routers, columns) if into is None else into
+    iterator = iter(rows)
+    while batch := list(islice(iterator, chunk_rows)):
+        found.add(checked(batch, columns, found.leave_out if on_bad_row == "skip" else None), routers)
+        if on_progress is not None:
+            on_progress(found.rows)
+    return found
+
+
+def evaluate_log(
+    routers: Mapping[str, Scorer],
+    files: Sequence[Path],
+    columns: LogColumns,
+    *,
+    on_bad_row: OnBadRow = "error",
+    on_progress: Callable[[int], None] | None = None,
+) -> StreamedQuality:
+    """Evaluate routers on the rows of files: CSV or JSON lines, gzipped or not, or Parquet. See evaluate_stream.
+
+    With on_bad_row="skip" a line that is no JSON object is left out and counted, too.
+
+    Raises:
+        DataError: See evaluate_stream; or no file holds a row that could be used.
+    """
+    found = StreamedQuality.of(routers, columns)
+    for path in files:
+        rows = rows_of(LogPart(path), found, on_bad_row)
+        evaluate_stream(routers, rows, columns, on_bad_row=on_bad_row, into=found, on_progress=on_progress)
+    check_rows(found, files)
+    return found
+
+
+def rows_of(part: LogPart, found: StreamedQuality, on_bad_row: OnBadRow) -> Iterator[Row]:
+    """Return the rows of a piece of a log, damaged lines counted where they are to be skipped."""
+    if on_bad_row == "error":
+        return read_part(part)
+    return read_part(part, on_damage=lambda error: found.leave_out(DAMAGED, str(error)))
+
+
+def check_rows(found: StreamedQuality, files: Sequence[Path]) -> None:
+    """Raise DataError where nothing was taken in."""
+    if found.rows:
+        return
+    bad = f"; left out: {', '.join(found.examples)}" if found.examples else ""
+    message = f"{', '.join(map(str, files)) or 'the log'} holds no row that could be used{bad}"
+    raise DataError(message)

@@ -1,0 +1,203 @@
+"""Train mf in closed form: which prompts need the strong model, then how strong each model is on them.
+
+A ridge regression of measured gaps (how much better the strong model scored) on the embedding's token dimensions, with
+the prompt's length beside it at a weight of its own, gives one score a prompt: its need. `item_response` then gives
+every model a strength and a slope along it. Needs numpy only, takes seconds, and is the same to the last bit wherever
+numpy's linear algebra is.
+
+Why not by gradient descent on battles, as RouteLLM does: within a source, gaps say little about single prompts
+(correlations of 0.1), and what is learned of one source by a flexible model does not hold for the next. A heavily
+damped regression keeps what the sources share. `benchmarks/quality_selection.py` chose its two constants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_fast.data.battles import Battles
+from routellm_fast.embedders.base import FloatArray
+from routellm_fast.embedders.static import StaticEmbedder
+from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.training._mf_run import embedded
+from routellm_fast.training.held_out import held_out_battles, loss_and_accuracy, results_by_source
+from routellm_fast.training.item_response import fit_item_response
+from routellm_fast.training.matrix_factorization import TrainedMatrixFactorization
+
+LENGTH: Final = "log_tokens"
+_CONSTANT: Final = "constant"
+# A source whose gaps all are alike says nothing of its prompts.
+_MIN_DEVIATION: Final = 1e-9
+# Of the mean square: what float32 embeddings of one text vary by.
+_MIN_VARIANCE: Final = 1e-12
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapRegressionConfig:
+    """How to train.
+
+    Attributes:
+        ridge: Added to the covariance of the token dimensions, whose mean variance is scaled to 1.
+        length_weight: Standard deviations of log_tokens for one of the regression.
+        item_ridge: Of every model's strength and slope.
+        held_out_share: Expected share of prompt groups that are not trained on, in (0, 1).
+        seed: Draws the held-out groups, in [0, 2^63).
+    """
+
+    ridge: float = 10.0
+    length_weight: float = 1.5
+    item_ridge: float = 1e-4
+    held_out_share: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        positive = all(np.isfinite(value) and value > 0.0 for value in (self.ridge, self.item_ridge))
+        length = np.isfinite(self.length_weight) and self.length_weight >= 0.0
+        if not positive or not length or not 0.0 < self.held_out_share < 1.0 or not 0 <= self.seed < 1 << 63:
+            message = (
+                "ridges are above 0, the length weight at least 0, the held-out share lies between 0 and 1 and the "
+                f"seed in [0, 2^63); found {self}"
+            )
+            raise InvalidArgumentError(message)
+
+
+def scaled_gaps(gaps: Battles) -> Vector:
+    """Return (n,) gaps, strong minus weak, in standard deviations of their source; NaN where a source has none."""
+    gap = 2.0 * gaps.target.astype(np.float64) - 1.0
+    scaled = np.full(len(gaps), np.nan)
+    for source in range(len(gaps.sources)):
+        members = gaps.source == source
+        if members.any() and (deviation := gap[members].std()) > _MIN_DEVIATION:
+            scaled[members] = gap[members] / deviation
+    return scaled
+
+
+def regress(tokens: Vector, gaps: Vector, sources: NDArray[np.int64], *, ridge: float) -> Vector:
+    """Return the (dim,) direction of a ridge regression in which every source weighs the same.
+
+    Args:
+        tokens: (n, dim) token dimensions of the prompts.
+        gaps: (n,) labels; rows that are NaN are left out.
+        sources: (n,) index of each row's source.
+        ridge: See GapRegressionConfig.
+
+    Raises:
+        DataError: No label is left, or the prompts are all alike.
+    """
+    known = np.isfinite(gaps)
+    if not known.any():
+        message = "no source has gaps that differ between its prompts: nothing says which of them need the strong model"
+        raise DataError(message)
+    tokens, gaps, sources = tokens[known], gaps[known], sources[known]
+    weight = 1.0 / np.bincount(sources)[sources]
+    weight /= weight.sum()
+    centred = tokens - weight @ tokens
+    covariance = (centred * weight[:, None]).T @ centred
+    scale = np.trace(covariance) / len(covariance)
+    if not scale > _MIN_VARIANCE * np.mean(tokens**2):
+        message = "the prompts' embeddings are all alike: nothing can be learned of them"
+        raise DataError(message)
+    moments = (centred * weight[:, None]).T @ (gaps - weight @ gaps)
+    direction: Vector = np.linalg.solve(covariance + ridge * scale * np.eye(len(covariance)), moments)
+    return direction
+
+
+def need_vector(
+    gaps: Battles, embeddings: FloatArray, features: tuple[str, ...], *, ridge: float, length_weight: float
+) -> Vector:
+    """Return the (dim,) vector whose dot product with an embedding says how much a prompt needs the strong model.
+
+    Args:
+        gaps: Battles of one pair, strong first, whose targets are 0.5 and half the gap; see data.gaps.
+        embeddings: (u, dim) of gaps.prompts.
+        features: Surface features behind the token dimensions; log_tokens among them.
+        ridge: See GapRegressionConfig.
+        length_weight: See GapRegressionConfig.
+
+    Raises:
+        DataError: See regress; or all prompts are of one length.
+        InvalidArgumentError: The embedder has no log_tokens.
+    """
+    if LENGTH not in features:
+        message = f"the embedder must have the surface feature {LENGTH}, found {', '.join(features) or 'none'}"
+        raise InvalidArgumentError(message)
+    wide = embeddings.astype(np.float64)
+    token_dims = wide.shape[1] - len(features)
+    tokens, length = wide[:, :token_dims], token_dims + features.index(LENGTH)
+    direction = regress(tokens[gaps.prompt], scaled_gaps(gaps), gaps.source, ridge=ridge)
+    vector = np.zeros(wide.shape[1])
+    used = np.unique(gaps.prompt)
+    for part, column, share in ((tokens @ direction, slice(token_dims), 1.0), (wide[:, length], length, length_weight)):
+        deviation = part[used].std()
+        if not deviation > 0.0:
+            message = "the prompts do not differ in length or words: nothing says which need the strong model"
+            raise DataError(message)
+        vector[column] = share / deviation * (direction if column != length else 1.0)
+    return vector
+
+
+def train(
+    gaps: Battles, battles: Battles, embedder: StaticEmbedder, config: GapRegressionConfig | None = None
+) -> TrainedMatrixFactorization:
+    """Train an mf router: the need of a prompt, and every model's strength and slope along it.
+
+    Args:
+        gaps: Battles of the pair whose measured gaps say which prompts need the strong model; see need_vector.
+        battles: Of all models, these gaps among them; weights as wanted.
+        embedder: With the surface features constant and log_tokens.
+        config: None for the defaults.
+
+    Raises:
+        DataError: The gaps say nothing; see need_vector.
+        InvalidArgumentError: The embedder lacks a feature, or nothing is left on one side of the split.
+    """
+    config = config or GapRegressionConfig()
+    features = embedder.surface_features
+    if _CONSTANT not in features:
+        message = f"the embedder must have the surface feature {_CONSTANT}, found {', '.join(features) or 'none'}"
+        raise InvalidArgumentError(message)
+    out_gaps = held_out_battles(gaps, config.held_out_share, seed=config.seed)
+    out = held_out_battles(battles, config.held_out_share, seed=config.seed)
+    vector = need_vector(
+        gaps.select(~out_gaps),
+        embedded(gaps.prompts, embedder),
+        features,
+        ridge=config.ridge,
+        length_weight=config.length_weight,
+    )
+    embeddings = embedded(battles.prompts, embedder).astype(np.float64)
+    need = embeddings @ vector
+    centre = float(need[np.unique(battles.prompt[~out])].mean())
+    response = fit_item_response(battles, need - centre, ~out, ridge=config.item_ridge)
+    constant = embeddings.shape[1] - len(features) + features.index(_CONSTANT)
+    vector[constant] -= centre
+    P, W, w = response.factors(vector, constant)  # noqa: N806 - the paper's letters
+    logits = response.logits(battles, need - centre)
+    sides = {"train": ~out, "held_out": out}
+    losses = {
+        side: loss_and_accuracy(
+            logits[mask].astype(np.float32),
+            battles.target[mask].astype(np.float64),
+            battles.weight[mask].astype(np.float64),
+        )
+        for side, mask in sides.items()
+    }
+    metrics: dict[str, Any] = {
+        "trainer": "gap_regression",
+        "battles": {side: int(mask.sum()) for side, mask in sides.items()},
+        "gaps": {"train": int((~out_gaps).sum()), "held_out": int(out_gaps.sum())},
+        "prompts": len(battles.prompts),
+        "prompt_groups": len(set(battles.groups)),
+        "models": len(battles.models),
+        "config": asdict(config),
+        **{f"{side}_loss": loss for side, (loss, _) in losses.items()},
+        **{f"{side}_accuracy": accuracy for side, (_, accuracy) in losses.items()},
+        "held_out_by_source": results_by_source(battles, out, logits.astype(np.float32)),
+    }
+    return TrainedMatrixFactorization(model_names=battles.models, P=P, W=W, w=w, metrics=metrics)
