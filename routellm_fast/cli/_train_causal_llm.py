@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from routellm_fast.cli._progress import progress_bar
 from routellm_fast.cli._train_options import (
     SOURCE,
     STRONG_MODEL,
@@ -26,7 +27,6 @@ from routellm_fast.cli._train_options import (
     WeakModel,
     check_metrics,
     held_out_of,
-    moving_bar,
     show_metrics,
     today,
     write_metrics,
@@ -136,5 +136,5 @@ def _read(path: Path | None, default: str) -> str:
 
 @contextmanager
 def _stage_bar() -> Iterator[Callable[[Stage], None] | None]:
-    with moving_bar("reading", 1) as move:
+    with progress_bar("reading") as move:
         yield move and (lambda stage: move(stage.name, stage.done, stage.total))
