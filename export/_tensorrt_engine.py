@@ -54,7 +54,7 @@ def tensorrt_module(runtime: str = "auto") -> Any:
     names = ("tensorrt", "tensorrt_rtx") if runtime == "auto" else (runtime,)
     for name in names:
         with suppress(MissingExtraError):
-            return require(name, "gpu")
+            return require(name, "tensorrt")
     message = (
         f"{' and '.join(names)} cannot be imported. Install a TensorRT that fits your driver: pip install "
         "tensorrt-cu13, or pip install tensorrt-rtx-cu13, which also builds without a GPU"

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import FloatArray, check_texts
-from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
+from routellm_fast.errors import (
+    ArtifactFormatError,
+    ArtifactNotFoundError,
+    InvalidArgumentError,
+    UnsupportedExportError,
+)
 from routellm_fast.routers._causal_model import (
     CONFIG_FILE,
     MODEL_FILE,
@@ -242,6 +247,35 @@ class CausalLLMRouter(Router):
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return the tokens that the model reads of each prompt."""
         return self._scorer.rows(check_texts(prompts))
+
+    def onnx_graph(self) -> bytes:
+        """Return the pass over a prompt as an ONNX graph in float32, for an exporter; it takes seconds.
+
+        Raises:
+            UnsupportedExportError: The router is faithful: decoding step by step is no graph.
+            OnnxModelError: torch cannot export this architecture, or the graph is above 2 GiB.
+            MissingExtraError: onnx or onnxscript is not installed.
+        """
+        if self.scoring.faithful:
+            message = (
+                "a faithful causal_llm router decodes step by step where one pass is not enough, which is no graph: "
+                "export as_faithful(False)"
+            )
+            raise UnsupportedExportError(message)
+        from routellm_fast.routers._causal_graph import win_rate_graph
+
+        return win_rate_graph(
+            self.model,
+            score_ids=self.score_ids,
+            score_threshold=self.scoring.score_threshold,
+            max_tokens=self.scoring.max_tokens,
+        )
+
+    def onnx_inputs(self, prompts: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Return the graph's inputs for prompts: token ids and their mask, padded on the left."""
+        from routellm_fast.routers._causal_graph import padded
+
+        return padded(self.rows(prompts), pad_id=0)  # masked: any token will do
 
     def on(self, *, device: str = "cpu", dtype: str = "auto", batch_size: int = 1) -> CausalLLMRouter:
         """Return the same router on another device, in another type or with other batches; its counts start anew.

@@ -25,6 +25,7 @@ from routellm_fast.training._bert_run import Rows, Run
 from routellm_fast.training.deterministic import deterministic
 from routellm_fast.training.held_out import held_out_battles, results_by_source
 from routellm_fast.training.progress import OnProgress
+from routellm_fast.training.sides import a_is_strong
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -193,8 +194,7 @@ def classes_of(target: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _rows(battles: Battles, strong_models: frozenset[str], out: NDArray[np.bool_], source: PretrainedText) -> Rows:
-    a_is_strong = _a_is_strong(battles, strong_models)
-    target = np.where(a_is_strong, battles.target, 1.0 - battles.target)
+    target = np.where(a_is_strong(battles, strong_models), battles.target, 1.0 - battles.target)
     weight = np.zeros(len(battles.prompts))
     np.add.at(weight, battles.prompt, battles.weight)
     classes = np.zeros((len(battles.prompts), 3))
@@ -210,21 +210,10 @@ def _rows(battles: Battles, strong_models: frozenset[str], out: NDArray[np.bool_
     )
 
 
-def _a_is_strong(battles: Battles, strong_models: frozenset[str]) -> NDArray[np.bool_]:
-    strong = np.array([name in strong_models for name in battles.models])
-    a_is_strong: NDArray[np.bool_] = strong[battles.model_a]
-    wrong = np.flatnonzero(a_is_strong == strong[battles.model_b])
-    if len(wrong):
-        names = [battles.models[index[wrong[0]]] for index in (battles.model_a, battles.model_b)]
-        message = f"battles are between a strong and a weak model, found {names[0]} against {names[1]}"
-        raise InvalidArgumentError(message)
-    return a_is_strong
-
-
 def _battle_logits(probabilities: FloatArray, battles: Battles, strong_models: frozenset[str]) -> FloatArray:
     """Log odds that model_a of each battle wins, a tie counting half, from (prompts, 3) class probabilities."""
     share = np.clip(probabilities[:, 0] + probabilities[:, 1] / 2.0, 1e-6, 1.0 - 1e-6).astype(np.float64)
     logits = np.log(share / (1.0 - share))[battles.prompt]
-    sign = np.where(_a_is_strong(battles, strong_models), 1.0, -1.0)
+    sign = np.where(a_is_strong(battles, strong_models), 1.0, -1.0)
     result: FloatArray = (sign * logits).astype(np.float32)
     return result

@@ -17,6 +17,7 @@ from routellm_fast.training.loading import Sources, load
 from routellm_fast.training.model_card import model_card
 from routellm_fast.training.preparation import by_known_names, check_place
 from routellm_fast.training.progress import Progress
+from routellm_fast.training.sides import of_prompts
 
 # Prompts are scored by the transformer: more of them would take minutes, and move no quantile by much.
 _CALIBRATION_PROMPTS: Final = 2000
@@ -134,7 +135,7 @@ def train_bert(
         raise DataError(message)
     if cap_per_prompt is not None:
         rows = data.capped(rows, cap_per_prompt, config.seed)
-    rows = _of_prompts(rows, max_prompts, config.seed)
+    rows = of_prompts(rows, max_prompts, config.seed)
     arrays = data.to_arrays(data.balanced(rows, 1.0) if balance_sources else rows)
     trained = bert.train(arrays, source, config, strong_models=strong, checkpoint=checkpoint, on_progress=on_progress)
     options = {
@@ -159,14 +160,3 @@ def train_bert(
     dataset = "the prompts trained on" if step == 1 else f"every {step}th of the prompts trained on"
     router.with_calibration(Calibration.from_win_rates(win_rates, dataset=dataset)).save(out)
     return metrics
-
-
-def _of_prompts(rows: list[data.Battle], limit: int | None, seed: int) -> list[data.Battle]:
-    """Keep the battles of about so many prompts: whole groups, by the hash that also holds groups out."""
-    groups = data.joined_groups((row.prompt, row.group) for row in rows)
-    if limit is None or len(groups) <= limit:
-        return rows
-    # Another seed than the held-out set's: else one would be chosen from the other.
-    kept = data.held_out(list(groups.values()), limit / len(groups), seed=seed + (1 << 32))
-    names = {prompt for prompt, is_kept in zip(groups, kept, strict=True) if is_kept}
-    return [row for row in rows if row.prompt in names]
