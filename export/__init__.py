@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ._exportable import Exportable, exportable
     from ._metadata import router_digest
     from ._onnx_export import export_onnx
+    from ._precision import bound_of
     from ._report import ExportReport
     from ._tensorrt_export import check_plan, export_tensorrt
     from ._verification import ExportedRouter, verify
@@ -17,6 +18,7 @@ _ON_FIRST_USE = {
     "ExportReport": "_report",
     "Exportable": "_exportable",
     "ExportedRouter": "_verification",
+    "bound_of": "_precision",
     "check_plan": "_tensorrt_export",
     "export_onnx": "_onnx_export",
     "export_tensorrt": "_tensorrt_export",
@@ -29,6 +31,7 @@ __all__ = [
     "ExportReport",
     "Exportable",
     "ExportedRouter",
+    "bound_of",
     "check_plan",
     "export_onnx",
     "export_tensorrt",

@@ -74,8 +74,13 @@ class ExportedRouter:
 
     def win_rates(self, prompts: Sequence[str]) -> NDArray[np.float64]:
         """Return (n,) win rates; NaN where the graph has none."""
-        parts = [self._run(self._native.feeds(batch)) for batch in batches(prompts)]
-        return np.concatenate(parts) if parts else np.empty(0)
+        found = np.empty(len(prompts))
+        # Alike in length together: a batch is as long as its longest prompt.
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        for start in range(0, len(order), BATCH):
+            members = order[start : start + BATCH]
+            found[members] = self._run(self._native.feeds([prompts[index] for index in members]))
+        return found
 
 
 def verify(

