@@ -149,14 +149,19 @@ def headline(report: Report) -> str:
 
 
 def splice(document: Path, report: Report) -> None:
-    """Replace what stands between the two markers of a Markdown file. Raises ValueError where they are missing."""
+    """Put the headline table between its two markers in a Markdown file. See splice_between."""
+    splice_between(document, (BEGIN, END), headline(report) + "\n")
+
+
+def splice_between(document: Path, markers: tuple[str, str], text: str) -> None:
+    """Replace what stands between two markers of a Markdown file. Raises ValueError where they are missing."""
     content = document.read_text(encoding="utf-8")
-    before, begin, rest = content.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = content.partition(markers[0])
+    _, end, after = rest.partition(markers[1])
     if not begin or not end:
-        message = f"{document} has no {BEGIN} … {END} to fill"
+        message = f"{document} has no {markers[0]} … {markers[1]} to fill"
         raise ValueError(message)
-    document.write_text(f"{before}{BEGIN}\n{headline(report)}\n{END}{after}", encoding="utf-8")
+    document.write_text(f"{before}{begin}\n{text}{end}{after}", encoding="utf-8")
 
 
 def machine_line(machine: dict[str, Any]) -> str:
