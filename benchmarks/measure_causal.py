@@ -64,6 +64,7 @@ def measure(router: CausalLLMRouter, prompts: Sequence[str], rounds: int) -> dic
     times = time_items(contenders, prompts, rounds=rounds, stretch=1, lead_in=0)
     found = {prompt: router.win_rate(prompt) for prompt in prompts}
     scored = [prompt for prompt, win_rate in found.items() if win_rate < 1.0]
+    differences = [abs(found[prompt] - whole_pass(prompt)) for prompt in scored]
     return {
         "model": model.type_name,
         "parameters": model.parameter_count,
@@ -73,9 +74,7 @@ def measure(router: CausalLLMRouter, prompts: Sequence[str], rounds: int) -> dic
         "ms": {name: float(np.median(taken)) / 1e6 for name, taken in times.items()},
         "ratio": ratios(times, PREFILL),
         "unscored": len(prompts) - len(scored),
-        "max_difference_to_whole_pass": max(
-            (abs(found[prompt] - whole_pass(prompt)) for prompt in scored), default=0.0
-        ),
+        "max_difference_to_whole_pass": max(differences, default=0.0),
     }
 
 

@@ -70,17 +70,13 @@ def apgr_change(quality: Report | None, kind: str, precision: str) -> float | No
 def bert_table(report: Report) -> str:
     """Return milliseconds a batch of every contender, and how many times as long as int8 they take."""
     names = list(report["bert"][0]["ms"])
+
+    def shown(cell: Report, name: str) -> str:
+        beside = "" if name == INT8 else f" ({number(cell['ratio_to_int8'][name]['median'])} ×)"
+        return number(cell["ms"][name]) + beside
+
     rows = [
-        (
-            str(cell["tokens"]),
-            str(cell["batch"]),
-            *(
-                f"{number(cell['ms'][name])}"
-                + ("" if name == INT8 else f" ({number(cell['ratio_to_int8'][name]['median'])} ×)")
-                for name in names
-            ),
-        )
-        for cell in report["bert"]
+        (str(cell["tokens"]), str(cell["batch"]), *(shown(cell, name) for name in names)) for cell in report["bert"]
     ]
     return (
         "Raw text to win rate, one thread, a classifier of 22 million parameters: milliseconds a batch, and in "
@@ -109,11 +105,11 @@ def causal_table(found: Report) -> str:
         (name, number(found["ms"][name]), "" if name == PREFILL else ratio(found["ratio"][name]))
         for name in (PREFILL, NO_PREFIX, CACHED, UNCACHED)
     ]
+    difference = bound(found["max_difference_to_whole_pass"])
     return (
         f"A language model of {count(found['parameters'])} parameters ({found['model']}), one prompt a call, "
         f"{count(found['prompt_tokens'])} tokens at the median, one thread. Ratio: median (5th to 95th percentile; of "
-        f"totals). One pass with the prefix's cache is within {bound(found['max_difference_to_whole_pass'])} of a whole "
-        f"pass; on {found['unscored']} of {found['prompts']} prompts the model named no score.\n\n"
+        f"totals). One pass with the prefix's cache is within {difference} of a whole pass; on {found['unscored']} of {found['prompts']} prompts the model named no score.\n\n"
         + table(("contender", "ms a prompt", "as long as one pass"), rows)
     )
 

@@ -1,8 +1,8 @@
 """Time the routers that read prompts themselves and write transformers.json and transformers.md.
 
-`python benchmarks/transformers_report.py --routers DIR` measures a bert classifier beside its peers, a causal_llm router
-beside the generation that RouteLLM uses, and cold starts of every kind, one thread each; about eight minutes. DIR holds
-`bert` and `causal_llm`, as quality_transformers.py leaves them; without it only what needs none of them is measured.
+`python benchmarks/transformers_report.py --routers DIR` measures a bert classifier beside its peers, a causal_llm
+router beside the generation that RouteLLM uses, and cold starts of every kind, one thread each; about eight minutes.
+DIR holds `bert` and `causal_llm`, as quality_transformers.py leaves them; without it only what needs none of them is measured.
 The quality that stands beside the speeds is that of transformers_quality.json.
 """
 
