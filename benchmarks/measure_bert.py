@@ -16,10 +16,12 @@ from peers_transformers import (
     INT8,
     INT8_STATIC,
     PLAIN_RUNTIME,
+    PRODUCTS,
     ROUTELLM_BERT,
     TORCH,
     WinRates,
     agreement,
+    bare_products,
     checkpoint,
     plain_runtime,
     routellm_bert,
@@ -82,7 +84,11 @@ class BertBench:
         texts = texts_of_tokens(tokens, TEXTS, self.prompts, self.made)
         batches = [texts[start : start + batch] for start in range(0, len(texts), batch)]
         calls = self._calls(batches)
-        blocks = {name: _rotating(win_rates, batches, calls) for name, win_rates in self.contenders.items()}
+        blocks: dict[str, Callable[[], Any]] = {
+            name: _rotating(win_rates, batches, calls) for name, win_rates in self.contenders.items()
+        }
+        products = bare_products(self.made, tokens * batch)
+        blocks[PRODUCTS] = lambda: [products() for _ in range(calls)]
         times = time_blocks(blocks, rounds=rounds, calls=calls)
         return {
             "tokens": tokens,

@@ -22,6 +22,8 @@ TORCH: Final = "torch eager"
 ROUTELLM_BERT: Final = "RouteLLM's bert"
 PLAIN_RUNTIME: Final = "tokenizers + ONNX Runtime float32"
 
+PRODUCTS: Final = "the layers' matrix products alone, numpy float32"
+
 WinRates = Callable[[list[str]], "NDArray[np.float32]"]
 
 
@@ -112,6 +114,26 @@ def plain_runtime(made: Checkpoint, graph: bytes) -> WinRates:
         return session.run(["win_rate"], {"input_ids": ids, "attention_mask": mask})[0]
 
     return win_rates
+
+
+def bare_products(made: Checkpoint, rows: int) -> Callable[[], Any]:
+    """Return the products of every layer's weights with that many tokens, and nothing else: a floor for float32."""
+    config = json.loads((made.folder / "config.json").read_text(encoding="utf-8"))
+    hidden, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
+    rng = np.random.default_rng(0)
+    shapes = [*[(hidden, hidden)] * 4, (hidden, inner), (inner, hidden)]
+    weights = [[rng.normal(size=shape).astype(np.float32) for shape in shapes] for _ in range(layers)]
+    narrow, wide = (np.zeros((rows, size), dtype=np.float32) + 0.5 for size in (hidden, inner))
+
+    def products() -> Any:
+        for *square, up, down in weights:
+            for weight in square:
+                narrow @ weight
+            narrow @ up
+            found = wide @ down
+        return found
+
+    return products
 
 
 def texts_of_tokens(count: int, texts: int, prompts: Sequence[str], made: Checkpoint) -> list[str]:

@@ -109,7 +109,8 @@ def causal_table(found: Report) -> str:
     return (
         f"A language model of {count(found['parameters'])} parameters ({found['model']}), one prompt a call, "
         f"{count(found['prompt_tokens'])} tokens at the median, one thread. Ratio: median (5th to 95th percentile; of "
-        f"totals). One pass with the prefix's cache is within {difference} of a whole pass; on {found['unscored']} of {found['prompts']} prompts the model named no score.\n\n"
+        f"totals). One pass with the prefix's cache is within {difference} of a whole pass; on "
+        f"{found['unscored']} of {found['prompts']} prompts the model named no score.\n\n"
         + table(("contender", "ms a prompt", "as long as one pass"), rows)
     )
 

@@ -2,8 +2,8 @@
 
 `python benchmarks/transformers_report.py --routers DIR` measures a bert classifier beside its peers, a causal_llm
 router beside the generation that RouteLLM uses, and cold starts of every kind, one thread each; about eight minutes.
-DIR holds `bert` and `causal_llm`, as quality_transformers.py leaves them; without it only what needs none of them is measured.
-The quality that stands beside the speeds is that of transformers_quality.json.
+DIR holds `causal_llm`, as quality_transformers.py leaves it; without it only what does not need it is measured. The
+quality that stands beside the speeds is that of transformers_quality.json.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BEGIN, END = "<!-- transformers:begin -->", "<!-- transformers:end -->"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--routers", type=Path, metavar="DIR", help="trained routers: bert, causal_llm")
+    parser.add_argument("--routers", type=Path, metavar="DIR", help="trained routers: causal_llm")
     parser.add_argument("--quick", action="store_true", help="tiny rounds: shows that everything runs")
     parser.add_argument("--render", type=Path, metavar="FILE", help="measure nothing, render this JSON")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write, instead of benchmarks/results")
