@@ -17,6 +17,7 @@ from routellm_fast.errors import (
     OnnxModelError,
     ProviderUnavailableError,
 )
+from routellm_fast.onnx.captured import CapturedRuns
 from routellm_fast.onnx.optimized import WEIGHTS_FILE, OptimizedModels
 from routellm_fast.onnx.threads import available_threads
 
@@ -58,12 +59,15 @@ class SessionOptions:
         threads: Of the CPU; None for the cores that the process may use.
         allow_fallback: Whether a device that is not there may be replaced by the CPU.
         optimized_cache: A directory in which optimized graphs and engines are kept, so that later starts are shorter.
+        cuda_graphs: Whether CUDA captures the launches of each shape and replays them; see CapturedRuns. For graphs
+            whose every operator CUDA runs, and callers that pad to few shapes, as TextGraph does.
     """
 
     device: Device = "auto"
     threads: int | None = None
     allow_fallback: bool = False
     optimized_cache: Path | None = None
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no session can be made with."""
@@ -72,6 +76,9 @@ class SessionOptions:
             raise InvalidArgumentError(message)
         if self.threads is not None and self.threads < 1:
             message = f"threads must be at least 1, found {self.threads}"
+            raise InvalidArgumentError(message)
+        if self.cuda_graphs and self.device not in ("auto", "cuda"):
+            message = f"cuda_graphs needs the device cuda, found {self.device!r}"
             raise InvalidArgumentError(message)
 
 
@@ -91,6 +98,7 @@ class OnnxSession:
         threads: int | None = None,
         allow_fallback: bool = False,
         optimized_cache: str | Path | None = None,
+        cuda_graphs: bool = False,
         profiles: Mapping[str, Profile] | None = None,
         model_sha256: str | None = None,
     ) -> None:
@@ -103,6 +111,7 @@ class OnnxSession:
             threads: See SessionOptions.
             allow_fallback: See SessionOptions.
             optimized_cache: See SessionOptions.
+            cuda_graphs: See SessionOptions.
             profiles: By input, for TensorRT: an input of a shape outside them would be an engine built anew, which
                 takes seconds to minutes.
             model_sha256: Digest of the graph, hexadecimal, where it is known already: finding a graph in
@@ -116,7 +125,13 @@ class OnnxSession:
             MissingExtraError: onnxruntime is not installed.
         """
         cache = None if optimized_cache is None else Path(optimized_cache)
-        options = SessionOptions(device=device, threads=threads, allow_fallback=allow_fallback, optimized_cache=cache)
+        options = SessionOptions(
+            device=device,
+            threads=threads,
+            allow_fallback=allow_fallback,
+            optimized_cache=cache,
+            cuda_graphs=cuda_graphs,
+        )
         source: bytes | Path = model if isinstance(model, bytes) else Path(model)
         if isinstance(source, Path) and not source.is_file():
             message = f"{source} is no file: expected an ONNX graph"
@@ -124,6 +139,8 @@ class OnnxSession:
         self._model_sha256 = model_sha256
         self._runtime = require("onnxruntime", "onnx")
         self._session = self._open(source, options, profiles or {})
+        replays = cuda_graphs and self._session.get_providers()[0] == _CUDA
+        self._captured = CapturedRuns(self._session, self._runtime) if replays else None
         self._inputs = {entry.name: _info(entry) for entry in self._session.get_inputs()}
         self._outputs = {entry.name: _info(entry) for entry in self._session.get_outputs()}
 
@@ -147,6 +164,11 @@ class OnnxSession:
         """What the graph's author wrote into it."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
+    @property
+    def replays(self) -> bool:
+        """Whether each shape costs memory of its own, and runs faster from its second run on."""
+        return self._captured is not None
+
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return all outputs by name.
 
@@ -156,7 +178,8 @@ class OnnxSession:
         """
         self._check(inputs)
         try:
-            values = self._session.run(None, dict(inputs))
+            captured = self._captured
+            values = self._session.run(None, dict(inputs)) if captured is None else captured.run(inputs)
         except Exception as error:  # the runtime's classes are not public
             message = f"the ONNX graph failed on inputs of shapes {_shapes(inputs)}: {_first_line(error)}"
             raise OnnxModelError(message) from error
@@ -251,7 +274,7 @@ class OnnxSession:
 def _provider_options(name: str, options: SessionOptions, profiles: Mapping[str, Profile]) -> dict[str, Any]:
     if name == _CUDA:
         # TF32 rounds the inputs of matrix products to 10 bits: win rates would differ from the CPU's.
-        return {"use_tf32": "0"}
+        return {"use_tf32": "0", **({"enable_cuda_graph": "1"} if options.cuda_graphs else {})}
     if name != _TENSORRT:
         return {}
     found: dict[str, Any] = {}

@@ -39,7 +39,9 @@ class BertRouter(Router):
     """
 
     kind: ClassVar[str] = "bert"
-    runtime_options: ClassVar[frozenset[str]] = frozenset({"device", "threads", "allow_fallback", "optimized_cache"})
+    runtime_options: ClassVar[frozenset[str]] = frozenset(
+        {"device", "threads", "allow_fallback", "optimized_cache", "cuda_graphs"}
+    )
 
     def __init__(
         self,

@@ -206,3 +206,51 @@ def test_threads_come_from_the_control_group(files: dict[str, str], most: int | 
     everything = available_threads(tmp_path / "none")
     assert everything >= 1
     assert available_threads(tmp_path) == min(everything, most or everything)
+
+
+def test_runs_bound_to_memory_give_what_plain_runs_give() -> None:
+    """On the CPU, where nothing is captured: what is tested is that memory is bound once a shape, and written anew."""
+    import onnxruntime
+
+    from routellm_fast.onnx.captured import CapturedRuns
+
+    plain = onnxruntime.InferenceSession(content(), providers=["CPUExecutionProvider"])
+    captured = CapturedRuns(plain, onnxruntime, device="cpu", max_shapes=2)
+    random = np.random.default_rng(0)
+    kept = []
+    for rows in (2, 2, 5, 2, 7, 5):
+        x = random.normal(size=(rows, 3)).astype(np.float32)
+        (found,) = captured.run({"x": x})
+        kept.append((found, plain.run(None, {"x": x})[0]))
+    for found, expected in kept:
+        np.testing.assert_array_equal(found, expected)  # the first ones too: an output is a copy
+    assert captured.shape_count == 2
+
+
+def test_cuda_graphs_are_for_cuda() -> None:
+    with pytest.raises(InvalidArgumentError, match="cuda_graphs needs the device cuda"):
+        OnnxSession(content(), device="cpu", cuda_graphs=True)
+    options = session.SessionOptions(device="cuda", cuda_graphs=True)
+    assert session._provider_options("CUDAExecutionProvider", options, {}) == {
+        "use_tf32": "0",
+        "enable_cuda_graph": "1",
+    }
+    found = OnnxSession(content(), device="auto", cuda_graphs=True)  # no GPU here: the CPU runs it as it is
+    assert found.replays == (found.providers[0] == "CUDAExecutionProvider")
+
+
+def test_texts_are_padded_to_few_shapes_where_each_is_captured() -> None:
+    from routellm_fast.onnx.text_graph import rows_of
+
+    assert [rows_of(count) for count in (1, 2, 4, 5, 16, 17, 64, 200, 256, 300)] == [
+        1,
+        4,
+        4,
+        16,
+        16,
+        64,
+        64,
+        256,
+        256,
+        300,
+    ]
