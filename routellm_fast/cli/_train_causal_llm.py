@@ -27,6 +27,7 @@ from routellm_fast.cli._train_options import (
     WeakModel,
     check_metrics,
     held_out_of,
+    resumable,
     show_metrics,
     today,
     write_metrics,
@@ -78,6 +79,9 @@ def causal_llm(
     held_out_share: HeldOutShare = _CONFIG.held_out_share,
     lora_rank: int = typer.Option(_CONFIG.lora_rank, min=1, help="Rank of the changes that lora makes."),
     threads: int = typer.Option(_CONFIG.threads, min=1, help="Threads of torch."),
+    checkpoint: Path | None = typer.Option(
+        None, help="Directory in which each epoch is kept; the same command goes on from there."
+    ),
     seed: int = typer.Option(_CONFIG.seed, help="Same seed, same router, on one machine."),
     created: Created = "",
     metrics: Metrics = None,
@@ -98,7 +102,7 @@ def causal_llm(
         seed=seed,
     )
     check_metrics(metrics)
-    with _stage_bar() as on_progress:
+    with _stage_bar() as on_progress, resumable(checkpoint):
         found = train_causal_llm(
             battles=battles or [],
             golden=golden or [],
@@ -117,6 +121,7 @@ def causal_llm(
             cap_per_prompt=cap_per_prompt,
             max_prompts=max_prompts,
             balance_sources=balance_sources,
+            checkpoint=checkpoint,
             created=created or today(),
             on_progress=on_progress,
         )

@@ -42,7 +42,9 @@ def win_rate_module(model: LanguageModel, *, score_ids: Sequence[int], score_thr
     torch = require("torch", EXTRA)
     language_model = model.moved(device="cpu", dtype="float32").module
 
-    class WinRate(torch.nn.Module):  # type: ignore[misc]
+    base: Any = torch.nn.Module
+
+    class WinRate(base):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.language_model = language_model

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from routellm_fast._extras import require
 from routellm_fast.embedders.base import FloatArray
-from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
+from routellm_fast.training.checkpoint import Checkpoint, digest_of
 from routellm_fast.training.held_out import EarlyStopping
 
 if TYPE_CHECKING:
@@ -73,10 +75,19 @@ class Fitted:
     is_scored: NDArray[np.bool_]
 
 
-def fit(module: Any, score_ids: Sequence[int], task: Task, config: CausalLLMConfig, on_step: OnStep) -> Fitted:
-    """Train a model in place.
+def fit(
+    module: Any,
+    score_ids: Sequence[int],
+    task: Task,
+    config: CausalLLMConfig,
+    on_step: OnStep,
+    checkpoint: Path | None = None,
+) -> Fitted:
+    """Train a model in place, from the checkpoint on where there is one.
 
     Raises:
+        CheckpointMismatchError: The checkpoint is of other data or settings.
+        ArtifactError: It is damaged or cannot be written.
         InvalidArgumentError: The training diverged, or the architecture changes its logits after the output layer.
         MissingExtraError: peft is not installed, which method lora needs.
     """
@@ -88,12 +99,22 @@ def fit(module: Any, score_ids: Sequence[int], task: Task, config: CausalLLMConf
             "it with: training those rows would change what it reads. Name the scores otherwise, e.g. 1 to 5."
         )
         raise InvalidArgumentError(message)
+    identity = None
+    if checkpoint is not None:
+        identity = {
+            "trainer": "causal_llm",
+            "config": asdict(config),
+            "base": digest_of(*(weight.detach().cpu().numpy() for weight in module.parameters())),
+            "scores": list(score_ids),
+            "data": digest_of(*map(np.array, task.rows), task.scores, task.weight, task.held_out),
+        }
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     run = _LowRankRun if config.method == "lora" else _RowsRun
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return run(torch, module, list(score_ids), task, config, on_step).fit()
+        kept = None if checkpoint is None or identity is None else Checkpoint(checkpoint, identity)
+        return run(torch, module, list(score_ids), task, config, on_step).fit(kept)
 
 
 class _Run:
@@ -118,18 +139,20 @@ class _Run:
         self._held_out = np.flatnonzero(task.held_out)
         self._stopping = EarlyStopping(config.patience)
 
-    def fit(self) -> Fitted:
+    def fit(self, checkpoint: Checkpoint | None) -> Fitted:
         torch, config = self._torch, self._config
         self._lift_rows()
         optimizer = torch.optim.AdamW(self._trained(), lr=config.learning_rate, weight_decay=config.weight_decay)
         steps = config.max_epochs * -(-len(self._train) // config.batch_size)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1.0 - step / steps))
-        draw = np.random.default_rng(config.seed)
         epochs: list[dict[str, float]] = []
         best = self._copy()
+        saved = None if checkpoint is None else checkpoint.load()
+        if checkpoint is not None and saved is not None:
+            epochs, best = self._restore(checkpoint, saved, optimizer, schedule)
         while len(epochs) < config.max_epochs and not self._stopping.is_over(len(epochs)):
             epoch = len(epochs) + 1
-            order = draw.permutation(self._train)
+            order = np.random.default_rng([config.seed, epoch]).permutation(self._train)
             total = 0.0
             for start in range(0, len(order), config.batch_size):
                 batch = order[start : start + config.batch_size]
@@ -143,6 +166,13 @@ class _Run:
             epochs.append({"train_loss": round(train_loss, 6), "held_out_loss": round(held_out_loss, 6)})
             if self._stopping.is_best(epoch, held_out_loss):
                 best = self._copy()
+            if checkpoint is not None:
+                state = {
+                    "epochs": epochs,
+                    "best_loss": self._stopping.best_loss,
+                    "best_epoch": self._stopping.best_epoch,
+                }
+                checkpoint.save(state, self._arrays(best, optimizer))
             self._on_step(f"epoch {epoch}, held-out loss {held_out_loss:.4f}", epoch, config.max_epochs)
         self._put_back(best)
         logits, others = self._all_logits()
@@ -196,6 +226,49 @@ class _Run:
             for of, hidden, _, most in self._states(members):
                 logits[of], largest[of] = (hidden @ self._rows.T).numpy(), most.numpy()
         return logits, largest
+
+    def _arrays(self, best: list[Any], optimizer: Any) -> dict[str, NDArray[Any]]:
+        """Return all that the rest of the training depends on."""
+        found: dict[str, NDArray[Any]] = {}
+        for index, (weight, kept) in enumerate(zip(self._trained(), best, strict=True)):
+            found[f"weights.{index}"] = weight.detach().cpu().numpy()
+            found[f"best.{index}"] = kept.cpu().numpy()
+            for key, value in optimizer.state[weight].items():
+                # A step count has no dimension, which the file format does not know.
+                found[f"adam.{index}.{key}"] = np.atleast_1d(value.cpu().numpy())
+        return found
+
+    def _restore(
+        self, checkpoint: Checkpoint, saved: tuple[dict[str, Any], Mapping[str, Any]], optimizer: Any, schedule: Any
+    ) -> tuple[list[dict[str, float]], list[Any]]:
+        """Put back what an interrupted training had reached; return its epochs and best values."""
+        torch, (state, tensors) = self._torch, saved
+        try:
+            epochs = [dict(report) for report in state["epochs"]]
+            self._stopping.best_loss, self._stopping.best_epoch = float(state["best_loss"]), int(state["best_epoch"])
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"{checkpoint.folder}/checkpoint.json holds no state of a causal_llm training ({error!r})"
+            raise ArtifactFormatError(message) from error
+        # A step of zeros at no rate makes the optimizer's state, so that there is something to compare with.
+        rates = [group["lr"] for group in optimizer.param_groups]
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        for weight in self._trained():
+            weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+        optimizer.zero_grad()
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        expected = self._arrays(self._copy(), optimizer)
+        found = {name: checkpoint.tensor(tensors, name, like) for name, like in expected.items()}
+        with torch.no_grad():
+            for index, weight in enumerate(self._trained()):
+                weight.copy_(torch.from_numpy(found[f"weights.{index}"]))
+                for key, value in optimizer.state[weight].items():
+                    value.copy_(torch.from_numpy(found[f"adam.{index}.{key}"]).reshape(value.shape))
+        for _ in range(len(epochs) * -(-len(self._train) // self._config.batch_size)):
+            schedule.step()
+        return epochs, [torch.from_numpy(found[f"best.{index}"]) for index in range(len(self._trained()))]
 
     def _copy(self) -> list[Any]:
         return [parameter.detach().clone() for parameter in self._trained()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -116,6 +117,7 @@ def train(
     config: CausalLLMConfig | None = None,
     *,
     strong_models: frozenset[str],
+    checkpoint: str | Path | None = None,
     on_progress: Callable[[Stage], None] | None = None,
 ) -> TrainedCausalLLM:
     """Fine-tune a language model to score how well the weak model would do.
@@ -130,9 +132,13 @@ def train(
         prompt_format: The text around a question; it becomes part of the router.
         config: None for our own settings.
         strong_models: Which models of the battles are strong.
+        checkpoint: A directory in which the state is kept after each epoch. Where there is one of the same training,
+            that goes on from it, to the same bytes.
         on_progress: Called as the work goes on.
 
     Raises:
+        CheckpointMismatchError: The checkpoint is of other data or settings.
+        ArtifactError: The checkpoint is damaged or cannot be written.
         InvalidArgumentError: Nothing is left on one side of the split, the training diverged, or the base does not fit.
         MissingExtraError: torch, transformers, or for method lora peft, is not installed.
     """
@@ -155,7 +161,9 @@ def train(
 
     with deterministic(torch, config.threads):
         task = _task(battles, strong, out, scorer)
-        fitted = fit(model.module, scorer.score_ids, task, config, show)
+        fitted = fit(
+            model.module, scorer.score_ids, task, config, show, None if checkpoint is None else Path(checkpoint)
+        )
     wide = fitted.logits.astype(np.float64)
     odds = np.exp(wide - wide.max(1, keepdims=True))
     probabilities = odds / odds.sum(1, keepdims=True)
@@ -195,7 +203,10 @@ def with_score_tokens(base: LanguageModel) -> LanguageModel:
     module = copy.deepcopy(base.module)
     rows = max(tokenizer.get_vocab_size(), 1 + max(tokenizer.token_to_id(token) for token in SCORE_TOKENS))
     if rows > base.output_rows:
-        module.resize_token_embeddings(rows, mean_resizing=False)
+        torch = require("torch", "transformers")
+        with torch.random.fork_rng(devices=[]):  # new rows hold random numbers until they are trained
+            torch.manual_seed(0)
+            module.resize_token_embeddings(rows, mean_resizing=False)
     return LanguageModel(module, tokenizer, reference=None)
 
 

@@ -44,6 +44,7 @@ def train_causal_llm(
     cap_per_prompt: int | None = 8,
     max_prompts: int | None = None,
     balance_sources: bool = True,
+    checkpoint: Path | None = None,
     created: str = "",
     on_progress: Callable[[Stage], None] | None = None,
 ) -> dict[str, Any]:
@@ -70,6 +71,7 @@ def train_causal_llm(
         cap_per_prompt: At most this many battles a prompt in each source; None takes all.
         max_prompts: Train on the battles of about so many prompts, chosen by a hash; None takes all.
         balance_sources: Let every source weigh the same.
+        checkpoint: See causal_llm.train.
         created: Date for the record.
         on_progress: Called as the work goes on.
 
@@ -88,7 +90,7 @@ def train_causal_llm(
     if max_prompts is not None and max_prompts < 2:
         message = f"max_prompts must be at least 2, found {max_prompts}"
         raise InvalidArgumentError(message)
-    check_place(out)
+    check_place(out, checkpoint)
     scoring = by_known_names(scoring_pair or model_pair)
     aliases = known_aliases()
     strong = frozenset({scoring.strong, *(aliases.get(name, name) for name in also_strong)})
@@ -133,7 +135,9 @@ def train_causal_llm(
         prompt_format = PromptFormat.routellm(system, classifier)
     else:
         prompt_format = PromptFormat.chat(system, classifier, chat_renderer(folder, None))
-    trained = causal_llm.train(arrays, model, prompt_format, config, strong_models=strong, on_progress=on_progress)
+    trained = causal_llm.train(
+        arrays, model, prompt_format, config, strong_models=strong, checkpoint=checkpoint, on_progress=on_progress
+    )
     options = {
         "cap_per_prompt": cap_per_prompt,
         "max_prompts": max_prompts,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from causal_builders import checkpoint
 import routellm_fast as rf
 from routellm_fast import data
 from routellm_fast.cli import main
-from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.errors import CheckpointMismatchError, InvalidArgumentError
 from routellm_fast.routers._causal_model import load_folder
 from routellm_fast.routers._causal_prompt import PromptFormat
 from routellm_fast.training.causal_llm import CausalLLMConfig, scores_of, train
@@ -71,6 +72,40 @@ def test_it_learns_what_is_hard_and_repeats_itself(base, method):
     hard = np.array([prompt.startswith("prove") for prompt in battles().prompts])
     assert found[hard].mean() > found[~hard].mean()
     assert model.output_rows + 5 == router.model.output_rows
+
+
+@pytest.mark.parametrize("method", ["rows", "lora"])
+def test_an_interrupted_training_goes_on_to_the_same_router(base, tmp_path, method):
+    if method == "lora":
+        pytest.importorskip("peft")
+    config = CausalLLMConfig(
+        method=method, max_epochs=4, patience=4, max_tokens=96, learning_rate=0.02, held_out_share=0.3, batch_size=8
+    )
+    model, folder = load_folder(base), tmp_path / "state"
+
+    def run(**changes):
+        return train(battles(), model, FORMAT, config, strong_models=frozenset({"s"}), **changes)
+
+    class Interrupted(Exception):
+        pass
+
+    def stop(stage):
+        if stage.name.startswith("epoch 3") and "loss" not in stage.name:
+            raise Interrupted
+
+    whole = run()
+    with pytest.raises(Interrupted):
+        run(checkpoint=folder, on_progress=stop)
+    assert len(json.loads((folder / "checkpoint.json").read_text())["state"]["epochs"]) == 2
+    went_on = run(checkpoint=folder)
+    assert went_on.metrics["epochs"] == whole.metrics["epochs"]
+    assert went_on.win_rates.tolist() == whole.win_rates.tolist()
+    assert went_on.model.files() == whole.model.files()
+    with pytest.raises(CheckpointMismatchError, match="learning_rate"):
+        train(
+            battles(), model, FORMAT, replace(config, learning_rate=0.01), strong_models=frozenset({"s"}),
+            checkpoint=folder,
+        )  # fmt: skip
 
 
 def test_what_cannot_be_trained(base):
