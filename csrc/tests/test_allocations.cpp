@@ -1,6 +1,7 @@
 // Scoring calls allocate nothing after a thread's first: every operator new of the program is counted. A program of its
 // own, since doctest allocates as it pleases.
 #include <atomic>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
