@@ -63,7 +63,6 @@ int main() {
     bool ok = true;
     const auto score = [&] {
       int is_strong = 0;
-      double threshold = 0.0;
       const std::size_t dim = routellm_dim(router);
       for (std::size_t i = 0; i < texts.size(); ++i) {
         ok = ok && routellm_win_rate(router, pointers[i], bytes[i], win_rates.data()) == ROUTELLM_OK;
@@ -78,7 +77,6 @@ int main() {
       ok = ok && routellm_route_embeddings(router, embeddings.data(), 2, dim, 0.7, win_rates.data(), strong.data()) ==
                      ROUTELLM_OK;
       ok = ok && routellm_rank_embedding(router, embeddings.data(), dim, scores.data()) == ROUTELLM_OK;
-      (void)routellm_threshold_for(router, 0.5, &threshold);
     };
     score();
     const std::size_t before = allocations;
