@@ -9,7 +9,8 @@ PIP_QUIET := --quiet --disable-pip-version-check
 
 DATA ?= ../shared/data
 
-.PHONY: run test test-python test-cpp lint format benchmark quality quality-transformers benchmark-transformers fuzz clean
+.PHONY: run test test-python test-cpp examples lint format benchmark quality quality-transformers \
+  benchmark-transformers fuzz clean
 
 run: $(VENV_RUN)/.installed
 	$(VENV_RUN)/bin/routellm-fast route --file examples/prompts.txt
@@ -23,13 +24,17 @@ test-python: $(VENV_DEV)/.installed
 test-cpp: $(VENV_DEV)/.installed
 	sh csrc/tests/run.sh core $(VENV_DEV)/bin
 
+# Programs in C, Go and Rust, where their compilers are.
+examples: $(VENV_RUN)/.installed
+	sh examples/run.sh $(VENV_RUN)/bin
+
 lint: $(VENV_DEV)/.lint-installed
 	sh csrc/tools/lint.sh $(VENV_DEV)/bin
 
 format: $(VENV_DEV)/.lint-installed
 	$(VENV_DEV)/bin/ruff check --fix .
 	$(VENV_DEV)/bin/ruff format .
-	git ls-files '*.cpp' '*.hpp' | xargs $(VENV_DEV)/bin/clang-format -i
+	git ls-files '*.cpp' '*.hpp' '*.h' '*.c' | xargs $(VENV_DEV)/bin/clang-format -i
 
 # Every figure of the README and of benchmarks/results/ comes from this command; run it on a quiet machine.
 benchmark: $(VENV_DEV)/.bench-installed

@@ -157,8 +157,8 @@ def page(record: Mapping[str, Any]) -> str:
     about_exports = (
         f"Each graph beside the router itself: the largest difference of win rates on {record['calibration_prompts']} "
         f"natural prompts ({record['causal_calibration_prompts']} for causal_llm), the bound above which `export` "
-        "refuses, how many decisions changed at most at the calibrated thresholds, and by how much APGR changed on at most "
-        f"{record['export_sample']:,} prompts of each benchmark.\n"
+        "refuses, how many decisions changed at most at the calibrated thresholds, and by how much APGR changed on at "
+        f"most {record['export_sample']:,} prompts of each benchmark.\n"
     )
     sections = (
         "# Routers that read prompts themselves, and exports\n",

@@ -10,7 +10,10 @@ MAX_BYTES = 12 << 20
 REQUIRED = ["routellm_fast/__init__.py", "routellm_fast/py.typed", "routellm_fast/_core.pyi",
             "routellm_fast/assets/mf/router.json", "routellm_fast/assets/mf/weights.safetensors",
             "routellm_fast/assets/mf/README.md", "routellm_fast/assets/sw_ranking/router.json",
-            "routellm_fast/assets/sw_ranking/bank.safetensors", "routellm_fast/export/__init__.py"]  # fmt: skip
+            "routellm_fast/assets/sw_ranking/bank.safetensors", "routellm_fast/export/__init__.py",
+            "routellm_fast/capi/include/routellm_fast.h", "routellm_fast/capi/lib/libroutellm_fast.so",
+            "routellm_fast/capi/lib/libroutellm_fast.so.1", "routellm_fast/capi/lib/pkgconfig/routellm_fast.pc",
+            "routellm_fast/capi/lib/cmake/routellm_fast/routellm_fast-config.cmake"]  # fmt: skip
 
 
 def main(path: Path) -> None:
