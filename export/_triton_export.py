@@ -215,7 +215,7 @@ def export_triton(
         if mode in ("native", "python"):
             models, graph = job.write_whole(staging), None
         else:
-            shared = {"inputs": inputs, "precision": precision, "prompts": prompts, "bound": bound}
+            shared: dict[str, Any] = {"inputs": inputs, "precision": precision, "prompts": prompts, "bound": bound}
             with _scratch(staging) as folder:
                 if mode == "onnx":
                     graph = export_onnx(directory, folder, embedder=embedder, **shared)
@@ -342,7 +342,7 @@ class _Job:
                 DECISION,
                 self.batching,
                 parameters={key: value for key, value in self.parameters.items() if key != CALIBRATION},
-                warmup=[(1, {flat.name: np.float32([0.5])})],
+                warmup=[(1, {flat.name: np.full(1, 0.5, np.float32)})],
             ),
         ]
         folders = {model.name: model.write(repository, self.version) for model in models}

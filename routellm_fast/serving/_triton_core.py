@@ -308,7 +308,7 @@ class _Region:
         self._memory.destroy_shared_memory_region(self._handle)
 
     def offset(self, row: int) -> int:
-        return row * self._embeddings.shape[1] * 4
+        return row * int(self._embeddings.shape[1]) * 4
 
     async def is_known_to(self, replica: Replica) -> bool:
         """Register where that was not done; False where the server cannot see this machine's memory."""

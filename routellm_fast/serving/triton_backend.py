@@ -181,8 +181,8 @@ class RouterModel(RequestModel):
         if parameters.get(THREADS):
             runtime["threads"] = _count(parameters[THREADS])
         directory = settings.folder / parameters.get(ROUTER_DIRECTORY, ROUTER_FOLDER)
-        pair = {"strong_model": parameters.get(STRONG_MODEL), "weak_model": parameters.get(WEAK_MODEL)}
-        self._router = load_router(directory, **pair, **runtime)
+        strong, weak = parameters.get(STRONG_MODEL), parameters.get(WEAK_MODEL)
+        self._router = load_router(directory, strong_model=strong, weak_model=weak, **runtime)
         self._threshold = settings.default_threshold
 
     def read(self, request: Any) -> _Question:
