@@ -62,8 +62,8 @@ if TYPE_CHECKING:
 
 MODES: Final = ("native", "python", "onnx", "tensorrt")
 MARKER_FILE: Final = "triton-export.json"
-# Of the C++ core alone: transformers need a run time that the native backend does not have.
-_NATIVE_KINDS: Final = ("mf", "sw_ranking", "random")
+# What the core loads by itself: the native backend has no other run time.
+_NATIVE_KINDS: Final = ("mf", "sw_ranking")
 _DEVICES: Final = ("cpu", "gpu")
 # On a GPU each shape is an engine or a plan's profile: few lengths. On a CPU only padding costs.
 _GPU_LENGTHS: Final = (16, 32, 64, 128, 256, 512, 1024, 2048)

@@ -106,15 +106,15 @@ class TritonCore:
         """The model's configuration, where it has been read."""
         return self._served
 
-    async def served(self) -> Served:
-        """Return the model's configuration, which is read once. Raises as win_rates."""
+    async def served(self, deadline: float | None = None) -> Served:
+        """Return the model's configuration, which is read once, by a time of the loop's clock. Raises as win_rates."""
         if self._served is None:
             model = self._target.model
 
             async def read(replica: Replica) -> Served:
                 return Served.of(await replica.config(model, self._target.version), model)
 
-            self._served = await self._tried(read, self._deadline())
+            self._served = await self._tried(read, self._deadline() if deadline is None else deadline)
         return self._served
 
     async def win_rates(self, prompts: Sequence[str]) -> FloatArray:
@@ -135,7 +135,8 @@ class TritonCore:
 
     async def win_rates_from_embeddings(self, embeddings: FloatArray) -> FloatArray:
         """Return (n,) float32 win rates of (n, dim) float32 embeddings. Raises as win_rates."""
-        served = await self.served()
+        deadline = self._deadline()
+        served = await self.served(deadline)
         if served.dim is None:
             message = f"the model {self._target.model!r} takes no embeddings: send prompts"
             raise InvalidArgumentError(message)
@@ -144,7 +145,6 @@ class TritonCore:
             raise InvalidEmbeddingError(message)
         rows = min(served.max_batch_size, max(1, _MAX_REQUEST_BYTES // (4 * served.dim)))
         starts = range(0, len(embeddings), rows)
-        deadline = self._deadline()
         limit = self._target.shared_memory_from_bytes
         async with AsyncExitStack() as stack:
             region = None
@@ -193,7 +193,8 @@ class TritonCore:
     async def _of_prompts(self, prompts: Sequence[str], threshold: float | None) -> list[dict[str, Any]]:
         if not prompts:
             return []
-        served, deadline = await self.served(), self._deadline()
+        deadline = self._deadline()
+        served = await self.served(deadline)
         if not served.takes_prompts:
             message = f"the model {self._target.model!r} takes no prompts: send embeddings"
             raise InvalidArgumentError(message)
@@ -220,7 +221,8 @@ class TritonCore:
         async def ask(replica: Replica) -> dict[str, Any]:
             if region is not None and await region.is_known_to(replica):
                 place = (EMBEDDING, region.name, region.offset(first_row), tensors[EMBEDDING].shape)
-                with suppress(TritonRefusedError):  # a server that was restarted has forgotten the region
+                # A server that was restarted has forgotten the region.
+                with suppress(TritonRefusedError, ReplicaFault):
                     return await replica.infer(model, version, {}, outputs, place)
             return await replica.infer(model, version, tensors, outputs)
 
@@ -256,6 +258,9 @@ class TritonCore:
                 failures.append(f"{replica.url}: no answer in {share_s:.3g} s")
             except ReplicaFault as error:
                 failures.append(f"{replica.url}: {error}")
+            except TritonRefusedError:
+                self._served = None  # the model may be another since it was loaded again
+                raise
             else:
                 replica.failed_at_s = None
                 return answer

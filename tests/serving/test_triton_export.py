@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import PAIR, mf_router, mf_weights, static_embedder, tokenizer_json
+from builders import PAIR, bert_router, mf_router, mf_weights, static_embedder
 from processes import assert_refused, run_cli
 from sw_builders import battle_texts, sw_router
 
@@ -129,21 +129,6 @@ def test_inputs_that_a_router_does_not_take_are_not_offered(tmp_path: Path) -> N
     assert not config_of(tmp_path / "out-a" / "router").input[0].optional
     only_text = export_triton(saved(RandomRouter(PAIR, seed=1), tmp_path / "b"), tmp_path / "out-b")
     assert only_text.inputs == ("PROMPT", "THRESHOLD")
-
-
-def bert_router() -> Any:
-    from routellm_fast.export._graph import Graph
-
-    from routellm_fast.routers import BertRouter
-
-    rng, graph = np.random.default_rng(2), Graph("classifier")
-    ids = graph.input("input_ids", np.int64, ("batch", "length"))
-    mask = graph.cast(graph.input("attention_mask", np.int64, ("batch", "length")), np.float32)
-    table = graph.constant(rng.normal(size=14), np.float32)
-    total = graph.reduce("ReduceSum", graph.add("Mul", graph.add("Gather", table, ids), mask), 1, keepdims=False)
-    graph.output(graph.add("Sigmoid", total), "win_rate", np.float32, ("batch",))
-    model = graph.model({}, "0").SerializeToString()
-    return BertRouter(model, tokenizer_json(), max_tokens=40, pad_id=0, model_pair=PAIR)
 
 
 ROUTERS = {

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import triton_server
-from builders import mf_router, static_embedder
+from builders import bert_router, mf_router, static_embedder
 from sw_builders import battle_texts, sw_router
 
 import routellm_fast as rf
@@ -43,19 +43,21 @@ CLIENTS = 32
 pytestmark = pytest.mark.slow
 
 
-def with_stand_in(repository: Path) -> Path:
+def with_stand_in(repository: Path, name: str) -> None:
     """Replace the onnxruntime backend, which the test server lacks, by a Python model that runs the same graph."""
-    folder = repository / "router_graph"
+    folder = repository / f"{name}_graph"
     config = folder / "config.pbtxt"
     text = config.read_text()
-    for old, new in (('platform: "onnxruntime_onnx"\n', ""), ('backend: "onnxruntime"', 'backend: "python"')):
+    # The Python backend knows no shapes: what is (batch, 1) outside is (batch, 1) inside.
+    for old, new in (
+        ('platform: "onnxruntime_onnx"\n', ""),
+        ('backend: "onnxruntime"', 'backend: "python"'),
+        ("  reshape {\n  }\n", ""),
+    ):
         assert old in text
         text = text.replace(old, new)
-    # The Python backend knows no shapes: what is (batch, 1) outside is (batch, 1) inside.
-    text = text.replace("  reshape {\n  }\n", "")
     config.write_text(text)
     shutil.copy(Path(__file__).parent / "stand_in_graph.py", folder / "1" / "model.py")
-    return repository
 
 
 @pytest.fixture(scope="module")
@@ -69,35 +71,39 @@ def sw() -> rf.Router:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, mf: rf.Router, sw: rf.Router) -> Iterator[triton_server.Server]:
-    """One server with three models: a router of each kind by itself, and an ensemble."""
+def bert() -> rf.Router:
+    return bert_router()
+
+
+# By name on the server: which router, and how it is exported.
+MODELS = {
+    "router": ("mf", {"mode": "python"}),
+    "sw": ("sw", {"mode": "python"}),
+    "bert": ("bert", {"mode": "python"}),
+    "ensemble": ("mf", {"mode": "onnx"}),
+    "ensemble_of_vectors": ("mf", {"mode": "onnx", "inputs": "embeddings"}),
+    "ensemble_of_bert": ("bert", {"mode": "onnx"}),
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[triton_server.Server]:
+    """One server with all models."""
     triton_server.environment()
     home = tmp_path_factory.mktemp("triton")
-    mf.save(home / "mf")
-    sw.save(home / "sw")
     repository = home / "repository"
     repository.mkdir()
-    for name, router, mode in (("router", "mf", "python"), ("sw", "sw", "python"), ("ensemble", "mf", "onnx")):
+    for name, (kind, settings) in MODELS.items():
+        if not (home / kind).exists():
+            request.getfixturevalue(kind).save(home / kind)
         out = home / f"out-{name}"
-        export_triton(home / router, out, mode=mode, name="router" if mode == "onnx" else name, max_batch_size=32)
-        if mode == "onnx":
-            rename_models(with_stand_in(out), "router", name)
-        for model in out.iterdir():
-            if model.is_dir():
-                model.rename(repository / model.name)
+        export_triton(home / kind, out, name=name, max_batch_size=32, **settings)
+        if settings["mode"] == "onnx":
+            with_stand_in(out, name)
+        for model in [path for path in out.iterdir() if path.is_dir()]:
+            model.rename(repository / model.name)
     with triton_server.start(repository) as running:
         yield running
-
-
-def rename_models(repository: Path, old: str, new: str) -> None:
-    for folder in [path for path in repository.iterdir() if path.is_dir()]:
-        config = folder / "config.pbtxt"
-        text = config.read_text()
-        for step in ("", "_tokenize", "_graph", "_decide"):
-            for key in ("name", "model_name"):
-                text = text.replace(f'{key}: "{old}{step}"', f'{key}: "{new}{step}"')
-        config.write_text(text)
-        folder.rename(repository / folder.name.replace(old, new))
 
 
 @pytest.fixture(params=["http", "grpc"])
@@ -115,10 +121,10 @@ def post(server: triton_server.Server, model: str, inputs: list[dict[str, Any]])
         return error.code, json.load(error)
 
 
-@pytest.mark.parametrize("kind", ["mf", "sw"])
-def test_results_are_those_of_the_process_itself_bitwise(url: str, kind: str, request: pytest.FixtureRequest) -> None:
-    local = request.getfixturevalue(kind)
-    with TritonRouter(url, model={"mf": "router", "sw": "sw"}[kind]) as router:
+@pytest.mark.parametrize("model", ["router", "sw", "bert"])
+def test_results_are_those_of_the_process_itself_bitwise(url: str, model: str, request: pytest.FixtureRequest) -> None:
+    local = request.getfixturevalue(MODELS[model][0])
+    with TritonRouter(url, model=model) as router:
         assert router.model_pair == local.model_pair
         for prompt in PROMPTS:
             assert router.win_rate(prompt) == local.win_rate(prompt)
@@ -126,30 +132,46 @@ def test_results_are_those_of_the_process_itself_bitwise(url: str, kind: str, re
         np.testing.assert_array_equal(router.win_rates(many), local.win_rates(many))
         for threshold in (*THRESHOLDS, *local.win_rates(PROMPTS).tolist()):
             assert router.route_batch(PROMPTS, threshold) == local.route_batch(PROMPTS, threshold)
-        embeddings = np.random.default_rng(1).normal(size=(100, local.dim)).astype(np.float32)
-        expected = local.win_rates_from_embeddings(embeddings)
-        np.testing.assert_array_equal(router.win_rates_from_embeddings(embeddings), expected)
         assert router.win_rates([]).shape == (0,)
         assert router.route_batch([]) == []
-        assert router.win_rates_from_embeddings(embeddings[:0]).shape == (0,)
         if local.calibration is not None:
             assert router.threshold_for(0.3) == local.threshold_for(0.3)
         assert router.counts.failures == router.counts.retries == router.counts.fallbacks == 0
+        if model == "bert":
+            return
+        embeddings = np.random.default_rng(1).normal(size=(100, local.dim)).astype(np.float32)
+        expected = local.win_rates_from_embeddings(embeddings)
+        np.testing.assert_array_equal(router.win_rates_from_embeddings(embeddings), expected)
+        assert router.win_rates_from_embeddings(embeddings[:0]).shape == (0,)
 
 
-def test_an_ensemble_agrees_with_the_router(url: str, mf: rf.Router) -> None:
+@pytest.mark.parametrize("model", ["ensemble", "ensemble_of_vectors", "ensemble_of_bert"])
+def test_an_ensemble_agrees_with_the_router(url: str, model: str, request: pytest.FixtureRequest) -> None:
     """Within what the graph's order of sums changes; the decision is of the win rate that it reports."""
-    with TritonRouter(url, model="ensemble") as router:
+    local = request.getfixturevalue(MODELS[model][0])
+    with TritonRouter(url, model=model) as router:
         found = router.win_rates(PROMPTS)
-        np.testing.assert_allclose(found, mf.win_rates(PROMPTS), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(found, local.win_rates(PROMPTS), rtol=0, atol=1e-6)
         for threshold in THRESHOLDS:
             for decision, win_rate in zip(router.route_batch(PROMPTS, threshold), found, strict=True):
                 assert decision.is_strong == (decision.win_rate >= threshold)
-                assert decision.model == mf.model_pair[0 if decision.is_strong else 1]
+                assert decision.model == local.model_pair[0 if decision.is_strong else 1]
                 assert decision.win_rate == pytest.approx(float(win_rate), abs=1e-6)
-        with pytest.raises(InvalidArgumentError, match="no embeddings"):
-            router.win_rates_from_embeddings(np.ones((1, 9), np.float32))
         assert router.is_healthy()
+        embeddings = np.random.default_rng(5).normal(size=(40, 9)).astype(np.float32)
+        if model == "ensemble_of_vectors":
+            vectors = router.win_rates_from_embeddings(embeddings)
+            np.testing.assert_allclose(vectors, local.win_rates_from_embeddings(embeddings), rtol=0, atol=1e-6)
+        else:
+            with pytest.raises(InvalidArgumentError, match="no embeddings"):
+                router.win_rates_from_embeddings(embeddings)
+
+
+def test_an_ensemble_of_a_transformer_scores_one_prompt_as_the_router_bitwise(url: str, bert: rf.Router) -> None:
+    """A prompt alone is padded to the same length as in the process itself, and runs in the same graph."""
+    with TritonRouter(url, model="ensemble_of_bert") as router:
+        for prompt in PROMPTS:
+            assert router.win_rate(prompt) == bert.win_rate(prompt)
 
 
 def test_shared_memory_gives_the_same(url: str, mf: rf.Router) -> None:
@@ -158,6 +180,20 @@ def test_shared_memory_gives_the_same(url: str, mf: rf.Router) -> None:
         found = router.win_rates_from_embeddings(embeddings)
     np.testing.assert_array_equal(found, mf.win_rates_from_embeddings(embeddings))
     assert not list(Path("/dev/shm").glob("routellm_fast_*"))
+
+
+def test_shared_memory_that_the_server_forgot_is_no_loss(
+    url: str, mf: rf.Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def claims(self: object, replica: object) -> bool:
+        return True
+
+    monkeypatch.setattr("routellm_fast.serving._triton_core._Region.is_known_to", claims)
+    embeddings = np.random.default_rng(2).normal(size=(200, 9)).astype(np.float32)
+    with TritonRouter(url, shared_memory_from_bytes=1) as router:
+        found = router.win_rates_from_embeddings(embeddings)
+        assert router.counts.retries == 0
+    np.testing.assert_array_equal(found, mf.win_rates_from_embeddings(embeddings))
 
 
 def test_32_clients_at_once_each_get_their_own_answer(server: triton_server.Server, url: str, mf: rf.Router) -> None:
