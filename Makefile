@@ -4,12 +4,13 @@
 PYTHON ?= python3
 VENV_RUN := build/venv-run
 VENV_DEV := build/venv-dev
+VENV_TRITON := build/triton-env
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc routellm_fast export -type f -not -name '*.pyc' 2>/dev/null)
 PIP_QUIET := --quiet --disable-pip-version-check
 
 DATA ?= ../shared/data
 
-.PHONY: run test test-python test-cpp examples lint format benchmark quality quality-transformers \
+.PHONY: run test test-python test-cpp examples triton-env lint format benchmark quality quality-transformers \
   benchmark-transformers fuzz clean
 
 run: $(VENV_RUN)/.installed
@@ -27,6 +28,9 @@ test-cpp: $(VENV_DEV)/.installed
 # Programs in C, Go and Rust, where their compilers are.
 examples: $(VENV_RUN)/.installed
 	sh examples/run.sh $(VENV_RUN)/bin
+
+# A real Triton Inference Server (about 0.5 GB), for the tests of serving; without it they are skipped.
+triton-env: $(VENV_TRITON)/.installed
 
 lint: $(VENV_DEV)/.lint-installed
 	sh csrc/tools/lint.sh $(VENV_DEV)/bin
@@ -67,6 +71,10 @@ $(VENV_DEV)/.installed: pyproject.toml CMakeLists.txt $(shell find csrc -type f 
 	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --upgrade 'pip>=25.1'
 	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --group test --group build
 	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --no-build-isolation --editable .
+	touch $@
+
+$(VENV_TRITON)/.installed: $(SOURCES) tests/serving/triton-env.sh
+	sh tests/serving/triton-env.sh $(VENV_TRITON) $(PYTHON)
 	touch $@
 
 $(VENV_DEV)/.lint-installed: $(VENV_DEV)/.installed
