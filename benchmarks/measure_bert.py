@@ -54,7 +54,13 @@ class BertBench:
         self.contenders: dict[str, WinRates] = {FLOAT32: router.win_rates}
         for name, precision in graphs.items():
             out = folder / precision
-            export_onnx(folder / "router", out, precision=precision, prompts=list(prompts[:256]), bound=1.0)
+            export_onnx(
+                folder / "router",
+                out,
+                precision=precision,
+                prompts=[prompt for prompt in prompts if len(prompt) < 1000][:64],
+                bound=1.0,
+            )
             content = (out / "model.onnx").read_bytes()
             self.bytes[name] = len(content)
             self.contenders[name] = router.with_model(content).win_rates
