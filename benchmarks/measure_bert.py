@@ -52,13 +52,14 @@ class BertBench:
         graphs = {INT8: "int8", INT8_STATIC: "int8-static"}
         self.bytes: dict[str, int] = {FLOAT32: len(router.onnx_graph())}
         self.contenders: dict[str, WinRates] = {FLOAT32: router.win_rates}
+        given = [prompt for prompt in prompts if len(prompt) < 1000][:64]
         for name, precision in graphs.items():
             out = folder / precision
             export_onnx(
                 folder / "router",
                 out,
                 precision=precision,
-                prompts=[prompt for prompt in prompts if len(prompt) < 1000][:64],
+                prompts=given,
                 bound=1.0,
             )
             content = (out / "model.onnx").read_bytes()
