@@ -13,7 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from builders import PAIR, mf_router, mf_weights, static_embedder
+from builders import PAIR, bert_router, mf_router, mf_weights, static_embedder
 from calibration_builders import full_calibration
 from sw_builders import sw_router
 
@@ -34,6 +34,7 @@ def golden_routers() -> dict[str, Router]:
         "mf-external": mf_router(ones),  # type: ignore[arg-type]
         "mf-calibrated": mf_router(calibration=full_calibration()),
         "mf-none": MatrixFactorizationRouter(["strong-model", "weak-model", "c"], **mf_weights(), model_pair=PAIR),
+        "bert": bert_router(),
         "random": RandomRouter(PAIR, seed=11),
         # Two blocks each, one of them of battles that were added.
         "sw-float32": sw_router(added=(9,), same_tier="ignore", solver="routellm"),
@@ -62,7 +63,9 @@ def main(folder: Path) -> None:
         texts = name not in ("mf-external", "mf-none")
         expected[name] = {
             "win_rates": router.win_rates(record["prompts"]).tolist() if texts else None,
-            "from_embeddings": None if name == "random" else router.win_rates_from_embeddings(embeddings).tolist(),  # type: ignore[attr-defined]
+            "from_embeddings": None
+            if name in ("random", "bert")
+            else router.win_rates_from_embeddings(embeddings).tolist(),  # type: ignore[attr-defined]
         }
         if isinstance(router, SimilarityWeightedRouter):
             expected[name]["exact"] = router.exact_win_rates_from_embeddings(embeddings).tolist()

@@ -28,6 +28,8 @@ def test_directories_of_every_format_give_the_recorded_numbers(path: Path) -> No
         found = rf.StaticEmbedder.load(path).embed(record["prompts"])
         np.testing.assert_allclose(found, expected["embeddings"], atol=1e-6)
         return
+    if path.name == "bert":
+        pytest.importorskip("onnxruntime")
     router = rf.load_router(path)
     embeddings = np.linspace(-1, 1, 27, dtype=np.float32).reshape(3, 9)
     # A later version may approximate otherwise, within the bound that the directory states.
@@ -48,6 +50,8 @@ def test_directories_of_the_current_format_are_written_back_to_the_byte(path: Pa
 
     if path.parent.name != f"v{FORMAT_VERSION}":
         pytest.skip("an older format is written as the current one")
+    if path.name == "bert":
+        pytest.importorskip("onnxruntime")
     rf.load_router(path).save(tmp_path / "again")
     for file in path.iterdir():
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
