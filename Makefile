@@ -4,12 +4,13 @@
 PYTHON ?= python3
 VENV_RUN := build/venv-run
 VENV_DEV := build/venv-dev
+VENV_TRITON := build/triton-env
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc routellm_fast export -type f -not -name '*.pyc' 2>/dev/null)
 PIP_QUIET := --quiet --disable-pip-version-check
 
 DATA ?= ../shared/data
 
-.PHONY: run test test-python test-cpp lint format benchmark quality fuzz clean
+.PHONY: run test test-python test-cpp triton-env lint format benchmark quality fuzz clean
 
 run: $(VENV_RUN)/.installed
 	$(VENV_RUN)/bin/routellm-fast route --file examples/prompts.txt
@@ -22,6 +23,9 @@ test-python: $(VENV_DEV)/.installed
 # The C++ tests need doctest's header (Debian: doctest-dev).
 test-cpp: $(VENV_DEV)/.installed
 	sh csrc/tests/run.sh core $(VENV_DEV)/bin
+
+# A real Triton Inference Server (about 0.5 GB), for the tests of serving; without it they are skipped.
+triton-env: $(VENV_TRITON)/.installed
 
 lint: $(VENV_DEV)/.lint-installed
 	sh csrc/tools/lint.sh $(VENV_DEV)/bin
@@ -54,6 +58,10 @@ $(VENV_DEV)/.installed: pyproject.toml CMakeLists.txt $(shell find csrc -type f 
 	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --upgrade 'pip>=25.1'
 	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --group test --group build
 	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --no-build-isolation --editable .
+	touch $@
+
+$(VENV_TRITON)/.installed: $(SOURCES) tests/serving/triton-env.sh
+	sh tests/serving/triton-env.sh $(VENV_TRITON) $(PYTHON)
 	touch $@
 
 $(VENV_DEV)/.lint-installed: $(VENV_DEV)/.installed
