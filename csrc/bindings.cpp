@@ -64,6 +64,9 @@ const char* python_name(ErrorCode code) {
     case ErrorCode::kUnsupportedIsa:
       return "UnsupportedIsaError";
     case ErrorCode::kInvalidArgument:
+    case ErrorCode::kNotFound:  // these are of the C ABI's reader of directories; Python has its own
+    case ErrorCode::kBadDirectory:
+    case ErrorCode::kNoEmbedder:
       break;
   }
   return "InvalidArgumentError";

@@ -11,6 +11,9 @@ enum class ErrorCode : std::uint8_t {
   kInvalidArgument,   // a caller's value breaks a documented rule
   kInvalidEmbedding,  // a non-finite or wrongly shaped embedding
   kUnsupportedIsa,    // an instruction set that this machine or build lacks
+  kNotFound,          // no such directory, or a file of it is missing
+  kBadDirectory,      // a router directory that breaks its format, or holds what the core does not run
+  kNoEmbedder,        // a text for a router that scores embeddings only
 };
 
 /// The only exception that the core throws for faults a user can cause. The message says what was found, what was
