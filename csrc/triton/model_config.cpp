@@ -2,11 +2,12 @@
 
 #include <array>
 #include <charconv>
-#include <limits>
-#include <stdexcept>
 #include <system_error>
+#include <utility>
 #include <vector>
 
+#include "json_text.hpp"
+#include "routellm_fast/error.hpp"
 #include "server_api.hpp"
 
 namespace routellm_fast::triton {
@@ -41,14 +42,37 @@ std::string names_of(const Tensors& tensors) {
   return names;
 }
 
-bool lists_nothing(const Json* list) { return list == nullptr || list->elements().empty(); }
+bool lists_nothing(const JsonValue* list) {
+  return list == nullptr || list->array() == nullptr || list->array()->empty();
+}
 
-std::string text_of(const Json* value) { return value == nullptr ? std::string() : value->text(); }
+std::string text_of(const JsonValue* value) {
+  return value == nullptr || value->text() == nullptr ? std::string() : *value->text();
+}
+
+// JSON of protocol buffers writes a whole number of 64 bits as a number or as a string.
+std::optional<std::int64_t> whole_number(const JsonValue& value) {
+  if (value.text() == nullptr) return value.integer();
+  const std::string& text = *value.text();
+  std::int64_t number = 0;
+  const auto [at, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || at != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+JsonValue json_number(std::int64_t value) { return JsonValue(JsonNumber{static_cast<double>(value), true, value}); }
+
+// True where these are the dims of a row of `width` values; a configuration may leave the width open.
+bool is_row(const JsonValue* dims, std::size_t width) {
+  if (dims == nullptr || dims->array() == nullptr || dims->array()->size() != 1) return false;
+  const std::optional<std::int64_t> found = whole_number(dims->array()->front());
+  return found == static_cast<std::int64_t>(width) || found == -1;
+}
 
 template <typename Tensors>
-void check_list(const Json* list, const char* role, const Tensors& known) {
+void check_list(const JsonValue* list, const char* role, const Tensors& known) {
   if (lists_nothing(list)) return;
-  for (const Json& entry : list->elements()) {
+  for (const JsonValue& entry : *list->array()) {
     const std::string name = text_of(entry.find("name"));
     const Tensor* found = nullptr;
     for (const Tensor& tensor : known) {
@@ -58,26 +82,35 @@ void check_list(const Json* list, const char* role, const Tensors& known) {
     if (found == nullptr) refuse(subject + " is none that this router has: " + names_of(known));
     if (const std::string type = text_of(entry.find("data_type")); type != found->type)
       refuse(subject + " has data_type " + type + ", expected " + found->type);
-    const Json* dims = entry.find("dims");
-    const std::string width = std::to_string(found->width);
-    if (dims == nullptr || dims->elements().size() != 1 ||
-        (dims->elements()[0].text() != width && dims->elements()[0].text() != "-1")) {
-      refuse(subject + " has dims " + (dims == nullptr ? "[]" : dims->dump()) + ", expected [" + width + "]");
-    }
+    const JsonValue* dims = entry.find("dims");
+    if (!is_row(dims, found->width))
+      refuse(subject + " has dims " + (dims == nullptr ? "[]" : json_text(*dims)) + ", expected [" +
+             std::to_string(found->width) + "]");
   }
 }
 
 template <typename Tensors>
-Json list_of(const Tensors& tensors) {
-  std::vector<Json> entries;
+JsonValue list_of(const Tensors& tensors) {
+  JsonValue::Array entries;
   for (const Tensor& tensor : tensors) {
-    Json entry = Json::object({{"name", Json::string(tensor.name)},
-                               {"data_type", Json::string(tensor.type)},
-                               {"dims", Json::array({Json::number(static_cast<long long>(tensor.width))})}});
-    if (tensor.is_optional) entry.set("optional", Json::boolean(true));
-    entries.push_back(std::move(entry));
+    JsonValue::Object entry{
+        {"name", JsonValue(std::string(tensor.name))},
+        {"data_type", JsonValue(std::string(tensor.type))},
+        {"dims", JsonValue(JsonValue::Array{json_number(static_cast<std::int64_t>(tensor.width))})}};
+    if (tensor.is_optional) entry.emplace_back("optional", JsonValue(true));
+    entries.emplace_back(std::move(entry));
   }
-  return Json::array(std::move(entries));
+  return JsonValue(std::move(entries));
+}
+
+void set(JsonValue::Object& object, std::string_view name, JsonValue value) {
+  for (auto& [key, old] : object) {
+    if (key == name) {
+      old = std::move(value);
+      return;
+    }
+  }
+  object.emplace_back(std::string(name), std::move(value));
 }
 
 double share_of(const std::string& name, const std::string& text) {
@@ -102,23 +135,22 @@ std::uint32_t threads_of(const std::string& text) {
 
 ModelConfig::ModelConfig(std::string_view json) {
   try {
-    root_ = Json::parse(json);
-  } catch (const std::invalid_argument& error) {
+    root_ = parse_json(json);
+  } catch (const Error& error) {
     throw Failure(TRITONSERVER_ERROR_INTERNAL,
                   std::string("the server's model configuration is no JSON: ") + error.what());
   }
-  if (root_.type() != Json::Type::kObject)
+  if (root_.object() == nullptr)
     throw Failure(TRITONSERVER_ERROR_INTERNAL, "the server's model configuration is no JSON object");
 }
 
 Parameters ModelConfig::parameters() const {
   Parameters parameters;
-  const Json* entries = root_.find("parameters");
-  if (entries == nullptr) return parameters;
-  for (const auto& [name, entry] : entries->members()) {
+  const JsonValue* entries = root_.find("parameters");
+  if (entries == nullptr || entries->object() == nullptr) return parameters;
+  for (const auto& [name, entry] : *entries->object()) {
     if (name.starts_with("TRITON_")) continue;  // the server's own, e.g. TRITON_BATCH_STRATEGY_PATH
-    const Json* value = entry.find("string_value");
-    const std::string text = text_of(value);
+    const std::string text = text_of(entry.find("string_value"));
     if (text.empty()) refuse("parameter '" + name + "' is empty: give it a string_value, or leave it out");
     if (text.find('\0') != std::string::npos) refuse("parameter '" + name + "' holds a zero byte");
     if (name == "router_directory") {
@@ -144,35 +176,37 @@ Parameters ModelConfig::parameters() const {
   return parameters;
 }
 
-long long ModelConfig::max_batch_size() const {
-  const std::string text = text_of(root_.find("max_batch_size"));
-  long long value = 0;
-  if (!text.empty()) {
-    const auto [at, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || at != text.data() + text.size() || value < 0)
-      refuse("max_batch_size is " + text + ", expected a whole number from 0");
-  }
-  return value;
+std::int64_t ModelConfig::max_batch_size() const {
+  const JsonValue* value = root_.find("max_batch_size");
+  if (value == nullptr) return 0;
+  const std::optional<std::int64_t> number = whole_number(*value);
+  if (!number || *number < 0) refuse("max_batch_size is " + json_text(*value) + ", expected a whole number from 0");
+  return *number;
 }
 
 bool ModelConfig::complete(bool reads_text, std::size_t dim) {
   const bool has_no_inputs = lists_nothing(root_.find("input"));
   const bool has_no_outputs = lists_nothing(root_.find("output"));
+  if (!has_no_inputs && !has_no_outputs) return false;
+  JsonValue::Object config = *root_.object();
   if (has_no_inputs && has_no_outputs) {
-    if (max_batch_size() == 0) root_.set("max_batch_size", Json::number(kDefaultMaxBatchSize));
+    if (max_batch_size() == 0) set(config, "max_batch_size", json_number(kDefaultMaxBatchSize));
     const bool has_a_scheduler = root_.find("dynamic_batching") != nullptr ||
                                  root_.find("sequence_batching") != nullptr ||
                                  root_.find("ensemble_scheduling") != nullptr;
-    if (!has_a_scheduler) root_.set("dynamic_batching", Json::object({}));
+    if (!has_a_scheduler) set(config, "dynamic_batching", JsonValue(JsonValue::Object{}));
   }
-  if (has_no_inputs) root_.set("input", list_of(inputs_of(reads_text, dim)));
-  if (has_no_outputs) root_.set("output", list_of(kOutputs));
-  return has_no_inputs || has_no_outputs;
+  if (has_no_inputs) set(config, "input", list_of(inputs_of(reads_text, dim)));
+  if (has_no_outputs) set(config, "output", list_of(kOutputs));
+  root_ = JsonValue(std::move(config));
+  return true;
 }
 
 void ModelConfig::check(bool reads_text, std::size_t dim) const {
   check_list(root_.find("input"), "input", inputs_of(reads_text, dim));
   check_list(root_.find("output"), "output", kOutputs);
 }
+
+std::string ModelConfig::to_json() const { return json_text(root_); }
 
 }  // namespace routellm_fast::triton

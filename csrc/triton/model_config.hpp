@@ -18,7 +18,7 @@ inline constexpr const char* kIsStrong = "IS_STRONG";
 inline constexpr const char* kModel = "MODEL";
 
 /// The largest batch of a model whose configuration leaves everything to its router.
-inline constexpr long long kDefaultMaxBatchSize = 256;
+inline constexpr std::int64_t kDefaultMaxBatchSize = 256;
 
 /// The parameters of a model's configuration. Empty text: not given.
 struct Parameters {
@@ -40,7 +40,7 @@ class ModelConfig {
   [[nodiscard]] Parameters parameters() const;
 
   /// Zero: requests come one by one, without a batch dimension.
-  [[nodiscard]] long long max_batch_size() const;
+  [[nodiscard]] std::int64_t max_batch_size() const;
 
   /// Adds what the configuration leaves out. Inputs and outputs become what the router takes and gives. Where neither
   /// was written, the batch size (unless written) and dynamic batching are set too; whoever writes inputs or outputs
@@ -50,10 +50,10 @@ class ModelConfig {
   /// Throws Failure naming the first input or output that this backend does not have, or has in another type or shape.
   void check(bool reads_text, std::size_t dim) const;
 
-  [[nodiscard]] std::string to_json() const { return root_.dump(); }
+  [[nodiscard]] std::string to_json() const;
 
  private:
-  Json root_;
+  JsonValue root_;
 };
 
 }  // namespace routellm_fast::triton
