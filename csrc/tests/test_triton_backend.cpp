@@ -130,6 +130,19 @@ class Truth {
 
   [[nodiscard]] std::size_t dim() const { return routellm_dim(router_); }
 
+  [[nodiscard]] std::vector<float> win_rates(const std::vector<std::string>& texts) const {
+    std::vector<float> found(texts.size());
+    for (std::size_t i = 0; i < texts.size(); ++i)
+      REQUIRE(routellm_win_rate(router_, texts[i].data(), texts[i].size(), &found[i]) == ROUTELLM_OK);
+    return found;
+  }
+  [[nodiscard]] std::vector<float> win_rates(const std::vector<float>& values) const {
+    std::vector<float> found(values.size() / dim());
+    REQUIRE(routellm_win_rates_from_embeddings(router_, values.data(), found.size(), dim(), found.data()) ==
+            ROUTELLM_OK);
+    return found;
+  }
+
   void check_reply(const Reply& reply, const std::vector<std::string>& texts, const std::vector<double>& limits) const {
     std::vector<std::pair<float, int>> expected;
     for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -299,6 +312,27 @@ TEST_CASE("a row that only the core refuses fails its own request") {
   CHECK(requests[1].reply.error.find("1") != std::string::npos);  // the row, counted within the request
   truth.check_reply(requests[2].reply, std::vector<std::string>{"hello"}, {0.5});
   truth.check_reply(requests[3].reply, good, {0.1F});
+}
+
+TEST_CASE("a request for win rates alone gets those of the router, without the exactness that a decision asks for") {
+  for (const char* router : {"mf-int8-folded", "sw-int8", "sw-moments"}) {
+    CAPTURE(router);
+    Served served(router);
+    const Truth truth(router);
+    const std::vector<std::string> texts{"prove the a b c?", "hello"};
+    const std::vector<float> values = ramp(2 * truth.dim(), 0.25F);
+    std::deque<TRITONBACKEND_Request> requests;
+    requests.push_back(request({prompts(texts), thresholds({0.5F, 0.75F})}));
+    requests.push_back(request({prompts(texts)}));
+    requests.push_back(request({embeddings(values, truth.dim())}));
+    requests.push_back(request({embeddings(values, truth.dim()), thresholds({0.5F, 0.5F})}));
+    for (const std::size_t i : {1U, 2U}) requests[i].outputs = {"WIN_RATE"};
+    served.run(requests);
+    truth.check_reply(requests[0].reply, texts, {0.5, 0.75});
+    CHECK(requests[1].reply.outputs.at("WIN_RATE").bytes == packed(truth.win_rates(texts)));
+    CHECK(requests[2].reply.outputs.at("WIN_RATE").bytes == packed(truth.win_rates(values)));
+    truth.check_reply(requests[3].reply, values, {0.5, 0.5});
+  }
 }
 
 TEST_CASE("inputs in pieces are put together") {
@@ -475,7 +509,7 @@ TEST_CASE("parameters change models, threshold and folder") {
     model.config =
         R"({"parameters":{"router_directory":{"string_value":"../mf-calibrated"},"strong_model":{"string_value":"big"},)"
         R"("weak_model":{"string_value":"sm\u00e4ll"},"threads":{"string_value":"2"},)"
-        R"("strong_share":{"string_value":"1"},"TRITON_BATCH_STRATEGY_PATH":{"string_value":"x"}}})";
+        R"("strong_share":{"string_value":"1"},"TRITON_BATCH_STRATEGY_PATH":{"string_value":"x"},"calibration":{"string_value":"{}"}}})";
   });
   REQUIRE(served.failure.empty());
   std::deque<TRITONBACKEND_Request> requests;

@@ -72,7 +72,7 @@ void Execution::read(Answer& answer) noexcept {
   }
   answer.error = guarded([&] {
     answer.outputs = read_outputs(answer.request);
-    answer.rows = read_rows(answer.request, model_.form(), batch_);
+    answer.rows = read_rows(answer.request, model_.form(), answer.outputs, batch_);
   });
 }
 

@@ -1,5 +1,7 @@
 #include "loaded_router.hpp"
 
+#include <algorithm>
+
 #include "server_api.hpp"
 
 namespace routellm_fast::triton {
@@ -52,6 +54,7 @@ LoadedRouter::LoadedRouter(const std::string& directory, const std::string& stro
   router_.reset(router);
   strong_model_ = routellm_strong_model(router);
   weak_model_ = routellm_weak_model(router);
+  thresholds_change_win_rates_ = kind() != "mf";
 }
 
 double LoadedRouter::threshold_for(double strong_share) const {
@@ -60,17 +63,37 @@ double LoadedRouter::threshold_for(double strong_share) const {
   return threshold;
 }
 
+void LoadedRouter::win_rates_of(const Rows& rows, float* win_rates) const {
+  check(rows.embeddings != nullptr
+            ? routellm_win_rates_from_embeddings(router_.get(), rows.embeddings, rows.count, rows.dim, win_rates)
+            : routellm_win_rates(router_.get(), rows.texts, rows.bytes, rows.count, win_rates));
+}
+
 void LoadedRouter::route(const Rows& rows, float* win_rates, std::uint8_t* is_strong) const {
-  // Requests of one batch mostly share a threshold: each run of equal ones is one call.
+  if (!thresholds_change_win_rates_) {
+    win_rates_of(rows, win_rates);
+    for (std::size_t i = 0; i < rows.count; ++i) {
+      const double threshold = rows.thresholds[i];
+      is_strong[i] = threshold != kNoThreshold && static_cast<double>(win_rates[i]) >= threshold ? 1 : 0;
+    }
+    return;
+  }
+  // A compressed sw_ranking router scores again what lies close to the threshold. Requests of one batch mostly share
+  // one: each run of equal ones is one call.
   for (std::size_t begin = 0; begin < rows.count;) {
     std::size_t end = begin + 1;
     while (end < rows.count && rows.thresholds[end] == rows.thresholds[begin]) ++end;
     const Rows run = rows.slice(begin, end - begin);
     const double threshold = *run.thresholds;
-    check(run.embeddings != nullptr ? routellm_route_embeddings(router_.get(), run.embeddings, run.count, run.dim,
-                                                                threshold, win_rates + begin, is_strong + begin)
-                                    : routellm_route_batch(router_.get(), run.texts, run.bytes, run.count, threshold,
-                                                           win_rates + begin, is_strong + begin));
+    if (threshold == kNoThreshold) {
+      win_rates_of(run, win_rates + begin);
+      std::fill(is_strong + begin, is_strong + end, std::uint8_t{0});
+    } else {
+      check(run.embeddings != nullptr ? routellm_route_embeddings(router_.get(), run.embeddings, run.count, run.dim,
+                                                                  threshold, win_rates + begin, is_strong + begin)
+                                      : routellm_route_batch(router_.get(), run.texts, run.bytes, run.count, threshold,
+                                                             win_rates + begin, is_strong + begin));
+    }
     begin = end;
   }
 }

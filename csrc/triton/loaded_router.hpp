@@ -9,8 +9,11 @@
 
 namespace routellm_fast::triton {
 
-/// Prompts or embeddings of several requests, row by row, each with the threshold that holds for it. `texts` is empty
-/// where `embeddings` holds the rows: count rows of dim values.
+/// The threshold of a row whose win rate is all that is wanted.
+inline constexpr double kNoThreshold = -1.0;
+
+/// Prompts or embeddings of several requests, row by row, each with the threshold that holds for it or kNoThreshold.
+/// `texts` is null where `embeddings` holds the rows: count rows of dim values.
 struct Rows {
   const char* const* texts = nullptr;
   const std::size_t* bytes = nullptr;
@@ -40,7 +43,8 @@ class LoadedRouter {
   /// The calibrated threshold of a share. Throws Failure where the router has no calibration.
   [[nodiscard]] double threshold_for(double strong_share) const;
 
-  /// Decides all rows. Throws Failure where any row cannot be scored; outputs then hold nothing to rely on.
+  /// Scores all rows, and decides those that have a threshold, is_strong of the others being 0. Throws Failure where
+  /// any row cannot be scored; outputs then hold nothing to rely on.
   void route(const Rows& rows, float* win_rates, std::uint8_t* is_strong) const;
 
  private:
@@ -48,7 +52,10 @@ class LoadedRouter {
     void operator()(routellm_router* router) const noexcept { routellm_free(router); }
   };
 
+  void win_rates_of(const Rows& rows, float* win_rates) const;
+
   std::unique_ptr<routellm_router, Free> router_;
+  bool thresholds_change_win_rates_ = true;
   std::string strong_model_;
   std::string weak_model_;
 };

@@ -149,7 +149,8 @@ Parameters ModelConfig::parameters() const {
   const JsonValue* entries = root_.find("parameters");
   if (entries == nullptr || entries->object() == nullptr) return parameters;
   for (const auto& [name, entry] : *entries->object()) {
-    if (name.starts_with("TRITON_")) continue;  // the server's own, e.g. TRITON_BATCH_STRATEGY_PATH
+    // The server's own, e.g. TRITON_BATCH_STRATEGY_PATH, and what clients read of the configuration.
+    if (name.starts_with("TRITON_") || name == "calibration") continue;
     const std::string text = text_of(entry.find("string_value"));
     if (text.empty()) refuse("parameter '" + name + "' is empty: give it a string_value, or leave it out");
     if (text.find('\0') != std::string::npos) refuse("parameter '" + name + "' holds a zero byte");

@@ -119,7 +119,8 @@ Rows Batch::embeddings(std::size_t dim) const noexcept {
 
 class RequestReader {
  public:
-  RequestReader(const RequestForm& form, Batch& batch) : form_(form), batch_(batch) {}
+  RequestReader(const RequestForm& form, const RequestedOutputs& outputs, Batch& batch)
+      : form_(form), has_a_decision_(outputs.has_a_decision()), batch_(batch) {}
 
   RequestRows read(const Inputs& inputs) {
     if (inputs.prompt && inputs.embedding) refuse("the request has both PROMPT and EMBEDDING: send one of them");
@@ -212,7 +213,7 @@ class RequestReader {
 
   void read_thresholds(const Input& input, std::size_t row_count, std::vector<double>& thresholds) {
     if (!input) {
-      thresholds.resize(thresholds.size() + row_count, form_.default_threshold);
+      thresholds.resize(thresholds.size() + row_count, has_a_decision_ ? form_.default_threshold : kNoThreshold);
       return;
     }
     check_type(input, TRITONSERVER_TYPE_FP32);
@@ -226,19 +227,21 @@ class RequestReader {
       if (!(threshold >= 0.0F && threshold <= 1.0F))
         refuse("input 'THRESHOLD' is " + std::to_string(threshold) + " in row " + std::to_string(i) +
                ", expected a number from 0 to 1");
-      thresholds.push_back(threshold);
+      thresholds.push_back(has_a_decision_ ? static_cast<double>(threshold) : kNoThreshold);
     }
   }
 
   const RequestForm& form_;
+  bool has_a_decision_;
   Batch& batch_;
 };
 
-RequestRows read_rows(TRITONBACKEND_Request* request, const RequestForm& form, Batch& batch) {
+RequestRows read_rows(TRITONBACKEND_Request* request, const RequestForm& form, const RequestedOutputs& outputs,
+                      Batch& batch) {
   const std::size_t texts = batch.texts().count;
   const std::size_t embeddings = batch.embeddings(form.dim).count;
   try {
-    return RequestReader(form, batch).read(inputs_of(request));
+    return RequestReader(form, outputs, batch).read(inputs_of(request));
   } catch (...) {
     batch.cut(texts, embeddings, form.dim);
     throw;

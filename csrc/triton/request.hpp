@@ -40,6 +40,15 @@ class Batch {
   std::deque<std::string> joined_;  // inputs that came in several buffers: addresses must stay
 };
 
+/// Which outputs a request asks for.
+struct RequestedOutputs {
+  bool win_rate = false;
+  bool is_strong = false;
+  bool model = false;
+
+  [[nodiscard]] bool has_a_decision() const noexcept { return is_strong || model; }
+};
+
 /// Where a request's rows lie in the batch.
 struct RequestRows {
   bool are_texts = false;
@@ -47,21 +56,16 @@ struct RequestRows {
   std::size_t count = 0;
 };
 
-/// Which outputs a request asks for.
-struct RequestedOutputs {
-  bool win_rate = false;
-  bool is_strong = false;
-  bool model = false;
-};
+/// Throws Failure naming an output that there is not.
+RequestedOutputs read_outputs(TRITONBACKEND_Request* request);
 
-/// Appends a request's rows to the batch: either prompts or embeddings, and their thresholds. The batch points into the
+/// Appends a request's rows to the batch: either prompts or embeddings, and their thresholds. A request that asks for
+/// no decision has its win rates without one, which a threshold could make more exact. The batch points into the
 /// request's memory until the request is released.
 ///
 /// Throws Failure where the request is not of the form; the batch is then as before. The text names the input, what was
 /// found and what was expected.
-RequestRows read_rows(TRITONBACKEND_Request* request, const RequestForm& form, Batch& batch);
-
-/// Throws Failure naming an output that there is not.
-RequestedOutputs read_outputs(TRITONBACKEND_Request* request);
+RequestRows read_rows(TRITONBACKEND_Request* request, const RequestForm& form, const RequestedOutputs& outputs,
+                      Batch& batch);
 
 }  // namespace routellm_fast::triton
