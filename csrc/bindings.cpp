@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -24,6 +25,7 @@
 #include "routellm_fast/isa.hpp"
 #include "routellm_fast/kernels.hpp"
 #include "routellm_fast/linear_scorer.hpp"
+#include "routellm_fast/model_folding.hpp"
 #include "routellm_fast/moment_bank.hpp"
 #include "routellm_fast/panel_codes.hpp"
 #include "routellm_fast/principal_axes.hpp"
@@ -576,6 +578,35 @@ std::vector<Outcome> outcomes_of(std::span<const std::uint8_t> values) {
   return outcomes;
 }
 
+void bind_folding(py::module_& m) {
+  m.def(
+      "fold_models",
+      [](py::handle P, py::handle W, py::handle w) {  // the paper's letters
+        const FloatArray vectors = matrix(P, "P");
+        const FloatArray projection = matrix(W, "W");
+        const auto classifier = column<float>(w, length_of(w), "w");
+        const auto models = static_cast<std::size_t>(vectors.shape(0));
+        if (static_cast<std::size_t>(vectors.shape(1)) != classifier.size() ||
+            static_cast<std::size_t>(projection.shape(0)) != classifier.size()) {
+          throw Error(ErrorCode::kInvalidArgument, "expected P (models, d), W (d, dim) and w (d,), found " +
+                                                       describe(P) + ", " + describe(W) + " and " + describe(w) + ".");
+        }
+        const FactorWeights weights{span_of(vectors), span_of(projection), classifier,
+                                    static_cast<std::size_t>(projection.shape(1))};
+        std::vector<std::size_t> all(models);
+        std::iota(all.begin(), all.end(), std::size_t{0});
+        std::vector<double> rows;
+        {
+          const MaybeUnlock unlock(models * span_of(projection).size_bytes());
+          rows = fold_models(weights, all);
+        }
+        Array<double> out({static_cast<py::ssize_t>(models), projection.shape(1)});
+        std::ranges::copy(rows, out.mutable_data());
+        return out;
+      },
+      py::arg("P"), py::arg("W"), py::arg("w"), "(models, dim) float64: row m . embedding is the logit of model m.");
+}
+
 void bind_rankings(py::module_& m) {
   m.def(
       "global_ratings",
@@ -869,6 +900,7 @@ PYBIND11_MODULE(_core, m) {
   bind_tokenizer(m);
   bind_static_embedder(m);
   bind_linear(m);
+  bind_folding(m);
   bind_embedding_cache(m);
   bind_rankings(m);
   bind_similarity(m);

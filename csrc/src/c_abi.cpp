@@ -12,9 +12,9 @@
 #include <string>
 #include <string_view>
 
-#include "router.hpp"
 #include "routellm_fast.h"
 #include "routellm_fast/error.hpp"
+#include "router.hpp"
 #include "utf8_text.hpp"
 
 struct routellm_router {
@@ -257,8 +257,8 @@ routellm_status routellm_win_rates(const routellm_router* router, const char* co
   });
 }
 
-routellm_status routellm_win_rates_from_embeddings(const routellm_router* router, const float* embeddings,
-                                                   size_t count, size_t dim, float* win_rates) {
+routellm_status routellm_win_rates_from_embeddings(const routellm_router* router, const float* embeddings, size_t count,
+                                                   size_t dim, float* win_rates) {
   return guarded([&] {
     const auto& loaded = checked(router);
     check_embeddings(loaded, embeddings, count, dim);

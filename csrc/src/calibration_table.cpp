@@ -28,8 +28,9 @@ CalibrationTable::CalibrationTable(const JsonValue& entry, const std::string& wh
            std::ranges::find(kOptional, member.first) != kOptional.end();
   });
   if (!complete || !known || entry.find("table")->array() == nullptr) {
-    refuse(where, "calibration must hold dataset, prompt_count and table, and optionally created, operating_points, "
-                  "prices, probability, prompt_digest and win_rate_quantiles");
+    refuse(where,
+           "calibration must hold dataset, prompt_count and table, and optionally created, operating_points, "
+           "prices, probability, prompt_digest and win_rate_quantiles");
   }
   const auto count = entry.find("prompt_count")->integer();
   if (entry.find("dataset")->text() == nullptr || !count || *count < 1 || *count > kMostPrompts) {

@@ -18,8 +18,7 @@ bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
 class Parser {
  public:
-  explicit Parser(std::string_view document)
-      : begin_(document.data()), at_(begin_), end_(begin_ + document.size()) {}
+  explicit Parser(std::string_view document) : begin_(document.data()), at_(begin_), end_(begin_ + document.size()) {}
 
   JsonValue document() {
     JsonValue result = value(0);

@@ -5,11 +5,11 @@
 #include <utility>
 #include <vector>
 
-#include "router.hpp"
 #include "routellm_fast/error.hpp"
 #include "routellm_fast/kernels.hpp"
 #include "routellm_fast/linear_scorer.hpp"
 #include "routellm_fast/model_folding.hpp"
+#include "router.hpp"
 
 namespace routellm_fast {
 namespace {
@@ -85,8 +85,8 @@ std::unique_ptr<const Router> restore_matrix_factorization(const DirectoryConten
                                               std::to_string(embedder.embedder->dim()));
   }
   const ScoringPair pair = read_scoring_pair(*settings.find("scoring_pair"), names, where);
-  return std::make_unique<const MatrixFactorizationRouter>(
-      contents, std::move(embedder), options, names, FactorWeights{vectors, projection, classifier, dim}, pair);
+  return std::make_unique<const MatrixFactorizationRouter>(contents, std::move(embedder), options, names,
+                                                           FactorWeights{vectors, projection, classifier, dim}, pair);
 }
 
 }  // namespace routellm_fast

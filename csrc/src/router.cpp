@@ -122,7 +122,8 @@ std::vector<std::string> read_names(const JsonValue& entry, const std::string& w
   std::vector<std::string> names;
   if (entry.array() == nullptr) refuse(where + ": models must be a list of names, found " + entry.type_name());
   for (const JsonValue& name : *entry.array()) {
-    if (name.text() == nullptr) refuse(where + ": models must be a list of names, found " + name.type_name() + " in it");
+    if (name.text() == nullptr)
+      refuse(where + ": models must be a list of names, found " + name.type_name() + " in it");
     names.push_back(*name.text());
   }
   std::vector<std::string> sorted = names;
@@ -137,7 +138,8 @@ const Tensor& required(const TensorMap& tensors, const std::string& name, DataTy
   const auto same = [](std::uint64_t expected, std::uint64_t count) {
     return expected == kAnyCount || expected == count;
   };
-  const bool fits = found != tensors.end() && found->second.type == type && std::ranges::equal(shape, found->second.shape, same);
+  const bool fits =
+      found != tensors.end() && found->second.type == type && std::ranges::equal(shape, found->second.shape, same);
   if (!fits) {
     refuse(where + ": the router needs " + name + ", " + name_of(type) + " " + list_of(shape) + "; found " +
            (found == tensors.end() ? "nothing" : describe(found->second.type, found->second.shape)));

@@ -49,7 +49,7 @@ class File {
       throw Error(ErrorCode::kNotFound, directory.path() + " lacks " + name + " (" + reason(error) +
                                             "): it is incomplete, or no such directory. Copy or save it again.");
     }
-    struct stat status {};
+    struct stat status{};
     if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
       ::close(descriptor_);
       refuse(path_ + " is no regular file" + kCopyAgain);
@@ -121,21 +121,23 @@ bool is_text(const JsonValue& value) { return value.text() != nullptr; }
 bool is_integer(const JsonValue& value) { return value.integer().has_value(); }
 
 constexpr std::array<Key, 9> kKeys{{{"format_version", false, is_integer, "an integer"},
-                                     {"kind", false, is_text, "a string"},
-                                     {"model_pair", false, is_object, "an object"},
-                                     {"embedder", true, is_object, "an object or null"},
-                                     {"settings", false, is_object, "an object"},
-                                     {"tensors", false, is_object, "an object"},
-                                     {"files", false, is_object, "an object"},
-                                     {"calibration", true, is_object, "an object or null"},
-                                     {"provenance", false, is_object, "an object"}}};
+                                    {"kind", false, is_text, "a string"},
+                                    {"model_pair", false, is_object, "an object"},
+                                    {"embedder", true, is_object, "an object or null"},
+                                    {"settings", false, is_object, "an object"},
+                                    {"tensors", false, is_object, "an object"},
+                                    {"files", false, is_object, "an object"},
+                                    {"calibration", true, is_object, "an object or null"},
+                                    {"provenance", false, is_object, "an object"}}};
 
 void check_version(const JsonValue& manifest, const std::string& where) {
   const JsonValue* const entry = manifest.find("format_version");
   const auto version = entry == nullptr ? std::nullopt : entry->integer();
   if (!version || *version < 1) {
     refuse(where + ": format_version must be an integer from 1 to " + std::to_string(kFormatVersion) + ", found " +
-           (version ? std::to_string(*version) : entry == nullptr ? "nothing" : entry->type_name()));
+           (version            ? std::to_string(*version)
+            : entry == nullptr ? "nothing"
+                               : entry->type_name()));
   }
   if (*version > kFormatVersion) {
     refuse(where + " has format version " + std::to_string(*version) + "; this routellm-fast reads up to " +
@@ -301,8 +303,7 @@ std::string position(std::size_t index, const Shape& shape) {
 // Entries of the manifest by a tensor's name.
 using Entries = std::map<std::string, const JsonValue*, std::less<>>;
 
-void check_weights(const TensorMap& tensors, const Entries& own,
-                   const DirectoryHandle& directory) {
+void check_weights(const TensorMap& tensors, const Entries& own, const DirectoryHandle& directory) {
   const std::string where = directory.path() + "/" + std::string(kWeightsFile);
   for (const auto& [name, entry] : own) {
     const auto expected = declared(*entry, false);

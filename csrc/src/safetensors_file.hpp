@@ -13,7 +13,8 @@ namespace routellm_fast {
 using TensorMap = std::map<std::string, Tensor, std::less<>>;
 
 /// The tensors of a whole safetensors file in memory; they share its contents. Throws Error(kBadDirectory), without the
-/// file's name, for a header that breaks the format, and for tensors that overlap or leave bytes between or behind them.
+/// file's name, for a header that breaks the format, and for tensors that overlap or leave bytes between or behind
+/// them.
 [[nodiscard]] TensorMap read_safetensors(const std::shared_ptr<const std::string>& content);
 
 /// The header of a safetensors file of this one tensor, to the byte, without its length and padding.

@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "router.hpp"
 #include "routellm_fast/coded_bank.hpp"
 #include "routellm_fast/error.hpp"
 #include "routellm_fast/kernels.hpp"
@@ -19,6 +18,7 @@
 #include "routellm_fast/similarity_bank.hpp"
 #include "routellm_fast/similarity_scorer.hpp"
 #include "routellm_fast/tier_refit.hpp"
+#include "router.hpp"
 
 namespace routellm_fast {
 namespace {
@@ -55,8 +55,9 @@ Settings read_settings(const JsonValue& entry, const std::string& where) {
   const JsonValue* const compression = entry.find("compression");
   if (!tiers || *tiers < 2 || *tiers > 255 || !blocks || *blocks < 1 ||
       (!compression->is_null() && compression->object() == nullptr)) {
-    refuse(where, "an sw_ranking router's settings hold models, num_tiers, same_tier, solver, scoring_pair, blocks and "
-                  "compression: names, 2 to 255 tiers and at least one block");
+    refuse(where,
+           "an sw_ranking router's settings hold models, num_tiers, same_tier, solver, scoring_pair, blocks and "
+           "compression: names, 2 to 255 tiers and at least one block");
   }
   const auto option = [&](std::string_view key, std::string_view first, std::string_view second) {
     const std::string* const text = entry.find(key)->text();
@@ -137,8 +138,7 @@ SimilarityBank::Blocks read_blocks(const DirectoryContents& contents, const Sett
     if (bank.bytes == 0) refuse(where, "bank" + end + " is empty");
     const Shape rows{bank.shape[0]};
     const auto norms = required(tensors, "norms" + end, DataType::kFloat64, rows, where).values<double>();
-    const auto row_cells =
-        required(tensors, "row_cells" + end, DataType::kUint32, rows, where).values<std::uint32_t>();
+    const auto row_cells = required(tensors, "row_cells" + end, DataType::kUint32, rows, where).values<std::uint32_t>();
     const Tensor& repeat_rows = required(tensors, "repeat_rows" + end, DataType::kUint32, {kAnyCount}, where);
     const Shape shape = repeat_rows.shape;
     const auto at = repeat_rows.values<std::uint32_t>();
@@ -146,14 +146,16 @@ SimilarityBank::Blocks read_blocks(const DirectoryContents& contents, const Sett
     const auto times = required(tensors, "repeat_battles" + end, DataType::kFloat64, shape, where).values<double>();
     std::vector<Repeat> repeats;
     for (std::size_t r = 0; r < at.size(); ++r) {
-      if (!(times[r] >= 1.0)) refuse(where, "repeat_battles" + end + " counts battles, found " + std::to_string(times[r]));
+      if (!(times[r] >= 1.0))
+        refuse(where, "repeat_battles" + end + " counts battles, found " + std::to_string(times[r]));
       repeats.push_back({at[r], of[r], times[r]});
     }
     count_battles(row_cells, repeats, counted, where);
-    blocks.push_back(std::make_shared<const BankBlock>(
-        bank.owner, reinterpret_cast<const float*>(bank.data), static_cast<std::size_t>(bank.shape[1]), norms,
-        row_cells, std::move(repeats), cells.size()));
-    if (blocks.back()->dim() != blocks.front()->dim()) refuse(where, "all battles must have embeddings of one dimension");
+    blocks.push_back(std::make_shared<const BankBlock>(bank.owner, reinterpret_cast<const float*>(bank.data),
+                                                       static_cast<std::size_t>(bank.shape[1]), norms, row_cells,
+                                                       std::move(repeats), cells.size()));
+    if (blocks.back()->dim() != blocks.front()->dim())
+      refuse(where, "all battles must have embeddings of one dimension");
   }
   for (std::size_t c = 0; c < cells.size(); ++c) {
     if (counted[c] != cells[c].battles) {
@@ -197,7 +199,8 @@ class CompressionReader {
     const double error_bound = number("error_bound");
     const double reach = number("reach");
     // How much lower than its cosine a score may be: two equal embeddings lose what is left out of them.
-    const double left_dimensions = static_cast<double>(std::max<std::size_t>(mean.size() - std::min(axis_count, mean.size()), 1));
+    const double left_dimensions =
+        static_cast<double>(std::max<std::size_t>(mean.size() - std::min(axis_count, mean.size()), 1));
     const double margin = left_out * (1.0 + 4.0 / std::sqrt(left_dimensions)) + 0.01;
     const Lookup lookup{margin, reach};
     if (*precision->text() == "int8") return {coded(axes, lookup), error_bound};
@@ -240,15 +243,14 @@ class CompressionReader {
                                                         std::uint64_t panels) const {
     const std::string name = "codes" + suffix(block);
     const Shape shape{panels, PanelCodes::padded_dim(axis_count) / 4, PanelCodes::kRows, 4};
-    const Tensor& mapped =
-        checked(required(contents_.mapped, name, DataType::kUint8, shape, where()), name);
+    const Tensor& mapped = checked(required(contents_.mapped, name, DataType::kUint8, shape, where()), name);
     struct Owned {
       std::shared_ptr<const void> file;
       std::vector<float> scales;
     };
     const Shape rows{mapped.shape[0] * PanelCodes::kRows};
-    const auto owned = std::make_shared<const Owned>(Owned{
-        mapped.owner, tensor("code_scales" + suffix(block), DataType::kFloat32, rows).values<float>()});
+    const auto owned = std::make_shared<const Owned>(
+        Owned{mapped.owner, tensor("code_scales" + suffix(block), DataType::kFloat32, rows).values<float>()});
     return std::make_shared<const PanelCodes>(owned, reinterpret_cast<const std::uint8_t*>(mapped.data), owned->scales,
                                               axis_count);
   }
@@ -390,7 +392,8 @@ std::unique_ptr<const Router> restore_similarity_weighted(const DirectoryContent
   }
   // Thresholds brought along from RouteLLM deserve its digits: it computes cosines in float64.
   const bool wide = settings.solver == RefitSolver::kRouteLlm;
-  const auto bank = std::make_shared<const SimilarityBank>(dim, cells.size(), std::move(blocks), wide, kernels(active_isa()));
+  const auto bank =
+      std::make_shared<const SimilarityBank>(dim, cells.size(), std::move(blocks), wide, kernels(active_isa()));
   std::optional<Compressed> compressed;
   if (settings.compression != nullptr) {
     compressed = CompressionReader(contents, *settings.compression, bank, cells).read();

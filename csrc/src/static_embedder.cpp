@@ -12,6 +12,8 @@
 namespace routellm_fast {
 namespace {
 
+constexpr std::size_t kUsualTokens = 4096;  // room for these is made at once
+
 void check(bool holds, const std::string& message) {
   if (!holds) throw Error(ErrorCode::kInvalidArgument, message);
 }
@@ -64,9 +66,11 @@ std::size_t StaticEmbedder::drop(std::span<std::uint32_t> ids) const noexcept {
 
 StaticEmbedder::Tokens StaticEmbedder::tokenize(std::string_view utf8) const {
   thread_local std::vector<std::uint32_t> buffer;
-  if (buffer.size() < options_.max_tokens) buffer.resize(options_.max_tokens);
   const std::string_view text = first_code_points(utf8, options_.max_code_points);
-  const std::span<std::uint32_t> room(buffer.data(), options_.max_tokens);
+  // A text has at most as many tokens as bytes: no directory's max_tokens can ask for more memory than its texts have.
+  const std::size_t most = std::min(options_.max_tokens, std::max(text.size() + 1, kUsualTokens));
+  if (buffer.size() < most) buffer.resize(most);
+  const std::span<std::uint32_t> room(buffer.data(), most);
   const EncodeResult result = tokenizer_->encode(text, room);
   const std::size_t kept = drop(room.first(result.token_count));
   return {room.first(kept), text.substr(0, result.consumed_bytes), result.token_count};

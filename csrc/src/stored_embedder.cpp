@@ -141,7 +141,8 @@ std::string fingerprint_of(const StaticEmbedder& embedder, const std::string& to
   digest.update(std::as_bytes(std::span(identity)));
   add_content(digest, std::as_bytes(std::span(tokenizer_json)));
   const TokenTable& table = embedder.table();
-  add_content(digest, table.int8.empty() ? std::as_bytes(std::span(table.float32)) : std::as_bytes(std::span(table.int8)));
+  add_content(digest,
+              table.int8.empty() ? std::as_bytes(std::span(table.float32)) : std::as_bytes(std::span(table.int8)));
   if (!table.column_scale.empty()) add_content(digest, std::as_bytes(std::span(table.column_scale)));
   if (!table.rows.empty()) add_content(digest, std::as_bytes(std::span(table.rows)));
   if (!table.weights.empty()) add_content(digest, std::as_bytes(std::span(table.weights)));
@@ -168,14 +169,15 @@ struct Built {
 
 Built build(const DirectoryContents& contents, const JsonValue& settings, bool with_features) {
   const auto tokenizer_json = contents.files.find(kTokenizerFile);
-  if (tokenizer_json == contents.files.end()) refuse(contents.path + ": a static embedder needs the file tokenizer.json");
+  if (tokenizer_json == contents.files.end())
+    refuse(contents.path + ": a static embedder needs the file tokenizer.json");
   try {
     StaticEmbedderOptions options = read_options(settings, contents.path);
     if (!with_features) options.surface_features.clear();
     const TokenizerFile tokenizer = read_tokenizer_json(*tokenizer_json->second);
     options.dropped_token = tokenizer.unknown_token;
-    auto embedder = std::make_shared<const StaticEmbedder>(tokenizer.tokenizer, read_table(contents.tensors, contents.path),
-                                                           std::move(options), kernels(active_isa()));
+    auto embedder = std::make_shared<const StaticEmbedder>(
+        tokenizer.tokenizer, read_table(contents.tensors, contents.path), std::move(options), kernels(active_isa()));
     return {std::move(embedder), tokenizer_json->second.get(), tokenizer.tokenizer != nullptr};
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kInvalidArgument) throw;
@@ -186,7 +188,8 @@ Built build(const DirectoryContents& contents, const JsonValue& settings, bool w
 StoredEmbedder restored(const Built& built, const Spec& spec, const std::string& where) {
   check_same(spec, built.embedder->dim(), fingerprint_of(*built.embedder, *built.tokenizer_json), where);
   if (built.reads_text) return {built.embedder, ""};
-  return {nullptr, "the tokenizer of its embedder is none of BERT's WordPiece kind, which only the Python package reads"};
+  return {nullptr,
+          "the tokenizer of its embedder is none of BERT's WordPiece kind, which only the Python package reads"};
 }
 
 bool is_shipped_settings(const JsonValue& settings) {

@@ -3,8 +3,8 @@
 #include <memory>
 #include <string>
 
-#include "router_directory.hpp"
 #include "routellm_fast/static_embedder.hpp"
+#include "router_directory.hpp"
 
 namespace routellm_fast {
 

@@ -13,9 +13,7 @@
 namespace routellm_fast {
 namespace {
 
-[[noreturn]] void refuse(const std::string& what) {
-  throw Error(ErrorCode::kBadDirectory, "tokenizer.json" + what);
-}
+[[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::kBadDirectory, "tokenizer.json" + what); }
 
 bool is_id(const JsonValue& value) {
   const auto integer = value.integer();
@@ -31,8 +29,8 @@ bool is_text_at(const JsonValue& value, std::string_view key) {
 
 bool is_added_tokens(const JsonValue& value) {
   return value.array() != nullptr && std::ranges::all_of(*value.array(), [](const JsonValue& token) {
-    return is_text_at(token, "content") && token.find("id") != nullptr && is_id(*token.find("id"));
-  });
+           return is_text_at(token, "content") && token.find("id") != nullptr && is_id(*token.find("id"));
+         });
 }
 
 // Of tokens and ids, or a unigram model's list of [token, score].
@@ -41,8 +39,8 @@ bool is_vocabulary(const JsonValue& value) {
     return std::ranges::all_of(*members, [](const auto& member) { return is_id(member.second); });
   }
   return value.array() != nullptr && std::ranges::all_of(*value.array(), [](const JsonValue& entry) {
-    return entry.array() != nullptr && entry.array()->size() == 2 && entry.array()->front().text() != nullptr;
-  });
+           return entry.array() != nullptr && entry.array()->size() == 2 && entry.array()->front().text() != nullptr;
+         });
 }
 
 bool is_object(const JsonValue& value) { return value.object() != nullptr; }
@@ -112,7 +110,8 @@ std::shared_ptr<const WordPieceTokenizer> native_tokenizer(const JsonValue& spec
     return nullptr;
   }
   const JsonValue* const vocabulary = model.find("vocab");
-  if (vocabulary == nullptr || vocabulary->object() == nullptr) refuse(": a WordPiece vocabulary maps tokens to integers");
+  if (vocabulary == nullptr || vocabulary->object() == nullptr)
+    refuse(": a WordPiece vocabulary maps tokens to integers");
   auto tokens = vocabulary_list(*vocabulary->object());
   const auto added = plain_added_tokens(spec.find("added_tokens"));
   if (!tokens || !added) return nullptr;
@@ -131,7 +130,8 @@ std::shared_ptr<const WordPieceTokenizer> native_tokenizer(const JsonValue& spec
   if (const JsonValue* const most = model.find("max_input_chars_per_word"); most != nullptr && !most->is_null()) {
     options.max_word_chars = id_of(*most);
   }
-  if (const JsonValue* const prefix = model.find("continuing_subword_prefix"); prefix != nullptr && !prefix->is_null()) {
+  if (const JsonValue* const prefix = model.find("continuing_subword_prefix");
+      prefix != nullptr && !prefix->is_null()) {
     options.continuing_prefix = *prefix->text();
   }
   try {

@@ -6,8 +6,9 @@
 
 namespace routellm_fast {
 
-/// The first `limit` code points of a text: a part of the text itself where they are valid UTF-8, else in `scratch`, with
-/// U+FFFD for every maximal subpart of an ill-formed sequence, as Python's bytes.decode("utf-8", "replace") reads it.
+/// The first `limit` code points of a text: a part of the text itself where they are valid UTF-8, else in `scratch`,
+/// with U+FFFD for every maximal subpart of an ill-formed sequence, as Python's bytes.decode("utf-8", "replace") reads
+/// it.
 [[nodiscard]] std::string_view valid_utf8(std::string_view text, std::size_t limit, std::string& scratch);
 
 }  // namespace routellm_fast

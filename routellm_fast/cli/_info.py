@@ -16,7 +16,9 @@ from rich.table import Table
 
 from routellm_fast import _core
 from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact, verify_artifact
+from routellm_fast.c_abi import c_abi
 from routellm_fast.calibration import Calibration
+from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.routers import load_router
 from routellm_fast.routers.loading import router_directory
 
@@ -32,8 +34,20 @@ def info(
     verify: bool = typer.Option(
         False, "--verify", help="Read also the large tensors, which loading only maps, and check every byte."
     ),
+    show_c_abi: bool = typer.Option(
+        False, "--c-abi", help="Say where the C library and its header lie, and how to link with them, instead."
+    ),
 ) -> None:
     """Check a router directory (digests, shapes, finite weights) and say what it holds."""
+    if show_c_abi:
+        if router is not None or verify:
+            message = "--c-abi is about this installation, not about a router: give it without ROUTER and --verify"
+            raise InvalidArgumentError(message)
+        files = {key.replace("_", " "): str(value) for key, value in c_abi()._asdict().items()}
+        # One a line and whole, however narrow the terminal: these are for scripts.
+        lines = [f"{key}: {value}" for key, value in files.items()]
+        typer.echo(json.dumps(files, ensure_ascii=False, indent=2) if as_json else "\n".join(lines))
+        return
     directory = router_directory(router)
     verified = _verify(directory) if verify else None
     artifact = read_artifact(directory, ROUTER_LAYOUT)

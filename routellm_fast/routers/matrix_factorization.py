@@ -33,12 +33,10 @@ _TENSORS = ("P", "W", "w")
 def fold_models(P: NDArray[Any], W: NDArray[Any], w: NDArray[Any]) -> NDArray[np.float64]:  # noqa: N803 - the paper's letters
     """Return (models, dim) float64 rows whose dot product with an embedding is the model's logit.
 
-    logit_m = w . (P_m / |P_m| o W e) is linear in e: row m is W^T (w o P_m / |P_m|).
+    logit_m = w . (P_m / |P_m| o W e) is linear in e: row m is W^T (w o P_m / |P_m|). The core adds in one order, so
+    that all languages and machines fold to the same bits.
     """
-    wide = P.astype(np.float64)
-    unit = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
-    folded: NDArray[np.float64] = (unit * w.astype(np.float64)) @ W.astype(np.float64)
-    return folded
+    return _core.fold_models(*(np.ascontiguousarray(weights, np.float32) for weights in (P, W, w)))
 
 
 class MatrixFactorizationRouter(Router):
