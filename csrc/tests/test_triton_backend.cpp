@@ -19,7 +19,7 @@
 namespace routellm_fast::triton {
 namespace {
 
-const std::string kRouters = ROUTELLM_FAST_TEST_ROUTERS;  // router directories of the tests
+const std::string kRouters = ROUTELLM_FAST_ARTIFACTS;  // router directories of the tests
 
 std::string packed(const std::vector<std::string>& texts) {
   std::string bytes;
