@@ -11,15 +11,20 @@ if TYPE_CHECKING:
     from ._onnx_export import export_onnx
     from ._report import ExportReport
     from ._tensorrt_export import check_plan, export_tensorrt
+    from ._triton_export import TritonExport, export_triton
+    from ._triton_preparation import PreparationModel
     from ._verification import ExportedRouter, verify
 
 _ON_FIRST_USE = {
     "ExportReport": "_report",
     "Exportable": "_exportable",
     "ExportedRouter": "_verification",
+    "PreparationModel": "_triton_preparation",
+    "TritonExport": "_triton_export",
     "check_plan": "_tensorrt_export",
     "export_onnx": "_onnx_export",
     "export_tensorrt": "_tensorrt_export",
+    "export_triton": "_triton_export",
     "exportable": "_exportable",
     "router_digest": "_metadata",
     "verify": "_verification",
@@ -29,9 +34,12 @@ __all__ = [
     "ExportReport",
     "Exportable",
     "ExportedRouter",
+    "PreparationModel",
+    "TritonExport",
     "check_plan",
     "export_onnx",
     "export_tensorrt",
+    "export_triton",
     "exportable",
     "router_digest",
     "verify",

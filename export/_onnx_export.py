@@ -78,10 +78,10 @@ def export_onnx(
 
 
 @contextmanager
-def export_directory(out: Path) -> Iterator[Path]:
-    """Fill a directory that takes the place of an earlier export. Raises ArtifactWriteError."""
-    if out.is_symlink() or (out.exists() and not (out / REPORT_FILE).is_file() and not _is_empty(out)):
-        message = f"{out} exists and is no export ({REPORT_FILE}): it is left alone. Choose another path."
+def export_directory(out: Path, *, marker: str = REPORT_FILE) -> Iterator[Path]:
+    """Fill a directory that takes the place of an earlier export, which its marker tells. Raises ArtifactWriteError."""
+    if out.is_symlink() or (out.exists() and not (out / marker).is_file() and not _is_empty(out)):
+        message = f"{out} exists and is no export ({marker}): it is left alone. Choose another path."
         raise ArtifactWriteError(message)
     try:
         with staged_directory(out) as staging:

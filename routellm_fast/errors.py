@@ -117,3 +117,19 @@ class ForeignExportError(ExportError, ValueError):
 
 class EngineBuildError(ExportError):
     """TensorRT could not parse a graph or build an engine of it."""
+
+
+class TritonError(RouteLLMError):
+    """Routing by a Triton Inference Server failed."""
+
+
+class TritonUnavailableError(TritonError, ConnectionError):
+    """No replica answered in time; the text says what became of each."""
+
+
+class TritonRefusedError(TritonError, ValueError):
+    """The server refuses a request, which another replica would refuse too."""
+
+
+class TritonAnswerError(TritonError):
+    """What answers is no router of this package, or of another version."""

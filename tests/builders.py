@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from routellm_fast import Calibration, ModelPair, StaticEmbedder
-from routellm_fast.routers import MatrixFactorizationRouter
+from routellm_fast.routers import BertRouter, MatrixFactorizationRouter
 
 WORDS = ["[PAD]", "[UNK]", "prove", "the", "hello", "write", "##s", "?", "a", "b", "c", "1", "{", "}"]
 PAIR = ModelPair("strong-model", "weak-model")
@@ -81,3 +81,17 @@ def mf_router(embedder: StaticEmbedder | None = None, **overrides: object) -> Ma
         **overrides,
     }
     return MatrixFactorizationRouter(**arguments)  # type: ignore[arg-type]
+
+
+def bert_router() -> BertRouter:
+    """A sum of token scores, as a graph made by hand; needs onnx and onnxruntime."""
+    from routellm_fast.export._graph import Graph
+
+    rng, graph = np.random.default_rng(2), Graph("classifier")
+    ids = graph.input("input_ids", np.int64, ("batch", "length"))
+    mask = graph.cast(graph.input("attention_mask", np.int64, ("batch", "length")), np.float32)
+    table = graph.constant(rng.normal(size=14), np.float32)
+    total = graph.reduce("ReduceSum", graph.add("Mul", graph.add("Gather", table, ids), mask), 1, keepdims=False)
+    graph.output(graph.add("Sigmoid", total), "win_rate", np.float32, ("batch",))
+    model = graph.model({}, "0").SerializeToString()
+    return BertRouter(model, tokenizer_json(), max_tokens=40, pad_id=0, model_pair=PAIR)

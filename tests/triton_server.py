@@ -61,7 +61,11 @@ def start(
         AssertionError: It ended, or was not ready in time; with its log.
     """
     server = Server(environment(), repository, backends or {}, explicit, options, variables or {})
-    server.restart()
+    try:
+        server.restart()
+    except BaseException:
+        server.__exit__(None, None, None)
+        raise
     return server
 
 

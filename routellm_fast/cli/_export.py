@@ -107,6 +107,77 @@ def tensorrt(
     _show(out, report, as_json)
 
 
+@app.command("triton")
+def triton(
+    router: _Router,
+    out: _Out,
+    mode: str = typer.Option(
+        "python",
+        help="native: this package's own backend. python: Triton's Python backend, with this package installed there. "
+        "onnx, tensorrt: an ensemble around the graph or plan.",
+    ),
+    name: str = typer.Option("router", help="Of the model; those of an ensemble's steps begin with it."),
+    version: int = typer.Option(1, min=1, help="Of the model."),
+    strong_model: str | None = typer.Option(None, help="Send prompts to this model instead of the stored name."),
+    weak_model: str | None = typer.Option(None, help="The same for the weak model."),
+    default_threshold: float = typer.Option(0.5, help="Of requests that bring none."),
+    strong_share: float | None = typer.Option(
+        None,
+        help="Instead of --default-threshold: the one that sends this share of the calibration to the strong model.",
+    ),
+    max_batch_size: int = typer.Option(64, min=1, help="Most prompts that are scored at once."),
+    max_queue_delay: int = typer.Option(100, min=0, help="Microseconds that a request waits for others."),
+    instances: int = typer.Option(1, min=1, help="Copies of each model that run at once."),
+    threads: int | None = typer.Option(None, min=1, help="Of a copy, where it has some of its own; none: 1."),
+    device: str = typer.Option("cpu", help="Of the graph in mode onnx: cpu or gpu."),
+    response_cache: bool = typer.Option(
+        False, "--response-cache", help="Let Triton answer equal requests from its cache."
+    ),
+    inputs: _Inputs = "auto",
+    precision: str = typer.Option("float32", help="Of the graph; see export onnx and export tensorrt."),
+    runtime: str = typer.Option("tensorrt", help="That builds the plan; see export tensorrt."),
+    cache: Path | None = typer.Option(None, help="Folder of timings and engines that were built before."),
+    prompts: _Prompts = None,
+    limit: _Limit = 512,
+    bound: _Bound = None,
+    as_json: _Json = False,
+) -> None:
+    """Write a model repository of Triton Inference Server; docs/triton.md says how it is served."""
+    from routellm_fast.export import export_triton
+    from routellm_fast.routers.loading import load_router
+
+    if strong_share is not None:
+        default_threshold = load_router(router).threshold_for(strong_share)
+    export = export_triton(
+        router,
+        out,
+        mode=mode,
+        name=name,
+        version=version,
+        strong_model=strong_model,
+        weak_model=weak_model,
+        default_threshold=default_threshold,
+        max_batch_size=max_batch_size,
+        max_queue_delay_us=max_queue_delay,
+        instances=instances,
+        threads=threads,
+        device=device,
+        response_cache=response_cache,
+        inputs=inputs,
+        precision=precision,
+        runtime=runtime,
+        cache=cache,
+        prompts=_read(prompts, limit),
+        bound=bound,
+    )
+    if as_json:
+        typer.echo(json.dumps(export.to_json(), indent=2))
+        return
+    typer.echo(f"{out}: {export.kind} in mode {export.mode}, ask {export.name} for {', '.join(export.inputs)}")
+    if export.graph is not None:
+        _show(out, export.graph, as_json=False)
+
+
 def _read(path: Path | None, limit: int) -> list[str]:
     if path is None:
         return []

@@ -10,7 +10,6 @@ import hashlib
 import inspect
 import io
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from routellm_fast.errors import (
     ProviderUnavailableError,
     ScoringError,
 )
+from routellm_fast.routers._causal_tokens import TextTokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,6 @@ MODEL_FILE: Final = "model.safetensors"
 TOKENIZER_FILE: Final = "tokenizer.json"
 # A router directory is read into memory whole before its model is made.
 MAX_COPY_BYTES: Final = 4 << 30
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _HUB_FILES: Final = ("*.json", "*.safetensors", "*.txt", "*.model")
 # What transformers, safetensors and gguf raise on files that are no model, or not the one that config.json says.
 _LOADING_FAULTS: Final = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, IndexError)
@@ -175,17 +174,9 @@ class LanguageModel:
         return () if value is None else (value,) if isinstance(value, int) else tuple(value)
 
     @cached_property
-    def control_texts(self) -> tuple[str, ...]:
-        """The spellings that the tokenizer reads as control tokens, the longest first."""
-        added = self._tokenizer.get_added_tokens_decoder().values()
-        return tuple(sorted((token.content for token in added if token.special and token.content), key=len)[::-1])
-
-    def encode(self, text: str, *, add_special_tokens: bool) -> tuple[list[int], list[tuple[int, int]]]:
-        """Return tokens and the characters that each covers."""
-        # As everywhere here; the tokenizer takes none, and offsets stay.
-        plain = text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-        encoding = self._tokenizer.encode(plain, add_special_tokens=add_special_tokens)
-        return encoding.ids, encoding.offsets
+    def tokens(self) -> TextTokens:
+        """What makes tokens of texts."""
+        return TextTokens(self._tokenizer)
 
     def prefix_cache(self, ids: Sequence[int]) -> Any:
         """Return what the layers make of tokens that many texts begin with, for `read`."""

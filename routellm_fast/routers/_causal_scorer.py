@@ -31,7 +31,8 @@ import numpy as np
 from routellm_fast.embedders.base import FloatArray
 from routellm_fast.errors import InvalidArgumentError, ScoringError
 from routellm_fast.routers._causal_model import LanguageModel
-from routellm_fast.routers._causal_prompt import SCORE_TOKENS, PromptFormat, Truncation, check_truncation, fitted
+from routellm_fast.routers._causal_prompt import SCORE_TOKENS, PromptFormat, Truncation, check_truncation
+from routellm_fast.routers._causal_tokens import PromptRows
 
 # Shorter ones cost less to read again than to copy.
 _MIN_PREFIX_TOKENS: Final = 8
@@ -119,20 +120,25 @@ class PrefillScorer:
             raise InvalidArgumentError(message)
         self.model, self.prompt, self.scoring, self.batch_size = model, prompt, scoring, batch_size
         self.score_ids = score_ids(model, scoring.score_tokens)
-        # Encoded alone, as the loop writes it: it starts with a control token, over which nothing merges.
-        self._header = model.encode(prompt.header, add_special_tokens=False)[0] if prompt.header else []
+        self._rows = PromptRows(
+            model.tokens,
+            prompt,
+            score_tokens=scoring.score_tokens,
+            max_tokens=scoring.max_tokens,
+            truncation=scoring.truncation,
+        )
+        self._header = self._rows.header
         if scoring.faithful and len(self._header) >= scoring.max_new_tokens:
             message = f"a header of {len(self._header)} tokens leaves no score in {scoring.max_new_tokens} new tokens"
             raise InvalidArgumentError(message)
         limit = model.max_positions
-        self._room = scoring.max_tokens - len(self._header)
         if limit is not None and scoring.max_tokens + scoring.max_new_tokens > limit + 1:
             message = (
                 f"max_tokens {scoring.max_tokens} and {scoring.max_new_tokens} new ones are more than the model's "
                 f"{limit} positions"
             )
             raise InvalidArgumentError(message)
-        self._encode("")  # raises where the text around a question does not fit
+        self._rows.encode("")  # raises where the text around a question does not fit
         self._lock = threading.Lock()
         self._counts = ScoringCounts()
 
@@ -148,7 +154,7 @@ class PrefillScorer:
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return the tokens that are read of each prompt, the header included."""
-        return [self._encode(prompt)[0] + self._header for prompt in prompts]
+        return self._rows.rows(prompts)
 
     def win_rates(self, prompts: Sequence[str]) -> FloatArray:
         """Return (n,) float32 win rates.
@@ -157,7 +163,7 @@ class PrefillScorer:
             ScoringError: A logit is not finite.
         """
         result = np.empty(len(prompts), dtype=np.float32)
-        encoded = [self._encode(prompt) for prompt in prompts]
+        encoded = [self._rows.encode(prompt) for prompt in prompts]
         order = sorted(range(len(encoded)), key=lambda index: len(encoded[index][0]))  # little padding
         counts = ScoringCounts(prompts=len(prompts), truncated=sum(cut for _, cut in encoded))
         for start in range(0, len(order), self.batch_size):
@@ -236,16 +242,6 @@ class PrefillScorer:
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, ScoringError):
             return None  # an architecture without such a cache is read whole
         return (ids, cache) if np.abs(found - expected).max() <= _PREFIX_TOLERANCE else None
-
-    def _encode(self, prompt: str) -> tuple[list[int], bool]:
-        """Return a prompt's tokens without the header, and whether its question was cut."""
-        model, form = self.model, self.prompt
-        question = form.question(prompt, (*model.control_texts, *self.scoring.score_tokens))
-        ids, offsets = model.encode(form.before + question + form.after, add_special_tokens=form.add_special_tokens)
-        if len(ids) <= self._room:
-            return ids, False
-        place = (len(form.before), len(form.before) + len(question))
-        return fitted(ids, offsets, place, self._room, self.scoring.truncation), True
 
 
 def score_ids(model: LanguageModel, tokens: Sequence[str]) -> list[int]:

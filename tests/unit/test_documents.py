@@ -22,7 +22,11 @@ DOCUMENTS = [
 ]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
-EXTRAS = {"docs/quality.md": ("torch", "matplotlib", "openai"), "docs/pool.md": ("torch",)}
+EXTRAS = {
+    "docs/quality.md": ("torch", "matplotlib", "openai"),
+    "docs/pool.md": ("torch",),
+    "docs/triton.md": ("tritonclient",),
+}
 
 
 def text_of(document: str) -> str:

@@ -22,6 +22,8 @@ HEAVY = [
     "aiohttp",
     "model2vec",
     "datasets",
+    "tritonclient",
+    "grpc",
 ]
 
 

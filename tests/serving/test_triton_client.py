@@ -1,0 +1,208 @@
+"""The client where no server answers, or none that it should believe."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import PAIR, mf_router
+from processes import run_python
+
+import routellm_fast as rf
+from routellm_fast.errors import InvalidArgumentError, MissingExtraError, TritonError, TritonUnavailableError
+from routellm_fast.serving import triton
+from routellm_fast.serving.triton import AsyncTritonRouter, TritonRouter
+
+pytest.importorskip("tritonclient.grpc")
+pytest.importorskip("tritonclient.http")
+
+PROMPTS = ["", "prove the", "hello"]
+
+
+@pytest.fixture(params=["http", "grpc"])
+def nobody(request: pytest.FixtureRequest) -> str:
+    """A URL at which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"{request.param}://127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture(params=["http", "grpc"])
+def silent(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A URL at which connections are taken and never answered."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield f"{request.param}://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_without_a_server_the_error_names_every_replica(nobody: str) -> None:
+    with TritonRouter([nobody, nobody.replace("127.0.0.1", "localhost")], timeout_s=3) as router:
+        for call in (
+            lambda: router.win_rate("a"),
+            lambda: router.route("a"),
+            lambda: router.win_rates_from_embeddings(np.ones((1, 9), np.float32)),
+            lambda: router.model_pair,
+            lambda: router.threshold_for(0.5),
+        ):
+            with pytest.raises(TritonUnavailableError, match="localhost") as caught:
+                call()
+            assert isinstance(caught.value, (ConnectionError, TritonError))
+            assert nobody in str(caught.value)
+        assert not router.is_healthy()
+        assert set(router.health()) == {nobody, nobody.replace("127.0.0.1", "localhost")}
+        assert (router.counts.requests, router.counts.failures, router.counts.fallbacks) == (3, 3, 0)
+
+
+def test_a_local_router_decides_instead(nobody: str) -> None:
+    local = mf_router()
+    with TritonRouter(nobody, fallback=local, timeout_s=3) as router:
+        np.testing.assert_array_equal(router.win_rates(PROMPTS), local.win_rates(PROMPTS))
+        assert router.route_batch(PROMPTS, 0.4) == local.route_batch(PROMPTS, 0.4)
+        vectors = np.random.default_rng(0).normal(size=(3, 9)).astype(np.float32)
+        np.testing.assert_array_equal(
+            router.win_rates_from_embeddings(vectors), local.win_rates_from_embeddings(vectors)
+        )
+        assert (router.model_pair, router.threshold_for(0.3)) == (local.model_pair, local.threshold_for(0.3))
+        assert (router.counts.requests, router.counts.failures, router.counts.fallbacks) == (3, 0, 3)
+        # What is wrong with the call itself is no reason to fall back.
+        with pytest.raises(rf.InvalidThresholdError):
+            router.route("a", -1)
+        with pytest.raises(TypeError):
+            router.win_rates([b"a"])
+
+
+def test_or_always_the_strong_model(nobody: str) -> None:
+    with TritonRouter(nobody, fallback="strong", model_pair=PAIR, timeout_s=3) as router:
+        assert router.route_batch(PROMPTS, 0.9) == [rf.Decision(PAIR.strong, 1.0, 0.9, True)] * 3
+        assert router.win_rates(PROMPTS).tolist() == [1.0] * 3
+        assert router.model_pair == PAIR
+        assert router.counts.fallbacks == 2
+    with TritonRouter(nobody, fallback="strong", timeout_s=3) as router:
+        assert router.win_rate("a") == 1.0
+        with pytest.raises(TritonUnavailableError, match="give model_pair"):
+            router.route("a")
+
+
+def test_a_silent_server_is_waited_for_as_long_as_was_said(silent: str) -> None:
+    with TritonRouter(silent, fallback=mf_router(), timeout_s=0.4, cool_down_s=60) as router:
+        start = time.monotonic()
+        assert router.route("prove the", 0.4) == mf_router().route("prove the", 0.4)
+        waited_s = time.monotonic() - start
+        assert 0.3 <= waited_s < 10
+        # As long as it has just failed, calls go to the fallback at once.
+        start = time.monotonic()
+        for _ in range(20):
+            router.win_rate("a")
+        assert time.monotonic() - start < 20 * 0.4
+        assert (router.counts.fallbacks, router.counts.retries) == (21, 1)
+    with TritonRouter(silent, timeout_s=0.3) as router, pytest.raises(TritonUnavailableError, match="no answer in"):
+        router.win_rate("a")
+
+
+def test_many_threads_share_one_client(nobody: str) -> None:
+    local = mf_router()
+    expected = local.win_rates(PROMPTS).tolist()
+    wrong = []
+    with TritonRouter(nobody, fallback=local, timeout_s=10) as router:
+
+        def ask() -> None:
+            wrong.extend(index for index, prompt in enumerate(PROMPTS) if router.win_rate(prompt) != expected[index])
+
+        threads = [threading.Thread(target=ask) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        assert router.counts.requests == router.counts.fallbacks == 48
+    # A closed one starts anew and goes on counting.
+    assert router.win_rate("a") == local.win_rate("a")
+    assert router.counts.requests == 49
+    router.close()
+
+
+def test_a_forked_process_asks_by_itself(nobody: str) -> None:
+    if nobody.startswith("grpc"):
+        pytest.skip("grpc's own threads forbid forking")
+    program = f"""
+import os, sys
+from builders import mf_router
+from routellm_fast.serving.triton import TritonRouter
+router = TritonRouter({nobody!r}, fallback=mf_router(), timeout_s=5)
+expected = router.win_rate("a")
+child = os.fork()
+if not child:
+    os._exit(0 if router.win_rate("a") == expected and router.counts.requests == 1 else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    run = run_python("-W", "ignore", "-c", program, timeout_s=60)
+    assert run.stdout.strip() == "0", run.stderr
+
+
+def test_asyncio_has_the_same_face(nobody: str) -> None:
+    local = mf_router()
+
+    async def ask() -> Any:
+        async with AsyncTritonRouter(nobody, fallback=local, timeout_s=3) as router:
+            rates = await router.win_rates(PROMPTS)
+            return rates, await router.route("a", 0.3), await router.model_pair(), await router.threshold_for(0.3)
+
+    rates, decision, pair, threshold = asyncio.run(ask())
+    np.testing.assert_array_equal(rates, local.win_rates(PROMPTS))
+    assert (decision, pair, threshold) == (local.route("a", 0.3), local.model_pair, local.threshold_for(0.3))
+
+
+@pytest.mark.parametrize(
+    ("urls", "settings", "words"),
+    [
+        ("127.0.0.1:8000", {}, "http://host:port"),
+        ("ftp://127.0.0.1:8000", {}, "grpc://host:port"),
+        ("http://127.0.0.1", {}, "host:port"),
+        ("http://127.0.0.1:x", {}, "host:port"),
+        ("http://127.0.0.1:1/path", {}, "host:port"),
+        ([], {}, "at least one"),
+        ("http://127.0.0.1:1", {"fallback": "weak"}, "fallback is a router"),
+        ("http://127.0.0.1:1", {"timeout_s": 0}, "timeout_s"),
+        ("http://127.0.0.1:1", {"timeout_s": float("nan")}, "timeout_s"),
+        ("http://127.0.0.1:1", {"tries": 0}, "tries"),
+        ("http://127.0.0.1:1", {"cool_down_s": -1}, "cool_down_s"),
+    ],
+)
+def test_arguments(urls: Any, settings: dict[str, Any], words: str) -> None:
+    for kind in (TritonRouter, AsyncTritonRouter):
+        with pytest.raises(InvalidArgumentError, match=words):
+            kind(urls, **settings)
+
+
+def test_a_missing_extra_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tritonclient.http.aio", None)
+    with pytest.raises(MissingExtraError, match=r"routellm-fast\[triton\]"):
+        TritonRouter("http://127.0.0.1:1")
+
+
+def test_check_says_what_is_wrong(nobody: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert triton.main(["--check", nobody, "--timeout", "1"]) == 1
+    assert capsys.readouterr().out.startswith(f"{nobody}: ")
+    assert triton.main(["--check", "nonsense"]) == 2
+    run = subprocess.run(
+        [sys.executable, "-m", "routellm_fast.serving.triton", "--check", nobody, "--timeout", "1"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert (run.returncode, run.stderr) == (1, "")
+
+
+def test_importing_the_client_loads_no_tritonclient() -> None:
+    program = "import sys, routellm_fast.serving.triton; print('tritonclient' in sys.modules, 'grpc' in sys.modules)"
+    assert run_python("-c", program).stdout.split() == ["False", "False"]

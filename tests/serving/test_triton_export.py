@@ -1,0 +1,335 @@
+"""Model repositories, read back with Triton's own protobuf messages. No server."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import PAIR, bert_router, mf_router, mf_weights, static_embedder
+from processes import assert_refused, run_cli
+from sw_builders import battle_texts, sw_router
+
+import routellm_fast as rf
+from routellm_fast import cli
+from routellm_fast.errors import (
+    ArtifactError,
+    ArtifactWriteError,
+    InvalidArgumentError,
+    InvalidThresholdError,
+    MissingExtraError,
+    UnsupportedExportError,
+)
+from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter
+from routellm_fast.serving.triton_protocol import Served, float32_threshold
+
+pytest.importorskip("tritonclient.grpc")
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+from google.protobuf import text_format  # noqa: E402
+from google.protobuf.json_format import MessageToDict  # noqa: E402
+from routellm_fast.export import export_triton, exportable  # noqa: E402
+from routellm_fast.export._triton_preparation import Preparation, longest_of  # noqa: E402
+from tritonclient.grpc import model_config_pb2  # noqa: E402
+
+PROMPTS = ["", "prove the", "hello ? a b c", "unknown words only", "write {1} " * 40, "é\ud800", *battle_texts(20)]
+
+
+def config_of(folder: Path) -> Any:
+    """Parsed strictly: a field that Triton does not know is an error."""
+    return text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def configs_of(repository: Path) -> dict[str, Any]:
+    return {path.parent.name: config_of(path.parent) for path in sorted(repository.glob("*/config.pbtxt"))}
+
+
+def saved(router: rf.Router, folder: Path) -> Path:
+    router.save(folder)
+    return folder
+
+
+def check_warmup(folder: Path, config: Any) -> None:
+    """Every sample names inputs of the model, and its file holds what the shape says."""
+    sizes = {model_config_pb2.TYPE_FP32: 4, model_config_pb2.TYPE_INT64: 8}
+    inputs = {entry.name: entry for entry in config.input}
+    assert len(config.model_warmup) >= 1
+    for sample in config.model_warmup:
+        assert 1 <= sample.batch_size <= config.max_batch_size
+        for name, value in sample.inputs.items():
+            assert value.data_type == inputs[name].data_type
+            content = (folder / "warmup" / value.input_data_file).read_bytes()
+            if value.data_type == model_config_pb2.TYPE_STRING:
+                assert int.from_bytes(content[:4], "little") == len(content) - 4
+            else:
+                assert len(content) == sizes[value.data_type] * math.prod(value.dims)
+
+
+@pytest.mark.parametrize("mode", ["native", "python"])
+def test_one_model_holds_the_router_and_says_all(tmp_path: Path, mode: str) -> None:
+    router = mf_router()
+    export = export_triton(
+        saved(router, tmp_path / "router"), tmp_path / "out", mode=mode, name="mine", version=3, strong_model="big",
+        default_threshold=0.25, max_batch_size=16, max_queue_delay_us=250, instances=2, threads=3, response_cache=True,
+    )  # fmt: skip
+    assert (export.mode, export.name, export.models, export.kind) == (mode, "mine", ("mine",), "mf")
+    assert export.graph is None
+    folder = tmp_path / "out" / "mine"
+    config = config_of(folder)
+    assert (config.name, config.backend) == ("mine", {"native": "routellm", "python": "python"}[mode])
+    assert (config.max_batch_size, config.version_policy.latest.num_versions) == (16, 1)
+    assert [(entry.name, list(entry.dims), entry.optional) for entry in config.input] == [
+        ("PROMPT", [1], True), ("EMBEDDING", [9], True), ("THRESHOLD", [1], True),
+    ]  # fmt: skip
+    types = {entry.name: model_config_pb2.DataType.Name(entry.data_type) for entry in [*config.input, *config.output]}
+    assert types == {
+        "PROMPT": "TYPE_STRING", "EMBEDDING": "TYPE_FP32", "THRESHOLD": "TYPE_FP32", "WIN_RATE": "TYPE_FP32",
+        "IS_STRONG": "TYPE_BOOL", "MODEL": "TYPE_STRING",
+    }  # fmt: skip
+    assert config.dynamic_batching.max_queue_delay_microseconds == 250
+    assert list(config.dynamic_batching.preferred_batch_size) == [8]
+    assert [(group.count, group.kind) for group in config.instance_group] == [(2, group_kind("KIND_CPU"))]
+    assert config.response_cache.enable
+    parameters = {key: value.string_value for key, value in config.parameters.items()}
+    assert (parameters["strong_model"], parameters["weak_model"]) == ("big", PAIR.weak)
+    assert float(parameters["default_threshold"]) == 0.25
+    assert parameters.get("threads") == {"native": "3", "python": None}[mode]
+    if mode == "native":
+        # What its backend does not know it refuses.
+        assert set(parameters) == {"strong_model", "weak_model", "default_threshold", "threads"}
+    check_warmup(folder, config)
+    served = rf.load_router(folder / "3" / "router")
+    np.testing.assert_array_equal(served.win_rates(PROMPTS), router.win_rates(PROMPTS))
+    assert (folder / "3" / "model.py").exists() == (mode == "python")
+    assert json.loads((tmp_path / "out" / "triton-export.json").read_text())["router_digest"] == export.router_digest
+
+
+def group_kind(name: str) -> int:
+    return int(model_config_pb2.ModelInstanceGroup.Kind.Value(name))
+
+
+def test_a_client_reads_pair_calibration_and_sizes_from_the_configuration(tmp_path: Path) -> None:
+    router = mf_router()
+    export_triton(saved(router, tmp_path / "router"), tmp_path / "out")
+    config = MessageToDict(config_of(tmp_path / "out" / "router"), preserving_proto_field_name=True)
+    served = Served.of(config, "router")
+    assert (served.model_pair, served.max_batch_size, served.dim, served.takes_prompts) == (PAIR, 64, 9, True)
+    assert served.calibration is not None
+    assert served.calibration.threshold_for(0.3) == router.threshold_for(0.3)
+
+
+def test_inputs_that_a_router_does_not_take_are_not_offered(tmp_path: Path) -> None:
+    weights = {**mf_weights(dim=9), "model_names": (*PAIR, "other"), "model_pair": PAIR, "embedder": None}
+    only_vectors = export_triton(saved(MatrixFactorizationRouter(**weights), tmp_path / "a"), tmp_path / "out-a")
+    assert only_vectors.inputs == ("EMBEDDING", "THRESHOLD")
+    assert not config_of(tmp_path / "out-a" / "router").input[0].optional
+    only_text = export_triton(saved(RandomRouter(PAIR, seed=1), tmp_path / "b"), tmp_path / "out-b")
+    assert only_text.inputs == ("PROMPT", "THRESHOLD")
+
+
+ROUTERS = {
+    "mf": mf_router,
+    "mf with text features": lambda: mf_router(static_embedder(surface_features=("constant", "question_marks"))),
+    "sw_ranking": lambda: sw_router(embedder=static_embedder(surface_features=())),
+    "bert": bert_router,
+}
+
+
+@pytest.mark.parametrize("inputs", ["tokens", "embeddings"])
+@pytest.mark.parametrize("kind", list(ROUTERS))
+def test_an_ensemble_fits_together_and_its_graph_runs(tmp_path: Path, kind: str, inputs: str) -> None:
+    router = ROUTERS[kind]()
+    directory = saved(router, tmp_path / "router")
+    if kind == "bert" and inputs == "embeddings":
+        with pytest.raises(UnsupportedExportError, match="reads text"):
+            export_triton(directory, tmp_path / "out", mode="onnx", inputs=inputs)
+        assert not (tmp_path / "out").exists()
+        return
+    export = export_triton(directory, tmp_path / "out", mode="onnx", inputs=inputs, threads=2, instances=3)
+    assert export.models == ("router", "router_tokenize", "router_graph", "router_decide")
+    assert export.graph is not None
+    configs = configs_of(tmp_path / "out")
+    assert set(configs) == set(export.models)
+    ensemble = configs["router"]
+    assert (ensemble.platform, ensemble.backend) == ("ensemble", "")
+    check_data_flow(configs, ensemble)
+    graph = configs["router_graph"]
+    assert (graph.platform, graph.backend) == ("onnxruntime_onnx", "onnxruntime")
+    threads = {key: value.string_value for key, value in graph.parameters.items()}
+    assert threads == {"intra_op_thread_count": "2", "inter_op_thread_count": "1", "execution_mode": "0"}
+    assert graph.instance_group[0].count == 3
+    for name in export.models[1:]:
+        check_warmup(tmp_path / "out" / name, configs[name])
+    # The graph has the inputs and outputs that its configuration says, and runs on what the first step makes.
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "out" / "router_graph" / "1" / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    types = {"tensor(int64)": model_config_pb2.TYPE_INT64, "tensor(float)": model_config_pb2.TYPE_FP32}
+    found = {entry.name: (types[entry.type], len(entry.shape)) for entry in session.get_inputs()}
+    assert found == {entry.name: (entry.data_type, 1 + len(entry.dims)) for entry in graph.input}
+    assert [entry.name for entry in session.get_outputs()] == ["win_rate"]
+    assert graph.output[0].HasField("reshape")
+    preparation = Preparation(tmp_path / "out" / "router_tokenize" / "1" / "preparation")
+    texts = [prompt for prompt in PROMPTS if kind != "sw_ranking" or "unknown" not in prompt]
+    win_rates = session.run(["win_rate"], preparation.feeds(texts))[0]
+    np.testing.assert_allclose(win_rates, router.win_rates(texts), rtol=0, atol=1e-5)
+
+
+def check_data_flow(configs: dict[str, Any], ensemble: Any) -> None:
+    """Every tensor that a step takes was given before it, with the same type and dims."""
+    known = {entry.name: (entry.data_type, tuple(entry.dims)) for entry in ensemble.input}
+    for step in ensemble.ensemble_scheduling.step:
+        model = configs[step.model_name]
+        inputs = {entry.name: (entry.data_type, tuple(entry.dims)) for entry in model.input}
+        assert set(step.input_map) == set(inputs)
+        for name, source in step.input_map.items():
+            assert known[source] == inputs[name]
+        outputs = {entry.name: (entry.data_type, tuple(entry.dims)) for entry in model.output}
+        assert set(step.output_map) == set(outputs)
+        known |= {target: outputs[name] for name, target in step.output_map.items()}
+    assert {entry.name: (entry.data_type, tuple(entry.dims)) for entry in ensemble.output}.items() <= known.items()
+
+
+@pytest.mark.parametrize("kind", ["mf", "mf with text features", "bert"])
+def test_prompts_are_padded_to_few_lengths_and_say_the_same(tmp_path: Path, kind: str) -> None:
+    router = ROUTERS[kind]()
+    export_triton(saved(router, tmp_path / "router"), tmp_path / "out", mode="onnx")
+    preparation = Preparation(tmp_path / "out" / "router_tokenize" / "1" / "preparation")
+    native = exportable(router)
+    longest = longest_of(native)
+    for prompt in PROMPTS:
+        found, expected = preparation.feeds([prompt]), native.feeds([prompt])
+        assert set(found) == set(expected)
+        length = found["input_ids"].shape[1]
+        assert length % 16 == 0 or length == longest
+        used = int(expected["attention_mask"].sum())
+        assert int(found["attention_mask"].sum()) == used
+        np.testing.assert_array_equal(found["input_ids"][:, :used], expected["input_ids"][:, :used])
+
+
+def test_causal_llm_is_read_without_its_model(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    pytest.importorskip("onnxscript")
+    from causal_builders import checkpoint
+
+    from routellm_fast.routers import CausalLLMRouter
+
+    router = CausalLLMRouter.from_pretrained(
+        checkpoint(tmp_path / "model", score_tokens=True), device="cpu", max_tokens=200
+    )
+    export_triton(saved(router, tmp_path / "router"), tmp_path / "out", mode="onnx")
+    folder = tmp_path / "out" / "router_tokenize" / "1"
+    assert not list(folder.rglob("*.safetensors"))
+    feeds = Preparation(folder / "preparation").feeds(PROMPTS)
+    for row, mask, expected in zip(feeds["input_ids"], feeds["attention_mask"], router.rows(PROMPTS), strict=True):
+        assert row[mask == 1].tolist() == expected
+        assert mask[-1] == 1
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "out" / "router_graph" / "1" / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    np.testing.assert_allclose(session.run(["win_rate"], feeds)[0], router.win_rates(PROMPTS), rtol=0, atol=1e-4)
+
+
+def test_a_plan_is_served_by_tensorrt_on_a_gpu(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    directory = saved(mf_router(), tmp_path / "router")
+    export = export_triton(directory, tmp_path / "out", mode="tensorrt", runtime="tensorrt_rtx", max_batch_size=4)
+    configs = configs_of(tmp_path / "out")
+    check_data_flow(configs, configs["router"])
+    graph = configs["router_graph"]
+    assert (graph.platform, graph.backend) == ("tensorrt_plan", "tensorrt")
+    assert graph.instance_group[0].kind == group_kind("KIND_GPU")
+    plan = tmp_path / "out" / "router_graph" / "1" / "model.plan"
+    manifest = json.loads((plan.parent / "engine.json").read_text())
+    assert plan.stat().st_size == manifest["plan_bytes"]
+    # Whatever the first step makes fits the plan's profile.
+    lengths = json.loads((tmp_path / "out/router_tokenize/1/preparation/preparation.json").read_text())["lengths"]
+    least, _, most = manifest["profiles"]["input_ids"]
+    assert least == [1, 1]
+    assert most == [4, lengths[-1]]
+    assert export.graph is not None
+    with pytest.raises(InvalidArgumentError, match="no threads"):
+        export_triton(directory, tmp_path / "out", mode="tensorrt", threads=2)
+
+
+def test_an_export_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    directory, out = saved(mf_router(), tmp_path / "router"), tmp_path / "out"
+    export_triton(directory, out)
+    before = sorted(path.relative_to(out) for path in out.rglob("*"))
+    with pytest.raises(UnsupportedExportError):
+        export_triton(saved(bert_router(), tmp_path / "bert"), out, mode="native")
+    assert sorted(path.relative_to(out) for path in out.rglob("*")) == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    export_triton(directory, out, mode="onnx", name="other")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "other", "other_decide", "other_graph", "other_tokenize", "triton-export.json",
+    ]  # fmt: skip
+    (out / "somebody-elses").mkdir()
+    with pytest.raises(ArtifactWriteError, match="somebody-elses"):
+        export_triton(directory, out)
+    with pytest.raises(ArtifactWriteError, match="is no export"):
+        export_triton(directory, tmp_path / "router")
+    with pytest.raises(ArtifactError):
+        export_triton(tmp_path / "nowhere", out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"mode": "onx"}, InvalidArgumentError, "mode is one of"),
+        ({"device": "tpu"}, InvalidArgumentError, "device is one of"),
+        ({"default_threshold": 1.5}, InvalidThresholdError, "outside"),
+        ({"default_threshold": float("nan")}, InvalidThresholdError, "outside"),
+        ({"max_batch_size": 0}, InvalidArgumentError, "max_batch_size"),
+        ({"max_queue_delay_us": -1}, InvalidArgumentError, "max_queue_delay_us"),
+        ({"instances": 1.5}, InvalidArgumentError, "instances"),
+        ({"threads": -1}, InvalidArgumentError, "threads"),
+        ({"version": 0}, InvalidArgumentError, "version"),
+        ({"name": "../up"}, InvalidArgumentError, "name"),
+        ({"name": ".hidden"}, InvalidArgumentError, "name"),
+        ({"preferred_batch_sizes": (0,)}, InvalidArgumentError, "preferred_batch_sizes"),
+    ],
+)
+def test_arguments_are_checked_first(
+    tmp_path: Path, arguments: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        export_triton("mf", tmp_path / "out", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_extra_names_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tritonclient.grpc", None)
+    with pytest.raises(MissingExtraError, match=r"routellm-fast\[triton\]"):
+        export_triton("mf", tmp_path / "out")
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.3, 0.7, 1 / 3, 1.0, 0.1 + 1e-12])
+def test_thresholds_decide_alike_in_float32(threshold: float) -> None:
+    narrow = float32_threshold(threshold)
+    near = [np.nextafter(narrow, np.float32(0)), narrow, np.nextafter(narrow, np.float32(1))]
+    assert [win_rate >= narrow for win_rate in near] == [float(win_rate) >= threshold for win_rate in near]
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    router = saved(mf_router(), tmp_path / "router")
+    out = tmp_path / "out"
+    assert cli.main(["export", "triton", str(router), str(out), "--mode", "native", "--strong-share", "0.5"]) == 0
+    assert "ask router for PROMPT, EMBEDDING, THRESHOLD" in capsys.readouterr().out
+    assert float(config_of(out / "router").parameters["default_threshold"].string_value) == 0.4
+    assert cli.main(["export", "triton", str(router), str(out), "--mode", "onnx", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["graph"]["kind"] == "mf"
+    assert_refused(run_cli("export", "triton", str(router), str(out), "--mode", "nativ"), "native, python")
+
+
+def test_a_configuration_of_another_model_is_named() -> None:
+    from routellm_fast.errors import TritonAnswerError
+
+    for config in ({}, {"input": [{"name": "x", "dims": [1]}], "output": []}, {"input": 3}, {"parameters": []}):
+        with pytest.raises(TritonAnswerError, match="is no router"):
+            Served.of(config, "m")
