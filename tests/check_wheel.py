@@ -10,7 +10,8 @@ MAX_BYTES = 12 << 20
 REQUIRED = ["routellm_fast/__init__.py", "routellm_fast/py.typed", "routellm_fast/_core.pyi",
             "routellm_fast/assets/mf/router.json", "routellm_fast/assets/mf/weights.safetensors",
             "routellm_fast/assets/mf/README.md", "routellm_fast/assets/sw_ranking/router.json",
-            "routellm_fast/assets/sw_ranking/bank.safetensors", "routellm_fast/export/__init__.py"]  # fmt: skip
+            "routellm_fast/assets/sw_ranking/bank.safetensors", "routellm_fast/export/__init__.py",
+            "routellm_fast/triton_backends/routellm/libtriton_routellm.so"]  # fmt: skip
 
 
 def main(path: Path) -> None:

@@ -9,8 +9,8 @@ ruff format --check .
 mypy
 python -m mypy.stubtest routellm_fast._core --mypy-config-file pyproject.toml \
   --allowlist csrc/tools/stubtest_allowlist.txt --ignore-unused-allowlist
-cpp_files=$(git ls-files '*.cpp' '*.hpp')
+cpp_files=$(git ls-files '*.cpp' '*.hpp' '*.h')
 # shellcheck disable=SC2086 # one word a file
 clang-format --dry-run --Werror $cpp_files
 cmake --preset tidy >/dev/null
-git ls-files 'csrc/src/*.cpp' 'csrc/kernels/*.cpp' | xargs -P 2 -n 1 clang-tidy --quiet -p build/tidy
+git ls-files 'csrc/src/*.cpp' 'csrc/kernels/*.cpp' 'csrc/triton/*.cpp' | xargs -P 2 -n 1 clang-tidy --quiet -p build/tidy

@@ -62,7 +62,7 @@ ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONB
   return guarded([&] {
     auto model = std::make_unique<Model>(Model::load(handle));
     check(TRITONBACKEND_ModelSetState(handle, model.get()));
-    static_cast<void>(model.release());  // until TRITONBACKEND_ModelFinalize
+    [[maybe_unused]] const Model* until_finalized = model.release();
   });
 }
 
@@ -81,7 +81,7 @@ ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize
     check(TRITONBACKEND_ModelInstanceModel(handle, &model));
     auto execution = std::make_unique<Execution>(*model_of(model));
     check(TRITONBACKEND_ModelInstanceSetState(handle, execution.get()));
-    static_cast<void>(execution.release());  // until TRITONBACKEND_ModelInstanceFinalize
+    [[maybe_unused]] const Execution* until_finalized = execution.release();
   });
 }
 

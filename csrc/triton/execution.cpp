@@ -1,5 +1,6 @@
 #include "execution.hpp"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
@@ -125,7 +126,7 @@ void Execution::write_outputs(const Answer& answer) const {
       const std::string& name = is_strong[i] != 0 ? strong : weak;
       const auto length = static_cast<std::uint32_t>(name.size());
       std::memcpy(out, &length, sizeof length);
-      std::memcpy(out + sizeof length, name.data(), name.size());
+      std::copy(name.begin(), name.end(), out + sizeof length);
       out += sizeof length + name.size();
     }
   }

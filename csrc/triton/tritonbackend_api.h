@@ -93,7 +93,7 @@ void TRITONSERVER_ErrorDelete(struct TRITONSERVER_Error* error);
 TRITONSERVER_Error_Code TRITONSERVER_ErrorCode(struct TRITONSERVER_Error* error);
 const char* TRITONSERVER_ErrorMessage(struct TRITONSERVER_Error* error);
 
-struct TRITONSERVER_Error* TRITONSERVER_LogMessage(TRITONSERVER_LogLevel level, const char* filename, const int line,
+struct TRITONSERVER_Error* TRITONSERVER_LogMessage(TRITONSERVER_LogLevel level, const char* filename, int line,
                                                    const char* msg);
 
 const char* TRITONSERVER_DataTypeString(TRITONSERVER_DataType datatype);
@@ -109,20 +109,19 @@ struct TRITONSERVER_Error* TRITONSERVER_MessageDelete(struct TRITONSERVER_Messag
 
 struct TRITONSERVER_Error* TRITONBACKEND_ApiVersion(uint32_t* major, uint32_t* minor);
 struct TRITONSERVER_Error* TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(
-    struct TRITONBACKEND_BackendAttribute* backend_attributes, const TRITONSERVER_InstanceGroupKind kind,
-    const uint64_t count, const uint64_t* device_ids, const uint64_t id_count);
+    struct TRITONBACKEND_BackendAttribute* backend_attributes, TRITONSERVER_InstanceGroupKind kind, uint64_t count,
+    const uint64_t* device_ids, uint64_t id_count);
 
 struct TRITONSERVER_Error* TRITONBACKEND_ModelName(struct TRITONBACKEND_Model* model, const char** name);
 struct TRITONSERVER_Error* TRITONBACKEND_ModelVersion(struct TRITONBACKEND_Model* model, uint64_t* version);
 struct TRITONSERVER_Error* TRITONBACKEND_ModelRepository(struct TRITONBACKEND_Model* model,
                                                          TRITONBACKEND_ArtifactType* artifact_type,
                                                          const char** location);
-struct TRITONSERVER_Error* TRITONBACKEND_ModelConfig(struct TRITONBACKEND_Model* model, const uint32_t config_version,
+struct TRITONSERVER_Error* TRITONBACKEND_ModelConfig(struct TRITONBACKEND_Model* model, uint32_t config_version,
                                                      struct TRITONSERVER_Message** model_config);
 struct TRITONSERVER_Error* TRITONBACKEND_ModelAutoCompleteConfig(struct TRITONBACKEND_Model* model,
                                                                  bool* auto_complete_config);
-struct TRITONSERVER_Error* TRITONBACKEND_ModelSetConfig(struct TRITONBACKEND_Model* model,
-                                                        const uint32_t config_version,
+struct TRITONSERVER_Error* TRITONBACKEND_ModelSetConfig(struct TRITONBACKEND_Model* model, uint32_t config_version,
                                                         struct TRITONSERVER_Message* model_config);
 struct TRITONSERVER_Error* TRITONBACKEND_ModelState(struct TRITONBACKEND_Model* model, void** state);
 struct TRITONSERVER_Error* TRITONBACKEND_ModelSetState(struct TRITONBACKEND_Model* model, void* state);
@@ -138,21 +137,20 @@ struct TRITONSERVER_Error* TRITONBACKEND_ModelInstanceSetState(struct TRITONBACK
 /* Times are std::chrono::steady_clock's, in nanoseconds. */
 struct TRITONSERVER_Error* TRITONBACKEND_ModelInstanceReportStatistics(struct TRITONBACKEND_ModelInstance* instance,
                                                                        struct TRITONBACKEND_Request* request,
-                                                                       const bool success, const uint64_t exec_start_ns,
-                                                                       const uint64_t compute_start_ns,
-                                                                       const uint64_t compute_end_ns,
-                                                                       const uint64_t exec_end_ns);
+                                                                       bool success, uint64_t exec_start_ns,
+                                                                       uint64_t compute_start_ns,
+                                                                       uint64_t compute_end_ns, uint64_t exec_end_ns);
 struct TRITONSERVER_Error* TRITONBACKEND_ModelInstanceReportBatchStatistics(
-    struct TRITONBACKEND_ModelInstance* instance, const uint64_t batch_size, const uint64_t exec_start_ns,
-    const uint64_t compute_start_ns, const uint64_t compute_end_ns, const uint64_t exec_end_ns);
+    struct TRITONBACKEND_ModelInstance* instance, uint64_t batch_size, uint64_t exec_start_ns,
+    uint64_t compute_start_ns, uint64_t compute_end_ns, uint64_t exec_end_ns);
 
 /* ---- requests and responses ------------------------------------------------------------------------------------- */
 
 struct TRITONSERVER_Error* TRITONBACKEND_RequestInputCount(struct TRITONBACKEND_Request* request, uint32_t* count);
-struct TRITONSERVER_Error* TRITONBACKEND_RequestInputByIndex(struct TRITONBACKEND_Request* request,
-                                                             const uint32_t index, struct TRITONBACKEND_Input** input);
+struct TRITONSERVER_Error* TRITONBACKEND_RequestInputByIndex(struct TRITONBACKEND_Request* request, uint32_t index,
+                                                             struct TRITONBACKEND_Input** input);
 struct TRITONSERVER_Error* TRITONBACKEND_RequestOutputCount(struct TRITONBACKEND_Request* request, uint32_t* count);
-struct TRITONSERVER_Error* TRITONBACKEND_RequestOutputName(struct TRITONBACKEND_Request* request, const uint32_t index,
+struct TRITONSERVER_Error* TRITONBACKEND_RequestOutputName(struct TRITONBACKEND_Request* request, uint32_t index,
                                                            const char** output_name);
 struct TRITONSERVER_Error* TRITONBACKEND_RequestRelease(struct TRITONBACKEND_Request* request, uint32_t release_flags);
 
@@ -161,7 +159,7 @@ struct TRITONSERVER_Error* TRITONBACKEND_InputProperties(struct TRITONBACKEND_In
                                                          uint32_t* dims_count, uint64_t* byte_size,
                                                          uint32_t* buffer_count);
 /* memory_type and memory_type_id: what is wished for; then what it is. */
-struct TRITONSERVER_Error* TRITONBACKEND_InputBuffer(struct TRITONBACKEND_Input* input, const uint32_t index,
+struct TRITONSERVER_Error* TRITONBACKEND_InputBuffer(struct TRITONBACKEND_Input* input, uint32_t index,
                                                      const void** buffer, uint64_t* buffer_byte_size,
                                                      TRITONSERVER_MemoryType* memory_type, int64_t* memory_type_id);
 
@@ -169,14 +167,14 @@ struct TRITONSERVER_Error* TRITONBACKEND_ResponseNew(struct TRITONBACKEND_Respon
                                                      struct TRITONBACKEND_Request* request);
 struct TRITONSERVER_Error* TRITONBACKEND_ResponseOutput(struct TRITONBACKEND_Response* response,
                                                         struct TRITONBACKEND_Output** output, const char* name,
-                                                        const TRITONSERVER_DataType datatype, const int64_t* shape,
-                                                        const uint32_t dims_count);
+                                                        TRITONSERVER_DataType datatype, const int64_t* shape,
+                                                        uint32_t dims_count);
 struct TRITONSERVER_Error* TRITONBACKEND_OutputBuffer(struct TRITONBACKEND_Output* output, void** buffer,
-                                                      const uint64_t buffer_byte_size,
-                                                      TRITONSERVER_MemoryType* memory_type, int64_t* memory_type_id);
+                                                      uint64_t buffer_byte_size, TRITONSERVER_MemoryType* memory_type,
+                                                      int64_t* memory_type_id);
 /* Takes the response; the error stays the caller's. */
-struct TRITONSERVER_Error* TRITONBACKEND_ResponseSend(struct TRITONBACKEND_Response* response,
-                                                      const uint32_t send_flags, struct TRITONSERVER_Error* error);
+struct TRITONSERVER_Error* TRITONBACKEND_ResponseSend(struct TRITONBACKEND_Response* response, uint32_t send_flags,
+                                                      struct TRITONSERVER_Error* error);
 
 /* ---- what a backend implements ---------------------------------------------------------------------------------- */
 
@@ -189,7 +187,7 @@ struct TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(struct TRITONBA
 struct TRITONSERVER_Error* TRITONBACKEND_ModelInstanceFinalize(struct TRITONBACKEND_ModelInstance* instance);
 struct TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(struct TRITONBACKEND_ModelInstance* instance,
                                                               struct TRITONBACKEND_Request** requests,
-                                                              const uint32_t request_count);
+                                                              uint32_t request_count);
 
 #ifdef __cplusplus
 }
