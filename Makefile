@@ -10,7 +10,7 @@ PIP_QUIET := --quiet --disable-pip-version-check
 
 DATA ?= ../shared/data
 
-.PHONY: run test test-python test-cpp triton-env lint format benchmark benchmark-triton quality fuzz clean
+.PHONY: run test test-python test-cpp triton-env examples lint format benchmark benchmark-triton quality fuzz clean
 
 run: $(VENV_RUN)/.installed
 	$(VENV_RUN)/bin/routellm-fast route --file examples/prompts.txt
@@ -27,13 +27,17 @@ test-cpp: $(VENV_DEV)/.installed
 # A real Triton Inference Server (about 0.5 GB), for the tests of serving; without it they are skipped.
 triton-env: $(VENV_TRITON)/.installed
 
+# Programs in C, Go and Rust, where their compilers are.
+examples: $(VENV_RUN)/.installed
+	sh examples/run.sh $(VENV_RUN)/bin
+
 lint: $(VENV_DEV)/.lint-installed
 	sh csrc/tools/lint.sh $(VENV_DEV)/bin
 
 format: $(VENV_DEV)/.lint-installed
 	$(VENV_DEV)/bin/ruff check --fix .
 	$(VENV_DEV)/bin/ruff format .
-	git ls-files '*.cpp' '*.hpp' | xargs $(VENV_DEV)/bin/clang-format -i
+	git ls-files '*.cpp' '*.hpp' '*.h' '*.c' | xargs $(VENV_DEV)/bin/clang-format -i
 
 # Every figure of the README and of benchmarks/results/ comes from this command; run it on a quiet machine.
 benchmark: $(VENV_DEV)/.bench-installed

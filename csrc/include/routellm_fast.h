@@ -17,9 +17,9 @@
  * threshold is in [0, 1]; a win rate of at least the threshold goes to the strong model. Win rates are those of the
  * Python package, to the bit; they depend neither on the batch nor on the number of threads.
  *
- * Memory. A call that scores allocates nothing once its thread has made such a call of this size with this router,
- * except for more threads than one, for text that is no valid UTF-8, and for text whose combining marks are out of
- * order.
+ * Memory. A call that scores allocates nothing once its thread has made such a call of this size, with this router, and
+ * used no other since; except for more threads than one, for text that is no valid UTF-8 or has combining marks out of
+ * order, and with sw_ranking's solver "routellm".
  *
  * Versions. ROUTELLM_FAST_ABI_VERSION is raised when a function or a type of this header changes or goes away; the
  * shared library's name carries it (libroutellm_fast.so.1). Within one version functions, values of routellm_status and

@@ -8,6 +8,7 @@
 
 #include "routellm_fast/error.hpp"
 #include "utf8_decoder.hpp"
+#include "utf8_text.hpp"
 
 namespace routellm_fast {
 namespace {
@@ -109,7 +110,7 @@ class Parser {
     std::ranges::transform(members, keys.begin(), [](const auto& member) { return std::string_view(member.first); });
     std::ranges::sort(keys);
     const auto repeated = std::ranges::adjacent_find(keys);
-    if (repeated != keys.end()) fail("the key \"" + std::string(repeated->substr(0, 80)) + "\" stands twice before");
+    if (repeated != keys.end()) fail("the key \"" + shown(*repeated) + "\" stands twice before");
   }
 
   JsonValue::Array array(std::size_t depth) {  // NOLINT(misc-no-recursion): bounded by kMostNested

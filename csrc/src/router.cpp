@@ -110,8 +110,8 @@ ScoringPair read_scoring_pair(const JsonValue& entry, const std::vector<std::str
     const auto found = name == nullptr ? names.end() : std::ranges::find(names, *name);
     if (found == names.end()) {
       refuse(where + ": the " + std::string(key) + " model of the scoring pair" +
-             (name == nullptr ? "" : ", " + name->substr(0, 200) + ",") + " is none of the " +
-             std::to_string(names.size()) + " models that the router knows");
+             (name == nullptr ? "" : ", " + shown(*name) + ",") + " is none of the " + std::to_string(names.size()) +
+             " models that the router knows");
     }
     return static_cast<std::size_t>(found - names.begin());
   };
@@ -152,7 +152,7 @@ std::unique_ptr<const Router> load_router(const std::string& directory, const Ro
   const DirectoryContents contents = read_router_directory(handle);
   const std::string& kind = *contents.entry("kind").text();
   if (kind != "mf" && kind != "sw_ranking") {
-    refuse(directory + " holds a router of kind \"" + kind.substr(0, 80) +
+    refuse(directory + " holds a router of kind \"" + shown(kind) +
            "\"; this library runs mf and sw_ranking. Load it with the Python package, or serve it with Triton.");
   }
   StoredEmbedder embedder = restore_embedder(handle, contents);

@@ -16,6 +16,7 @@
 
 #include "routellm_fast/error.hpp"
 #include "sha256.hpp"
+#include "utf8_text.hpp"
 
 namespace routellm_fast {
 namespace {
@@ -35,8 +36,6 @@ constexpr const char* kCopyAgain = ". Copy or save the directory again.";
 [[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::kBadDirectory, what); }
 
 std::string reason(int error) { return std::generic_category().message(error); }
-
-std::string shortened(std::string_view text) { return std::string(text.substr(0, 200)); }
 
 class File {
  public:
@@ -152,7 +151,7 @@ void check_keys(const JsonValue& manifest, const std::string& where) {
     if (manifest.find(key.name) == nullptr) faults += " missing " + std::string(key.name) + ";";
   }
   for (const auto& [name, value] : *manifest.object()) {
-    if (std::ranges::find(kKeys, name, &Key::name) == kKeys.end()) faults += " unknown " + shortened(name) + ";";
+    if (std::ranges::find(kKeys, name, &Key::name) == kKeys.end()) faults += " unknown " + shown(name) + ";";
   }
   if (!faults.empty()) {
     faults.pop_back();
@@ -189,13 +188,13 @@ struct Recorded {
 
 Recorded file_entry(const std::string& name, const JsonValue& entry, const std::string& where) {
   if (!is_bare_name(name)) {
-    refuse(where + ": files names \"" + shortened(name) + "\"; only bare names inside the directory are allowed");
+    refuse(where + ": files names \"" + shown(name) + "\"; only bare names inside the directory are allowed");
   }
   const JsonValue* const bytes = entry.find("bytes");
   const JsonValue* const sha256 = entry.find("sha256");
   if (!entry.has_exactly({"bytes", "sha256"}) || !bytes->integer() || *bytes->integer() < 0 ||
       sha256->text() == nullptr || !is_sha256(*sha256->text())) {
-    refuse(where + ": files." + shortened(name) +
+    refuse(where + ": files." + shown(name) +
            " must be an object of bytes (an integer) and sha256 (64 hexadecimal digits)");
   }
   return {static_cast<std::uint64_t>(*bytes->integer()), *sha256->text()};
@@ -238,7 +237,7 @@ Declared mapped_entry(const std::string& name, const JsonValue& entry, const std
   const auto found = declared(entry, true);
   if (!is_tensor_name(name) || !found || found->type == DataType::kBool || file->text() == nullptr ||
       *file->text() != name + std::string(kSuffix)) {
-    refuse(where + ": tensors." + shortened(name) +
+    refuse(where + ": tensors." + shown(name) +
            " must be an object of dtype (a number's), shape (a list of counts) and file (the name and " +
            std::string(kSuffix) + ")");
   }
@@ -272,8 +271,7 @@ Tensor map_tensor(const DirectoryHandle& directory, const std::string& name, con
   const std::string expected =
       bytes ? one_tensor_header(name, description.type, description.shape, *bytes) : "one of a possible size";
   if (found != expected) {
-    refuse(file.path() + ": its header is " + shortened(found) + ", the manifest says " + shortened(expected) +
-           kCopyAgain);
+    refuse(file.path() + ": its header is " + shown(found) + ", the manifest says " + shown(expected) + kCopyAgain);
   }
   if (header.size() % kBorder != 0 || header.size() != kLengthBytes + length) {
     refuse(file.path() + ": its data begins at byte " + std::to_string(header.size()) + "; expected a multiple of " +
@@ -311,7 +309,7 @@ void check_weights(const TensorMap& tensors, const Entries& own, const Directory
     const bool same = expected && found != tensors.end() && found->second.type == expected->type &&
                       found->second.shape == expected->shape;
     if (!same) {
-      refuse(where + ": tensor " + shortened(name) + " is " +
+      refuse(where + ": tensor " + shown(name) + " is " +
              (found == tensors.end() ? "absent" : describe(found->second.type, found->second.shape)) +
              ", the manifest says " +
              (expected ? describe(expected->type, expected->shape) : "something else than its dtype and shape"));
@@ -319,11 +317,11 @@ void check_weights(const TensorMap& tensors, const Entries& own, const Directory
   }
   for (const auto& [name, tensor] : tensors) {
     if (!own.contains(name)) {
-      refuse(where + ": tensor " + shortened(name) + " is " + describe(tensor.type, tensor.shape) +
+      refuse(where + ": tensor " + shown(name) + " is " + describe(tensor.type, tensor.shape) +
              ", the manifest says nothing of it");
     }
     if (const auto bad = first_non_finite(tensor)) {
-      refuse(directory.path() + ": tensor " + shortened(name) + " has " + bad->value + " at " +
+      refuse(directory.path() + ": tensor " + shown(name) + " has " + bad->value + " at " +
              position(bad->index, tensor.shape) + "; every weight must be finite");
     }
   }

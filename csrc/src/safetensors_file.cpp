@@ -6,6 +6,7 @@
 
 #include "json.hpp"
 #include "routellm_fast/error.hpp"
+#include "utf8_text.hpp"
 
 namespace routellm_fast {
 namespace {
@@ -27,7 +28,7 @@ std::uint64_t little_endian(std::string_view bytes) noexcept {
 
 std::uint64_t count_of(const JsonValue& value, const std::string& name) {
   const auto found = value.integer();
-  if (!found || *found < 0) refuse("tensor " + name + " has a shape or offsets that are no counts");
+  if (!found || *found < 0) refuse("tensor " + shown(name) + " has a shape or offsets that are no counts");
   return static_cast<std::uint64_t>(*found);
 }
 
@@ -42,16 +43,16 @@ std::pair<Tensor, Place> entry_of(const std::string& name, const JsonValue& entr
   const JsonValue* const offsets = entry.find("data_offsets");
   const bool fits = entry.has_exactly({"dtype", "shape", "data_offsets"}) && type->text() != nullptr &&
                     shape->array() != nullptr && offsets->array() != nullptr && offsets->array()->size() == 2;
-  if (!fits) refuse("tensor " + name + " is not described by dtype, shape and data_offsets");
+  if (!fits) refuse("tensor " + shown(name) + " is not described by dtype, shape and data_offsets");
   const auto known = type_named_in_header(*type->text());
-  if (!known) refuse("tensor " + name + " has the unknown dtype " + type->text()->substr(0, 80));
+  if (!known) refuse("tensor " + shown(name) + " has the unknown dtype " + shown(*type->text()));
   Tensor tensor;
   tensor.type = *known;
   for (const JsonValue& count : *shape->array()) tensor.shape.push_back(count_of(count, name));
   const Place place{count_of((*offsets->array())[0], name), count_of((*offsets->array())[1], name)};
   const auto bytes = bytes_of(tensor.type, tensor.shape);
   if (!bytes || place.end < place.begin || place.end - place.begin != *bytes) {
-    refuse("tensor " + name + " is " + describe(tensor.type, tensor.shape) + " at bytes " +
+    refuse("tensor " + shown(name) + " is " + describe(tensor.type, tensor.shape) + " at bytes " +
            std::to_string(place.begin) + " to " + std::to_string(place.end));
   }
   tensor.bytes = static_cast<std::size_t>(*bytes);
@@ -82,7 +83,7 @@ TensorMap read_safetensors(const std::shared_ptr<const std::string>& content) {
   for (const auto& [name, entry] : *description.object()) {
     if (name == "__metadata__") continue;  // free text
     auto [tensor, place] = entry_of(name, entry);
-    if (place.end > data.size()) refuse("tensor " + name + " ends behind the file");
+    if (place.end > data.size()) refuse("tensor " + shown(name) + " ends behind the file");
     tensor.data = reinterpret_cast<const std::byte*>(data.data()) + place.begin;
     tensor.owner = content;
     tensors.emplace(name, std::move(tensor));
@@ -93,7 +94,7 @@ TensorMap read_safetensors(const std::shared_ptr<const std::string>& content) {
   });
   std::uint64_t end = 0;
   for (const auto& [place, name] : places) {
-    if (place.begin != end) refuse("tensor " + name + " does not begin where the one before it ends");
+    if (place.begin != end) refuse("tensor " + shown(name) + " does not begin where the one before it ends");
     end = place.end;
   }
   if (end != data.size()) refuse(std::to_string(data.size() - end) + " bytes belong to no tensor");

@@ -11,6 +11,7 @@
 #include "routellm_fast/kernels.hpp"
 #include "sha256.hpp"
 #include "tokenizer_json.hpp"
+#include "utf8_text.hpp"
 
 namespace routellm_fast {
 namespace {
@@ -41,7 +42,7 @@ Spec read_spec(const JsonValue& entry, const std::string& where) {
                     settings->object() != nullptr;
   if (!fits) refuse(where + ": an embedder entry holds kind, name, dim, fingerprint and settings");
   if (std::ranges::find(kKinds, *kind->text()) == kKinds.end()) {
-    refuse(where + ": unknown embedder kind \"" + kind->text()->substr(0, 80) +
+    refuse(where + ": unknown embedder kind \"" + shown(*kind->text()) +
            "\": expected static, shipped, openai, external or onnx");
   }
   return {*kind->text(), *name->text(), *dim->integer(), *fingerprint->text(), settings};
@@ -69,7 +70,7 @@ StaticEmbedderOptions read_options(const JsonValue& settings, const std::string&
       }
     } else {
       refuse(where + ": a static embedder's settings are max_tokens, max_code_points, normalize and " +
-             "surface_features; found " + key.substr(0, 80) + ", " + value.type_name());
+             "surface_features; found " + shown(key) + ", " + value.type_name());
     }
   }
   return options;
@@ -93,7 +94,7 @@ TokenTable read_table(const TensorMap& tensors, const std::string& where) {
     if (!name.starts_with(kPrefix)) continue;
     const std::string_view own = std::string_view(name).substr(kPrefix.size());
     if (own != "table" && own != "column_scale" && own != "rows" && own != "weights") {
-      refuse(where + ": a static embedder has no tensor " + name.substr(0, 80));
+      refuse(where + ": a static embedder has no tensor " + shown(name));
     }
   }
   const auto found = tensors.find("embedder.table");
@@ -155,8 +156,8 @@ void check_same(const Spec& spec, std::size_t dim, const std::string& fingerprin
   constexpr const char* kWhat[2] = {"dim", "fingerprint"};
   for (std::size_t k = 0; k < 2; ++k) {
     if (expected[k] == found[k]) continue;
-    refuse(where + ": the router was trained with the embedder " + spec.name.substr(0, 200) + " (" + kWhat[k] + " " +
-           expected[k].substr(0, 200) + "), but the one at hand has " + kWhat[k] + " " + found[k] +
+    refuse(where + ": the router was trained with the embedder " + shown(spec.name) + " (" + kWhat[k] + " " +
+           shown(expected[k]) + "), but the one at hand has " + kWhat[k] + " " + found[k] +
            ": its vectors mean something else. Copy or save the router again with its own embedder.");
   }
 }
@@ -174,7 +175,13 @@ Built build(const DirectoryContents& contents, const JsonValue& settings, bool w
   try {
     StaticEmbedderOptions options = read_options(settings, contents.path);
     if (!with_features) options.surface_features.clear();
-    const TokenizerFile tokenizer = read_tokenizer_json(*tokenizer_json->second);
+    const TokenizerFile tokenizer = [&] {
+      try {
+        return read_tokenizer_json(*tokenizer_json->second);
+      } catch (const Error& error) {
+        refuse(contents.path + ": " + error.what());
+      }
+    }();
     options.dropped_token = tokenizer.unknown_token;
     auto embedder = std::make_shared<const StaticEmbedder>(
         tokenizer.tokenizer, read_table(contents.tensors, contents.path), std::move(options), kernels(active_isa()));
@@ -230,7 +237,7 @@ StoredEmbedder restore_embedder(const DirectoryHandle& directory, const Director
   const Spec spec = read_spec(entry, contents.path);
   if (spec.kind == "static") return restored(build(contents, *spec.settings, true), spec, contents.path);
   if (spec.kind == "shipped") return restore_shipped(directory, spec, contents.path);
-  return {nullptr, "its embedder " + spec.name.substr(0, 200) + " is of kind " + spec.kind + ", which its owner runs"};
+  return {nullptr, "its embedder " + shown(spec.name) + " is of kind " + spec.kind + ", which its owner runs"};
 }
 
 }  // namespace routellm_fast

@@ -77,7 +77,8 @@ double TierRefit::win_rate(std::span<const double> cell_sums) const {
 }
 
 void TierRefit::ratings(std::span<const double> cell_sums, std::span<double> out) const {
-  std::vector<double> ratings(num_tiers_ + 1);
+  thread_local std::vector<double> ratings;
+  ratings.resize(num_tiers_ + 1);
   fit(cell_sums, ratings);
   std::copy_n(ratings.begin(), num_tiers_, out.begin());
   if (solver_ == RefitSolver::kRouteLlm) return;

@@ -1,5 +1,7 @@
 #include "utf8_text.hpp"
 
+#include <algorithm>
+
 #include "ascii_swar.hpp"
 #include "utf8_decoder.hpp"
 
@@ -47,6 +49,14 @@ std::string_view valid_utf8(std::string_view text, std::size_t limit, std::strin
     encode_utf8(decode_utf8(p, end), [&scratch](unsigned char byte) { scratch.push_back(static_cast<char>(byte)); });
   }
   return scratch;
+}
+
+std::string shown(std::string_view text) {
+  constexpr std::size_t kMostShown = 200;
+  std::string scratch;
+  std::string result(valid_utf8(text, kMostShown, scratch));
+  std::ranges::replace_if(result, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, '?');
+  return result;
 }
 
 }  // namespace routellm_fast

@@ -9,7 +9,7 @@ ruff format --check .
 mypy
 python -m mypy.stubtest routellm_fast._core --mypy-config-file pyproject.toml \
   --allowlist csrc/tools/stubtest_allowlist.txt --ignore-unused-allowlist
-cpp_files=$(git ls-files '*.cpp' '*.hpp' '*.h')
+cpp_files=$(git ls-files '*.cpp' '*.hpp' '*.h' '*.c')
 # shellcheck disable=SC2086 # one word a file
 clang-format --dry-run --Werror $cpp_files
 cmake --preset tidy >/dev/null
