@@ -92,7 +92,7 @@ class Server:
         self.http_port, self.grpc_port, self.metrics_port = _free_ports(3)
         self._command = [
             str(folder / "bin" / "tritonserver"),
-            f"--model-repository={repository}",
+            f"--model-repository={repository.resolve()}",
             f"--backend-directory={linked}",
             f"--cache-directory={folder / 'caches'}",
             *(f"--{what}-address=127.0.0.1" for what in ("http", "grpc", "metrics")),
@@ -143,7 +143,10 @@ class Server:
         """Stop the server where it runs, and start it at the same ports."""
         self.stop()
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, env=self._variables, stdout=log, stderr=log)
+            # Python models import from the working directory first: not from this checkout.
+            self._process = subprocess.Popen(
+                self._command, cwd=self._home.name, env=self._variables, stdout=log, stderr=log
+            )
         deadline = time.monotonic() + START_S
         while not self._is_ready():
             assert self.is_running(), f"tritonserver ended with {self._process.returncode}:\n{self.log()}"

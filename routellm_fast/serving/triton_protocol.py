@@ -40,8 +40,10 @@ ROUTER_FOLDER: Final = "router"
 
 def float32_threshold(threshold: float) -> np.float32:
     """Return the smallest float32 that is at least the threshold: win rates are float32, so decisions are the same."""
-    narrow = np.float32(threshold)
-    return narrow if float(narrow) >= threshold else np.float32(np.nextafter(narrow, np.float32(2.0)))
+    narrow: np.float32 = np.float32(threshold)
+    if float(narrow) < threshold:
+        narrow = np.float32(np.nextafter(narrow, np.float32(2.0)))
+    return narrow
 
 
 def calibration_parameter(calibration: Calibration) -> str:
