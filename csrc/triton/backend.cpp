@@ -52,47 +52,48 @@ ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEN
 }
 
 ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_GetBackendAttribute(
-    TRITONBACKEND_Backend* /*backend*/, TRITONBACKEND_BackendAttribute* attributes) {
+    TRITONBACKEND_Backend* /*backend*/, TRITONBACKEND_BackendAttribute* backend_attributes) {
   // Without this a server with GPUs would make one instance on each of them.
-  return TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(attributes, TRITONSERVER_INSTANCEGROUPKIND_CPU, 0,
-                                                                 nullptr, 0);
+  return TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(backend_attributes, TRITONSERVER_INSTANCEGROUPKIND_CPU,
+                                                                 0, nullptr, 0);
 }
 
-ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model* handle) {
+ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model* model) {
   return guarded([&] {
-    auto model = std::make_unique<Model>(Model::load(handle));
-    check(TRITONBACKEND_ModelSetState(handle, model.get()));
-    [[maybe_unused]] const Model* until_finalized = model.release();
+    auto loaded = std::make_unique<Model>(Model::load(model));
+    check(TRITONBACKEND_ModelSetState(model, loaded.get()));
+    [[maybe_unused]] const Model* until_finalized = loaded.release();
   });
 }
 
-ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelFinalize(TRITONBACKEND_Model* handle) {
-  return guarded([&] { delete model_of(handle); });
+ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelFinalize(TRITONBACKEND_Model* model) {
+  return guarded([&] { delete model_of(model); });
 }
 
-ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(TRITONBACKEND_ModelInstance* handle) {
+ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(
+    TRITONBACKEND_ModelInstance* instance) {
   return guarded([&] {
     TRITONSERVER_InstanceGroupKind kind = TRITONSERVER_INSTANCEGROUPKIND_AUTO;
-    check(TRITONBACKEND_ModelInstanceKind(handle, &kind));
+    check(TRITONBACKEND_ModelInstanceKind(instance, &kind));
     if (kind == TRITONSERVER_INSTANCEGROUPKIND_GPU)
       throw Failure(TRITONSERVER_ERROR_UNSUPPORTED,
                     "the model's instance_group has KIND_GPU, and routers run on the CPU: write KIND_CPU");
     TRITONBACKEND_Model* model = nullptr;
-    check(TRITONBACKEND_ModelInstanceModel(handle, &model));
+    check(TRITONBACKEND_ModelInstanceModel(instance, &model));
     auto execution = std::make_unique<Execution>(*model_of(model));
-    check(TRITONBACKEND_ModelInstanceSetState(handle, execution.get()));
+    check(TRITONBACKEND_ModelInstanceSetState(instance, execution.get()));
     [[maybe_unused]] const Execution* until_finalized = execution.release();
   });
 }
 
-ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_ModelInstance* handle) {
-  return guarded([&] { delete execution_of(handle); });
+ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_ModelInstance* instance) {
+  return guarded([&] { delete execution_of(instance); });
 }
 
-ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance* handle,
+ROUTELLM_FAST_EXPORTED TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance* instance,
                                                                               TRITONBACKEND_Request** requests,
-                                                                              const std::uint32_t count) {
-  return guarded([&] { execution_of(handle)->run(handle, requests, count); });
+                                                                              const std::uint32_t request_count) {
+  return guarded([&] { execution_of(instance)->run(instance, requests, request_count); });
 }
 
 }  // extern "C"

@@ -93,11 +93,13 @@ template <typename Tensors>
 JsonValue list_of(const Tensors& tensors) {
   JsonValue::Array entries;
   for (const Tensor& tensor : tensors) {
-    JsonValue::Object entry{
-        {"name", JsonValue(std::string(tensor.name))},
-        {"data_type", JsonValue(std::string(tensor.type))},
-        {"dims", JsonValue(JsonValue::Array{json_number(static_cast<std::int64_t>(tensor.width))})}};
-    if (tensor.is_optional) entry.emplace_back("optional", JsonValue(true));
+    JsonValue::Array dims;
+    dims.push_back(json_number(static_cast<std::int64_t>(tensor.width)));
+    JsonValue::Object entry;
+    entry.emplace_back("name", std::string(tensor.name));
+    entry.emplace_back("data_type", std::string(tensor.type));
+    entry.emplace_back("dims", std::move(dims));
+    if (tensor.is_optional) entry.emplace_back("optional", true);
     entries.emplace_back(std::move(entry));
   }
   return JsonValue(std::move(entries));

@@ -378,6 +378,7 @@ def test_an_exported_repository_is_served_and_asked_by_the_client(
     triton_server.environment()
     pytest.importorskip("tritonclient.grpc")
     from routellm_fast.export import export_triton
+
     from routellm_fast.serving.triton import TritonRouter
 
     router = routers[kind]
