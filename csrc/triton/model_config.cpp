@@ -105,16 +105,6 @@ JsonValue list_of(const Tensors& tensors) {
   return JsonValue(std::move(entries));
 }
 
-void set(JsonValue::Object& object, std::string_view name, JsonValue value) {
-  for (auto& [key, old] : object) {
-    if (key == name) {
-      old = std::move(value);
-      return;
-    }
-  }
-  object.emplace_back(std::string(name), std::move(value));
-}
-
 double share_of(const std::string& name, const std::string& text) {
   double value = 0.0;
   const char* end = text.data() + text.size();
@@ -137,18 +127,18 @@ std::uint32_t threads_of(const std::string& text) {
 
 ModelConfig::ModelConfig(std::string_view json) {
   try {
-    root_ = parse_json(json);
+    given_ = parse_json(json);
   } catch (const Error& error) {
     throw Failure(TRITONSERVER_ERROR_INTERNAL,
                   std::string("the server's model configuration is no JSON: ") + error.what());
   }
-  if (root_.object() == nullptr)
+  if (given_.object() == nullptr)
     throw Failure(TRITONSERVER_ERROR_INTERNAL, "the server's model configuration is no JSON object");
 }
 
 Parameters ModelConfig::parameters() const {
   Parameters parameters;
-  const JsonValue* entries = root_.find("parameters");
+  const JsonValue* entries = find("parameters");
   if (entries == nullptr || entries->object() == nullptr) return parameters;
   for (const auto& [name, entry] : *entries->object()) {
     // The server's own, e.g. TRITON_BATCH_STRATEGY_PATH, and what clients read of the configuration.
@@ -180,7 +170,7 @@ Parameters ModelConfig::parameters() const {
 }
 
 std::int64_t ModelConfig::max_batch_size() const {
-  const JsonValue* value = root_.find("max_batch_size");
+  const JsonValue* value = find("max_batch_size");
   if (value == nullptr) return 0;
   const std::optional<std::int64_t> number = whole_number(*value);
   if (!number || *number < 0) refuse("max_batch_size is " + json_text(*value) + ", expected a whole number from 0");
@@ -188,28 +178,43 @@ std::int64_t ModelConfig::max_batch_size() const {
 }
 
 bool ModelConfig::complete(bool reads_text, std::size_t dim) {
-  const bool has_no_inputs = lists_nothing(root_.find("input"));
-  const bool has_no_outputs = lists_nothing(root_.find("output"));
+  const bool has_no_inputs = lists_nothing(find("input"));
+  const bool has_no_outputs = lists_nothing(find("output"));
   if (!has_no_inputs && !has_no_outputs) return false;
-  JsonValue::Object config = *root_.object();
   if (has_no_inputs && has_no_outputs) {
-    if (max_batch_size() == 0) set(config, "max_batch_size", json_number(kDefaultMaxBatchSize));
-    const bool has_a_scheduler = root_.find("dynamic_batching") != nullptr ||
-                                 root_.find("sequence_batching") != nullptr ||
-                                 root_.find("ensemble_scheduling") != nullptr;
-    if (!has_a_scheduler) set(config, "dynamic_batching", JsonValue(JsonValue::Object{}));
+    if (max_batch_size() == 0) added_.emplace_back("max_batch_size", json_number(kDefaultMaxBatchSize));
+    const bool has_a_scheduler = find("dynamic_batching") != nullptr || find("sequence_batching") != nullptr ||
+                                 find("ensemble_scheduling") != nullptr;
+    if (!has_a_scheduler) added_.emplace_back("dynamic_batching", JsonValue::Object{});
   }
-  if (has_no_inputs) set(config, "input", list_of(inputs_of(reads_text, dim)));
-  if (has_no_outputs) set(config, "output", list_of(kOutputs));
-  root_ = JsonValue(std::move(config));
+  if (has_no_inputs) added_.emplace_back("input", list_of(inputs_of(reads_text, dim)));
+  if (has_no_outputs) added_.emplace_back("output", list_of(kOutputs));
   return true;
 }
 
 void ModelConfig::check(bool reads_text, std::size_t dim) const {
-  check_list(root_.find("input"), "input", inputs_of(reads_text, dim));
-  check_list(root_.find("output"), "output", kOutputs);
+  check_list(find("input"), "input", inputs_of(reads_text, dim));
+  check_list(find("output"), "output", kOutputs);
 }
 
-std::string ModelConfig::to_json() const { return json_text(root_); }
+std::string ModelConfig::to_json() const {
+  std::string text = "{";
+  const auto write = [&](const std::string& name, const JsonValue& value) {
+    if (text.size() > 1) text += ',';
+    text += json_text(JsonValue(name)) + ':' + json_text(value);
+  };
+  for (const auto& [name, value] : *given_.object()) {
+    if (find(name) == &value) write(name, value);
+  }
+  for (const auto& [name, value] : added_) write(name, value);
+  return text + '}';
+}
+
+const JsonValue* ModelConfig::find(std::string_view name) const noexcept {
+  for (const auto& [key, value] : added_) {
+    if (key == name) return &value;
+  }
+  return given_.find(name);
+}
 
 }  // namespace routellm_fast::triton

@@ -53,7 +53,10 @@ class ModelConfig {
   [[nodiscard]] std::string to_json() const;
 
  private:
-  JsonValue root_;
+  [[nodiscard]] const JsonValue* find(std::string_view name) const noexcept;
+
+  JsonValue given_;
+  JsonValue::Object added_;  // members beside those given, or in their place
 };
 
 }  // namespace routellm_fast::triton

@@ -371,31 +371,6 @@ def test_the_response_cache_was_hit(server: triton_server.Server) -> None:
     assert after["execution_count"] - before["execution_count"] == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_exported_repository_is_served_and_asked_by_the_client(
-    tmp_path: Path, routers: dict[str, Any], kind: str
-) -> None:
-    triton_server.environment()
-    pytest.importorskip("tritonclient.grpc")
-    from routellm_fast.export import export_triton
-
-    from routellm_fast.serving.triton import TritonRouter
-
-    router = routers[kind]
-    router.save(tmp_path / "router")
-    export_triton(tmp_path / "router", tmp_path / "models", mode="native", default_threshold=0.25, strong_model="big")
-    backends = {"routellm": triton_backend_directory() / "routellm"}
-    with triton_server.start(tmp_path / "models", backends=backends) as server:
-        for url in (server.grpc_url, server.http_url):
-            with TritonRouter(url, timeout_s=30.0) as client:
-                assert client.model_pair == ("big", router.model_pair.weak)
-                assert client.win_rates(PROMPTS).tobytes() == router.win_rates(PROMPTS).tobytes()
-                threshold = float(np.float32(0.4))
-                expected = [(d.win_rate, d.is_strong) for d in router.route_batch(PROMPTS, threshold)]
-                assert [(d.win_rate, d.is_strong) for d in client.route_batch(PROMPTS, threshold)] == expected
-                assert {d.model for d in client.route_batch(PROMPTS, 0.0)} == {"big"}
-
-
 def damage_weights(router: Path) -> None:
     weights = bytearray((router / "weights.safetensors").read_bytes())
     weights[-1] ^= 1
