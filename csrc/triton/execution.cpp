@@ -126,7 +126,7 @@ void Execution::write_outputs(const Answer& answer) const {
       const std::string& name = is_strong[i] != 0 ? strong : weak;
       const auto length = static_cast<std::uint32_t>(name.size());
       std::memcpy(out, &length, sizeof length);
-      std::copy(name.begin(), name.end(), out + sizeof length);
+      std::ranges::copy(name, out + sizeof length);
       out += sizeof length + name.size();
     }
   }

@@ -9,6 +9,9 @@
 
 namespace routellm_fast::triton {
 
+/// Whether a value may be a threshold or a share; NaN may not.
+inline bool is_share(double value) noexcept { return value >= 0.0 && value <= 1.0; }
+
 /// The threshold of a row whose win rate is all that is wanted.
 inline constexpr double kNoThreshold = -1.0;
 

@@ -54,7 +54,7 @@ std::string directory_of(TRITONBACKEND_Model* handle, const std::string& configu
 
 LoadedRouter load_router(const std::string& directory, const Parameters& parameters) {
   try {
-    return LoadedRouter(directory, parameters.strong_model, parameters.weak_model, parameters.threads);
+    return {directory, parameters.strong_model, parameters.weak_model, parameters.threads};
   } catch (const Failure& failure) {
     if (parameters.router_directory.empty() && failure.code() == TRITONSERVER_ERROR_NOT_FOUND)
       throw Failure(failure.code(), std::string(failure.what()) +
@@ -95,7 +95,7 @@ Model Model::load(TRITONBACKEND_Model* handle) {
             std::to_string(form.dim) + " values, threshold " + std::to_string(form.default_threshold) +
             ", strong model " + router.strong_model() + ", weak model " + router.weak_model(),
         __FILE__, __LINE__);
-    return Model(std::move(router), form);
+    return {std::move(router), form};
   } catch (const Failure& failure) {
     throw Failure(failure.code(), "routellm model '" + std::string(name) + "': " + failure.what());
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "json_text.hpp"
+#include "loaded_router.hpp"
 #include "routellm_fast/error.hpp"
 #include "server_api.hpp"
 
@@ -38,7 +39,7 @@ constexpr std::array<Tensor, 3> kOutputs{
 template <typename Tensors>
 std::string names_of(const Tensors& tensors) {
   std::string names;
-  for (const Tensor& tensor : tensors) names += (names.empty() ? "" : ", ") + std::string(tensor.name);
+  for (const Tensor& tensor : tensors) names.append(names.empty() ? "" : ", ").append(tensor.name);
   return names;
 }
 
@@ -81,7 +82,7 @@ void check_list(const JsonValue* list, const char* role, const Tensors& known) {
     const std::string subject = std::string(role) + " '" + name + "' of the model configuration";
     if (found == nullptr) refuse(subject + " is none that this router has: " + names_of(known));
     if (const std::string type = text_of(entry.find("data_type")); type != found->type)
-      refuse(subject + " has data_type " + type + ", expected " + found->type);
+      refuse(std::string(subject).append(" has data_type ").append(type).append(", expected ").append(found->type));
     const JsonValue* dims = entry.find("dims");
     if (!is_row(dims, found->width))
       refuse(subject + " has dims " + (dims == nullptr ? "[]" : json_text(*dims)) + ", expected [" +
@@ -109,7 +110,7 @@ double share_of(const std::string& name, const std::string& text) {
   double value = 0.0;
   const char* end = text.data() + text.size();
   const auto [at, error] = std::from_chars(text.data(), end, value);
-  if (error != std::errc() || at != end || !(value >= 0.0 && value <= 1.0))
+  if (error != std::errc() || at != end || !is_share(value))
     refuse("parameter '" + name + "' is '" + text + "', expected a number from 0 to 1");
   return value;
 }

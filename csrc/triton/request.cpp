@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "model_config.hpp"
 
@@ -54,7 +55,7 @@ Inputs inputs_of(TRITONBACKEND_Request* request) {
 
 std::string shape_text(const std::int64_t* shape, std::size_t dims) {
   std::string text = "[";
-  for (std::size_t i = 0; i < dims; ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  for (std::size_t i = 0; i < dims; ++i) text.append(i == 0 ? "" : ", ").append(std::to_string(shape[i]));
   return text + "]";
 }
 
@@ -67,8 +68,7 @@ void check_type(const Input& input, TRITONSERVER_DataType expected) {
 // The number of rows of an input whose rows have `width` values.
 std::size_t rows_of(const Input& input, std::size_t width, bool is_batched) {
   const std::size_t dims = is_batched ? 2 : 1;
-  if (input.dims != dims || input.shape[dims - 1] != static_cast<std::int64_t>(width) ||
-      (is_batched && input.shape[0] < 1)) {
+  if (input.dims != dims || std::cmp_not_equal(input.shape[dims - 1], width) || (is_batched && input.shape[0] < 1)) {
     refuse("input '" + std::string(input.name) + "' has shape " + shape_text(input.shape, input.dims) + ", expected " +
            (is_batched ? "[rows, " : "[") + std::to_string(width) + "]");
   }
@@ -224,7 +224,7 @@ class RequestReader {
     for (std::size_t i = 0; i < row_count; ++i) {
       float threshold = 0.0F;
       std::memcpy(&threshold, bytes.data() + i * sizeof threshold, sizeof threshold);
-      if (!(threshold >= 0.0F && threshold <= 1.0F))
+      if (!is_share(threshold))
         refuse("input 'THRESHOLD' is " + std::to_string(threshold) + " in row " + std::to_string(i) +
                ", expected a number from 0 to 1");
       thresholds.push_back(has_a_decision_ ? static_cast<double>(threshold) : kNoThreshold);
