@@ -98,7 +98,6 @@ class TritonCore:
         self._replicas = [Replica(url) for url in target.urls]
         self._turn = itertools.count()
         self._served: Served | None = None
-        self._chunks = asyncio.Semaphore(_CONCURRENT_CHUNKS)
         self.retries = 0
 
     @property
@@ -228,9 +227,13 @@ class TritonCore:
 
         return await self._tried(ask, deadline)
 
-    async def _gathered(self, questions: Iterable[Awaitable[_AnyT]]) -> list[_AnyT]:
+    @staticmethod
+    async def _gathered(questions: Iterable[Awaitable[_AnyT]]) -> list[_AnyT]:
+        # Of one call: a large batch leaves the server room for others.
+        turns = asyncio.Semaphore(_CONCURRENT_CHUNKS)
+
         async def limited(question: Awaitable[_AnyT]) -> _AnyT:
-            async with self._chunks:
+            async with turns:
                 return await question
 
         tasks = [asyncio.ensure_future(limited(question)) for question in questions]

@@ -97,13 +97,16 @@ class AsyncTritonRouter:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
                 message = f"{what} is a number of at least {least:g}, found {value!r}"
                 raise InvalidArgumentError(message)
+        if type(tries) is not int:
+            message = f"tries is an integer, found {tries!r}"
+            raise InvalidArgumentError(message)
         self._core = TritonCore(
             Target(
                 addresses,
                 model,
                 version,
                 float(timeout_s),
-                int(tries),
+                tries,
                 float(cool_down_s),
                 fails_fast=fallback != "error",
                 shared_memory_from_bytes=shared_memory_from_bytes,

@@ -175,6 +175,7 @@ def test_asyncio_has_the_same_face(nobody: str) -> None:
         ("http://127.0.0.1:1", {"timeout_s": 0}, "timeout_s"),
         ("http://127.0.0.1:1", {"timeout_s": float("nan")}, "timeout_s"),
         ("http://127.0.0.1:1", {"tries": 0}, "tries"),
+        ("http://127.0.0.1:1", {"tries": 2.5}, "tries"),
         ("http://127.0.0.1:1", {"cool_down_s": -1}, "cool_down_s"),
     ],
 )

@@ -179,6 +179,17 @@ def test_an_ensemble_fits_together_and_its_graph_runs(tmp_path: Path, kind: str,
     np.testing.assert_allclose(win_rates, router.win_rates(texts), rtol=0, atol=1e-5)
 
 
+def test_on_a_gpu_the_graph_has_few_lengths(tmp_path: Path) -> None:
+    export_triton(saved(mf_router(), tmp_path / "router"), tmp_path / "out", mode="onnx", device="gpu")
+    kinds = {
+        name: [group.kind for group in config.instance_group] for name, config in configs_of(tmp_path / "out").items()
+    }
+    cpu, gpu = group_kind("KIND_CPU"), group_kind("KIND_GPU")
+    assert kinds == {"router": [], "router_tokenize": [cpu], "router_graph": [gpu], "router_decide": [cpu]}
+    lengths = json.loads((tmp_path / "out/router_tokenize/1/preparation/preparation.json").read_text())["lengths"]
+    assert lengths == [16, 32, 64, 128, 256, 512]
+
+
 def check_data_flow(configs: dict[str, Any], ensemble: Any) -> None:
     """Every tensor that a step takes was given before it, with the same type and dims."""
     known = {entry.name: (entry.data_type, tuple(entry.dims)) for entry in ensemble.input}

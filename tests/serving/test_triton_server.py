@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import shutil
 import threading
@@ -78,6 +79,7 @@ def bert() -> rf.Router:
 # By name on the server: which router, and how it is exported.
 MODELS = {
     "router": ("mf", {"mode": "python"}),
+    "patient": ("mf", {"mode": "python", "max_queue_delay_us": 300_000, "preferred_batch_sizes": (CLIENTS,)}),
     "sw": ("sw", {"mode": "python"}),
     "bert": ("bert", {"mode": "python"}),
     "ensemble": ("mf", {"mode": "onnx"}),
@@ -264,26 +266,54 @@ def test_a_bad_request_fails_alone_in_a_batch_of_good_ones(
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_values_that_no_type_forbids_are_refused_by_name(server: triton_server.Server, protocol: str) -> None:
+def test_values_that_no_type_forbids_fail_alone_in_one_batch(
+    server: triton_server.Server, protocol: str, mf: rf.Router
+) -> None:
     """By tritonclient itself: this package's client would not send them."""
-    api = __import__(f"tritonclient.{protocol}", fromlist=[""])
+    api = importlib.import_module(f"tritonclient.{protocol}")
     port = {"http": server.http_port, "grpc": server.grpc_port}[protocol]
-    client = api.InferenceServerClient(f"127.0.0.1:{port}")
+    nan, infinite, sound = (np.ones((1, 9), np.float32) for _ in range(3))
+    nan[0, 4], infinite[0, 7] = np.nan, np.inf
+    long = "prove the hello " * (10 << 16)
+    expected = {text: mf.win_rate(text) for text in ("caf\u00e9", "prove the", long)}
+    of_vector = float(mf.win_rates_from_embeddings(sound)[0])
+    vectors: list[tuple[Any, float | str]] = [
+        (nan, "row 0, column 4 is nan"),
+        (infinite, "row 0, column 7 is inf"),
+        (sound, of_vector),
+    ]
+    prompts: list[tuple[Any, float | str]] = [
+        (b"caf\xe9", "row 0 is no UTF-8"),
+        *((text.encode(), win_rate) for text, win_rate in expected.items()),
+    ]
+    barrier = threading.Barrier(CLIENTS)
 
-    def infer(name: str, values: np.ndarray) -> Any:
-        entry = api.InferInput(name, list(values.shape), "BYTES" if values.dtype == object else "FP32")
+    def ask(case: tuple[Any, float | str]) -> None:
+        value, answer = case
+        values = np.array([[value]], dtype=object) if isinstance(value, bytes) else value
+        is_text = values.dtype == object
+        entry = api.InferInput("PROMPT" if is_text else "EMBEDDING", list(values.shape), "BYTES" if is_text else "FP32")
         entry.set_data_from_numpy(values)
-        return client.infer("router", [entry])
+        client = api.InferenceServerClient(f"127.0.0.1:{port}")
+        assert client.is_server_live()  # connects
+        barrier.wait(timeout=60)
+        if isinstance(answer, str):
+            with pytest.raises(InferenceServerException, match=answer):
+                client.infer("patient", [entry])
+        else:
+            found = client.infer("patient", [entry])
+            assert found.as_numpy("WIN_RATE").tolist() == [[answer]]
+            assert found.as_numpy("MODEL").shape == found.as_numpy("IS_STRONG").shape == (1, 1)
+        client.close()
 
-    vector = np.ones((1, 9), np.float32)
-    for value in (np.nan, np.inf):
-        vector[0, 4] = value
-        with pytest.raises(InferenceServerException, match="row 0, column 4 is"):
-            infer("EMBEDDING", vector)
-    with pytest.raises(InferenceServerException, match="row 0 is no UTF-8"):
-        infer("PROMPT", np.array([[b"caf\xe9"]], dtype=object))
-    assert infer("PROMPT", np.array([["café".encode()]], dtype=object)).as_numpy("MODEL").shape == (1, 1)
-    client.close()
+    # Apart: Triton puts together what has the same inputs.
+    for cases in (vectors, prompts):
+        before = executions(server, "patient")
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            list(pool.map(ask, (cases[number % len(cases)] for number in range(CLIENTS))))
+        sound_ones = sum(not isinstance(cases[number % len(cases)][1], str) for number in range(CLIENTS))
+        # Fewer batches than requests that came out well: these met others, the bad ones among them.
+        assert executions(server, "patient") - before < sound_ones
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body")  # aiohttp's, hidden by default
