@@ -10,8 +10,8 @@ PIP_QUIET := --quiet --disable-pip-version-check
 
 DATA ?= ../shared/data
 
-.PHONY: run test test-python test-cpp examples triton-env lint format benchmark quality quality-transformers \
-  benchmark-transformers fuzz clean
+.PHONY: run test test-python test-cpp examples triton-env lint format benchmark benchmark-triton quality \
+  quality-transformers benchmark-transformers fuzz clean
 
 run: $(VENV_RUN)/.installed
 	$(VENV_RUN)/bin/routellm-fast route --file examples/prompts.txt
@@ -43,6 +43,10 @@ format: $(VENV_DEV)/.lint-installed
 # Every figure of the README and of benchmarks/results/ comes from this command; run it on a quiet machine.
 benchmark: $(VENV_DEV)/.bench-installed
 	$(VENV_DEV)/bin/python benchmarks/report.py --readme README.md
+
+# The Triton backend in a real server; TRITON_ENV names its environment. Writes benchmarks/results/triton.json and triton.md.
+benchmark-triton: $(VENV_DEV)/.bench-installed $(if $(TRITON_ENV),,triton-env)
+	$(VENV_DEV)/bin/python benchmarks/measure_triton.py --environment $(or $(TRITON_ENV),$(VENV_TRITON))
 
 # Trains, and evaluates with intervals; DATA names the data folder. The results go to benchmarks/results/.
 quality: $(VENV_DEV)/.installed

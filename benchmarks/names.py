@@ -27,3 +27,8 @@ FAISS = "faiss (scan only)"
 USEARCH = "usearch float32 (scan only)"
 USEARCH_INT8 = "usearch int8 (scan only)"
 SW_PEERS = (NUMPY, FAISS, USEARCH, USEARCH_INT8)
+
+# In Triton Inference Server.
+TRITON_OURS = "our C++ backend"
+TRITON_TRIVIAL = "trivial C++ backend"
+TRITON_PYTHON = "Python backend"

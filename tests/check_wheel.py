@@ -13,7 +13,8 @@ REQUIRED = ["routellm_fast/__init__.py", "routellm_fast/py.typed", "routellm_fas
             "routellm_fast/assets/sw_ranking/bank.safetensors", "routellm_fast/export/__init__.py",
             "routellm_fast/capi/include/routellm_fast.h", "routellm_fast/capi/lib/libroutellm_fast.so",
             "routellm_fast/capi/lib/libroutellm_fast.so.1", "routellm_fast/capi/lib/pkgconfig/routellm_fast.pc",
-            "routellm_fast/capi/lib/cmake/routellm_fast/routellm_fast-config.cmake"]  # fmt: skip
+            "routellm_fast/capi/lib/cmake/routellm_fast/routellm_fast-config.cmake",
+            "routellm_fast/triton_backends/routellm/libtriton_routellm.so"]  # fmt: skip
 
 
 def main(path: Path) -> None:

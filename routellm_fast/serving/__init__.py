@@ -1,1 +1,7 @@
 """Routers behind a server: clients, and what runs on the server's side."""
+
+from __future__ import annotations
+
+from routellm_fast.serving._triton_backend import triton_backend_directory
+
+__all__ = ["triton_backend_directory"]

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+
+#include "json.hpp"
+
+namespace routellm_fast::triton {
+
+/// The JSON text of a value: what parse_json reads as the same value again.
+[[nodiscard]] std::string json_text(const JsonValue& value);
+
+}  // namespace routellm_fast::triton
