@@ -267,8 +267,6 @@ class _Job:
             raise UnsupportedExportError(message)
         # With a name of its own it says which settings a kind takes; the others run in the core, on one thread.
         own = {"threads": str(self.threads)} if is_native or THREADS in router.runtime_options else {}
-        # The native backend refuses parameters that change nothing there.
-        told = {key: value for key, value in self.parameters.items() if key != CALIBRATION or not is_native}
         own |= {DEVICE: "cpu"} if not is_native and DEVICE in router.runtime_options else {}
         inputs = router_inputs(
             takes_prompts=_takes_prompts(router, by_core=is_native), dim=getattr(router, "dim", None)
@@ -282,7 +280,7 @@ class _Job:
             inputs,
             DECISION,
             self.batching,
-            parameters={**told, **own},
+            parameters={**self.parameters, **own},
             warmup=self._warmup(inputs),
             response_cache=self.response_cache,
         )

@@ -11,7 +11,8 @@ REQUIRED = ["routellm_fast/__init__.py", "routellm_fast/py.typed", "routellm_fas
             "routellm_fast/assets/mf/router.json", "routellm_fast/assets/mf/weights.safetensors",
             "routellm_fast/assets/mf/README.md", "routellm_fast/assets/sw_ranking/router.json",
             "routellm_fast/assets/sw_ranking/bank.safetensors", "routellm_fast/export/__init__.py",
-            "routellm_fast/capi/include/routellm_fast.h", "routellm_fast/capi/lib/libroutellm_fast.so",
+            "routellm_fast/serving/triton.py", "routellm_fast/capi/include/routellm_fast.h",
+            "routellm_fast/capi/lib/libroutellm_fast.so",
             "routellm_fast/capi/lib/libroutellm_fast.so.1", "routellm_fast/capi/lib/pkgconfig/routellm_fast.pc",
             "routellm_fast/capi/lib/cmake/routellm_fast/routellm_fast-config.cmake",
             "routellm_fast/triton_backends/routellm/libtriton_routellm.so"]  # fmt: skip

@@ -83,7 +83,8 @@ routellm_status guarded(const Call& call) noexcept {
 
 [[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::kInvalidArgument, what); }
 
-void check_pointer(const void* pointer, const char* what) {
+template <typename T>
+void check_pointer(const T* pointer, const char* what) {
   if (pointer == nullptr) refuse(std::string(what) + " is NULL.");
 }
 
@@ -198,6 +199,7 @@ routellm_status routellm_load(const char* directory, const routellm_load_options
   });
 }
 
+// NOLINTNEXTLINE(misc-const-correctness): whoever frees a router owns it
 void routellm_free(routellm_router* router) { delete router; }
 
 const char* routellm_kind(const routellm_router* router) {

@@ -64,7 +64,8 @@ double CalibrationTable::threshold_for(double strong_share) const {
 }
 
 void check_share(double value, const char* what) {
-  if (!(value >= 0.0 && value <= 1.0)) {
+  const bool is_share = value >= 0.0 && value <= 1.0;  // NaN is none
+  if (!is_share) {
     throw Error(ErrorCode::kInvalidArgument, std::string(what) + " " + std::to_string(value) + " is outside [0, 1].");
   }
 }

@@ -125,7 +125,7 @@ class RequestModel:
         return None if found is None else np.asarray(found.as_numpy())
 
     def prompts(self, request: Any) -> list[str] | None:
-        """Return a request's prompts, None where it has none. Raises InvalidArgumentError for what is no UTF-8."""
+        """Return a request's prompts, None where it has none."""
         values = self.tensor(request, PROMPT)
         return None if values is None else texts_of(values)
 
@@ -295,8 +295,8 @@ class _Answers:
 
 
 def texts_of(values: NDArray[Any]) -> list[str]:
-    """Return a BYTES tensor as texts. Raises InvalidArgumentError for what is no UTF-8."""
-    return [_text(row, bytes(value)) for row, value in enumerate(values.reshape(-1))]
+    """Return a BYTES tensor as texts; what is no UTF-8 reads as U+FFFD, as in the core."""
+    return [bytes(value).decode("utf-8", "replace") for value in values.reshape(-1)]
 
 
 def thresholds_of(values: NDArray[Any] | None) -> NDArray[np.float32] | None:
@@ -327,14 +327,6 @@ def _embedding_scorer(router: Any) -> Callable[[FloatArray], FloatArray]:
         message = f"a {router.kind} router reads prompts, not embeddings: send {PROMPT}"
         raise InvalidArgumentError(message) from None
     return scorer
-
-
-def _text(row: int, value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        message = f"{PROMPT}: row {row} is no UTF-8 ({error.reason} at byte {error.start})"
-        raise InvalidArgumentError(message) from error
 
 
 def _count(text: str) -> int:

@@ -99,8 +99,8 @@ def test_one_model_holds_the_router_and_says_all(tmp_path: Path, mode: str) -> N
     assert float(parameters["default_threshold"]) == 0.25
     assert parameters.get("threads") == {"native": "3", "python": None}[mode]
     if mode == "native":
-        # What its backend does not know it refuses.
-        assert set(parameters) == {"strong_model", "weak_model", "default_threshold", "threads"}
+        # What its backend does not know it refuses; the calibration is for clients, and it passes that over.
+        assert set(parameters) == {"strong_model", "weak_model", "default_threshold", "threads", "calibration"}
     check_warmup(folder, config)
     served = rf.load_router(folder / "3" / "router")
     np.testing.assert_array_equal(served.win_rates(PROMPTS), router.win_rates(PROMPTS))
