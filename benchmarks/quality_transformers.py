@@ -43,10 +43,10 @@ PROMPTS: Final = "prompts.csv.gz"
 ALSO_STRONG: Final = ("gpt4o(early)",)
 BERT_PROMPTS: Final = 6000
 BERT: Final = BertConfig(max_tokens=128, max_epochs=1, threads=2)
-CAUSAL_PROMPTS: Final = 1000
-CAUSAL: Final = CausalLLMConfig(method="rows", max_tokens=256, threads=2)
+CAUSAL_PROMPTS: Final = 240
+CAUSAL: Final = CausalLLMConfig(method="rows", max_tokens=160, threads=2)
 # Prompts of each benchmark that a language model reads, and on which exports are compared.
-SAMPLE: Final = 200
+SAMPLE: Final = 100
 EXPORT_SAMPLE: Final = 1000
 SAMPLE_SEED: Final = 0
 PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -229,7 +229,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "created": options.created,
             "command": "python benchmarks/quality_transformers.py",
             "files": {name: file_digest(options.data / "train" / name) for name in (*GOLDEN, *BATTLES, PROMPTS)},
-            "about": f"bert was trained on about {BERT_PROMPTS:,} prompts, causal_llm on about {CAUSAL_PROMPTS:,}.",
+            "about": (
+                f"bert was trained on about {BERT_PROMPTS:,} prompts, causal_llm on about {CAUSAL_PROMPTS:,}: enough to "
+                "show the way, and far too few to judge the kind by."
+            ),
             "training": training,
             "unscored": {"causal_llm": causal.unscored_count, "of": causal.counts.prompts},
             "evaluation": evaluation_rows(whole),

@@ -20,6 +20,8 @@ import environment
 HERE: Final = Path(__file__).resolve().parent
 TOKENS: Final = (16, 64, 256)
 BATCHES: Final = (1, 8, 64)
+# Tokens of a batch beyond which a turn of all contenders takes the better part of a minute.
+_SMALL: Final = 2048
 QUALITY_FILE: Final = "transformers_quality.json"
 BEGIN, END = "<!-- transformers:begin -->", "<!-- transformers:end -->"
 
@@ -92,7 +94,9 @@ def run(routers: Path | None, *, is_quick: bool) -> dict[str, Any]:
             for length in tokens:
                 for batch in batches:
                     _say(f"bert, {length} tokens, batches of {batch}")
-                    report["bert"].append(bench.cell(length, batch, rounds))
+                    report["bert"].append(
+                        bench.cell(length, batch, rounds if length * batch <= _SMALL else min(rounds, 3))
+                    )
             del bench
         places = {"mf": "mf", "sw_ranking": "sw_ranking"}
         caches: dict[str, Path] = {}
@@ -103,8 +107,8 @@ def run(routers: Path | None, *, is_quick: bool) -> dict[str, Any]:
             places["causal_llm"] = place
             _say("causal_llm")
             causal = rf.load_router(place, device="cpu")
-            chosen = [prompt for prompt in prompts[:: len(prompts) // 24] if len(prompt) < 600][: 2 if is_quick else 16]
-            report["causal_llm"] = measure_causal.measure(causal, chosen, 1 if is_quick else 3)
+            chosen = [prompt for prompt in prompts[:: len(prompts) // 24] if len(prompt) < 600][: 2 if is_quick else 8]
+            report["causal_llm"] = measure_causal.measure(causal, chosen, 1 if is_quick else 2)
             del causal
         else:
             report["missing"]["causal_llm"] = "no trained router was given (--routers)"
