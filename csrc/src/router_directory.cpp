@@ -133,10 +133,10 @@ void check_version(const JsonValue& manifest, const std::string& where) {
   const JsonValue* const entry = manifest.find("format_version");
   const auto version = entry == nullptr ? std::nullopt : entry->integer();
   if (!version || *version < 1) {
+    std::string found = entry == nullptr ? "nothing" : entry->type_name();
+    if (version) found = std::to_string(*version);
     refuse(where + ": format_version must be an integer from 1 to " + std::to_string(kFormatVersion) + ", found " +
-           (version            ? std::to_string(*version)
-            : entry == nullptr ? "nothing"
-                               : entry->type_name()));
+           found);
   }
   if (*version > kFormatVersion) {
     refuse(where + " has format version " + std::to_string(*version) + "; this routellm-fast reads up to " +
@@ -192,12 +192,13 @@ Recorded file_entry(const std::string& name, const JsonValue& entry, const std::
   }
   const JsonValue* const bytes = entry.find("bytes");
   const JsonValue* const sha256 = entry.find("sha256");
-  if (!entry.has_exactly({"bytes", "sha256"}) || !bytes->integer() || *bytes->integer() < 0 ||
-      sha256->text() == nullptr || !is_sha256(*sha256->text())) {
+  const auto size = bytes == nullptr ? std::nullopt : bytes->integer();
+  if (!entry.has_exactly({"bytes", "sha256"}) || !size || *size < 0 || sha256->text() == nullptr ||
+      !is_sha256(*sha256->text())) {
     refuse(where + ": files." + shown(name) +
            " must be an object of bytes (an integer) and sha256 (64 hexadecimal digits)");
   }
-  return {static_cast<std::uint64_t>(*bytes->integer()), *sha256->text()};
+  return {static_cast<std::uint64_t>(*size), *sha256->text()};
 }
 
 // --- tensors --------------------------------------------------------------------------------------------------------
@@ -270,7 +271,7 @@ Tensor map_tensor(const DirectoryHandle& directory, const std::string& name, con
   found = found.substr(0, found.find_last_not_of(' ') + 1);
   const std::string expected =
       bytes ? one_tensor_header(name, description.type, description.shape, *bytes) : "one of a possible size";
-  if (found != expected) {
+  if (!bytes || found != expected) {
     refuse(file.path() + ": its header is " + shown(found) + ", the manifest says " + shown(expected) + kCopyAgain);
   }
   if (header.size() % kBorder != 0 || header.size() != kLengthBytes + length) {
@@ -400,10 +401,13 @@ DirectoryContents read_router_directory(const DirectoryHandle& directory) {
       own.emplace(name, &entry);
       continue;
     }
-    const std::string file = name + std::string(kSuffix);
+    std::string file = name;
+    file += kSuffix;
     apart.emplace(file, mapped_entry(name, entry, where));
     if (!recorded.contains(file)) {
-      refuse(where + ": tensors." + name + " is in " + file + ", which files does not list");
+      std::string text = where;
+      text.append(": tensors.").append(name).append(" is in ").append(file);
+      refuse(text.append(", which files does not list"));
     }
   }
   for (const auto& [name, entry] : recorded) {

@@ -102,9 +102,9 @@ TensorMap read_safetensors(const std::shared_ptr<const std::string>& content) {
 }
 
 std::string one_tensor_header(std::string_view name, DataType type, const Shape& shape, std::uint64_t bytes) {
-  std::string text = "{\"" + std::string(name) + "\":{\"dtype\":\"" + header_name_of(type) + "\",\"shape\":[";
+  std::string text = R"({")" + std::string(name) + R"(":{"dtype":")" + header_name_of(type) + R"(","shape":[)";
   for (std::size_t k = 0; k < shape.size(); ++k) text += (k == 0 ? "" : ",") + std::to_string(shape[k]);
-  return text + "],\"data_offsets\":[0," + std::to_string(bytes) + "]}}";
+  return text + R"(],"data_offsets":[0,)" + std::to_string(bytes) + "]}}";
 }
 
 }  // namespace routellm_fast

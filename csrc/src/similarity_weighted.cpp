@@ -103,7 +103,8 @@ std::vector<Cell> read_cells(const TensorMap& tensors, const std::string& where)
     if (outcomes[c] > 2) {
       refuse(where, "an outcome is 0 (a wins), 1 (b wins) or 2 (tie), found " + std::to_string(outcomes[c]));
     }
-    if (!(battles[c] >= 1.0 && battles[c] <= kMostBattles)) {
+    const bool is_count = battles[c] >= 1.0 && battles[c] <= kMostBattles;  // NaN is none
+    if (!is_count) {
       refuse(where, "a cell holds 1 to 2^53 battles, found " + std::to_string(battles[c]));
     }
     cells.push_back({a[c], b[c], static_cast<Outcome>(outcomes[c]), battles[c]});
@@ -212,19 +213,21 @@ class CompressionReader {
 
   [[nodiscard]] double number(std::string_view key) const {
     const JsonNumber* const found = settings_.find(key)->number();
-    if (found == nullptr || !(found->value >= 0.0 && found->value <= kLargestNumber)) {
+    const bool fits = found != nullptr && found->value >= 0.0 && found->value <= kLargestNumber;  // NaN does not
+    if (!fits) {
       refuse(where(), "a compression's " + std::string(key) + " is a number from 0 to 4");
     }
     return found->value;
   }
 
   [[nodiscard]] const Tensor& tensor(const std::string& name, DataType type, const Shape& shape) const {
-    return checked(required(contents_.tensors, name, type, shape, where()), name);
+    const Tensor& found = required(contents_.tensors, name, type, shape, where());
+    check_not_empty(found, name);
+    return found;
   }
 
-  [[nodiscard]] const Tensor& checked(const Tensor& found, const std::string& name) const {
+  void check_not_empty(const Tensor& found, const std::string& name) const {
     if (found.bytes == 0) refuse(where(), "a compression's " + name + " is empty");
-    return found;
   }
 
   // Of unit embeddings, or of differences of two: no value is large.
@@ -243,7 +246,8 @@ class CompressionReader {
                                                         std::uint64_t panels) const {
     const std::string name = "codes" + suffix(block);
     const Shape shape{panels, PanelCodes::padded_dim(axis_count) / 4, PanelCodes::kRows, 4};
-    const Tensor& mapped = checked(required(contents_.mapped, name, DataType::kUint8, shape, where()), name);
+    const Tensor& mapped = required(contents_.mapped, name, DataType::kUint8, shape, where());
+    check_not_empty(mapped, name);
     struct Owned {
       std::shared_ptr<const void> file;
       std::vector<float> scales;
@@ -258,6 +262,7 @@ class CompressionReader {
   [[nodiscard]] std::shared_ptr<const CellSums> coded(const std::shared_ptr<const PrincipalAxes>& axes,
                                                       const Lookup& lookup) const {
     std::vector<std::shared_ptr<const PanelCodes>> all;
+    all.reserve(bank_->blocks().size());
     for (std::size_t k = 0; k < bank_->blocks().size(); ++k) {
       all.push_back(codes(k, axes->axis_count(), PanelCodes::panel_count(bank_->blocks()[k]->count())));
     }

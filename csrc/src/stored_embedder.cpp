@@ -38,14 +38,14 @@ Spec read_spec(const JsonValue& entry, const std::string& where) {
   const JsonValue* const fingerprint = entry.find("fingerprint");
   const JsonValue* const settings = entry.find("settings");
   const bool fits = entry.has_exactly({"kind", "name", "dim", "fingerprint", "settings"}) && kind->text() != nullptr &&
-                    name->text() != nullptr && dim->integer() && fingerprint->text() != nullptr &&
-                    settings->object() != nullptr;
-  if (!fits) refuse(where + ": an embedder entry holds kind, name, dim, fingerprint and settings");
+                    name->text() != nullptr && fingerprint->text() != nullptr && settings->object() != nullptr;
+  const auto width = fits ? dim->integer() : std::nullopt;
+  if (!width) refuse(where + ": an embedder entry holds kind, name, dim, fingerprint and settings");
   if (std::ranges::find(kKinds, *kind->text()) == kKinds.end()) {
     refuse(where + ": unknown embedder kind \"" + shown(*kind->text()) +
            "\": expected static, shipped, openai, external or onnx");
   }
-  return {*kind->text(), *name->text(), *dim->integer(), *fingerprint->text(), settings};
+  return {*kind->text(), *name->text(), *width, *fingerprint->text(), settings};
 }
 
 std::size_t count_setting(const JsonValue& value, const std::string& key, const std::string& where) {
@@ -101,7 +101,8 @@ TokenTable read_table(const TensorMap& tensors, const std::string& where) {
   if (found == tensors.end()) refuse(where + ": a static embedder needs the tensor embedder.table");
   const Tensor& tensor = found->second;
   const bool is_int8 = tensor.type == DataType::kInt8;
-  if (tensor.shape.size() != 2 || !(is_int8 || tensor.type == DataType::kFloat32)) {
+  const bool is_table = is_int8 || tensor.type == DataType::kFloat32;
+  if (tensor.shape.size() != 2 || !is_table) {
     refuse(where + ": embedder.table must be int8 or float32 (rows, dim), found " +
            describe(tensor.type, tensor.shape));
   }
@@ -208,7 +209,7 @@ bool is_shipped_settings(const JsonValue& settings) {
 
 StoredEmbedder restore_shipped(const DirectoryHandle& directory, const Spec& spec, const std::string& where) {
   if (!is_shipped_settings(*spec.settings)) {
-    refuse(where + ": a shipped embedder has the settings {\"router\": \"mf\", \"surface_features\": []}");
+    refuse(where + R"(: a shipped embedder has the settings {"router": "mf", "surface_features": []})");
   }
   const std::string advice =
       " This router shares the embedder of the router that ships, which is read from the directory mf beside it: keep "

@@ -30,7 +30,7 @@ constexpr std::array<TypeFacts, 12> kTypes{{{DataType::kInt8, "int8", "I8", 1},
 const TypeFacts& facts_of(DataType type) noexcept { return kTypes[static_cast<std::size_t>(type)]; }
 
 std::optional<DataType> named(std::string_view name, const char* TypeFacts::* field) noexcept {
-  const auto found = std::ranges::find_if(kTypes, [&](const TypeFacts& facts) { return name == facts.*field; });
+  const auto* const found = std::ranges::find_if(kTypes, [&](const TypeFacts& facts) { return name == facts.*field; });
   return found == kTypes.end() ? std::nullopt : std::optional(found->type);
 }
 
@@ -43,7 +43,8 @@ std::optional<NonFinite> first_non_finite_bits(const Tensor& tensor, Bits expone
     std::memcpy(&bits, tensor.data + i * sizeof(Bits), sizeof(Bits));
     if ((bits & exponent) != exponent) continue;
     const bool is_infinite = static_cast<Bits>(bits & ~sign) == exponent;
-    return NonFinite{i, !is_infinite ? "nan" : (bits & sign) != 0 ? "-inf" : "inf"};
+    if (!is_infinite) return NonFinite{i, "nan"};
+    return NonFinite{i, (bits & sign) != 0 ? "-inf" : "inf"};
   }
   return std::nullopt;
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,10 +16,11 @@ namespace {
 
 bool is_id(const JsonValue& value) {
   const auto integer = value.integer();
-  return integer && *integer >= 0 && *integer <= std::numeric_limits<std::uint32_t>::max();
+  return integer && std::in_range<std::uint32_t>(*integer);
 }
 
-std::uint32_t id_of(const JsonValue& value) { return static_cast<std::uint32_t>(*value.integer()); }
+// Of a value that is_id.
+std::uint32_t id_of(const JsonValue& value) { return static_cast<std::uint32_t>(value.integer().value_or(0)); }
 
 bool is_text_at(const JsonValue& value, std::string_view key) {
   const JsonValue* const found = value.find(key);

@@ -1,6 +1,7 @@
 #include "utf8_text.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "ascii_swar.hpp"
 #include "utf8_decoder.hpp"
@@ -22,7 +23,7 @@ Prefix valid_prefix(std::string_view text, std::size_t limit) noexcept {
   std::size_t count = 0;
   while (p != end && count < limit) {
     // Most text is ASCII, eight bytes of which are looked at together.
-    while (static_cast<std::size_t>(end - p) >= kWordBytes && limit - count >= kWordBytes &&
+    while (std::cmp_greater_equal(end - p, kWordBytes) && limit - count >= kWordBytes &&
            (load({p, kWordBytes}) & kHighBits) == 0) {
       p += kWordBytes;
       count += kWordBytes;
