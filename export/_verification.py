@@ -75,8 +75,9 @@ class ExportedRouter:
     def win_rates(self, prompts: Sequence[str]) -> NDArray[np.float64]:
         """Return (n,) win rates; NaN where the graph has none."""
         found = np.empty(len(prompts))
-        # Alike in length together: a batch is as long as its longest prompt.
-        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        order = list(range(len(prompts)))
+        if self._native.inputs == "tokens":  # alike in length together: a batch is as long as its longest prompt
+            order.sort(key=lambda index: len(prompts[index]))
         for start in range(0, len(order), BATCH):
             members = order[start : start + BATCH]
             found[members] = self._run(self._native.feeds([prompts[index] for index in members]))
