@@ -192,13 +192,12 @@ Recorded file_entry(const std::string& name, const JsonValue& entry, const std::
   }
   const JsonValue* const bytes = entry.find("bytes");
   const JsonValue* const sha256 = entry.find("sha256");
-  const auto size = bytes == nullptr ? std::nullopt : bytes->integer();
-  if (!entry.has_exactly({"bytes", "sha256"}) || !size || *size < 0 || sha256->text() == nullptr ||
-      !is_sha256(*sha256->text())) {
+  const std::int64_t size = bytes == nullptr ? -1 : bytes->integer().value_or(-1);
+  if (!entry.has_exactly({"bytes", "sha256"}) || size < 0 || sha256->text() == nullptr || !is_sha256(*sha256->text())) {
     refuse(where + ": files." + shown(name) +
            " must be an object of bytes (an integer) and sha256 (64 hexadecimal digits)");
   }
-  return {static_cast<std::uint64_t>(*size), *sha256->text()};
+  return {static_cast<std::uint64_t>(size), *sha256->text()};
 }
 
 // --- tensors --------------------------------------------------------------------------------------------------------
