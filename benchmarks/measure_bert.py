@@ -79,7 +79,8 @@ class BertBench:
 
     def quality(self, count: int) -> dict[str, Any]:
         """Hold every contender against float32 on natural prompts."""
-        chosen = list(self.prompts[:: max(1, len(self.prompts) // count)][:count])
+        short = [prompt for prompt in self.prompts if len(prompt) < 1000]
+        chosen = short[:: max(1, len(short) // count)][:count]
         results = {
             name: np.concatenate([win_rates(chosen[start : start + 16]) for start in range(0, len(chosen), 16)])
             for name, win_rates in self.contenders.items()

@@ -88,14 +88,14 @@ def run(routers: Path | None, *, is_quick: bool) -> dict[str, Any]:
         except PeerMissingError as error:
             report["missing"]["bert"] = str(error)
         else:
-            report["bert_quality"] = bench.quality(32 if is_quick else 256)
+            report["bert_quality"] = bench.quality(8 if is_quick else 64)
             report["bert_bytes"], report["missing"] = bench.bytes, bench.missing
             report["bert"] = []
             for length in tokens:
                 for batch in batches:
                     _say(f"bert, {length} tokens, batches of {batch}")
                     report["bert"].append(
-                        bench.cell(length, batch, rounds if length * batch <= _SMALL else min(rounds, 3))
+                        bench.cell(length, batch, rounds if length * batch <= _SMALL else min(rounds, 2))
                     )
             del bench
         places = {"mf": "mf", "sw_ranking": "sw_ranking"}
@@ -107,7 +107,7 @@ def run(routers: Path | None, *, is_quick: bool) -> dict[str, Any]:
             places["causal_llm"] = place
             _say("causal_llm")
             causal = rf.load_router(place, device="cpu")
-            chosen = [prompt for prompt in prompts[:: len(prompts) // 24] if len(prompt) < 600][: 2 if is_quick else 8]
+            chosen = [prompt for prompt in prompts[:: len(prompts) // 24] if len(prompt) < 600][: 2 if is_quick else 6]
             report["causal_llm"] = measure_causal.measure(causal, chosen, 1 if is_quick else 2)
             del causal
         else:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PRECISIONS: Final = ("float32", "float16", "bfloat16", "int8", "int8-static")
-# The largest difference of win rates that each precision may bring, by kind of router: about three times what natural
-# prompts showed. Those of sw_ranking lie in a narrow range, so that the same difference changes more decisions.
+# The largest difference of win rates that each precision may bring, by kind of router: more than natural prompts showed
+# of routers that survive it (benchmarks/results/transformers_quality.md), less than a broken graph does. Those of
+# sw_ranking lie in a narrow range, so that the same difference changes more decisions.
 _BOUNDS: Final[Mapping[str, tuple[float, ...]]] = {
     "mf": (1e-5, 5e-4, 5e-3, 1e-2, 1e-2),
     "sw_ranking": (1e-5, 2e-5, 2e-4, 1e-3, 1e-3),
