@@ -230,8 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "command": "python benchmarks/quality_transformers.py",
             "files": {name: file_digest(options.data / "train" / name) for name in (*GOLDEN, *BATTLES, PROMPTS)},
             "about": (
-                f"bert was trained on about {BERT_PROMPTS:,} prompts, causal_llm on about {CAUSAL_PROMPTS:,}: enough to "
-                "show the way, and far too few to judge the kind by."
+                f"bert was trained on about {BERT_PROMPTS:,} prompts, causal_llm on about {CAUSAL_PROMPTS:,}: enough "
+                "to show the way, and far too few to judge the kind by."
             ),
             "training": training,
             "unscored": {"causal_llm": causal.unscored_count, "of": causal.counts.prompts},
