@@ -46,7 +46,8 @@ benchmark: $(VENV_DEV)/.bench-installed
 
 # The Triton backend in a real server; TRITON_ENV names its environment. Writes benchmarks/results/triton.json and triton.md.
 benchmark-triton: $(VENV_DEV)/.bench-installed $(if $(TRITON_ENV),,triton-env)
-	$(VENV_DEV)/bin/python benchmarks/measure_triton.py --environment $(or $(TRITON_ENV),$(VENV_TRITON))
+	$(VENV_DEV)/bin/python benchmarks/measure_triton.py --environment $(or $(TRITON_ENV),$(VENV_TRITON)) \
+	  --document docs/performance.md
 
 # Trains, and evaluates with intervals; DATA names the data folder. The results go to benchmarks/results/.
 quality: $(VENV_DEV)/.installed

@@ -64,11 +64,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few requests: shows that everything runs")
     parser.add_argument("--render", type=Path, metavar="FILE", help="measure nothing, render this JSON")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write, instead of benchmarks/results")
+    parser.add_argument("--document", type=Path, metavar="FILE", help="splice the tables into this file too")
     options = parser.parse_args()
     if options.environment is not None:
         os.environ["ROUTELLM_FAST_TRITON_ENV"] = str(options.environment.resolve())
     if options.render is None:
         environment.enter()
+    import render
     import render_triton
 
     out = options.out or (Path(tempfile.mkdtemp(prefix="benchmark-")) if options.quick else HERE / "results")
@@ -81,6 +83,8 @@ def main() -> None:
         report = json.loads(content)
     text = render_triton.render(report)
     (out / "triton.md").write_text(text, encoding="utf-8")
+    if options.document is not None:
+        render.splice_between(options.document, render_triton.MARKERS, render_triton.tables(report))
     print(text)
     print(out / "triton.md", file=sys.stderr)
 

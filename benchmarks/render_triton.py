@@ -11,6 +11,8 @@ from render import machine_line
 from tables import count, number, table
 
 MOST_OF_TRIVIAL: Final = 1.2
+# Where the tables stand in docs/performance.md.
+MARKERS: Final = ("<!-- triton:begin -->", "<!-- triton:end -->")
 
 
 def render(report: dict[str, Any]) -> str:
@@ -59,6 +61,19 @@ def render(report: dict[str, Any]) -> str:
             f"{_loads(report['loads']['after'])} after."
         ),
     ]
+    return "\n\n".join(parts) + "\n"
+
+
+def tables(report: dict[str, Any]) -> str:
+    """Return what docs/performance.md shows: one client, many clients, starting."""
+    parts = (
+        _one_client(report["one_client"]),
+        budget(report),
+        quality(report),
+        _many_clients(report["many_clients"]),
+        _starting(report["starting"]),
+        f"{machine_line(report['machine'])}; Triton {report['server']}. `{report['command']}`.",
+    )
     return "\n\n".join(parts) + "\n"
 
 

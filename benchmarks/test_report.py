@@ -52,7 +52,7 @@ def test_splicing_needs_the_markers(tmp_path: Path) -> None:
     document = tmp_path / "README.md"
     document.write_text("no markers\n", encoding="utf-8")
     with pytest.raises(ValueError, match="benchmark:begin"):
-        render.splice(document, {})
+        render.splice_between(document, (render.BEGIN, render.END), "text")
 
 
 @pytest.mark.parametrize(
