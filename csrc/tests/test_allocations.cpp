@@ -26,7 +26,16 @@ void* operator new(std::size_t bytes) { return counted(bytes == 0 ? 1 : bytes, a
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return counted(bytes == 0 ? 1 : bytes, static_cast<std::size_t>(alignment));
 }
+// What throws nothing too (a stable sort's buffer is such): else a sanitizer's would meet our delete.
+void* operator new(std::size_t bytes, const std::nothrow_t& /*tag*/) noexcept {
+  try {
+    return counted(bytes == 0 ? 1 : bytes, alignof(std::max_align_t));
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, const std::nothrow_t& /*tag*/) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t /*bytes*/) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t /*alignment*/) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t /*bytes*/, std::align_val_t /*alignment*/) noexcept {
