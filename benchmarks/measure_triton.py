@@ -52,7 +52,7 @@ class Effort:
     clients: tuple[int, ...] = (1, 8, 32)
 
 
-FULL: Final = Effort(prompts=1_000, rounds=11, load_rounds=7, load_requests=6_000, starts=7)
+FULL: Final = Effort(prompts=500, rounds=9, load_rounds=5, load_requests=1_200, starts=5)
 QUICK: Final = Effort(prompts=32, rounds=2, load_rounds=2, load_requests=128, starts=1)
 
 
