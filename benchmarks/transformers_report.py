@@ -29,6 +29,7 @@ BEGIN, END = "<!-- transformers:begin -->", "<!-- transformers:end -->"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--routers", type=Path, metavar="DIR", help="trained routers: causal_llm")
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="sizes of bert's batches")
     parser.add_argument("--quick", action="store_true", help="tiny rounds: shows that everything runs")
     parser.add_argument("--render", type=Path, metavar="FILE", help="measure nothing, render this JSON")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write, instead of benchmarks/results")
@@ -45,7 +46,7 @@ def main() -> None:
     if options.render is not None:
         report = json.loads(options.render.read_text(encoding="utf-8"))
     else:
-        content = dump(run(options.routers, is_quick=options.quick))
+        content = dump(run(options.routers, tuple(options.batches), is_quick=options.quick))
         (out / "transformers.json").write_text(content, encoding="utf-8")
         report = json.loads(content)
     quality = _quality()
@@ -56,7 +57,7 @@ def main() -> None:
         print(options.document)
 
 
-def run(routers: Path | None, *, is_quick: bool) -> dict[str, Any]:
+def run(routers: Path | None, sizes: tuple[int, ...], *, is_quick: bool) -> dict[str, Any]:
     """Measure everything; progress goes to standard error."""
     import machine
     import measure_causal
@@ -71,11 +72,13 @@ def run(routers: Path | None, *, is_quick: bool) -> dict[str, Any]:
         prompts, source = natural_prompts(), "natural prompts"
     except DataMissingError:
         prompts, source = example_prompts(), "examples/prompts.txt"
-    rounds, tokens, batches = (2, (16,), (1, 8)) if is_quick else (7, TOKENS, BATCHES)
+    rounds, tokens, batches = (2, (16,), (1, 8)) if is_quick else (7, TOKENS, sizes)
     before = machine.loads()
     report: dict[str, Any] = {
         "format_version": 1,
-        "command": "python benchmarks/transformers_report.py" + (" --quick" if is_quick else ""),
+        "command": "python benchmarks/transformers_report.py"
+        + (" --quick" if is_quick else "")
+        + ("" if sizes == BATCHES else f" --batches {' '.join(map(str, sizes))}"),
         "effort": "quick" if is_quick else "full",
         "prompts": source,
         "missing": {},
@@ -107,13 +110,13 @@ def run(routers: Path | None, *, is_quick: bool) -> dict[str, Any]:
             places["causal_llm"] = place
             _say("causal_llm")
             causal = rf.load_router(place, device="cpu")
-            chosen = [prompt for prompt in prompts[:: len(prompts) // 24] if len(prompt) < 600][: 2 if is_quick else 6]
+            chosen = [prompt for prompt in prompts[:: len(prompts) // 24] if len(prompt) < 600][: 2 if is_quick else 4]
             report["causal_llm"] = measure_causal.measure(causal, chosen, 1 if is_quick else 2)
             del causal
         else:
             report["missing"]["causal_llm"] = "no trained router was given (--routers)"
         _say("cold starts")
-        report["cold_start"] = measure_cold_start.measure(places, caches, 2 if is_quick else 7)
+        report["cold_start"] = measure_cold_start.measure(places, caches, 2 if is_quick else 3)
         report["machine"] = machine.describe()
         report["loads"] = {"before": before, "after": machine.loads()}
     return report
