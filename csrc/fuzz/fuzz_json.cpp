@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "json.hpp"
-#include "routellm_fast/error.hpp"
+#include "base/error.hpp"
+#include "directory/json.hpp"
 
 namespace {
 

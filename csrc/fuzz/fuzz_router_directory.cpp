@@ -16,8 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "directory/sha256.hpp"
 #include "routellm_fast.h"
-#include "sha256.hpp"
 
 namespace {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "routellm_fast/wordpiece_tokenizer.hpp"
+#include "text/wordpiece_tokenizer.hpp"
 
 namespace {
 

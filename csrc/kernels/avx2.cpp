@@ -1,6 +1,6 @@
 #include <immintrin.h>
 
-#include "kernel_abi.hpp"
+#include "kernels/kernel_abi.hpp"
 
 // AVX2 + FMA. Loads are unaligned throughout: on every processor with AVX2 they cost nothing extra inside a cache line.
 

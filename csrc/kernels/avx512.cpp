@@ -1,6 +1,6 @@
 #include <immintrin.h>
 
-#include "kernel_abi.hpp"
+#include "kernels/kernel_abi.hpp"
 
 // AVX-512 F+BW+VL+DQ. Tails are masked, so that no length falls back to scalar code.
 

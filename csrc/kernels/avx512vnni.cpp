@@ -1,6 +1,6 @@
 #include <immintrin.h>
 
-#include "kernel_abi.hpp"
+#include "kernels/kernel_abi.hpp"
 
 // AVX-512 VNNI: only what gains from VPDPBUSD. All other entries stay null and come from the AVX-512 tier.
 

@@ -1,4 +1,4 @@
-#include "kernel_abi.hpp"
+#include "kernels/kernel_abi.hpp"
 
 // The readable reference that every other tier is held against, and the tier of last resort.
 

@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "routellm_fast/error.hpp"
-#include "routellm_fast/isa.hpp"
+#include "base/error.hpp"
+#include "dispatch/isa.hpp"
 
 int main(int argc, char** argv) {
   constexpr int kSkipped = 77;  // CTest's SKIP_RETURN_CODE: this machine lacks the tier that was asked for

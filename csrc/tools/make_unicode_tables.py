@@ -1,4 +1,4 @@
-"""Write csrc/src/unicode_tables.cpp: what BERT's text normalization knows of every code point.
+"""Write csrc/text/unicode_tables.cpp: what BERT's text normalization knows of every code point.
 
 Usage: python csrc/tools/make_unicode_tables.py [OUTPUT]      (needs `pip install tokenizers==0.22.2`)
 
@@ -206,7 +206,7 @@ def render(tables: Tables) -> str:
     parts = [
         f"// Generated from tokenizers {tokenizers.__version__}. Do not edit; run csrc/tools/make_unicode_tables.py.",
         "// clang-format off",
-        '#include "unicode_tables.hpp"\n',
+        '#include "text/unicode_tables.hpp"\n',
         "namespace routellm_fast::unicode {\n",
         f"static_assert(kBlockBits == {BLOCK_BITS});\n",
         f"const CodePointFacts kFacts[{len(tables.facts)}] = {{\n{facts}\n}};\n",
@@ -231,7 +231,7 @@ def render(tables: Tables) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Write the file."""
-    default = Path(__file__).resolve().parent.parent / "src" / "unicode_tables.cpp"
+    default = Path(__file__).resolve().parent.parent / "text" / "unicode_tables.cpp"
     output = Path(arguments[0]) if arguments else default
     output.write_text(render(Tables(Probe())), encoding="utf-8")
 

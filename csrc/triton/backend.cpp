@@ -4,10 +4,10 @@
 #include <memory>
 #include <string>
 
-#include "execution.hpp"
-#include "model.hpp"
 #include "routellm_fast.h"
-#include "server_api.hpp"
+#include "triton/execution.hpp"
+#include "triton/model.hpp"
+#include "triton/server_api.hpp"
 
 #define ROUTELLM_FAST_EXPORTED __attribute__((visibility("default")))
 

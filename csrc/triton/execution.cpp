@@ -1,4 +1,4 @@
-#include "execution.hpp"
+#include "triton/execution.hpp"
 
 #include <algorithm>
 #include <array>
@@ -6,7 +6,7 @@
 #include <cstring>
 #include <string>
 
-#include "model_config.hpp"
+#include "triton/model_config.hpp"
 
 namespace routellm_fast::triton {
 namespace {

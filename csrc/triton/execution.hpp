@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "model.hpp"
-#include "request.hpp"
-#include "server_api.hpp"
+#include "triton/model.hpp"
+#include "triton/request.hpp"
+#include "triton/server_api.hpp"
 
 namespace routellm_fast::triton {
 

@@ -1,4 +1,4 @@
-#include "json_text.hpp"
+#include "triton/json_text.hpp"
 
 #include <array>
 #include <charconv>

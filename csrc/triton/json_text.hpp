@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "json.hpp"
+#include "directory/json.hpp"
 
 namespace routellm_fast::triton {
 

@@ -1,8 +1,8 @@
-#include "loaded_router.hpp"
+#include "triton/loaded_router.hpp"
 
 #include <algorithm>
 
-#include "server_api.hpp"
+#include "triton/server_api.hpp"
 
 namespace routellm_fast::triton {
 namespace {

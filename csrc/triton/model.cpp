@@ -1,11 +1,11 @@
-#include "model.hpp"
+#include "triton/model.hpp"
 
 #include <filesystem>
 #include <memory>
 #include <string_view>
 #include <utility>
 
-#include "model_config.hpp"
+#include "triton/model_config.hpp"
 
 namespace routellm_fast::triton {
 namespace {

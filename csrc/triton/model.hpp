@@ -3,9 +3,9 @@
 #include <cstdint>
 #include <string>
 
-#include "loaded_router.hpp"
-#include "request.hpp"
-#include "server_api.hpp"
+#include "triton/loaded_router.hpp"
+#include "triton/request.hpp"
+#include "triton/server_api.hpp"
 
 namespace routellm_fast::triton {
 

@@ -1,4 +1,4 @@
-#include "model_config.hpp"
+#include "triton/model_config.hpp"
 
 #include <array>
 #include <charconv>
@@ -6,10 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "json_text.hpp"
-#include "loaded_router.hpp"
-#include "routellm_fast/error.hpp"
-#include "server_api.hpp"
+#include "base/error.hpp"
+#include "triton/json_text.hpp"
+#include "triton/loaded_router.hpp"
+#include "triton/server_api.hpp"
 
 namespace routellm_fast::triton {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "json.hpp"
+#include "directory/json.hpp"
 
 namespace routellm_fast::triton {
 

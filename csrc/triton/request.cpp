@@ -1,11 +1,11 @@
-#include "request.hpp"
+#include "triton/request.hpp"
 
 #include <cmath>
 #include <cstring>
 #include <string_view>
 #include <utility>
 
-#include "model_config.hpp"
+#include "triton/model_config.hpp"
 
 namespace routellm_fast::triton {
 namespace {

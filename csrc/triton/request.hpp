@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "loaded_router.hpp"
-#include "server_api.hpp"
+#include "triton/loaded_router.hpp"
+#include "triton/server_api.hpp"
 
 namespace routellm_fast::triton {
 

@@ -3,7 +3,7 @@
 #ifdef ROUTELLM_FAST_TRITON_HEADERS
 #include "triton/core/tritonbackend.h"
 #else
-#include "tritonbackend_api.h"
+#include "triton/tritonbackend_api.h"
 #endif
 
 #include <cstddef>

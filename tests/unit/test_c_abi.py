@@ -43,7 +43,7 @@ def test_an_installation_without_it_says_what_to_do(tmp_path: Path, monkeypatch:
 
 
 def test_the_header_in_the_package_is_the_repository_s() -> None:
-    assert c_abi().header.read_bytes() == (REPOSITORY / "csrc" / "include" / "routellm_fast.h").read_bytes()
+    assert c_abi().header.read_bytes() == (REPOSITORY / "csrc" / "c_abi" / "include" / "routellm_fast.h").read_bytes()
 
 
 @needs_cc

@@ -1,0 +1,376 @@
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "router/router.hpp"
+#include "support/scratch_directory.hpp"
+
+namespace routellm_fast {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Loads what `damage` leaves of a golden directory, and returns the error's text; its code must be `expected`.
+std::string refusal(const std::string& name, const std::function<void(const ScratchDirectory&)>& damage,
+                    ErrorCode expected = ErrorCode::kBadDirectory) {
+  const ScratchDirectory directory(name);
+  damage(directory);
+  try {
+    (void)load_router(directory.path().string(), {});
+  } catch (const Error& error) {
+    CHECK(error.code() == expected);
+    CHECK(std::string(error.what()).find(directory.path().string()) != std::string::npos);
+    return error.what();
+  }
+  return "was loaded";
+}
+
+bool has(const std::string& text, const std::string& part) {
+  CAPTURE(text);
+  const bool found = text.find(part) != std::string::npos;
+  CHECK_MESSAGE(found, "expected: " << part);
+  return found;
+}
+
+// Damage by the replacement of a text in router.json.
+std::string edited(const std::string& name, const std::string& from, const std::string& to) {
+  return refusal(name, [&](const ScratchDirectory& d) { d.edit("router.json", from, to); });
+}
+
+TEST_CASE("the golden directories give the recorded win rates") {
+  const JsonValue record = parse_json(read_text(golden("expected.json")));
+  std::vector<float> embeddings;
+  for (int i = 0; i < 27; ++i) embeddings.push_back(static_cast<float>(-1.0 + 2.0 * i / 26.0));
+  std::vector<const char*> texts;
+  std::vector<std::size_t> bytes;
+  for (const JsonValue& prompt : *record.find("prompts")->array()) {
+    texts.push_back(prompt.text()->c_str());
+    bytes.push_back(prompt.text()->size());
+  }
+  std::size_t seen = 0;
+  for (const auto& [name, entry] : *record.find("routers")->object()) {
+    if (!name.starts_with("mf-") && !name.starts_with("sw-")) continue;
+    CAPTURE(name);
+    const auto router = load_router(golden(name).string(), {});
+    const double tolerance = name == "sw-int8" ? 0.04 : name == "sw-moments" ? 0.11 : 1e-6;
+    std::vector<float> found(3);
+    router->win_rates(embeddings.data(), 3, std::nullopt, found.data());
+    for (std::size_t i = 0; i < 3; ++i) {
+      const double expected = (*entry.find("from_embeddings")->array())[i].number()->value;
+      CHECK(std::abs(static_cast<double>(found[i]) - expected) <= tolerance);
+    }
+    if (const auto* const expected = entry.find("win_rates")->array()) {
+      REQUIRE(router->reads_text());
+      found.resize(texts.size());
+      router->win_rates(TextBatch{texts.data(), bytes.data(), texts.size()}, std::nullopt, found.data());
+      for (std::size_t i = 0; i < texts.size(); ++i) {
+        CHECK(std::abs(static_cast<double>(found[i]) - (*expected)[i].number()->value) <= tolerance);
+      }
+    } else {
+      CHECK_FALSE(router->reads_text());
+    }
+    ++seen;
+  }
+  CHECK(seen >= 8);
+}
+
+TEST_CASE("what is no directory, or lacks a file, is not found") {
+  CHECK_THROWS_WITH_AS((void)load_router("/no/such/place", {}), doctest::Contains("No such file"), Error);
+  CHECK_THROWS_WITH_AS((void)load_router(golden("expected.json").string(), {}), doctest::Contains("Not a directory"),
+                       Error);
+  for (const std::string file : {"router.json", "weights.safetensors", "bank.safetensors", "codes.1.safetensors"}) {
+    has(refusal("sw-int8", [&](const auto& d) { fs::remove(d.path() / file); }, ErrorCode::kNotFound), "lacks " + file);
+  }
+}
+
+TEST_CASE("files that are truncated, longer, changed, or no files are refused") {
+  for (const std::string file : {"tokenizer.json", "weights.safetensors", "bank.safetensors", "codes.safetensors"}) {
+    CAPTURE(file);
+    has(refusal("sw-int8", [&](const auto& d) { fs::resize_file(d.path() / file, 100); }),
+        "is truncated or was changed");
+    has(refusal("sw-int8", [&](const auto& d) { d.write(file, d.read(file) + " "); }), "is truncated or was changed");
+    has(refusal("sw-int8", [&](const auto& d) { d.write(file, ""); }), "is truncated or was changed");
+    has(refusal("sw-int8",
+                [&](const auto& d) {
+                  fs::rename(d.path() / file, d.parent() / "elsewhere");
+                  fs::create_symlink(d.parent() / "elsewhere", d.path() / file);
+                }),
+        "symbolic link");
+    has(refusal("sw-int8",
+                [&](const auto& d) {
+                  fs::remove(d.path() / file);
+                  fs::create_directory(d.path() / file);
+                }),
+        "no regular file");
+    has(refusal("sw-int8",
+                [&](const auto& d) {
+                  fs::remove(d.path() / file);
+                  REQUIRE(mkfifo((d.path() / file).c_str(), 0600) == 0);
+                }),
+        "no regular file");
+  }
+  has(refusal("mf-int8-folded",
+              [](const auto& d) {
+                std::string weights = d.read("weights.safetensors");
+                weights.back() = static_cast<char>(weights.back() ^ 1);
+                d.write("weights.safetensors", weights);
+              }),
+      "has sha256");
+  // A mapped tensor's data is not read at loading.
+  const ScratchDirectory directory("sw-int8");
+  std::string bank = directory.read("bank.1.safetensors");
+  bank.back() = static_cast<char>(bank.back() ^ 1);
+  directory.write("bank.1.safetensors", bank);
+  CHECK_NOTHROW((void)load_router(directory.path().string(), {}));
+}
+
+TEST_CASE("a manifest of another version, or with other keys or types") {
+  const std::string version = "\"format_version\": 1";
+  has(edited("mf-none", version, "\"format_version\": 2"), "upgrade routellm-fast");
+  for (const std::string other : {"0", "-1", "1.0", "true", "\"1\"", "null", "99999999999999999999"}) {
+    has(edited("mf-none", version, "\"format_version\": " + other), "format_version must be an integer");
+  }
+  has(edited("mf-none", version + ",", ""), "format_version must be an integer from 1 to 1, found nothing");
+  has(edited("mf-none", version, version + ", \"extra\": 1"), "unknown extra");
+  has(edited("mf-none", "\"kind\": \"mf\",", ""), "missing kind");
+  has(edited("mf-none", "\"kind\": \"mf\"", "\"kind\": \"mf\", \"kind\": \"mf\""), "stands twice");
+  has(edited("mf-none", "\"kind\": \"mf\"", "\"kind\": 1"), "kind must be a string, found a number");
+  has(edited("mf-none", "\"embedder\": null", "\"embedder\": []"), "embedder must be an object or null");
+  has(edited("mf-none", "\"provenance\": {", "\"provenance\": {\"x\": NaN"), "is not valid JSON");
+  has(refusal("mf-none", [](const auto& d) { d.write("router.json", "[]"); }), "must hold a JSON object");
+  has(refusal("mf-none", [](const auto& d) { d.write("router.json", ""); }), "is not valid JSON");
+  has(refusal("mf-none", [](const auto& d) { fs::resize_file(d.path() / "router.json", 60); }), "is not valid JSON");
+}
+
+TEST_CASE("kinds that the core does not run are named, with what to do") {
+  has(refusal("random", [](const auto&) {}), "Load it with the Python package");
+  has(edited("mf-none", "\"kind\": \"mf\"", "\"kind\": \"bert\""),
+      "kind \"bert\"; this library runs mf and sw_ranking");
+}
+
+TEST_CASE("entries of files and tensors that break the format") {
+  for (const std::string name : {"../x", "a/b", ".x", "", "a\\\\b", "a\\u0000b", "\\ud800"}) {
+    CAPTURE(name);
+    has(edited("mf-none", "\"weights.safetensors\": {", "\"" + name + "\": {"), "only bare names");
+  }
+  has(edited("mf-none", "\"sha256\": \"", "\"sha256\": \"X"), "64 hexadecimal digits");
+  has(edited("mf-none", "\"bytes\": ", "\"bytes\": -"), "bytes (an integer)");
+  has(edited("mf-none", "\"bytes\": ", "\"more\": 1, \"bytes\": "), "must be an object of bytes");
+  has(edited("mf-none", "\"shape\": [3, 4]", "\"shape\": [4, 3]"), "the manifest says float32 (4, 3)");
+  has(edited("mf-none", "\"P\": {\"dtype\": \"float32\"", "\"P\": {\"dtype\": \"float64\""), "float64 (3, 4)");
+  has(edited("mf-none", "\"P\": {", "\"Q\": {"), "tensor Q is absent");
+  has(edited("mf-none", "\"shape\": [3, 4]", "\"shape\": [3, -4]"), "something else");
+  has(edited("sw-float32", "\"file\": \"bank.safetensors\"", "\"file\": \"bank.1.safetensors\""),
+      "tensors.bank must be");
+  has(edited("sw-float32", "\"file\": \"bank.safetensors\"", "\"file\": \"../bank.safetensors\""),
+      "tensors.bank must be");
+  has(edited("sw-float32", "\"bank\": {\"dtype\": \"float32\"", "\"bank\": {\"dtype\": \"float64\""), "its header is");
+  has(edited("sw-float32", "\"bank\": {\"dtype\": \"float32\"", "\"bank\": {\"dtype\": \"bool\""),
+      "tensors.bank must be");
+  has(edited("sw-float32", "\"bank.safetensors\": {\"bytes\"", "\"other.safetensors\": {\"bytes\""),
+      "which files does not list");
+}
+
+// The header of a safetensors file, and what is behind it.
+struct Parts {
+  std::string header;
+  std::string data;
+};
+
+Parts parts_of(const std::string& file) {
+  std::uint64_t length = 0;
+  std::memcpy(&length, file.data(), sizeof(length));
+  return {file.substr(8, length), file.substr(8 + length)};
+}
+
+std::string joined(const Parts& parts) {
+  const std::uint64_t length = parts.header.size();
+  std::string file(8, '\0');
+  std::memcpy(file.data(), &length, sizeof(length));
+  return file + parts.header + parts.data;
+}
+
+std::string with_header(const std::string& from, const std::string& to) {
+  return refusal("mf-none", [&](const auto& d) {
+    Parts parts = parts_of(d.read("weights.safetensors"));
+    const std::size_t at = parts.header.find(from);
+    REQUIRE(at != std::string::npos);
+    parts.header.replace(at, from.size(), to);
+    d.write_recorded("weights.safetensors", joined(parts));
+  });
+}
+
+TEST_CASE("weights.safetensors with a header that is damaged, or says other things than the manifest") {
+  has(with_header("\"dtype\":\"F32\"", "\"dtype\":\"F99\""), "unknown dtype");
+  has(with_header("\"dtype\":\"F32\"", "\"dtype\":\"I32\""), "is int32");
+  has(with_header("\"shape\":[", "\"shape\":[1,"), "the manifest says");
+  has(with_header("\"shape\":[", "\"shape\":[2,"), "at bytes");
+  has(with_header("\"shape\":[", "\"shape\":[-2,"), "no counts");
+  has(with_header("\"shape\":[", "\"shape\":[9223372036854775807,9223372036854775807,"), "at bytes");
+  has(with_header("\"data_offsets\":[0", "\"data_offsets\":[4"), "at bytes");
+  has(with_header("{\"", "{\"P\":0,\""), "no safetensors file");
+  has(with_header("}", ""), "not valid JSON");
+  const auto recorded = [](const std::string& content) {
+    return refusal("mf-none", [&](const auto& d) { d.write_recorded("weights.safetensors", content); });
+  };
+  has(recorded(""), "it has 0 bytes");
+  has(recorded("1234567"), "it has 7 bytes");
+  has(recorded(std::string(8, '\xFF')), "its header claims");
+  has(recorded(joined({"{}", ""})), "is absent");
+  has(recorded(joined({"[]", ""})), "no object");
+  has(recorded(joined({"{}", "x"})), "belong to no tensor");
+}
+
+TEST_CASE("a weight that is not finite is named with its place") {
+  for (const auto& [value, shown] :
+       {std::pair<std::uint32_t, std::string>{0x7FC00000U, "nan"}, {0x7F800000U, "inf"}, {0xFF800000U, "-inf"}}) {
+    has(refusal("mf-none",
+                [&](const auto& d) {
+                  Parts parts = parts_of(d.read("weights.safetensors"));
+                  std::memcpy(parts.data.data() + 4 * 5, &value, sizeof(value));  // P is first: row 1, column 1
+                  d.write_recorded("weights.safetensors", joined(parts));
+                }),
+        "tensor P has " + shown + " at (1, 1); every weight must be finite");
+  }
+}
+
+TEST_CASE("mapped tensors with another header or size") {
+  const auto recorded = [](const std::function<void(std::string&)>& change) {
+    return refusal("sw-float32", [&](const auto& d) {
+      std::string content = d.read("bank.safetensors");
+      change(content);
+      d.write_recorded("bank.safetensors", content);
+    });
+  };
+  has(recorded([](std::string& c) { c[10] = 'B'; }), "its header is");
+  has(recorded([](std::string& c) { c[0] = '\xF0'; }), "its data begins at byte 4088");
+  has(recorded([](std::string& c) { c[4] = '\x01'; }), "its header claims");
+  has(recorded([](std::string& c) { c += "four"; }), "bytes; a header of");
+  has(recorded([](std::string& c) { c.resize(4); }), "its header is");
+  has(recorded([](std::string& c) { c.clear(); }), "its header is");
+  has(recorded([](std::string& c) {
+        const Parts parts = parts_of(c);
+        c = joined({parts.header + "   ", parts.data});
+      }),
+      "expected a multiple of 64");
+}
+
+TEST_CASE("the rules of the kinds") {
+  has(edited("mf-none", "\"strong\": \"strong-model\", \"weak\": \"weak-model\"}}",
+             "\"strong\": \"x\", \"weak\": \"y\"}}"),
+      "none of the 3 models");
+  has(edited("mf-none", "\"models\": [\"strong-model\", \"weak-model\", \"c\"]",
+             "\"models\": [\"strong-model\", \"weak-model\"]"),
+      "needs P, float32 (2, 4)");
+  has(edited("mf-none", "\"models\": [\"strong-model\", \"weak-model\", \"c\"]",
+             "\"models\": [\"strong-model\", \"weak-model\", \"weak-model\"]"),
+      "must be distinct");
+  has(edited("mf-none", "\"models\": [", "\"models\": [1, "), "list of names");
+  has(edited("mf-none", "\"settings\": {", "\"settings\": {\"more\": 1, "), "an mf router's settings hold");
+  has(edited("mf-none", "\"model_pair\": {", "\"model_pair\": {\"more\": 1, "), "model_pair holds strong and weak");
+  has(edited("mf-none", "\"model_pair\": {\"strong\": \"strong-model\"", "\"model_pair\": {\"strong\": \"\""),
+      "two names");
+  has(edited("sw-int8", "\"num_tiers\": 4", "\"num_tiers\": 1"), "2 to 255 tiers");
+  has(edited("sw-int8", "\"num_tiers\": 4", "\"num_tiers\": 2"), "are in tiers 0 to 1");
+  has(edited("sw-int8", "\"blocks\": 2", "\"blocks\": 0"), "at least one block");
+  has(edited("sw-int8", "\"blocks\": 2", "\"blocks\": 1"), "the blocks have");
+  has(edited("sw-int8", "\"blocks\": 2", "\"blocks\": 3"), "needs bank.2");
+  has(edited("sw-int8", "\"same_tier\": \"routellm\"", "\"same_tier\": \"other\""), "same_tier is one of");
+  has(edited("sw-int8", "\"solver\": \"exact\"", "\"solver\": 1"), "solver is one of");
+  has(edited("sw-int8", "\"precision\": \"int8\"", "\"precision\": \"int4\""), "precision of int8 or moments");
+  has(edited("sw-int8", "\"precision\": \"int8\"", "\"precision\": \"moments\""), "needs centroids");
+  has(edited("sw-int8", "\"reach\": 0.", "\"reach\": 50."), "reach is a number from 0 to 4");
+  has(edited("sw-int8", "\"left_out\": 0.", "\"left_out\": -0."), "left_out is a number from 0 to 4");
+}
+
+TEST_CASE("embedders: the static one has to be the recorded one") {
+  const std::string name = "mf-int8-folded";
+  has(edited(name, "\"fingerprint\": \"sha256:4", "\"fingerprint\": \"sha256:5"), "its vectors mean something else");
+  has(edited(name, "\"normalize\": false", "\"normalize\": true"), "its vectors mean something else");
+  has(edited(name, "\"dim\": 9", "\"dim\": 8"), "(dim 8)");
+  has(edited(name, "\"max_tokens\": 512", "\"max_tokens\": 0"), "max_tokens must be an integer from 1 on");
+  has(edited(name, "\"max_tokens\": 512", "\"max_words\": 512"), "found max_words");
+  has(edited(name, "\"normalize\": false", "\"normalize\": 0"), "found normalize, a number");
+  has(edited(name, "\"question_marks\"", "\"exclamation_marks\""), "do not fit together");
+  has(edited(name, "\"kind\": \"static\"", "\"kind\": \"other\""), "unknown embedder kind");
+  has(edited(name, "\"kind\": \"static\"", "\"kind\": \"shipped\""), "a shipped embedder has the settings");
+  const auto tokenizer = [&](const std::string& from, const std::string& to) {
+    return refusal(name, [&](const auto& d) {
+      std::string content = d.read("tokenizer.json");
+      REQUIRE(content.find(from) != std::string::npos);
+      d.write_recorded("tokenizer.json", content.replace(content.find(from), from.size(), to));
+    });
+  };
+  has(tokenizer("\"unk_token\": \"[UNK]\"", "\"unk_token\": \"[NOT]\""), "the unknown token is not in the vocabulary");
+  has(tokenizer("\"[PAD]\": 0", "\"[PAD]\": -1"), "vocab is an object of a form");
+  has(tokenizer("{", "["), "is not valid JSON");
+  has(tokenizer("\"model\"", "\"modem\""), "object with a model");
+  has(tokenizer("\"lowercase\": true", "\"lowercase\": false"), "its vectors mean something else");
+}
+
+TEST_CASE("an embedder that its owner runs, or a tokenizer of another kind, leaves a router of embeddings") {
+  const ScratchDirectory directory("mf-external");
+  for (const std::string kind : {"external", "openai", "onnx"}) {
+    const std::string text = directory.read("router.json");
+    directory.edit("router.json", "\"kind\": \"external\"", "\"kind\": \"" + kind + "\"");
+    const auto router = load_router(directory.path().string(), {});
+    CHECK_FALSE(router->reads_text());
+    const char* const prompt = "hello";
+    const std::size_t bytes = 5;
+    float win_rate = 0.0F;
+    CHECK_THROWS_WITH_AS(router->win_rates(TextBatch{&prompt, &bytes, 1}, std::nullopt, &win_rate),
+                         doctest::Contains(("is of kind " + kind).c_str()), Error);
+    directory.write("router.json", text);
+  }
+}
+
+TEST_CASE("the shipped embedder is read beside the router, and has to be the recorded one") {
+  const ScratchDirectory directory("mf-int8-folded");
+  // The golden router's own embedder, by reference: its features left out, so the router of 9 dimensions cannot use it.
+  const fs::path mf = directory.parent() / "mf";
+  fs::copy(directory.path(), mf);
+  directory.edit("router.json", "\"kind\": \"static\"", "\"kind\": \"shipped\"");
+  const std::string own =
+      R"("settings": {"max_code_points": 32768, "max_tokens": 512, "normalize": false, "surface_features": ["constant", "log_tokens", "question_marks"]})";
+  directory.edit("router.json", own, R"("settings": {"router": "mf", "surface_features": []})");
+  CHECK_THROWS_WITH_AS((void)load_router(directory.path().string(), {}), doctest::Contains("(dim 9)"), Error);
+  directory.edit("router.json", "\"dim\": 9", "\"dim\": 6");
+  CHECK_THROWS_WITH_AS((void)load_router(directory.path().string(), {}), doctest::Contains("fingerprint"), Error);
+  fs::remove_all(mf);
+  try {
+    (void)load_router(directory.path().string(), {});
+    FAIL("was loaded");
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::kNotFound);
+    has(error.what(), "keep the two side by side");
+  }
+}
+
+TEST_CASE("calibrations: the table is checked and interpolated") {
+  const auto router = load_router(golden("mf-int8-folded").string(), {});
+  CHECK(router->threshold_for(0.0) == 1.0);
+  CHECK(router->threshold_for(0.25) == doctest::Approx(0.7));
+  CHECK(router->threshold_for(0.5) == 0.4);
+  CHECK(router->threshold_for(1.0) == 0.0);
+  for (const double share : {-0.1, 1.1, std::nan("")}) CHECK_THROWS_AS((void)router->threshold_for(share), Error);
+  const std::string name = "mf-int8-folded";
+  const std::string rows = "[[0.0, 1.0], [0.5, 0.4], [1.0, 0.0]]";
+  for (const std::string other :
+       {"[[0.0, 1.0]]", "[]", "[[0.1, 1.0], [1.0, 0.0]]", "[[0.0, 1.0], [0.0, 0.5], [1.0, 0.0]]",
+        "[[0.0, 0.1], [1.0, 0.2]]", "[[0.0, 1.5], [1.0, 0.0]]", "[[0.0], [1.0, 0.0]]", "[[0.0, null], [1.0, 0.0]]",
+        "[[0.0, 1e999], [1.0, 0.0]]"}) {
+    CAPTURE(other);
+    has(edited(name, rows, other), "calibration table");
+  }
+  has(edited(name, "\"prompt_count\": 3", "\"prompt_count\": 0"), "from 1 to 2^53");
+  has(edited(name, "\"dataset\": ", "\"data\": 1, \"dataset\": "), "calibration must hold");
+}
+
+}  // namespace
+}  // namespace routellm_fast
