@@ -119,8 +119,9 @@ class SimilarityBench:
         for name, router in self.routers.items():
             one = np.array([router.win_rate_from_embedding(query) for query in self.queries], dtype=np.float32)
             if not np.array_equal(one, router.win_rates_from_embeddings(self.battles.queries)):
-                message = f"{name} answers a batch differently from single calls: its figures would be worthless"
-                raise AssertionError(message)
+                raise AssertionError(
+                    f"{name} answers a batch differently from single calls: its figures would be worthless"
+                )
             away = np.abs(one - expected)
             found["of"][name] = {
                 "max_difference": float(away.max()),

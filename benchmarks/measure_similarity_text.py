@@ -64,8 +64,7 @@ class SimilarityTextBench:
             lines, all_s = self._run(path, self.prompts * REPEATS)
             models = [self.routers[name].route(prompt, self.threshold).model for prompt in self.prompts]
             if [line["model"] for line in lines] != models * REPEATS:
-                message = f"{name}: the command decides differently from route"
-                raise AssertionError(message)
+                raise AssertionError(f"{name}: the command decides differently from route")
             found[name] = latencies(np.array([line["microseconds"] for line in lines]) * 1e3) | {
                 "prompts": len(lines),
                 # Reading, deciding and printing; start and load, which one prompt shows, are taken off.

@@ -128,8 +128,7 @@ class TextBench:
         expected = self.reference.win_rates(prompts)
         decisions = [self.router.route(prompt, self.threshold) for prompt in prompts]
         if decisions != self.router.route_batch(prompts, self.threshold):
-            message = "route_batch decides differently from route: its figures would be worthless"
-            raise AssertionError(message)
+            raise AssertionError("route_batch decides differently from route: its figures would be worthless")
         win_rates = np.array([decision.win_rate for decision in decisions])
         is_strong = np.array([decision.is_strong for decision in decisions])
         return agreement(win_rates, is_strong, expected, self.threshold)

@@ -192,8 +192,7 @@ class Bench:
                     client.close()
                     equal = sum(a == b for a, b in zip(answers, expected, strict=True))
                     if equal != len(expected):
-                        message = f"{name}, {protocol}, {batching}: {len(expected) - equal} answers differ"
-                        raise AssertionError(message)
+                        raise AssertionError(f"{name}, {protocol}, {batching}: {len(expected) - equal} answers differ")
             found[name] = {"equal_to_the_bit": len(expected), "of": len(expected)}
         return found
 

@@ -50,8 +50,7 @@ def text_contender(name: str, router: rf.Router, threshold: float, reference: Te
     if name == WIN_RATE:
         return TextContender(router.win_rate, router.win_rates)
     if reference is None:
-        message = "needs tokenizers, for the reference path that it shares"
-        raise PeerMissingError(message)
+        raise PeerMissingError("needs tokenizers, for the reference path that it shares")
     return _model2vec(reference, threshold) if name == MODEL2VEC else _tokenizers(reference)
 
 
@@ -61,8 +60,7 @@ def model2vec_model(reference: TextReference) -> Any:
         from model2vec import StaticModel
         from tokenizers import Tokenizer
     except ImportError as error:
-        message = f"needs model2vec ({error.name} is not installed)"
-        raise PeerMissingError(message) from error
+        raise PeerMissingError(f"needs model2vec ({error.name} is not installed)") from error
     return StaticModel(
         reference.table.astype(np.float32),
         Tokenizer.from_str(reference.tokenizer_json),
@@ -160,8 +158,7 @@ def import_routellm(name: str) -> Any:
             warnings.simplefilter("ignore")
             return importlib.import_module(f"routellm.{name}")
     except ImportError as error:
-        message = f"needs routellm 0.2.0 and what it requires ({error.name} is not installed)"
-        raise PeerMissingError(message) from error
+        raise PeerMissingError(f"needs routellm 0.2.0 and what it requires ({error.name} is not installed)") from error
     finally:
         for key, value in before.items():
             if value is None:

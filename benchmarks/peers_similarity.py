@@ -90,8 +90,7 @@ def _faiss(embeddings: NDArray[np.float32]) -> SimilarityPeer:
             warnings.simplefilter("ignore")  # of SWIG's types, on newer Pythons
             import faiss
     except ImportError as error:
-        message = f"needs faiss-cpu ({error.name} is not installed)"
-        raise PeerMissingError(message) from error
+        raise PeerMissingError(f"needs faiss-cpu ({error.name} is not installed)") from error
     faiss.omp_set_num_threads(1)
     index = faiss.IndexFlatIP(embeddings.shape[1])
     index.add(embeddings)
@@ -109,8 +108,7 @@ def _usearch(bank: NDArray[Any], encode: Callable[[NDArray[np.float32]], NDArray
     try:
         from usearch.index import MetricKind, search
     except ImportError as error:
-        message = f"needs usearch ({error.name} is not installed)"
-        raise PeerMissingError(message) from error
+        raise PeerMissingError(f"needs usearch ({error.name} is not installed)") from error
 
     def many(queries: NDArray[np.float32], threads: int) -> Any:
         return search(bank, encode(queries), NEAREST, metric=MetricKind.IP, exact=True, threads=threads).keys

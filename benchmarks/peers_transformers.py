@@ -157,8 +157,7 @@ def texts_of_tokens(count: int, texts: int, prompts: Sequence[str], made: Checkp
             found.append(text)
         if len(found) == texts:
             return found
-    message = f"the prompts give {len(found)} texts of {count} tokens, wanted {texts}"
-    raise ValueError(message)
+    raise ValueError(f"the prompts give {len(found)} texts of {count} tokens, wanted {texts}")
 
 
 def agreement(results: dict[str, NDArray[Any]], expected: NDArray[Any]) -> dict[str, dict[str, float]]:

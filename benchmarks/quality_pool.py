@@ -190,11 +190,10 @@ def evaluate_transfer(tables: Mapping[str, Sequence[Labelled]], router: Router) 
     """
     config = dict(router.provenance.get("training", {})).get("config", {})
     if not {"held_out_share", "seed"} <= set(config):
-        message = (
+        raise DataError(
             "the router's provenance has no training.config with held_out_share and seed: which prompt groups were "
             "held out of its training is unknown"
         )
-        raise DataError(message)
     rows, left_out, summaries = [], [], []
     for name, labelled in tables.items():
         _, unseen = split(labelled, config["held_out_share"], config["seed"])

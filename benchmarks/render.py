@@ -159,8 +159,7 @@ def splice_between(document: Path, markers: tuple[str, str], text: str) -> None:
     before, begin, rest = content.partition(markers[0])
     _, end, after = rest.partition(markers[1])
     if not begin or not end:
-        message = f"{document} has no {markers[0]} … {markers[1]} to fill"
-        raise ValueError(message)
+        raise ValueError(f"{document} has no {markers[0]} … {markers[1]} to fill")
     document.write_text(f"{before}{begin}\n{text}{end}{after}", encoding="utf-8")
 
 

@@ -85,8 +85,7 @@ class HttpClient:
     def receive(self) -> bytes:
         part = self.socket.recv(65536)
         if not part:
-            message = "the server closed the connection"
-            raise ConnectionError(message)
+            raise ConnectionError("the server closed the connection")
         return part
 
     def close(self) -> None:
@@ -114,8 +113,7 @@ def is_whole(reply: bytes) -> bool:
     if not end:
         return False
     if not head.startswith(b"HTTP/1.1 200 "):
-        message = f"the server answered {reply!r}"
-        raise ConnectionError(message)
+        raise ConnectionError(f"the server answered {reply!r}")
     return len(body) >= _header(head, b"content-length")
 
 
@@ -200,8 +198,7 @@ def _header(head: bytes, name: bytes) -> int:
         key, _, value = line.partition(b":")
         if key.lower() == name:
             return int(value)
-    message = f"the reply has no header {name.decode()}: {head!r}"
-    raise ConnectionError(message)
+    raise ConnectionError(f"the reply has no header {name.decode()}: {head!r}")
 
 
 def _decision(win_rate: bytes, is_strong: bytes, model: bytes) -> tuple[float, bool, str]:

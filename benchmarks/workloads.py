@@ -39,8 +39,7 @@ def natural_prompts() -> list[str]:
     folder = Path(os.environ.get("ROUTELLM_FAST_DATA", REPOSITORY.parent / "shared" / "data"))
     path = folder / "prompts" / "natural_prompts.csv.gz"
     if not path.is_file():
-        message = f"needs the real prompts at {path} (ROUTELLM_FAST_DATA names another data folder)"
-        raise DataMissingError(message)
+        raise DataMissingError(f"needs the real prompts at {path} (ROUTELLM_FAST_DATA names another data folder)")
     csv.field_size_limit(sys.maxsize)
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         return [row["prompt"] for row in csv.DictReader(file)]

@@ -30,8 +30,9 @@ def behind(encoder: bytes, output: str, scorer: Any, link: str, metadata: Mappin
     model = onnx.load_model_from_string(encoder)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset < OPSET:
-        message = f"the encoder's graph is of ONNX opset {opset}; {OPSET} is needed: export it again with that"
-        raise UnsupportedExportError(message)
+        raise UnsupportedExportError(
+            f"the encoder's graph is of ONNX opset {opset}; {OPSET} is needed: export it again with that"
+        )
     inputs = {entry.name for entry in model.graph.input}
     scorer.opset_import[0].version = opset
     scorer.ir_version = model.ir_version = max(IR_VERSION, model.ir_version)
@@ -39,8 +40,9 @@ def behind(encoder: bytes, output: str, scorer: Any, link: str, metadata: Mappin
     model = onnx.compose.add_prefix(model, _PREFIX, rename_inputs=False)
     merged = onnx.compose.merge_models(model, scorer, io_map=[(_PREFIX + output, link)])
     if {entry.name for entry in merged.graph.input} != inputs:
-        message = f"the encoder's graph reads {sorted(inputs)}, of which the scorer would need some more"
-        raise UnsupportedExportError(message)
+        raise UnsupportedExportError(
+            f"the encoder's graph reads {sorted(inputs)}, of which the scorer would need some more"
+        )
     del merged.metadata_props[:]
     onnx.helper.set_model_props(merged, dict(metadata))
     return merged

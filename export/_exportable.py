@@ -65,22 +65,21 @@ def exportable(router: Router, inputs: str = "auto") -> Exportable:
         InvalidArgumentError: An unknown kind of inputs.
     """
     if inputs not in INPUTS:
-        message = f"inputs must be one of {', '.join(INPUTS)}, found {inputs!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"inputs must be one of {', '.join(INPUTS)}, found {inputs!r}")
     if isinstance(router, (MatrixFactorizationRouter, SimilarityWeightedRouter)):
         return _scorer(router, inputs)
     if callable(getattr(router, "onnx_graph", None)):
         return _transformer(router, inputs)
-    message = f"a {router.kind} router has no graph: there is nothing to export"
-    raise UnsupportedExportError(message)
+    raise UnsupportedExportError(f"a {router.kind} router has no graph: there is nothing to export")
 
 
 def _scorer(router: MatrixFactorizationRouter | SimilarityWeightedRouter, inputs: str) -> Exportable:
     embedder = _embedder_of(router)
     if inputs == "tokens" and not isinstance(embedder, (StaticEmbedder, OnnxEmbedder)):
         has = "no embedder" if embedder is None else f"the embedder {embedder.name}"
-        message = f"the router has {has}, which is no table of tokens and no graph: export it with inputs=embeddings"
-        raise UnsupportedExportError(message)
+        raise UnsupportedExportError(
+            f"the router has {has}, which is no table of tokens and no graph: export it with inputs=embeddings"
+        )
     encoder = embedder if isinstance(embedder, OnnxEmbedder) and inputs != "embeddings" else None
     parts = StaticParts.of(embedder) if isinstance(embedder, StaticEmbedder) and inputs != "embeddings" else None
 
@@ -116,8 +115,7 @@ def _scorer(router: MatrixFactorizationRouter | SimilarityWeightedRouter, inputs
 def _transformer(router: Any, inputs: str) -> Exportable:
     """Take over the graph that the router runs itself: `onnx_graph()` gives its bytes, `onnx_inputs(prompts)` reads."""
     if inputs == "embeddings":
-        message = f"a {router.kind} router reads text, not embeddings: export it with inputs=tokens"
-        raise UnsupportedExportError(message)
+        raise UnsupportedExportError(f"a {router.kind} router reads text, not embeddings: export it with inputs=tokens")
     onnx = require("onnx", "onnx")
     content: bytes = router.onnx_graph()
 

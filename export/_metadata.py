@@ -48,12 +48,12 @@ def check_metadata(found: Mapping[str, str], digest: str, where: Any) -> dict[st
     """Return the metadata without their prefix. Raises ForeignExportError unless they are of the router of a digest."""
     own = {key.removeprefix(_PREFIX): value for key, value in found.items() if key.startswith(_PREFIX)}
     if "router_digest" not in own:
-        message = f"{where} does not say which router it is of: it was not written by `routellm-fast export`"
-        raise ForeignExportError(message)
+        raise ForeignExportError(
+            f"{where} does not say which router it is of: it was not written by `routellm-fast export`"
+        )
     if own["router_digest"] != digest:
-        message = (
+        raise ForeignExportError(
             f"{where} was exported from the router {own['router_digest']}, this one is {digest}: its win rates mean "
             "something else. Export this router."
         )
-        raise ForeignExportError(message)
     return own

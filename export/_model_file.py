@@ -37,6 +37,5 @@ def write_model(model: Any, folder: Path, *, max_inline_bytes: int = MAX_INLINE_
     try:
         onnx.checker.check_model(str(path), full_check=weight_bytes <= max_inline_bytes)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        message = f"the exported graph is not valid ONNX: {str(error).splitlines()[0]}"
-        raise ExportError(message) from error
+        raise ExportError(f"the exported graph is not valid ONNX: {str(error).splitlines()[0]}") from error
     return path

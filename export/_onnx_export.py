@@ -68,8 +68,7 @@ def export_onnx(
     native = exportable(load_router(directory, embedder=embedder), inputs)
     allowed = bound_of(native.router.kind, precision) if bound is None else bound
     if not 0.0 <= allowed <= 1.0:
-        message = f"a bound on differences of win rates lies in [0, 1], found {allowed}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"a bound on differences of win rates lies in [0, 1], found {allowed}")
     digest = router_digest(directory)
     with export_directory(Path(out)) as staging:
         return write_onnx(
@@ -81,16 +80,16 @@ def export_onnx(
 def export_directory(out: Path, *, marker: str = REPORT_FILE) -> Iterator[Path]:
     """Fill a directory that takes the place of an earlier export, which its marker tells. Raises ArtifactWriteError."""
     if out.is_symlink() or (out.exists() and not (out / marker).is_file() and not _is_empty(out)):
-        message = f"{out} exists and is no export ({marker}): it is left alone. Choose another path."
-        raise ArtifactWriteError(message)
+        raise ArtifactWriteError(f"{out} exists and is no export ({marker}): it is left alone. Choose another path.")
     try:
         with staged_directory(out) as staging:
             yield staging
     except OSError as error:
         if isinstance(error, ArtifactWriteError) or error.errno is None:
             raise
-        message = f"{out} could not be written ({error.strerror or error}). What stood there is unchanged."
-        raise ArtifactWriteError(error.errno, message) from error
+        raise ArtifactWriteError(
+            error.errno, f"{out} could not be written ({error.strerror or error}). What stood there is unchanged."
+        ) from error
 
 
 def _is_empty(path: Path) -> bool:

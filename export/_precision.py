@@ -42,8 +42,7 @@ def bound_of(kind: str, precision: str) -> float:
 def check_precision(precision: str) -> None:
     """Raise InvalidArgumentError unless it is one of PRECISIONS."""
     if precision not in PRECISIONS:
-        message = f"precision must be one of {', '.join(PRECISIONS)}, found {precision!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"precision must be one of {', '.join(PRECISIONS)}, found {precision!r}")
 
 
 def with_precision(model: Any, precision: str, keep: Collection[str], samples: Sequence[Feeds]) -> Any:
@@ -64,8 +63,9 @@ def with_precision(model: Any, precision: str, keep: Collection[str], samples: S
     if precision in ("float16", "bfloat16"):
         return _lowered(model, precision, keep)
     if precision == "int8-static" and not samples:
-        message = "int8-static chooses its scales on prompts like your traffic: give some (--prompts FILE)"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            "int8-static chooses its scales on prompts like your traffic: give some (--prompts FILE)"
+        )
     return _quantized(model, keep, samples if precision == "int8-static" else None)
 
 

@@ -59,14 +59,14 @@ def sw_graph(router: SimilarityWeightedRouter, parts: StaticParts | None, dialec
         UnsupportedExportError: Another solver, or too many tiers.
     """
     if router.solver != "exact":
-        message = (
+        raise UnsupportedExportError(
             f'the router\'s solver is "{router.solver}", which stops short of the maximum of the likelihood; a graph '
             'finds the maximum. Build the router with solver="exact" and calibrate it anew.'
         )
-        raise UnsupportedExportError(message)
     if router.num_tiers > _MAX_TIERS:
-        message = f"the router has {router.num_tiers} tiers; a graph holds up to {_MAX_TIERS}. Build it with fewer."
-        raise UnsupportedExportError(message)
+        raise UnsupportedExportError(
+            f"the router has {router.num_tiers} tiers; a graph holds up to {_MAX_TIERS}. Build it with fewer."
+        )
     graph = Graph("sw_ranking")
     embeddings = _embeddings(graph, router.dim, parts, dialect)
     largest_value = graph.reduce("ReduceMax", graph.add("Abs", embeddings), 1)

@@ -49,17 +49,15 @@ def tensorrt_module(runtime: str = "auto") -> Any:
         MissingExtraError: It is not installed.
     """
     if runtime not in RUNTIMES:
-        message = f"the runtime must be one of {', '.join(RUNTIMES)}, found {runtime!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"the runtime must be one of {', '.join(RUNTIMES)}, found {runtime!r}")
     names = ("tensorrt", "tensorrt_rtx") if runtime == "auto" else (runtime,)
     for name in names:
         with suppress(MissingExtraError):
             return require(name, "tensorrt")
-    message = (
+    raise MissingExtraError(
         f"{' and '.join(names)} cannot be imported. Install a TensorRT that fits your driver: pip install "
         "tensorrt-cu13, or pip install tensorrt-rtx-cu13, which also builds without a GPU"
     )
-    raise MissingExtraError(message)
 
 
 def build_engine(
@@ -93,8 +91,7 @@ def build_engine(
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(model)):
         reasons = "; ".join(str(parser.get_error(index).desc()) for index in range(parser.num_errors))
-        message = f"{trt.__name__} {trt.__version__} cannot parse the graph: {reasons or log.last}"
-        raise EngineBuildError(message)
+        raise EngineBuildError(f"{trt.__name__} {trt.__version__} cannot parse the graph: {reasons or log.last}")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     _set_targets(trt, config, targets)
@@ -102,8 +99,7 @@ def build_engine(
     cache = _timing_cache(trt, config, timing_cache)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        message = f"{trt.__name__} {trt.__version__} cannot build an engine of the graph: {log.last}"
-        raise EngineBuildError(message)
+        raise EngineBuildError(f"{trt.__name__} {trt.__version__} cannot build an engine of the graph: {log.last}")
     if cache is not None and timing_cache is not None:
         timing_cache.parent.mkdir(parents=True, exist_ok=True)
         timing_cache.write_bytes(bytes(config.get_timing_cache().serialize()))
@@ -135,12 +131,12 @@ def _add_profiles(builder: Any, network: Any, config: Any, profiles: Mapping[str
         if -1 not in tuple(entry.shape):
             continue
         if entry.name not in profiles:
-            message = f"input {entry.name} has the shape {tuple(entry.shape)}: give least, usual and largest shapes"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"input {entry.name} has the shape {tuple(entry.shape)}: give least, usual and largest shapes"
+            )
         profile.set_shape(entry.name, *profiles[entry.name])
     if config.add_optimization_profile(profile) < 0:
-        message = f"the shapes {dict(profiles)} do not fit the graph's inputs"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"the shapes {dict(profiles)} do not fit the graph's inputs")
 
 
 def _set_targets(trt: Any, config: Any, targets: Sequence[str]) -> None:
@@ -151,8 +147,9 @@ def _set_targets(trt: Any, config: Any, targets: Sequence[str]) -> None:
     names = ["SM" + target.replace(".", "") for target in targets]
     unknown = [target for target, name in zip(targets, names, strict=True) if not hasattr(known, name)]
     if unknown:
-        message = f"{trt.__name__} {trt.__version__} cannot build for compute capability {unknown[0]!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"{trt.__name__} {trt.__version__} cannot build for compute capability {unknown[0]!r}"
+        )
     config.num_compute_capabilities = len(names)
     for index, name in enumerate(names):
         config.set_compute_capability(getattr(known, name), index)
@@ -203,8 +200,7 @@ def _check_types(engine: Engine, model: Path) -> None:
     floats = {_TRT_NAMES[name] for name in _TRT_NAMES if name in names}
     found = {name for name in engine.network_types if name in _TRT_NAMES.values()}
     if floats != found:
-        message = (
+        raise EngineBuildError(
             f"the graph's weights are {', '.join(sorted(floats)) or 'FLOAT'}, the network's layers "
             f"{dict(engine.network_types)}: the engine would be of another precision. Nothing was written."
         )
-        raise EngineBuildError(message)

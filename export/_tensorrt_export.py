@@ -77,12 +77,14 @@ def export_tensorrt(
         InvalidArgumentError, UnsupportedExportError, ExportMismatchError, ArtifactError: See export_onnx.
     """
     if precision not in TENSORRT_PRECISIONS:
-        message = f"TensorRT's precision is one of {', '.join(TENSORRT_PRECISIONS)}, found {precision!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"TensorRT's precision is one of {', '.join(TENSORRT_PRECISIONS)}, found {precision!r}"
+        )
     for what, (least, usual, largest) in (("batch", batch), ("length", length)):
         if not 1 <= least <= usual <= largest:
-            message = f"{what} needs 1 <= least <= usual <= largest, found {least}, {usual}, {largest}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"{what} needs 1 <= least <= usual <= largest, found {least}, {usual}, {largest}"
+            )
     trt = tensorrt_module(runtime)
     directory = router_directory(router)
     native = exportable(load_router(directory, embedder=embedder), inputs)
@@ -119,8 +121,9 @@ def check_plan(folder: str | Path, router: str | Path) -> dict[str, Any]:
         found = hashlib.sha256((folder / PLAN_FILE).read_bytes()).hexdigest()
         expected = {key: manifest[key] for key in ("plan_sha256", "router_digest", "gpu")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"{folder} holds no plan with its {MANIFEST_FILE}: {error}. Export the router again."
-        raise ForeignExportError(message) from error
+        raise ForeignExportError(
+            f"{folder} holds no plan with its {MANIFEST_FILE}: {error}. Export the router again."
+        ) from error
     gpu = current_gpu()
     here = {
         "plan_sha256": found,
@@ -130,8 +133,9 @@ def check_plan(folder: str | Path, router: str | Path) -> dict[str, Any]:
     }
     for key, value in here.items():
         if value != expected[key]:
-            message = f"{folder / PLAN_FILE} is for {key} {expected[key]}, here it is {value}. Export the router here."
-            raise ForeignExportError(message)
+            raise ForeignExportError(
+                f"{folder / PLAN_FILE} is for {key} {expected[key]}, here it is {value}. Export the router here."
+            )
     return dict(manifest)
 
 

@@ -183,11 +183,9 @@ def export_triton(
         *(("preferred_batch_sizes", size, 1) for size in preferred_batch_sizes),
     ):
         if type(number) is not int or number < least:
-            message = f"{what} is an integer of at least {least}, found {number!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"{what} is an integer of at least {least}, found {number!r}")
     if mode == "tensorrt" and threads is not None:
-        message = "a plan runs on a GPU: it takes no threads"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("a plan runs on a GPU: it takes no threads")
     messages()  # a missing extra is found before the work
     directory = router_directory(router)
     loaded = load_router(directory, embedder=embedder, strong_model=strong_model, weak_model=weak_model)
@@ -261,10 +259,9 @@ class _Job:
         """Write the one model of the modes native and python: the router directory itself is served."""
         router, is_native = self.router, self.mode == "native"
         if is_native and router.kind not in _NATIVE_KINDS:
-            message = (
+            raise UnsupportedExportError(
                 f"the native backend serves {', '.join(_NATIVE_KINDS)}, not {router.kind}: take mode python, or onnx"
             )
-            raise UnsupportedExportError(message)
         # With a name of its own it says which settings a kind takes; the others run in the core, on one thread.
         own = {"threads": str(self.threads)} if is_native or THREADS in router.runtime_options else {}
         own |= {DEVICE: "cpu"} if not is_native and DEVICE in router.runtime_options else {}
@@ -272,8 +269,7 @@ class _Job:
             takes_prompts=_takes_prompts(router, by_core=is_native), dim=getattr(router, "dim", None)
         )
         if len(inputs) == 1:
-            message = "the router takes neither prompts nor embeddings in this mode"
-            raise UnsupportedExportError(message)
+            raise UnsupportedExportError("the router takes neither prompts nor embeddings in this mode")
         model = Model(
             self.name,
             "routellm" if is_native else "python",
@@ -434,14 +430,14 @@ def _check_replaceable(out: Path) -> None:
         return
     others = sorted({path.name for path in out.iterdir()} - {MARKER_FILE, *known})
     if others:
-        message = f"{out} also holds {', '.join(others)}, which would be lost: export elsewhere, or move them away"
-        raise ArtifactWriteError(message)
+        raise ArtifactWriteError(
+            f"{out} also holds {', '.join(others)}, which would be lost: export elsewhere, or move them away"
+        )
 
 
 def _check_choice(what: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
-        message = f"{what} is one of {', '.join(choices)}, found {value!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{what} is one of {', '.join(choices)}, found {value!r}")
 
 
 def _check_name(name: str) -> None:
@@ -450,5 +446,6 @@ def _check_name(name: str) -> None:
         or not all(letter.isascii() and (letter.isalnum() or letter in "_-.") for letter in name)
         or name[0] == "."
     ):
-        message = f"a model's name is of letters, digits, _, - and ., and does not begin with a dot; found {name!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"a model's name is of letters, digits, _, - and ., and does not begin with a dot; found {name!r}"
+        )

@@ -126,16 +126,18 @@ class Preparation:
         try:
             settings = json.loads((folder / _FILE).read_text(encoding="utf-8"))
             if settings["format_version"] != _VERSION:
-                message = f"{folder} is of format {settings['format_version']}, this version reads {_VERSION}"
-                raise ArtifactFormatError(message)
+                raise ArtifactFormatError(
+                    f"{folder} is of format {settings['format_version']}, this version reads {_VERSION}"
+                )
             self._lengths: list[int] = settings["lengths"]
             self.dim: int | None = settings.get("dim")
             self._feeds = self._reader(settings, folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, ArtifactError):
                 raise
-            message = f"{folder} is no preparation of a graph ({error!r}): export the router again"
-            raise ArtifactFormatError(message) from error
+            raise ArtifactFormatError(
+                f"{folder} is no preparation of a graph ({error!r}): export the router again"
+            ) from error
 
     def feeds(self, prompts: Sequence[str]) -> Feeds:
         """Return the graph's inputs for prompts, padded to one of the lengths."""
@@ -151,8 +153,7 @@ class Preparation:
         if reads == "static":
             static = _read_embedder(folder / _EMBEDDER)
             if not isinstance(static, StaticEmbedder):
-                message = f"{folder / _EMBEDDER} holds no static embedder"
-                raise ArtifactFormatError(message)
+                raise ArtifactFormatError(f"{folder / _EMBEDDER} holds no static embedder")
             parts = StaticParts.of(static)
             return lambda prompts: self._lengthened(parts.feeds(prompts))
         tokenizer = (folder / _TOKENIZER).read_bytes()
@@ -160,8 +161,7 @@ class Preparation:
             tokens, pad_id = TokenEncoder(tokenizer, settings["max_tokens"]), settings["pad_id"]
             return lambda prompts: self._padded(tokens.encode(prompts), pad_id, on_the_left=False)
         if reads != "causal_llm":
-            message = f"{folder} is for graphs that read {reads!r}, which this version does not know"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(f"{folder} is for graphs that read {reads!r}, which this version does not know")
         rows = PromptRows(
             TextTokens(require("tokenizers", "tokenizers").Tokenizer.from_buffer(tokenizer)),
             PromptFormat(**settings["prompt"]),
@@ -204,16 +204,16 @@ class PreparationModel(RequestModel):
         """Return the graph's inputs of one request; the lengths of others are none of its business."""
         prompts, embeddings = self.prompts(request), self.tensor(request, EMBEDDING)
         if (prompts is None) == (embeddings is None):
-            message = (
+            raise InvalidArgumentError(
                 f"a request holds either {PROMPT} or {EMBEDDING}, found {'neither' if prompts is None else 'both'}"
             )
-            raise InvalidArgumentError(message)
         if embeddings is None:
             return self._preparation.feeds(prompts or [])
         if not np.isfinite(embeddings).all():
             row, column = np.argwhere(~np.isfinite(embeddings))[0]
-            message = f"{EMBEDDING}: row {row}, column {column} is {embeddings[row, column]}: expected finite values"
-            raise InvalidEmbeddingError(message)
+            raise InvalidEmbeddingError(
+                f"{EMBEDDING}: row {row}, column {column} is {embeddings[row, column]}: expected finite values"
+            )
         return {EMBEDDINGS: np.ascontiguousarray(embeddings, dtype=np.float32)}
 
     def answer(self, contents: Sequence[Feeds]) -> list[Feeds]:
@@ -222,8 +222,7 @@ class PreparationModel(RequestModel):
 
 
 def _no_embedder(_prompts: Sequence[str]) -> Feeds:
-    message = f"the router has no embedder: send {EMBEDDING}"
-    raise InvalidArgumentError(message)
+    raise InvalidArgumentError(f"the router has no embedder: send {EMBEDDING}")
 
 
 def _write_embedder(embedder: Embedder, folder: Path) -> None:

@@ -112,8 +112,7 @@ def verify(
         InvalidArgumentError: No prompts.
     """
     if not prompts:
-        message = "an export is verified on prompts: give at least one"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("an export is verified on prompts: give at least one")
     expected = np.concatenate([native.native(batch) for batch in batches(prompts)])
     found = exported.win_rates(prompts)
     undecided = np.isnan(found)
@@ -122,12 +121,11 @@ def verify(
     precision = exported.metadata["precision"]
     if largest > bound or undecided.mean() >= 0.01:
         worst = int(np.nanargmax(np.where(undecided, np.inf, difference)))
-        message = (
+        raise ExportMismatchError(
             f"the exported {native.router.kind} router ({precision}) differs from the router: on prompt {worst} of "
             f"{len(prompts)} it gives {found[worst]:.6f} instead of {expected[worst]:.6f}, the bound is {bound:g}. "
             "Nothing was written. Choose a wider precision, or allow more with a larger bound."
         )
-        raise ExportMismatchError(message)
     thresholds = _thresholds(native)
     apgr = {benchmark.name: _apgr(native, exported, benchmark) for benchmark in benchmarks}
     return ExportReport(

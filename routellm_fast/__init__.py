@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 try:
     from routellm_fast import _core
 except ImportError as error:  # pragma: no cover - only without a build
-    message = (
+    raise ImportError(
         "the compiled extension of routellm-fast is missing: install the package, or build it with 'pip install .'"
-    )
-    raise ImportError(message) from error
+    ) from error
 
 from routellm_fast import embedders
 from routellm_fast.calibration import Calibration
@@ -85,8 +84,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in ("CachedEmbedder", "FunctionEmbedder", "OnnxEmbedder", "OpenAIEmbedder"):
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(embedders, name)  # imported on first use
 
 

@@ -16,5 +16,6 @@ def require(module: str, extra: str) -> Any:
         # A module that is there but lacks one of its own dependencies is another fault.
         if error.name != module.partition(".")[0] and error.name != module:
             raise
-        message = f"{module} is not installed. Install it with: pip install 'routellm-fast[{extra}]'"
-        raise MissingExtraError(message) from error
+        raise MissingExtraError(
+            f"{module} is not installed. Install it with: pip install 'routellm-fast[{extra}]'"
+        ) from error

@@ -68,14 +68,12 @@ class _Mapping(mmap.mmap):
 def check_tensor(name: str, array: NDArray[Any], where: Path) -> None:
     """Raise ArtifactFormatError unless write_tensor can write the array."""
     if not _NAME.fullmatch(name):
-        message = (
+        raise ArtifactFormatError(
             f"{where}: {name!r} cannot name a tensor in a file of its own; "
             "expected letters, digits, _ - and inner dots, and not weights"
         )
-        raise ArtifactFormatError(message)
     if array.dtype.name not in _DTYPES:
-        message = f"{where}: tensor {name} is {array.dtype}; expected one of {', '.join(_DTYPES)}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"{where}: tensor {name} is {array.dtype}; expected one of {', '.join(_DTYPES)}")
 
 
 def check_entry(name: str, entry: Any, where: Path) -> None:
@@ -83,11 +81,10 @@ def check_entry(name: str, entry: Any, where: Path) -> None:
     fits = _NAME.fullmatch(name) and isinstance(entry, dict) and set(entry) == {"dtype", "shape", "file"}
     fits = fits and entry["file"] == name + SUFFIX and isinstance(entry["dtype"], str) and entry["dtype"] in _DTYPES
     if not fits or not _is_shape(entry["shape"]):
-        message = (
+        raise ArtifactFormatError(
             f"{where}: tensors.{name} must be an object of dtype (one of {', '.join(_DTYPES)}), "
             f"shape (a list of counts) and file (the name and {SUFFIX}), found {str(entry)[:200]}"
         )
-        raise ArtifactFormatError(message)
 
 
 def map_tensor(
@@ -108,31 +105,27 @@ def map_tensor(
     """
     status = os.fstat(descriptor)
     if status.st_size != recorded["bytes"]:
-        message = (
+        raise ArtifactIntegrityError(
             f"{path} has bytes {status.st_size}, the manifest says {recorded['bytes']}: "
             "it is truncated or was changed. Copy or save the directory again."
         )
-        raise ArtifactIntegrityError(message)
     dtype, shape = np.dtype(entry["dtype"]).newbyteorder("<"), tuple(entry["shape"])
     try:
         header = _read_header(descriptor, path)
         _check_header(header, _header_text(name, dtype, shape), path)
         if len(header) + math.prod(shape) * dtype.itemsize != status.st_size:
-            message = (
+            raise ArtifactFormatError(
                 f"{path} has {status.st_size} bytes; a header of {len(header)} and "
                 f"{entry['dtype']} {list(shape)} make {len(header) + math.prod(shape) * dtype.itemsize}"
             )
-            raise ArtifactFormatError(message)
         mapping = _Mapping(descriptor, status.st_size, access=mmap.ACCESS_READ)
     except OSError as error:
-        message = f"{path} cannot be mapped ({error.strerror})"
-        raise ArtifactIntegrityError(message) from error
+        raise ArtifactIntegrityError(f"{path} cannot be mapped ({error.strerror})") from error
     mapping.source = _Source(path.absolute(), _identity(status), header, recorded["sha256"])
     try:
         array: NDArray[Any] = np.ndarray(shape, dtype, buffer=mapping, offset=len(header))
     except (ValueError, OverflowError) as error:  # a count of 0 beside others that are beyond all memory
-        message = f"{path}: no array has the shape {list(shape)} ({error})"
-        raise ArtifactFormatError(message) from error
+        raise ArtifactFormatError(f"{path}: no array has the shape {list(shape)} ({error})") from error
     return array
 
 
@@ -186,11 +179,10 @@ def write_tensor(file: BinaryIO, name: str, array: NDArray[Any], where: Path) ->
         file.write(chunk.data)
         start += chunk.size
     if source is not None and digest.hexdigest() != source.sha256:
-        message = (
+        raise ArtifactIntegrityError(
             f"{source.path} has sha256 {digest.hexdigest()}, its manifest says {source.sha256}: "
             "it was changed, before or since it was loaded, and is not written anew. Use an undamaged copy."
         )
-        raise ArtifactIntegrityError(message)
     return {"bytes": len(header) + array.nbytes, "sha256": digest.hexdigest()}
 
 
@@ -235,15 +227,13 @@ def verify_tensor(
                 start += chunk.size
                 on_bytes(count)
     except OSError as error:
-        message = f"{path} cannot be read ({error.strerror})"
-        raise ArtifactIntegrityError(message) from error
+        raise ArtifactIntegrityError(f"{path} cannot be read ({error.strerror})") from error
     # The digest first: where it differs, a value that is not finite is but a consequence.
     if digest.hexdigest() != recorded["sha256"]:
-        message = (
+        raise ArtifactIntegrityError(
             f"{path} has sha256 {digest.hexdigest()}, the manifest says {recorded['sha256']}: "
             "it was changed. Copy or save the directory again."
         )
-        raise ArtifactIntegrityError(message)
     if bad is not None:
         raise non_finite(path.parent, name, *bad, array.shape)
 
@@ -285,21 +275,20 @@ def _padded(text: bytes) -> bytes:
 def _read_header(descriptor: int, path: Path) -> bytes:
     length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
     if length > _MAX_HEADER_BYTES:
-        message = f"{path}: its header claims {length} bytes; at most {_MAX_HEADER_BYTES} are allowed"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"{path}: its header claims {length} bytes; at most {_MAX_HEADER_BYTES} are allowed")
     return os.pread(descriptor, 8 + length, 0)
 
 
 def _check_header(header: bytes, expected: bytes, path: Path) -> None:
     found = header[8:].rstrip(b" ")
     if found != expected:
-        message = (
+        raise ArtifactFormatError(
             f"{path}: its header is {found[:200]!r}, the manifest says {expected!r}. Copy or save the directory again."
         )
-        raise ArtifactFormatError(message)
     if len(header) % _BORDER or len(header) != 8 + int.from_bytes(header[:8], "little"):
-        message = f"{path}: its data begins at byte {len(header)}; expected a multiple of {_BORDER} behind the header"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            f"{path}: its data begins at byte {len(header)}; expected a multiple of {_BORDER} behind the header"
+        )
 
 
 def _source_of(name: str, array: NDArray[Any]) -> _Source | None:

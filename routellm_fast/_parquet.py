@@ -48,11 +48,9 @@ def batches(file: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[
             names = opened.schema_arrow.names
             missing = [column for column in columns or () if column not in names]
             if missing:
-                message = f"{file}: there is no column {missing[0]!r}, only {', '.join(map(repr, names))}"
-                raise DataError(message)
+                raise DataError(f"{file}: there is no column {missing[0]!r}, only {', '.join(map(repr, names))}")
             if len(set(names)) != len(names):
-                message = f"{file}: a column is named twice"
-                raise DataError(message)
+                raise DataError(f"{file}: a column is named twice")
             for batch in opened.iter_batches(BATCH_ROWS, columns=None if columns is None else list(columns)):
                 yield row, batch
                 row += batch.num_rows

@@ -48,12 +48,10 @@ class Row:
     def text(self, column: str) -> str:
         """Return a cell that must be text. Raises DataError where it is not there or is something else."""
         if column not in self.values:
-            problem = f"there is no {column!r}, only {', '.join(map(repr, self.values))}"
-            raise self.error(problem)
+            raise self.error(f"there is no {column!r}, only {', '.join(map(repr, self.values))}")
         value = self.values[column]
         if not isinstance(value, str):
-            problem = f"{column!r} must be text, found {value!r}"
-            raise self.error(problem)
+            raise self.error(f"{column!r} must be text, found {value!r}")
         return value
 
     def number(self, column: str) -> float | None:
@@ -68,11 +66,9 @@ class Row:
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
-            problem = f"{column!r} must be a finite number, found {reprlib.repr(value)}"
-            raise self.error(problem)
+            raise self.error(f"{column!r} must be a finite number, found {reprlib.repr(value)}")
         if abs(number) > _MAX_NUMBER:
-            problem = f"{column!r} must be at most {_MAX_NUMBER:g} in size, found {value!r}"
-            raise self.error(problem)
+            raise self.error(f"{column!r} must be at most {_MAX_NUMBER:g} in size, found {value!r}")
         return number
 
 
@@ -86,15 +82,13 @@ def read_table(path: Path) -> Iterator[Row]:
         MissingExtraError: It is a Parquet file, and pyarrow is not installed.
     """
     if not path.name.endswith(SUFFIXES):
-        message = f"{path} must be one of {', '.join(SUFFIXES)}"
-        raise DataError(message)
+        raise DataError(f"{path} must be one of {', '.join(SUFFIXES)}")
     empty = True
     for row in _parquet_rows(path) if path.suffix == _parquet.SUFFIX else _text_rows(path):
         empty = False
         yield row
     if empty:
-        message = f"{path} holds no rows"
-        raise DataError(message)
+        raise DataError(f"{path} holds no rows")
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
@@ -115,11 +109,9 @@ def _opened(path: Path) -> Iterator[io.TextIOBase]:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             yield io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     except UnicodeDecodeError as error:
-        message = f"{path} is not UTF-8 ({error})"
-        raise DataError(message) from error
+        raise DataError(f"{path} is not UTF-8 ({error})") from error
     except (OSError, EOFError, zlib.error) as error:
-        message = f"{path} cannot be read ({error})"
-        raise DataError(message) from error
+        raise DataError(f"{path} cannot be read ({error})") from error
 
 
 def _csv_rows(path: Path, stream: io.TextIOBase) -> Iterator[Row]:
@@ -131,8 +123,7 @@ def _csv_rows(path: Path, stream: io.TextIOBase) -> Iterator[Row]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            message = f"{path}, line {line}: not valid CSV ({error})"
-            raise DataError(message) from error
+            raise DataError(f"{path}, line {line}: not valid CSV ({error})") from error
         if cells is None:
             return
         if not cells:
@@ -140,11 +131,9 @@ def _csv_rows(path: Path, stream: io.TextIOBase) -> Iterator[Row]:
         if header is None:
             header = cells
             if len(set(header)) != len(header):
-                message = f"{path}, line {line}: a column is named twice"
-                raise DataError(message)
+                raise DataError(f"{path}, line {line}: a column is named twice")
         elif len(cells) != len(header):
-            message = f"{path}, line {line}: found {len(cells)} cells, expected {len(header)} as in the header"
-            raise DataError(message)
+            raise DataError(f"{path}, line {line}: found {len(cells)} cells, expected {len(header)} as in the header")
         else:
             yield Row(path, line, dict(zip(header, cells, strict=True)))
 
@@ -156,9 +145,7 @@ def _json_rows(path: Path, stream: io.TextIOBase) -> Iterator[Row]:
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            message = f"{path}, line {line}: not valid JSON ({error})"
-            raise DataError(message) from error
+            raise DataError(f"{path}, line {line}: not valid JSON ({error})") from error
         if not isinstance(values, dict):
-            message = f"{path}, line {line}: must be a JSON object, found {type(values).__name__}"
-            raise DataError(message)
+            raise DataError(f"{path}, line {line}: must be a JSON object, found {type(values).__name__}")
         yield Row(path, line, values)

@@ -137,8 +137,10 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None
                 with synced_file(staging / name) as file:
                     file.write(content)
     except OSError as error:
-        message = f"{target} could not be written ({error.strerror or error}). What stood there is unchanged."
-        raise ArtifactWriteError(error.errno or 0, message) from error
+        raise ArtifactWriteError(
+            error.errno or 0,
+            f"{target} could not be written ({error.strerror or error}). What stood there is unchanged.",
+        ) from error
 
 
 def read_artifact(path: str | Path, layout: Layout) -> Artifact:
@@ -203,14 +205,12 @@ def migrate(
     """
     version = manifest.get("format_version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        message = f"{where}: format_version must be an integer from 1 to {current}, found {version!r}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"{where}: format_version must be an integer from 1 to {current}, found {version!r}")
     if version > current:
-        message = (
+        raise ArtifactVersionError(
             f"{where} has format version {version}; this routellm-fast reads up to {current}. "
             "It was written by a newer version: upgrade routellm-fast, or save the router again with this one."
         )
-        raise ArtifactVersionError(message)
     for step in range(version, current):
         manifest = {**migrations[step](manifest), "format_version": step + 1}
     return manifest
@@ -245,10 +245,9 @@ def _check_replaceable(target: Path, layout: Layout) -> None:
     if target.is_dir() and (is_artifact(target, layout) or not any(target.iterdir())):
         return
     if target.exists() or target.is_symlink():
-        message = (
+        raise ArtifactWriteError(
             f"{target} exists and is no directory with a {layout.manifest_file}: it is left alone. Choose another path."
         )
-        raise ArtifactWriteError(message)
 
 
 def _check_finite(tensors: Mapping[str, NDArray[Any]], where: Path) -> None:
@@ -262,8 +261,9 @@ def _check_mapped(mapped: Mapping[str, NDArray[Any]], artifact: Artifact, where:
     for name, array in mapped.items():
         _mapped.check_tensor(name, array, where)
         if name in artifact.tensors or name + _mapped.SUFFIX in artifact.files:
-            message = f"{where}: {name} names two tensors, or a tensor and a file; each needs a name of its own"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"{where}: {name} names two tensors, or a tensor and a file; each needs a name of its own"
+            )
 
 
 def _check_keys(manifest: Manifest, layout: Layout, where: Path) -> None:
@@ -272,13 +272,15 @@ def _check_keys(manifest: Manifest, layout: Layout, where: Path) -> None:
         found = "; ".join(
             f"{what} {', '.join(keys)}" for what, keys in (("missing", missing), ("unknown", unknown)) if keys
         )
-        message = f"{where}/{layout.manifest_file} does not hold format {FORMAT_VERSION}'s keys: {found}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            f"{where}/{layout.manifest_file} does not hold format {FORMAT_VERSION}'s keys: {found}"
+        )
     for key, types in layout.keys.items():
         if not isinstance(manifest[key], types):
             expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)
-            message = f"{where}/{layout.manifest_file}: {key} must be {expected}, found {type(manifest[key]).__name__}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"{where}/{layout.manifest_file}: {key} must be {expected}, found {type(manifest[key]).__name__}"
+            )
 
 
 def _read_manifest(directory: Path, handle: int, layout: Layout) -> Manifest:
@@ -287,11 +289,11 @@ def _read_manifest(directory: Path, handle: int, layout: Layout) -> Manifest:
     try:
         manifest = json.loads(content, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
-        message = f"{where} is not valid JSON ({error}). The directory is damaged: copy or save it again."
-        raise ArtifactFormatError(message) from error
+        raise ArtifactFormatError(
+            f"{where} is not valid JSON ({error}). The directory is damaged: copy or save it again."
+        ) from error
     if not isinstance(manifest, dict):
-        message = f"{where} must hold a JSON object, found {type(manifest).__name__}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"{where} must hold a JSON object, found {type(manifest).__name__}")
     manifest = migrate(manifest, where)
     _check_keys(manifest, layout, directory)
     for name, entry in manifest["files"].items():
@@ -299,8 +301,7 @@ def _read_manifest(directory: Path, handle: int, layout: Layout) -> Manifest:
     for name, entry in _in_own_files(manifest["tensors"]).items():
         _mapped.check_entry(name, entry, where)
         if entry["file"] not in manifest["files"]:
-            message = f"{where}: tensors.{name} is in {entry['file']}, which files does not list"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(f"{where}: tensors.{name} is in {entry['file']}, which files does not list")
     return manifest
 
 
@@ -311,26 +312,24 @@ def _in_own_files(entries: Mapping[str, Any]) -> dict[str, Any]:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        message = "a key stands twice"
-        raise ValueError(message)
+        raise ValueError("a key stands twice")
     return result
 
 
 def _refuse_constant(name: str) -> None:
-    message = f"{name} is no JSON number"
-    raise ValueError(message)
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _check_file_entry(name: str, entry: Any, where: Path) -> None:
     surrogates = any("\ud800" <= character <= "\udfff" for character in name)  # no file system can be asked for them
     if not name or name.startswith(".") or "/" in name or "\\" in name or "\0" in name or surrogates:
-        message = f"{where}: files names {name!r}; only bare names inside the directory are allowed"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"{where}: files names {name!r}; only bare names inside the directory are allowed")
     fits = isinstance(entry, dict) and set(entry) == {"bytes", "sha256"}
     fits = fits and type(entry["bytes"]) is int and isinstance(entry["sha256"], str)
     if not fits or not _SHA256.fullmatch(entry["sha256"]):
-        message = f"{where}: files.{name} must be an object of bytes (an integer) and sha256 (64 hexadecimal digits)"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            f"{where}: files.{name} must be an object of bytes (an integer) and sha256 (64 hexadecimal digits)"
+        )
 
 
 @contextmanager
@@ -339,11 +338,10 @@ def _opened(directory: Path, layout: Layout) -> Iterator[int]:
     try:
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        message = (
+        raise ArtifactNotFoundError(
             f"{directory} is no directory that can be read ({error.strerror}). "
             f"Expected one with a {layout.manifest_file}."
-        )
-        raise ArtifactNotFoundError(message) from error
+        ) from error
     try:
         yield handle
     finally:
@@ -355,15 +353,13 @@ def _opened_file(directory: Path, handle: int, name: str) -> Iterator[int]:
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
     except OSError as error:
-        message = (
+        raise ArtifactNotFoundError(
             f"{directory} lacks {name} ({error.strerror}): it is incomplete, or no such directory. "
             "Copy or save it again."
-        )
-        raise ArtifactNotFoundError(message) from error
+        ) from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            message = f"{directory / name} is no regular file. Copy or save the directory again."
-            raise ArtifactIntegrityError(message)
+            raise ArtifactIntegrityError(f"{directory / name} is no regular file. Copy or save the directory again.")
         yield descriptor
     finally:
         os.close(descriptor)
@@ -374,11 +370,11 @@ def _read_file(directory: Path, handle: int, name: str, *, limit: int) -> bytes:
         try:
             content = file.read(limit + 1)
         except OSError as error:
-            message = f"{directory / name} cannot be read ({error.strerror})"
-            raise ArtifactIntegrityError(message) from error
+            raise ArtifactIntegrityError(f"{directory / name} cannot be read ({error.strerror})") from error
     if len(content) > limit:
-        message = f"{directory / name} is larger than the {limit} bytes that were expected. Copy or save it again."
-        raise ArtifactIntegrityError(message)
+        raise ArtifactIntegrityError(
+            f"{directory / name} is larger than the {limit} bytes that were expected. Copy or save it again."
+        )
     return content
 
 
@@ -413,11 +409,10 @@ def _read_verified(directory: Path, handle: int, name: str, entry: Mapping[str, 
     found = _digest(content)
     for key in ("bytes", "sha256"):
         if found[key] != entry[key]:
-            message = (
+            raise ArtifactIntegrityError(
                 f"{directory / name} has {key} {found[key]}, the manifest says {entry[key]}: "
                 "it is truncated or was changed. Copy or save the directory again."
             )
-            raise ArtifactIntegrityError(message)
     return content
 
 
@@ -437,15 +432,13 @@ def _load_tensors(directory: Path, content: bytes | None, declared: Mapping[str,
         try:
             tensors = safetensors.numpy.load(content)
         except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
-            message = f"{where} is no safetensors file that can be read ({error})"
-            raise ArtifactFormatError(message) from error
+            raise ArtifactFormatError(f"{where} is no safetensors file that can be read ({error})") from error
     found = {name: _describe(array) for name, array in tensors.items()}
     if found != declared:
         differing = sorted(name for name in {*found, *declared} if found.get(name) != declared.get(name))
         name = differing[0]
-        message = (
+        raise ArtifactFormatError(
             f"{where}: tensor {name} is {found.get(name, 'absent')}, the manifest says {declared.get(name, 'nothing')}"
         )
-        raise ArtifactFormatError(message)
     _check_finite(tensors, directory)
     return tensors

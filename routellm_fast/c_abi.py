@@ -42,8 +42,9 @@ def c_abi() -> CAbi:
     libraries = sorted(lib.glob("libroutellm_fast*.so.[0-9]*")) or sorted(lib.glob("libroutellm_fast*.dylib"))
     header = include / "routellm_fast.h"
     if not libraries or not header.is_file():
-        message = f"there is no C library at {root}: install routellm-fast again, from a wheel or by 'pip install .'"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"there is no C library at {root}: install routellm-fast again, from a wheel or by 'pip install .'"
+        )
     return CAbi(
         library=libraries[0],
         header=header,

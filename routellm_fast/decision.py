@@ -47,11 +47,9 @@ def check_share(value: float, what: str) -> float:
         TypeError: It is not a number.
     """
     if isinstance(value, bool) or not hasattr(value, "__float__"):
-        message = f"{what} must be a number in [0, 1], not {type(value).__name__}"
-        raise TypeError(message)
+        raise TypeError(f"{what} must be a number in [0, 1], not {type(value).__name__}")
     number = float(value)
     # Written so that NaN fails too.
     if not 0.0 <= number <= 1.0:
-        message = f"{what} {value} is outside [0, 1]"
-        raise InvalidThresholdError(message)
+        raise InvalidThresholdError(f"{what} {value} is outside [0, 1]")
     return number

@@ -25,17 +25,18 @@ def text_of(messages: Sequence[Mapping[str, Any]], *, rule: Rule = "last_user") 
         InvalidArgumentError: No message qualifies, or one is not shaped like a chat message.
     """
     if isinstance(messages, (str, bytes)) or not isinstance(messages, Sequence):
-        message = f"messages must be a list of chat messages, not {type(messages).__name__}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"messages must be a list of chat messages, not {type(messages).__name__}")
     for index in range(len(messages) - 1, -1, -1):
         entry = messages[index]
         if not isinstance(entry, Mapping):
-            message = f"message {index} must be an object with role and content, not {type(entry).__name__}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"message {index} must be an object with role and content, not {type(entry).__name__}"
+            )
         if rule == "last" or entry.get("role") == "user":
             return _text_of_content(entry.get("content"), index)
-    message = f"none of the {len(messages)} messages has the role 'user': there is nothing to route on"
-    raise InvalidArgumentError(message)
+    raise InvalidArgumentError(
+        f"none of the {len(messages)} messages has the role 'user': there is nothing to route on"
+    )
 
 
 def _text_of_content(content: Any, index: int) -> str:
@@ -48,5 +49,6 @@ def _text_of_content(content: Any, index: int) -> str:
         texts = [part.get("text") for part in parts]
         if all(isinstance(text, str) for text in texts) and all(isinstance(part, Mapping) for part in content):
             return "\n".join(str(text) for text in texts)
-    message = f"the content of message {index} must be a str or a list of content parts, found {type(content).__name__}"
-    raise InvalidArgumentError(message)
+    raise InvalidArgumentError(
+        f"the content of message {index} must be a str or a list of content parts, found {type(content).__name__}"
+    )

@@ -165,8 +165,7 @@ def real_texts(shared_data: Path, count: int) -> list[str]:
                 break
             found.setdefault(" ".join(words[begin : begin + 32]))
     if len(found) < count:
-        message = f"{shared_data} holds {len(found)} texts, not {count}"
-        raise ValueError(message)
+        raise ValueError(f"{shared_data} holds {len(found)} texts, not {count}")
     return list(found)[:count]
 
 
@@ -178,8 +177,7 @@ def real_embeddings(shared_data: Path, count: int) -> np.ndarray:
     rows = rf.load_router().embedder.embed(texts)[:, :TOKEN_COLUMNS]
     kept = np.flatnonzero(np.abs(rows).max(axis=1) > 0)[:count]
     if len(kept) < count:
-        message = f"only {len(kept)} texts have a vector, not {count}"
-        raise ValueError(message)
+        raise ValueError(f"only {len(kept)} texts have a vector, not {count}")
     return np.ascontiguousarray(rows[kept])
 
 

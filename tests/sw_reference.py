@@ -67,8 +67,7 @@ def fit_rows_newton(features: np.ndarray, labels: np.ndarray, weights: np.ndarra
         coefficients = coefficients - length * step
         if np.abs(step).max() <= CONVERGED * (1.0 + np.abs(coefficients).max()):
             return coefficients
-    message = "the likelihood has no finite maximum"
-    raise ArithmeticError(message)
+    raise ArithmeticError("the likelihood has no finite maximum")
 
 
 def fit_rows_lbfgs(features: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -290,8 +289,7 @@ def fit_wins(wins: np.ndarray) -> np.ndarray:
         ratings = moved
         if (np.abs(step) <= CONVERGED * (1.0 + np.abs(ratings[:, :-1]))).all():
             return ratings[:, :-1] / LN10
-    message = "the likelihood has no finite maximum"
-    raise ArithmeticError(message)
+    raise ArithmeticError("the likelihood has no finite maximum")
 
 
 def win_rate(strong: np.ndarray, weak: np.ndarray) -> np.ndarray:

@@ -103,8 +103,7 @@ class Probe:
             mark = chr(CLASS_REPRESENTATIVES[value])
             if not self._swaps(mark, character) and not self._swaps(character, mark):
                 return value
-        fault = f"U+{ord(character):04X} has a combining class without a representative"
-        raise SystemExit(fault)
+        raise SystemExit(f"U+{ord(character):04X} has a combining class without a representative")
 
     def _swaps(self, first: str, second: str) -> bool:
         return first != second and self.nfd(first + second) == second + first
@@ -117,8 +116,7 @@ class Probe:
 def expect(condition: bool, character: str, message: str) -> None:
     """Stop where the library does what the C++ normalizer does not foresee."""
     if not condition:
-        fault = f"U+{ord(character):04X} {message}: the C++ normalizer has to be revised"
-        raise SystemExit(fault)
+        raise SystemExit(f"U+{ord(character):04X} {message}: the C++ normalizer has to be revised")
 
 
 def hangul_decomposition(character: str) -> str:
@@ -224,8 +222,7 @@ def render(tables: Tables) -> str:
         (tables.decomposition_entries, 1 << 16),
     ):
         if max(values) >= limit:
-            fault = f"a table's largest value {max(values)} does not fit below {limit}"
-            raise SystemExit(fault)
+            raise SystemExit(f"a table's largest value {max(values)} does not fit below {limit}")
     return "\n".join(parts)
 
 

@@ -60,16 +60,15 @@ def key_for(server: str, *, variable: str | None = None, value: str | None = Non
     if not key and variable is not None:
         key = os.environ.get(variable, "").strip()
         if not key:
-            message = f"the environment variable {variable}, which should hold the key for {server}, is not set"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"the environment variable {variable}, which should hold the key for {server}, is not set"
+            )
     if not key and (is_openai(server) or _is_environment_server(server)):
         key = os.environ.get(_VARIABLE, "").strip()
     if key and not _HEADER_SAFE.fullmatch(key):
-        message = f"the key for {server} holds blanks or characters beyond ASCII, which no header can carry"
-        raise EndpointError(message)
+        raise EndpointError(f"the key for {server} holds blanks or characters beyond ASCII, which no header can carry")
     if not key and is_openai(server):
-        message = f"no key for {server}: set {_VARIABLE}, or name the variable that holds it"
-        raise EndpointError(message)
+        raise EndpointError(f"no key for {server}: set {_VARIABLE}, or name the variable that holds it")
     return ApiKey(key)
 
 

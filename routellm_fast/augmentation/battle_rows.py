@@ -82,19 +82,15 @@ class BattleCounts:
 def check_battles_path(path: Path) -> None:
     """Raise DataError where a file of battles cannot go, before anything is paid for."""
     if not path.name.endswith(_SUFFIXES):
-        message = f"{path}, where the battles should go, must be one of {', '.join(_SUFFIXES)}"
-        raise DataError(message)
+        raise DataError(f"{path}, where the battles should go, must be one of {', '.join(_SUFFIXES)}")
     if not path.parent.is_dir():
-        message = f"{path.parent}, where the battles should go, is no directory"
-        raise DataError(message)
+        raise DataError(f"{path.parent}, where the battles should go, is no directory")
     if path.is_dir():
-        message = f"{path}, where the battles should go, is a directory: name a file"
-        raise DataError(message)
+        raise DataError(f"{path}, where the battles should go, is a directory: name a file")
     try:
         check_writable(path.parent)
     except OSError as error:
-        message = f"{path} cannot be written ({error.strerror or error})"
-        raise DataError(message) from error
+        raise DataError(f"{path} cannot be written ({error.strerror or error})") from error
 
 
 def write_battles(path: Path, rows: Iterable[BattleRow]) -> None:
@@ -117,8 +113,7 @@ def write_battles(path: Path, rows: Iterable[BattleRow]) -> None:
             else:
                 write(file, rows)
     except OSError as error:
-        message = f"{path} cannot be written ({error.strerror or error})"
-        raise DataError(message) from error
+        raise DataError(f"{path} cannot be written ({error.strerror or error})") from error
 
 
 def _cells(row: BattleRow) -> dict[str, str | float | bool]:

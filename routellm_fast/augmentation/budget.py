@@ -20,8 +20,7 @@ class TokenPrices:
     def __post_init__(self) -> None:
         for value in (self.input_usd_per_1m, self.output_usd_per_1m):
             if not 0.0 <= value < math.inf:
-                message = f"a price must be at least 0 and finite, found {value}"
-                raise InvalidArgumentError(message)
+                raise InvalidArgumentError(f"a price must be at least 0 and finite, found {value}")
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float:
         """Return the cost of a call."""
@@ -46,8 +45,7 @@ class Budget:
             spent_usd: What earlier runs spent of it.
         """
         if max_cost_usd is not None and not 0.0 <= max_cost_usd < math.inf:
-            message = f"max_cost_usd must be at least 0 and finite, found {max_cost_usd}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"max_cost_usd must be at least 0 and finite, found {max_cost_usd}")
         self._max_cost_usd = max_cost_usd
         self._spent_usd = spent_usd
         self._reserved: list[float] = []

@@ -90,8 +90,7 @@ def read_contests(
         DataError: A row breaks the layout, or no contest is left.
     """
     if models is not None and len(set(models)) < 2:
-        message = f"a contest needs two models, found {', '.join(models) or 'none'}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"a contest needs two models, found {', '.join(models) or 'none'}")
     counts = {"duplicates": 0, "forbidden": 0, "incomplete": 0}
     found: dict[Contest, None] = {}
     for row in rows_of(path):
@@ -109,11 +108,10 @@ def read_contests(
     counts["forbidden"] = len(found) - len(kept)
     if not kept:
         chosen = "" if models is None else f" between {', '.join(models)}"
-        message = (
+        raise DataError(
             f"{path} has no contest{chosen} to judge: {counts['forbidden']:,} are in the files that they must not be "
             f"in, {counts['incomplete']:,} lack a response"
         )
-        raise DataError(message)
     return Contests(kept, **counts)
 
 
@@ -122,32 +120,28 @@ def _contests_of(row: Row, path: Path, prompts: Prompts | None, generated: tuple
     source, reference, aliases = source_of(row, path), _optional(row, "reference"), known_aliases()
     winner = _optional(row, "winner")
     if winner is not None and winner not in _WINNERS:
-        problem = f"winner must be one of {', '.join(_WINNERS)} or empty, found {winner!r}"
-        raise row.error(problem)
+        raise row.error(f"winner must be one of {', '.join(_WINNERS)} or empty, found {winner!r}")
     wide = [column for column in row.values if column.startswith(_WIDE)]
     if "model_a" in row.values:
         a, b = (aliases.get(name, name) for name in (row.text("model_a"), row.text("model_b")))
         if not a or not b or a == b:
-            problem = f"model_a and model_b must be two names, found {a!r} and {b!r}"
-            raise row.error(problem)
+            raise row.error(f"model_a and model_b must be two names, found {a!r} and {b!r}")
         yield Contest(
             prompt, group, source, a, b, _response(row, "response_a", a in generated),
             _response(row, "response_b", b in generated), reference, winner,
         )  # fmt: skip
         return
     if not wide and len(generated) < 2:
-        problem = (
+        raise row.error(
             "expected model_a, model_b, response_a and response_b, or columns response:<model>, or two models that "
             f"generate responses; found {', '.join(map(repr, row.values))}"
         )
-        raise row.error(problem)
     responses: dict[str, str | None] = dict.fromkeys(generated)
     for column in wide:
         name = column.removeprefix(_WIDE)
         name = aliases.get(name, name)
         if not name or responses.get(name) is not None:
-            problem = f"{column!r} must name a model, each once"
-            raise row.error(problem)
+            raise row.error(f"{column!r} must name a model, each once")
         responses[name] = _optional(row, column)
     for a, b in itertools.combinations(sorted(responses), 2):
         yield Contest(prompt, group, source, a, b, responses[a], responses[b], reference)
@@ -155,8 +149,7 @@ def _contests_of(row: Row, path: Path, prompts: Prompts | None, generated: tuple
 
 def _response(row: Row, column: str, is_generated: bool) -> str | None:
     if column not in row.values and not is_generated:
-        problem = f"there is no {column!r}, only {', '.join(map(repr, row.values))}"
-        raise row.error(problem)
+        raise row.error(f"there is no {column!r}, only {', '.join(map(repr, row.values))}")
     return _optional(row, column)
 
 

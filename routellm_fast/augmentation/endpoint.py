@@ -62,8 +62,9 @@ class ChatEndpoint:
             MissingExtraError: The openai package is not installed.
         """
         if budget.max_cost_usd is not None and settings.prices is None:
-            message = f"a cap on cost needs the prices of {settings.model!r}, a million tokens in and out"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"a cap on cost needs the prices of {settings.model!r}, a million tokens in and out"
+            )
         self.settings = settings
         self._server = server_of(settings.base_url)
         self._key = key_for(self._server, variable=settings.api_key_variable, value=api_key)

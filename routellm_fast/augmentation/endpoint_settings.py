@@ -40,14 +40,12 @@ class EndpointSettings:
 
     def __post_init__(self) -> None:
         if not self.model:
-            message = "the model's name must not be empty"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("the model's name must not be empty")
         if self.max_tokens < 1 or self.max_retries < 0:
-            message = f"max_tokens is at least 1 and max_retries 0, found {self.max_tokens} and {self.max_retries}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"max_tokens is at least 1 and max_retries 0, found {self.max_tokens} and {self.max_retries}"
+            )
         if not 0.0 < self.timeout_s < math.inf:
-            message = f"timeout_s must be above 0 and finite, found {self.timeout_s}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"timeout_s must be above 0 and finite, found {self.timeout_s}")
         if self.temperature is not None and not 0.0 <= self.temperature < math.inf:
-            message = f"temperature must be at least 0 and finite, found {self.temperature}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"temperature must be at least 0 and finite, found {self.temperature}")

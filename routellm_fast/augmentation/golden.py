@@ -81,8 +81,7 @@ def _chosen(labelled: Iterable[Labelled], models: Sequence[str] | None) -> froze
     if models is None:
         return None
     if len(set(models)) < 2:
-        message = f"battles need at least two models, found {', '.join(models) or 'none'}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"battles need at least two models, found {', '.join(models) or 'none'}")
     check_known(models, {name for row in labelled for name in row.scores})
     return frozenset(models)
 

@@ -81,11 +81,10 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._file.truncate(before)
-            message = (
+            raise DataError(
                 f"{self.path} cannot be written ({error.strerror or error}). What it held is kept: make room and run "
                 "the same command again"
-            )
-            raise DataError(message) from error
+            ) from error
         self.ledger.apply(record)
 
     def close(self) -> None:
@@ -109,8 +108,9 @@ class Journal:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            message = f"{self.path} is in use by another process: wait for it, or give another journal"
-            raise DataError(message) from error
+            raise DataError(
+                f"{self.path} is in use by another process: wait for it, or give another journal"
+            ) from error
 
     def _sync(self) -> None:
         os.fsync(self._file.fileno())
@@ -125,8 +125,7 @@ def read_journal(path: Path) -> Ledger:
     except OSError as error:
         raise _unusable(path, error) from error
     if not ledger.settings:
-        message = f"{path} is empty: nothing was judged"
-        raise DataError(message)
+        raise DataError(f"{path} is empty: nothing was judged")
     return ledger
 
 
@@ -137,8 +136,7 @@ def _read(path: Path, file: BinaryIO) -> tuple[Ledger, int, bytes]:
     # Only a journal is ever repaired, never a file that was named by mistake.
     begin = file.read(len(_FIRST_BYTES))
     if not _FIRST_BYTES.startswith(begin):
-        message = f"{path} is no journal of judgements: give a new file, or one that an earlier run made"
-        raise DataError(message)
+        raise DataError(f"{path} is no journal of judgements: give a new file, or one that an earlier run made")
     file.seek(0)
     for number, line in enumerate(_lines(file), start=1):
         if not line.endswith(b"\n"):
@@ -146,8 +144,9 @@ def _read(path: Path, file: BinaryIO) -> tuple[Ledger, int, bytes]:
         try:
             ledger.apply(json.loads(line))
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            message = f"{path}, line {number}: damaged ({type(error).__name__}: {error}). Cut that line out to go on"
-            raise DataError(message) from error
+            raise DataError(
+                f"{path}, line {number}: damaged ({type(error).__name__}: {error}). Cut that line out to go on"
+            ) from error
         whole_bytes += len(line)
     return ledger, whole_bytes, b""
 
@@ -162,11 +161,10 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 def _check_settings(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for key in sorted({*found, *wanted}):
         if found.get(key) != wanted.get(key):
-            message = (
+            raise DataError(
                 f"{path} holds judgements with {key.replace('_', ' ')} {found.get(key)!r}, not {wanted.get(key)!r}, "
                 "and they cannot be mixed: give another journal"
             )
-            raise DataError(message)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -66,14 +66,12 @@ class JudgeConfig:
 
     def __post_init__(self) -> None:
         if self.max_concurrency < 1 or self.parse_retries < 0:
-            message = (
+            raise InvalidArgumentError(
                 f"max_concurrency is at least 1 and parse_retries 0, found {self.max_concurrency} and "
                 f"{self.parse_retries}"
             )
-            raise InvalidArgumentError(message)
         if not 0.0 <= self.max_failure_share <= 1.0 or math.isnan(self.max_failure_share):
-            message = f"max_failure_share must be in [0, 1], found {self.max_failure_share}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"max_failure_share must be in [0, 1], found {self.max_failure_share}")
 
 
 async def judge_contests(
@@ -111,8 +109,7 @@ async def judge_contests(
     for contest in contests:
         for model, response in ((contest.model_a, contest.response_a), (contest.model_b, contest.response_b)):
             if response is None and model not in generators:
-                message = f"a response of {model!r} is missing, and no endpoint generates it"
-                raise InvalidArgumentError(message)
+                raise InvalidArgumentError(f"a response of {model!r} is missing, and no endpoint generates it")
     run = _Run(contests, questioner, judge, journal, stop, generators, config or JudgeConfig(), clock, on_progress)
     return await run.run()
 

@@ -99,8 +99,7 @@ class Ledger:
         """Add a record. Raises ValueError, KeyError or TypeError where it breaks the layout."""
         kind = record["record"]
         if (kind == "settings") == bool(self.settings):
-            message = "settings are the first record, and only that"
-            raise ValueError(message)
+            raise ValueError("settings are the first record, and only that")
         if kind == "settings":
             self._apply_settings(record)
         elif kind == "contest":
@@ -108,8 +107,7 @@ class Ledger:
         elif kind == "judgement":
             verdict = record["verdict"]
             if verdict is not None and not is_verdict(verdict, self.mode):
-                message = f"{verdict!r} is no verdict of mode {self.mode.value}"
-                raise ValueError(message)
+                raise ValueError(f"{verdict!r} is no verdict of mode {self.mode.value}")
             self._book(record)
             judgement = self.judgements.setdefault(record["key"], Judgement())
             judgement.attempts += 1
@@ -124,13 +122,13 @@ class Ledger:
         elif kind == "failure":
             self.failures[record["key"]] = str(record["reason"])
         else:
-            message = f"unknown record {kind!r}"
-            raise ValueError(message)
+            raise ValueError(f"unknown record {kind!r}")
 
     def _apply_settings(self, record: Mapping[str, Any]) -> None:
         if record["format_version"] != FORMAT_VERSION:
-            message = f"format version {record['format_version']!r}; this version of the package reads {FORMAT_VERSION}"
-            raise ValueError(message)
+            raise ValueError(
+                f"format version {record['format_version']!r}; this version of the package reads {FORMAT_VERSION}"
+            )
         Mode(record["mode"])
         self.settings = {key: value for key, value in record.items() if key != "record"}
 
@@ -139,11 +137,9 @@ class Ledger:
         calls, winner = dict(record["calls"]), record["winner"]
         labels = _LABELS[self.mode]
         if not all(isinstance(text, str) for text in (*names.values(), *calls.values())) or not labels >= set(calls):
-            message = f"a contest has names and calls {', '.join(sorted(labels))}"
-            raise TypeError(message)
+            raise TypeError(f"a contest has names and calls {', '.join(sorted(labels))}")
         if self.mode is Mode.SCORE and len(calls) < len(labels):
-            message = "both responses of a contest have a score"
-            raise ValueError(message)
+            raise ValueError("both responses of a contest have a score")
         return Recorded(**names, winner=winner, calls=calls)
 
     def _book(self, record: Mapping[str, Any]) -> None:
@@ -158,8 +154,7 @@ class Ledger:
 def _amount(value: Any) -> float:
     amount = float(value)
     if not 0.0 <= amount < math.inf:
-        message = f"{value!r} is no amount"
-        raise ValueError(message)
+        raise ValueError(f"{value!r} is no amount")
     return amount
 
 

@@ -112,11 +112,13 @@ def judged_battles(
     """
     rules = rules or ScoreRules()
     if on_disagreement not in DISAGREEMENTS:
-        message = f"on_disagreement must be one of {', '.join(DISAGREEMENTS)}, found {on_disagreement!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"on_disagreement must be one of {', '.join(DISAGREEMENTS)}, found {on_disagreement!r}"
+        )
     if ledger.mode is Mode.PAIRWISE and (rules.margin or rules.weights != "equal"):
-        message = "a margin and weights by difference need scores, which a pairwise judge does not give"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            "a margin and weights by difference need scores, which a pairwise judge does not give"
+        )
     judge, tally = str(ledger.settings["judge"]), _Tally()
     found: list[BattleRow] = []
     for contest in ledger.contests.values():

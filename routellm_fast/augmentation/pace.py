@@ -21,8 +21,7 @@ class Pace:
         """Set the limits; None for none. Raises InvalidArgumentError for one that is not above 0 and finite."""
         for name, value in (("requests_per_min", requests_per_min), ("tokens_per_min", tokens_per_min)):
             if value is not None and not 0.0 < value < math.inf:
-                message = f"{name} must be above 0 and finite, found {value}"
-                raise InvalidArgumentError(message)
+                raise InvalidArgumentError(f"{name} must be above 0 and finite, found {value}")
         self._clock = clock
         self._s_per_request = 60.0 / requests_per_min if requests_per_min else 0.0
         self._s_per_token = 60.0 / tokens_per_min if tokens_per_min else 0.0

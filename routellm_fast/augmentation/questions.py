@@ -52,8 +52,7 @@ class Questioner:
 
     def __post_init__(self) -> None:
         if self.orders not in ORDERS:
-            message = f"orders must be one of {', '.join(ORDERS)}, found {self.orders!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"orders must be one of {', '.join(ORDERS)}, found {self.orders!r}")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -36,17 +36,13 @@ class ScoreRules:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.margin < math.inf:
-            message = f"margin must be at least 0 and finite, found {self.margin}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"margin must be at least 0 and finite, found {self.margin}")
         if self.ties not in TIES:
-            message = f"ties must be one of {', '.join(TIES)}, found {self.ties!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"ties must be one of {', '.join(TIES)}, found {self.ties!r}")
         if self.weights not in WEIGHTS:
-            message = f"weights must be one of {', '.join(WEIGHTS)}, found {self.weights!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"weights must be one of {', '.join(WEIGHTS)}, found {self.weights!r}")
         if self.cap_per_prompt is not None and self.cap_per_prompt < 1:
-            message = f"a cap is at least 1, found {self.cap_per_prompt}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a cap is at least 1, found {self.cap_per_prompt}")
 
     def decide(self, a: float, b: float, score_range: float) -> tuple[str, float] | None:
         """Return winner and weight, or None for a battle to leave out: a dropped tie, or one that weighs nothing."""

@@ -109,13 +109,11 @@ class Template:
         try:
             user = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            message = f"{path} cannot be read ({error})"
-            raise DataError(message) from error
+            raise DataError(f"{path} cannot be read ({error})") from error
         missing = [name for name in _PLACEHOLDERS[mode] if f"{{{name}}}" not in user]
         if missing:
             expected = ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS[mode])
-            message = f"{path}: a {mode.value} template needs {expected}, found no {{{missing[0]}}}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"{path}: a {mode.value} template needs {expected}, found no {{{missing[0]}}}")
         return cls(mode, user, as_json=as_json)
 
     @property

@@ -76,6 +76,5 @@ def _from_json(text: str, mode: Mode) -> Verdict | None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        message = "a key is there twice"
-        raise ValueError(message)
+        raise ValueError("a key is there twice")
     return values

@@ -13,47 +13,42 @@ from routellm_fast.errors import InvalidArgumentError
 def fields(value: Any, what: str, required: Collection[str], optional: Collection[str] = ()) -> dict[str, Any]:
     """Return an object that has all required keys, and none that is neither required nor optional."""
     if not isinstance(value, dict):
-        message = f"{what} must be an object, found {type(value).__name__}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{what} must be an object, found {type(value).__name__}")
     missing, unknown = sorted(set(required) - set(value)), sorted(set(value) - set(required) - set(optional))
     if missing or unknown:
         expected = ", ".join(required) + (f" and optionally {', '.join(optional)}" if optional else "")
-        message = f"{what} must hold {expected}; missing {missing or 'nothing'}, unknown {unknown or 'nothing'}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"{what} must hold {expected}; missing {missing or 'nothing'}, unknown {unknown or 'nothing'}"
+        )
     return value
 
 
 def text(value: Any, what: str) -> str:
     """Return a string."""
     if not isinstance(value, str):
-        message = f"{what} must be a string, found {type(value).__name__}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{what} must be a string, found {type(value).__name__}")
     return value
 
 
 def number(value: Any, what: str, low: float = -math.inf, high: float = math.inf) -> float:
     """Return a finite number of a range."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        message = f"{what} must be a number, found {type(value).__name__}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{what} must be a number, found {type(value).__name__}")
     try:
         result = float(value)
     except OverflowError:
         result = math.inf
     if not math.isfinite(result) or not low <= result <= high:
         bounds = "" if low == -math.inf else f" in [{low:g}, {high:g}]" if high < math.inf else f" of at least {low:g}"
-        message = f"{what} must be a finite number{bounds}, found {result:g}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{what} must be a finite number{bounds}, found {result:g}")
     return result
 
 
 def rising(value: Any, what: str, *, strictly: bool = False) -> tuple[float, ...]:
     """Return two or more numbers in [0, 1] that never fall, or rise strictly."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) < 2:
-        message = f"{what} must be a list of two numbers or more"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{what} must be a list of two numbers or more")
     result = tuple(number(entry, f"each of {what}", 0.0, 1.0) for entry in value)
     if not all(a < b if strictly else a <= b for a, b in pairwise(result)):
-        message = f"{what} must {'rise strictly' if strictly else 'never fall'}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{what} must {'rise strictly' if strictly else 'never fall'}")
     return result

@@ -66,8 +66,7 @@ class PairPrices:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _strict.number(getattr(self, name), name, 0.0, _MAX_TOKENS))
         if self.output_tokens is None and (self.strong.output_usd_per_1m or self.weak.output_usd_per_1m):
-            message = "output tokens have a price: give the mean number of output tokens of an answer"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("output tokens have a price: give the mean number of output tokens of an answer")
 
     @property
     def counts_prompts(self) -> bool:
@@ -118,10 +117,9 @@ def token_counts(embedder: Embedder | None, prompts: Sequence[str]) -> NDArray[n
         InvalidArgumentError: The embedder has no tokenizer at hand.
     """
     if not isinstance(embedder, StaticEmbedder):
-        message = (
+        raise InvalidArgumentError(
             "this router has no tokenizer to count the tokens of prompts with: give the mean number of input tokens"
         )
-        raise InvalidArgumentError(message)
     from routellm_fast.embedders._tokenizer_json import LibraryTokenizer, native_tokenizer, parse_tokenizer
 
     _, _, files = embedder.stored()

@@ -95,14 +95,14 @@ def calibrate(
         UnreachableTargetError: No threshold reaches a target.
     """
     if probability not in PROBABILITY_CHOICES:
-        message = f"probability must be one of {', '.join(PROBABILITY_CHOICES)}, found {probability!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"probability must be one of {', '.join(PROBABILITY_CHOICES)}, found {probability!r}"
+        )
     pair = _known(labelled_pair or router.model_pair)
     rows = _labelled_rows(labelled, pair)
     outcomes = [*_outcomes_of_rows(rows, pair), *_outcomes_of_battles(battles, pair)]
     if probability in (*METHODS, "best") and not outcomes:
-        message = "a probability map needs labelled rows or battles of the two models"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("a probability map needs labelled rows or battles of the two models")
     check_needs(targets, has_prices=prices is not None, has_labels=bool(rows))
     costs = _costs(router, traffic, prices)
     # Each prompt once, whatever it is needed for: a remote embedder is paid for.

@@ -123,8 +123,7 @@ def check_drift(
     check_win_rates(win_rates)
     check_share(tolerance, "tolerance")
     if not 0.0 < alpha < 1.0:
-        message = f"alpha must lie between 0 and 1, found {alpha}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"alpha must lie between 0 and 1, found {alpha}")
     recent: NDArray[np.float64] = np.sort(win_rates.astype(np.float64))
     levels, quantiles, slack = _reference(calibration)
     at_most = np.searchsorted(recent, quantiles + _SAME, side="right") / len(recent)

@@ -36,11 +36,9 @@ class Interval(NamedTuple):
     def from_json(cls, value: Any, what: str, *, unit: bool = False) -> Interval:
         """Read [value, low, high], of numbers in [0, 1] where `unit`. Raises InvalidArgumentError."""
         if not isinstance(value, (list, tuple)) or len(value) != 3:
-            message = f"{what} must be a list of value, low and high"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"{what} must be a list of value, low and high")
         limits = (0.0, 1.0) if unit else ()
         found = cls(*(_strict.number(part, what, *limits) for part in value))
         if not found.low <= found.value <= found.high:
-            message = f"{what} must have its value between low and high, found {list(value)}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"{what} must have its value between low and high, found {list(value)}")
         return found

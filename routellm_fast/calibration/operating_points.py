@@ -36,8 +36,7 @@ class Target:
     def __post_init__(self) -> None:
         """Refuse what no threshold could mean."""
         if self.kind not in get_args(TargetKind):
-            message = f"a target is one of {', '.join(get_args(TargetKind))}, found {self.kind!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a target is one of {', '.join(get_args(TargetKind))}, found {self.kind!r}")
         low = -math.inf if self.kind == "quality" else 0.0
         value = _strict.number(self.value, self.kind, low, 1.0 if self.kind in _UNIT_KINDS else math.inf)
         object.__setattr__(self, "value", value)  # an int is written as the float that it will be read as
@@ -99,11 +98,11 @@ class OperatingPoint:
 def points_from_json(value: Any) -> Mapping[str, OperatingPoint]:
     """Read operating points by name. Raises InvalidArgumentError."""
     if not isinstance(value, dict):
-        message = f"calibration.operating_points must be an object, found {type(value).__name__}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"calibration.operating_points must be an object, found {type(value).__name__}")
     points = {name: OperatingPoint.from_json(entry, f"operating_points[{name!r}]") for name, entry in value.items()}
     for name, point in points.items():
         if name != point.target.name:
-            message = f"operating_points[{name!r}] must be named {point.target.name!r} after its kind and value"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"operating_points[{name!r}] must be named {point.target.name!r} after its kind and value"
+            )
     return points

@@ -95,14 +95,14 @@ def map_from_json(value: Any) -> ProbabilityMap:
             _strict.number(found["intercept"], f"{what}.intercept", -_STEEPEST, _STEEPEST),
         )
     if method != "isotonic":
-        message = f"{what} must have the method platt or isotonic, found {method!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{what} must have the method platt or isotonic, found {method!r}")
     found = _strict.fields(value, what, ("method", "win_rates", "probabilities"))
     win_rates = _strict.rising(found["win_rates"], f"{what}.win_rates", strictly=True)
     probabilities = _strict.rising(found["probabilities"], f"{what}.probabilities")
     if len(win_rates) != len(probabilities):
-        message = f"{what} must have one probability a win rate, found {len(probabilities)} and {len(win_rates)}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"{what} must have one probability a win rate, found {len(probabilities)} and {len(win_rates)}"
+        )
     return IsotonicMap(win_rates, probabilities)
 
 
@@ -127,16 +127,13 @@ class Outcomes:
         check_win_rates(self.win_rates)
         shape = self.win_rates.shape
         if self.targets.shape != shape or len(self.groups) != shape[0]:
-            message = f"expected one target and one group for each of {shape[0]} win rates"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"expected one target and one group for each of {shape[0]} win rates")
         if not ((self.targets >= 0.0) & (self.targets <= 1.0)).all():
-            message = "targets lie in [0, 1]"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("targets lie in [0, 1]")
         if self.weights is None:
             object.__setattr__(self, "weights", np.ones(shape))
         elif self.weights.shape != shape or not (np.isfinite(self.weights) & (self.weights > 0.0)).all():
-            message = "weights are finite numbers above 0, one a win rate"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("weights are finite numbers above 0, one a win rate")
 
     def taken(self, rows: NDArray[Any]) -> tuple[NDArray[np.float32], Floats, Floats]:
         """Return win rates, targets and weights of some rows."""
@@ -211,17 +208,18 @@ def fit_probability(outcomes: Outcomes, method: Method, *, seed: int = 0) -> Pro
         InvalidArgumentError: No such method.
     """
     if method not in METHODS:
-        message = f"a probability map is fitted by one of {', '.join(METHODS)}, found {method!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"a probability map is fitted by one of {', '.join(METHODS)}, found {method!r}")
     fit = _fit_platt if method == "platt" else _fit_isotonic
     names, group = np.unique(np.array(outcomes.groups, dtype=object).astype(str), return_inverse=True)
     group = group.reshape(-1)
     if len(names) < _LEAST_GROUPS:
-        message = f"probabilities need outcomes on {_LEAST_GROUPS} different prompts at least, found {len(names)}"
-        raise DataError(message)
+        raise DataError(
+            f"probabilities need outcomes on {_LEAST_GROUPS} different prompts at least, found {len(names)}"
+        )
     if np.ptp(outcomes.targets) == 0.0:
-        message = f"all {len(group)} outcomes are {outcomes.targets[0]:g}: probabilities cannot be fitted on them"
-        raise DataError(message)
+        raise DataError(
+            f"all {len(group)} outcomes are {outcomes.targets[0]:g}: probabilities cannot be fitted on them"
+        )
     fold = (np.random.default_rng([seed, 0]).permutation(len(names)) % _FOLDS)[group]
     win_rates, targets, weights = outcomes.taken(np.arange(len(group)))
     held_out = np.empty(len(group))

@@ -50,8 +50,9 @@ class Sample:
         for name in ("counts", "strong", "weak"):
             values = getattr(self, name)
             if values is not None and (values.shape != self.win_rates.shape or not np.isfinite(values).all()):
-                message = f"{name} must be {self.win_rates.shape} finite numbers, found shape {values.shape}"
-                raise InvalidArgumentError(message)
+                raise InvalidArgumentError(
+                    f"{name} must be {self.win_rates.shape} finite numbers, found shape {values.shape}"
+                )
         levels, level = np.unique(self.win_rates.astype(np.float64), return_inverse=True)
         object.__setattr__(self, "_levels", levels[::-1])
         object.__setattr__(self, "_level", len(levels) - 1 - level.reshape(-1))
@@ -75,11 +76,10 @@ class Sample:
     def check_divisible(self) -> None:
         """Refuse a sample that no threshold divides. Raises DataError."""
         if self.level_count == 1:
-            message = (
+            raise DataError(
                 f"the win rate is {self._levels[0]:.6g} for all {len(self._owner):,} prompts: no threshold divides "
                 "them. Is this the right router for these prompts?"
             )
-            raise DataError(message)
 
     def splits(self, counts: NDArray[np.int64] | None = None) -> Splits:
         """Return all splits, of the sample or of a resample that counts its prompts otherwise."""
@@ -171,8 +171,7 @@ def find_points(
         InvalidArgumentError: A target needs prices or labels that are not given.
     """
     if resamples < 100:
-        message = f"an interval needs at least 100 resamples, found {resamples}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"an interval needs at least 100 resamples, found {resamples}")
     check_needs(
         targets,
         has_prices=traffic.strong is not None and traffic.weak is not None,
@@ -251,11 +250,9 @@ def check_needs(targets: Sequence[Target], *, has_prices: bool, has_labels: bool
     """Refuse a target that needs what there is not. Raises InvalidArgumentError."""
     for target in targets:
         if target.kind in COST_KINDS and not has_prices:
-            message = f"{target.name} needs prices of both models"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"{target.name} needs prices of both models")
         if target.kind in QUALITY_KINDS and not has_labels:
-            message = f"{target.name} needs labelled rows with scores of both models"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"{target.name} needs labelled rows with scores of both models")
 
 
 def _choose(target: Target, traffic: Sample, labelled: Sample | None) -> float:
@@ -264,20 +261,18 @@ def _choose(target: Target, traffic: Sample, labelled: Sample | None) -> float:
     sample.check_divisible()
     splits = sample.splits()
     if target.kind == "pgr" and splits.value is not None and np.isnan(splits.pgr(0)):
-        message = (
+        raise DataError(
             f"{target.name}: on the labelled rows the strong model scores {splits.value[-1]:.4g} on average and the "
             f"weak one {splits.value[0]:.4g}: there is no gap to recover"
         )
-        raise DataError(message)
     split, reached = splits.best(target)
     if not reached:
         assert splits.value is not None  # noqa: S101  (shares are always reached, or the nearest is taken)
         scale = 1000.0 if target.kind in COST_KINDS else 1.0
         nearest = splits.pgr(split) if target.kind == "pgr" else splits.value[split] * scale
         nearest = nearest / splits.value[-1] / scale if target.kind == "cost_share" else nearest
-        message = (
+        raise UnreachableTargetError(
             f"no threshold reaches {target.name}. Nearest is {nearest:.6g}, at threshold {thresholds[split]:.6g} and a "
             f"strong share of {splits.share[split]:.1%}"
         )
-        raise UnreachableTargetError(message)
     return float(thresholds[split])

@@ -56,18 +56,17 @@ class Calibration:
     def __post_init__(self) -> None:
         """Refuse a table that cannot be read as a falling curve over [0, 1]."""
         if not 1 <= self.prompt_count <= _MOST_PROMPTS:
-            message = f"a calibration rests on one prompt at least and 2^53 at most, found {self.prompt_count}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"a calibration rests on one prompt at least and 2^53 at most, found {self.prompt_count}"
+            )
         shares = [share for share, _ in self.table]
         thresholds = [threshold for _, threshold in self.table]
         if len(self.table) < 2 or shares[0] != 0.0 or shares[-1] != 1.0:
-            message = "a calibration table needs rows from strong share 0 to strong share 1"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("a calibration table needs rows from strong share 0 to strong share 1")
         rising = all(a < b for a, b in pairwise(shares))
         falling = all(a >= b for a, b in pairwise(thresholds))
         if not rising or not falling or not all(0.0 <= t <= 1.0 for t in thresholds):
-            message = "in a calibration table shares rise, thresholds fall, and both lie in [0, 1]"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("in a calibration table shares rise, thresholds fall, and both lie in [0, 1]")
 
     @classmethod
     def from_win_rates(cls, win_rates: NDArray[np.float32], *, dataset: str, steps: int = 1000) -> Calibration:
@@ -82,8 +81,9 @@ class Calibration:
             RouteLLM's calibrate_threshold: quantile(1 - share).
         """
         if win_rates.ndim != 1 or win_rates.size == 0 or not np.isfinite(win_rates).all():
-            message = f"calibration needs a (n,) array of finite win rates, n >= 1, found shape {win_rates.shape}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"calibration needs a (n,) array of finite win rates, n >= 1, found shape {win_rates.shape}"
+            )
         shares = np.linspace(0.0, 1.0, steps + 1)
         thresholds = np.quantile(win_rates.astype(np.float64), 1.0 - shares)
         # At the ends a quantile would still send the highest prompt to the strong model, or hold back ties with the
@@ -139,20 +139,17 @@ class Calibration:
         """Read what to_json wrote. Raises InvalidArgumentError when it is anything else."""
         table = value.get("table")
         if not set(_REQUIRED) <= set(value) <= {*_REQUIRED, *_OPTIONAL} or not isinstance(table, Sequence):
-            message = (
+            raise InvalidArgumentError(
                 f"calibration must hold {', '.join(_REQUIRED)} and optionally {', '.join(_OPTIONAL)}, "
                 f"found {sorted(value)}"
             )
-            raise InvalidArgumentError(message)
         try:
             rows = tuple((float(share), float(threshold)) for share, threshold in table)
         except (TypeError, ValueError, OverflowError) as error:
-            message = "a calibration table is a list of [strong share, threshold] rows"
-            raise InvalidArgumentError(message) from error
+            raise InvalidArgumentError("a calibration table is a list of [strong share, threshold] rows") from error
         count = value["prompt_count"]
         if type(count) is not int or not isinstance(value["dataset"], str):
-            message = "calibration: dataset must be a string and prompt_count an integer"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("calibration: dataset must be a string and prompt_count an integer")
         return cls(dataset=value["dataset"], prompt_count=count, table=rows, **_optional_from_json(value))
 
 

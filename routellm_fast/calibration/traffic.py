@@ -50,8 +50,9 @@ class Traffic:
             counts[prompt] = counts.get(prompt, 0) + 1
             digest.update(prompt.encode("utf-8", "surrogatepass") + b"\0")
         if not counts:
-            message = f"there is no prompt to calibrate on, only {blank} blank ones" if blank else "there is no prompt"
-            raise DataError(message)
+            raise DataError(
+                f"there is no prompt to calibrate on, only {blank} blank ones" if blank else "there is no prompt"
+            )
         values = np.fromiter(counts.values(), dtype=np.int64, count=len(counts))
         return cls(tuple(counts), values, blank, f"sha256:{digest.hexdigest()}")
 
@@ -87,9 +88,7 @@ def score(
 def check_win_rates(win_rates: NDArray[Any]) -> None:
     """Refuse what is no (n,) array of win rates, n >= 1."""
     if win_rates.ndim != 1 or win_rates.size == 0:
-        message = f"expected a (n,) array of win rates, n >= 1, found shape {win_rates.shape}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"expected a (n,) array of win rates, n >= 1, found shape {win_rates.shape}")
     wrong = np.flatnonzero(~((win_rates >= 0.0) & (win_rates <= 1.0)))
     if wrong.size:
-        message = f"win rates lie in [0, 1]; number {wrong[0]} is {win_rates[wrong[0]]}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"win rates lie in [0, 1]; number {wrong[0]} is {win_rates[wrong[0]]}")

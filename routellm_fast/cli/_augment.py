@@ -56,8 +56,7 @@ def golden(
     check_battles_path(out)
     _judging.check_places({"the battles": out}, [*labels, *(prompts or []), *(not_in or [])])
     if twice := next((file for index, file in enumerate(labels) if file in labels[:index]), None):
-        message = f"{twice} is given twice"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{twice} is given twice")
     rules = ScoreRules(margin=margin, ties=ties, weights=weights, cap_per_prompt=cap_per_prompt, seed=seed)
     names = _judging.model_names(models)
     with _judging.busy("making battles"):
@@ -165,16 +164,14 @@ def judge(
     _judging.check_report_path(report)
     if from_journal is not None:
         if contests is not None or out is None:
-            message = "--from-journal takes --out, and no file of responses"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("--from-journal takes --out, and no file of responses")
         check_battles_path(out)
         _judging.check_places({"the battles": out, "the report": report}, [from_journal])
         rows, found = judged_battles(read_journal(from_journal), rules=rules, on_disagreement=on_disagreement)
         _judging.finish(out, rows, found, report)
         return
     if contests is None or judge_model is None or out is None:
-        message = "judging takes a file of responses, --judge-model and --out"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("judging takes a file of responses, --judge-model and --out")
     check_battles_path(out)
     kept = journal or Path(f"{out}.journal")
     _judging.check_places(

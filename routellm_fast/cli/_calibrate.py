@@ -118,19 +118,17 @@ def calibrate(
     if check:
         named = strong_label or weak_label or dataset or created
         if targets or out or in_place or price or request_price or labels or battles or probability != "keep" or named:
-            message = "--check compares and changes nothing: leave targets, prices, labels, --out and --in-place out"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                "--check compares and changes nothing: leave targets, prices, labels, --out and --in-place out"
+            )
         _check(loaded, _traffic(prompts, form, prompt_ids), alpha, tolerance, as_json=as_json)
         return
     if (alpha, tolerance) != (_ALPHA, _TOLERANCE):
-        message = "--alpha and --tolerance do nothing without --check"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("--alpha and --tolerance do nothing without --check")
     if (strong_label or weak_label) and not (labels or battles):
-        message = "--strong-label and --weak-label do nothing without --labels or --battles"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("--strong-label and --weak-label do nothing without --labels or --battles")
     if battles and probability in ("keep", "none"):
-        message = "--battles serve --probability only: say platt, isotonic or best"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("--battles serve --probability only: say platt, isotonic or best")
     target = _target_directory(directory, out, in_place=in_place)
     ids = _prompt_ids(prompt_ids)
     own = loaded.model_pair
@@ -174,35 +172,31 @@ def _prompt_ids(paths: Sequence[Path] | None) -> data.Prompts | None:
 
 def _probability(choice: str) -> ProbabilityChoice:
     if choice not in PROBABILITY_CHOICES:
-        message = f"--probability must be one of {', '.join(PROBABILITY_CHOICES)}, found {choice!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"--probability must be one of {', '.join(PROBABILITY_CHOICES)}, found {choice!r}")
     return choice  # type: ignore[return-value]
 
 
 def _target_directory(directory: Path, out: Path | None, *, in_place: bool) -> Path | None:
     """Where the router goes; what cannot be is refused before the work, not after it."""
     if out is not None and in_place:
-        message = "give --out or --in-place, not both"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("give --out or --in-place, not both")
     target = directory if in_place else out
     if target is not None and target.resolve().is_relative_to(SHIPPED_ROUTER.parent.resolve()):
-        message = f"{target} ships with the package and is left as it is: give --out another directory"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"{target} ships with the package and is left as it is: give --out another directory"
+        )
     if out is not None and out.resolve() == directory.resolve():
-        message = f"{out} is the router itself: say --in-place to write over it"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{out} is the router itself: say --in-place to write over it")
     is_free = target is None or not target.exists() or is_artifact(target, ROUTER_LAYOUT)
     if target is not None and not is_free and (not target.is_dir() or any(target.iterdir())):
-        message = f"{target} exists and is no router directory: it is left alone. Choose another path"
-        raise ArtifactWriteError(message)
+        raise ArtifactWriteError(f"{target} exists and is no router directory: it is left alone. Choose another path")
     if target is not None:
         from routellm_fast._atomic import check_writable  # most commands only read
 
         try:
             check_writable(target.parent)
         except OSError as error:
-            message = f"{target} cannot be written ({error.strerror})"
-            raise ArtifactWriteError(message) from error
+            raise ArtifactWriteError(f"{target} cannot be written ({error.strerror})") from error
     return target
 
 
@@ -215,8 +209,7 @@ def _prices(
 ) -> PairPrices | None:
     if not tokens and not requests:
         if output_tokens is not None or input_tokens is not None:
-            message = "numbers of tokens cost nothing without --price"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("numbers of tokens cost nothing without --price")
         return None
     found: dict[str, dict[str, float]] = {"strong": {}, "weak": {}}
     for text in tokens:
@@ -227,8 +220,7 @@ def _prices(
         _set_once(found[model], {"request_usd": values[0]}, text)
     for model, name in zip(found, pair, strict=True):
         if not found[model]:
-            message = f"{name!r} has no price: give those of both models, 0/0 for one that is free"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"{name!r} has no price: give those of both models, 0/0 for one that is free")
     return PairPrices(ModelPrice(**found["strong"]), ModelPrice(**found["weak"]), output_tokens, input_tokens)
 
 
@@ -240,19 +232,20 @@ def _assignment(text: str, pair: ModelPair, option: str, shape: str, count: int)
     except ValueError:
         values = []
     if not name or len(values) != count:
-        message = f"{option} must be {shape}, e.g. {'strong=10/30' if count == 2 else 'strong=0.01'}, found {text!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"{option} must be {shape}, e.g. {'strong=10/30' if count == 2 else 'strong=0.01'}, found {text!r}"
+        )
     roles = {"strong": "strong", "weak": "weak", pair.weak: "weak", pair.strong: "strong"}
     if name not in roles:
-        message = f"{option} names {name!r}, which is none of this router's models: {pair.strong}, {pair.weak}"
-        raise UnknownModelError(message)
+        raise UnknownModelError(
+            f"{option} names {name!r}, which is none of this router's models: {pair.strong}, {pair.weak}"
+        )
     return roles[name], values
 
 
 def _set_once(prices: dict[str, float], new: dict[str, float], text: str) -> None:
     if set(prices) & set(new):
-        message = f"{text!r} is a second price of one model"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{text!r} is a second price of one model")
     prices.update(new)
 
 
@@ -319,8 +312,7 @@ def _interval(found: Interval | None, form: str) -> str:
 
 def _check(router: Router, traffic: Traffic, alpha: float, tolerance: float, *, as_json: bool) -> None:
     if router.calibration is None:
-        message = "this router has no calibration to check: calibrate it first"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("this router has no calibration to check: calibrate it first")
     with progress_bar("reading") as on_progress:
         rates = score(
             router,

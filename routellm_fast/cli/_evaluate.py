@@ -120,23 +120,20 @@ def evaluate(
 ) -> None:
     """Measure routers on benchmarks: APGR, CPT and savings, with 95 % intervals, beside the baselines."""
     if benchmarks is None and not golden and not log:
-        message = (
+        raise InvalidArgumentError(
             "nothing to evaluate on: give --benchmarks (a checkout of RouteLLM, or a folder of its evals), --golden "
             "(a table of your own) or --log"
         )
-        raise InvalidArgumentError(message)
     if (pool or transfer) and not golden:
-        message = "--pool and --transfer need --golden: a table with scores of many models"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("--pool and --transfer need --golden: a table with scores of many models")
     if benchmark and benchmarks is None:
-        message = "--benchmark picks from --benchmarks: give that folder too"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("--benchmark picks from --benchmarks: give that folder too")
     if not log and (domain_column or skip_bad_rows or engine == "ray"):
-        message = "--domain-column, --skip-bad-rows and --engine are about --log: give one, or leave them out"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            "--domain-column, --skip-bad-rows and --engine are about --log: give one, or leave them out"
+        )
     if engine not in ENGINES:
-        message = f"there is no engine {engine!r}, only {' and '.join(ENGINES)}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"there is no engine {engine!r}, only {' and '.join(ENGINES)}")
     if out is not None:
         from routellm_fast.evaluation.report import check_report
 
@@ -211,8 +208,7 @@ def _load(names: Sequence[str]) -> tuple[dict[str, Router], dict[str, RouterIden
     for short, place in typed:
         name = short if shorts.count(short) == 1 and short not in BASELINES else place
         if name in routers:
-            message = f"router {name!r} is named twice"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"router {name!r} is named twice")
         directory = router_directory(place)
         routers[name] = load_router(place)
         identities[name] = directory_identity(directory, shown=place)
@@ -226,8 +222,9 @@ def _check_cache(folder: Path) -> None:
     try:
         check_writable(folder)
     except OSError as error:
-        message = f"win rates cannot be kept in {folder} ({error.strerror or error}): name another cache folder"
-        raise DataError(message) from error
+        raise DataError(
+            f"win rates cannot be kept in {folder} ({error.strerror or error}): name another cache folder"
+        ) from error
 
 
 def _typed(argument: str) -> tuple[str, str]:
@@ -235,8 +232,7 @@ def _typed(argument: str) -> tuple[str, str]:
     name, mark, place = argument.partition("=")
     if mark and name and place and not Path(argument).exists():
         if name in BASELINES:
-            message = f"{name!r} is a baseline, which is always there: give the router another name"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"{name!r} is a baseline, which is always there: give the router another name")
         return name, place
     return (argument if argument in SHIPPED_KINDS else Path(argument).resolve().name or argument), argument
 
@@ -266,11 +262,11 @@ def _prices(entries: Sequence[str], tokens_per_prompt: float, pair: ModelPair) -
         try:
             given[model] = float(usd)
         except ValueError as error:
-            message = f"--prices takes MODEL=USD a million tokens, or a JSON file, found {entry!r}"
-            raise InvalidArgumentError(message) from error
+            raise InvalidArgumentError(
+                f"--prices takes MODEL=USD a million tokens, or a JSON file, found {entry!r}"
+            ) from error
         if aliases.get(model, model) not in names:
-            message = f"--prices names {model!r}, which is none of the pair: {pair.strong}, {pair.weak}"
-            raise UnknownModelError(message)
+            raise UnknownModelError(f"--prices names {model!r}, which is none of the pair: {pair.strong}, {pair.weak}")
     return Prices({**Prices().usd_per_million_tokens, **given}, tokens_per_prompt)
 
 
@@ -286,8 +282,7 @@ def _write(out: Path, evaluation: Any, record: Mapping[str, Any], *, quiet: bool
             try:
                 path.write_text(json.dumps(record[key], indent=2) + "\n", encoding="utf-8")
             except OSError as error:
-                message = f"{path} cannot be written ({error.strerror or error})"
-                raise DataError(message) from error
+                raise DataError(f"{path} cannot be written ({error.strerror or error})") from error
             written.append(path)
     if written and not quiet:
         typer.echo(f"wrote {written[0]}" + (f" and {len(written) - 1} files beside it" if len(written) > 1 else ""))

@@ -20,8 +20,7 @@ def labelled_rows(path: Path, prompts: Prompts | None, groups: frozenset[str]) -
     """Return a golden table without prompts of these groups. Raises DataError where none is left."""
     rows = [row for row in read_golden(path, prompts=prompts) if group_of(row.prompt) not in groups]
     if not rows:
-        message = f"{path}: all prompts are in the training data"
-        raise DataError(message)
+        raise DataError(f"{path}: all prompts are in the training data")
     return rows
 
 
@@ -40,8 +39,9 @@ def pool_record(
 
     name, router = next(iter(routers.items()), ("", None))
     if not isinstance(router, MatrixFactorizationRouter):
-        message = "--pool needs a router of kind mf, which alone ranks more than two models: name one first"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            "--pool needs a router of kind mf, which alone ranks more than two models: name one first"
+        )
     if TABLE_COSTS in entries:
         chosen = priced_pool(router, rows)
     else:
@@ -78,7 +78,6 @@ def transfer_records(
 def _pair(entry: str) -> ModelPair:
     strong, mark, weak = entry.partition(",")
     if not mark or not strong or not weak:
-        message = f"--transfer takes STRONG,WEAK or {ALL_PAIRS}, found {entry!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"--transfer takes STRONG,WEAK or {ALL_PAIRS}, found {entry!r}")
     aliases = known_aliases()  # golden tables are read under the names that these give
     return ModelPair(aliases.get(strong, strong), aliases.get(weak, weak))

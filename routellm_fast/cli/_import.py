@@ -38,8 +38,7 @@ def import_source(
         static.save(out, provenance={"source": "model2vec folder", "name": source.resolve().name})
         typer.echo(f"{out}: static embedder, {static.table.shape[0]:,} tokens, {static.dim} dimensions")
     else:
-        message = (
+        raise ArtifactNotFoundError(
             f"{source} is neither a checkpoint of RouteLLM's mf router (model.safetensors with P.weight) "
             "nor a model2vec folder (config.json, model.safetensors, tokenizer.json)"
         )
-        raise ArtifactNotFoundError(message)

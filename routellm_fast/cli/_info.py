@@ -41,8 +41,9 @@ def info(
     """Check a router directory (digests, shapes, finite weights) and say what it holds."""
     if show_c_abi:
         if router is not None or verify:
-            message = "--c-abi is about this installation, not about a router: give it without ROUTER and --verify"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                "--c-abi is about this installation, not about a router: give it without ROUTER and --verify"
+            )
         files = {key.replace("_", " "): str(value) for key, value in c_abi()._asdict().items()}
         # One a line and whole, however narrow the terminal: these are for scripts.
         lines = [f"{key}: {value}" for key, value in files.items()]

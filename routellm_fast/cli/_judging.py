@@ -59,8 +59,7 @@ def template_of(mode: str, file: Path | None, *, as_json: bool) -> Template:
     """Return the judge's question: the one that ships, or the file's."""
     modes = [known.value for known in Mode]
     if mode not in modes:
-        message = f"mode must be one of {', '.join(modes)}, found {mode!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"mode must be one of {', '.join(modes)}, found {mode!r}")
     if file is None:
         return Template.shipped(Mode(mode), as_json=as_json)
     return Template.from_file(file, Mode(mode), as_json=as_json)
@@ -85,8 +84,7 @@ def model_names(models: Sequence[str] | None) -> list[str] | None:
 def prices_of(price_in: float | None, price_out: float | None) -> TokenPrices | None:
     """Return prices; None for none."""
     if (price_in is None) != (price_out is None):
-        message = "a price for reading and one for writing go together: give both, or none"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("a price for reading and one for writing go together: give both, or none")
     return None if price_in is None or price_out is None else TokenPrices(price_in, price_out)
 
 
@@ -110,8 +108,7 @@ def generators_of(
     for model, url, key, price_in, price_out in zip(models, urls, keys, ins, outs, strict=True):
         name = aliases.get(model, model)
         if name in generators:
-            message = f"--generate names {name!r} twice"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"--generate names {name!r} twice")
         prices = prices_of(price_in, price_out)
         generators[name] = EndpointSettings(
             model, base_url=url or None, api_key_variable=key or None, prices=prices, **common
@@ -123,8 +120,9 @@ def _each(option: str, values: Sequence[_T] | None, count: int) -> list[_T | Non
     if not values:
         return [None] * count
     if len(values) not in (1, count) or not count:
-        message = f"{option} is given {len(values)} times for {count} --generate: give it once for all, or once each"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"{option} is given {len(values)} times for {count} --generate: give it once for all, or once each"
+        )
     return list(values) if len(values) == count else [values[0]] * count
 
 
@@ -134,14 +132,12 @@ def finish(out: Path, rows: Sequence[BattleRow], found: JudgeReport, report: Pat
         try:
             report.write_text(json.dumps(found.to_json(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
         except OSError as error:
-            message = f"{report} cannot be written ({error.strerror}); every answer is in the journal"
-            raise DataError(message) from error
+            raise DataError(f"{report} cannot be written ({error.strerror}); every answer is in the journal") from error
     if not rows:
-        message = (
+        raise DataError(
             f"no battle came of {found.contests:,} contests: {found.judged:,} judged, {found.unparsable:,} without a "
             f"readable verdict, {found.unfinished:,} without an answer; {out} is not written"
         )
-        raise DataError(message)
     write_battles(out, rows)
     show_battles(out, BattleCounts.of(rows))
     typer.echo(
@@ -236,11 +232,9 @@ def check_report_path(path: Path | None) -> None:
     if path is None:
         return
     if not path.parent.is_dir():
-        message = f"{path.parent}, where the report should go, is no directory"
-        raise DataError(message)
+        raise DataError(f"{path.parent}, where the report should go, is no directory")
     if path.is_dir():
-        message = f"{path}, where the report should go, is a directory: name a file"
-        raise DataError(message)
+        raise DataError(f"{path}, where the report should go, is a directory: name a file")
 
 
 def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None]) -> None:
@@ -251,8 +245,7 @@ def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None]
             continue
         other = taken.setdefault(path.resolve(), what)
         if other != what:
-            message = f"{path} cannot hold both {other} and {what}: give another path"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"{path} cannot hold both {other} and {what}: give another path")
 
 
 @contextlib.contextmanager

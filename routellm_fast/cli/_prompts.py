@@ -41,8 +41,7 @@ def read_prompts(arguments: Sequence[str], file: Path | None, form: PromptFormat
         DataError: The file cannot be read, or a JSON line is no object with `prompt` or `messages`.
     """
     if arguments and file is not None:
-        message = "give prompts as arguments or in --file, not both"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("give prompts as arguments or in --file, not both")
     if arguments:
         yield from (Prompt(text) for text in arguments)
     elif file is None:
@@ -59,8 +58,7 @@ def _lines_of(file: Path) -> Iterator[str]:
         with opener(file, "rt", encoding="utf-8", errors="replace", newline="\n") as stream:
             yield from stream
     except (OSError, EOFError, zlib.error) as error:
-        message = f"{file} cannot be read ({getattr(error, 'strerror', None) or error})"
-        raise DataError(message) from error
+        raise DataError(f"{file} cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
 def _parse_lines(lines: Iterable[str], where: str, form: PromptFormat) -> Iterator[Prompt]:
@@ -69,8 +67,7 @@ def _parse_lines(lines: Iterable[str], where: str, form: PromptFormat) -> Iterat
         if number == 1:
             text = text.removeprefix(_BYTE_ORDER_MARK)
             if text.startswith(_UTF_16_READ_AS_UTF_8) and "\0" in text:
-                message = f"{where} is UTF-16: save it as UTF-8"
-                raise DataError(message)
+                raise DataError(f"{where} is UTF-16: save it as UTF-8")
         if form is PromptFormat.TEXT or (form is PromptFormat.AUTO and not text.lstrip().startswith("{")):
             yield Prompt(text)
             continue
@@ -80,8 +77,7 @@ def _parse_lines(lines: Iterable[str], where: str, form: PromptFormat) -> Iterat
             if form is PromptFormat.AUTO:
                 yield Prompt(text)  # a prompt may begin with a brace
                 continue
-            message = f"{where}, line {number}: not valid JSON ({error})"
-            raise DataError(message) from error
+            raise DataError(f"{where}, line {number}: not valid JSON ({error})") from error
         yield _parse_record(record, f"{where}, line {number}")
 
 
@@ -92,10 +88,8 @@ def _parse_record(record: Any, where: str) -> Prompt:
         try:
             return Prompt(text_of(record["messages"]), record.get("id"))
         except InvalidArgumentError as error:
-            message = f"{where}: {error}"
-            raise DataError(message) from error
-    message = (
+            raise DataError(f"{where}: {error}") from error
+    raise DataError(
         f"{where}: a JSON line needs `prompt` (a string) or `messages` (a chat). "
         "If these lines are plain prompts, say --format text."
     )
-    raise DataError(message)

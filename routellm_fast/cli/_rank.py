@@ -55,8 +55,7 @@ def rank(
 ) -> None:
     """Rank a pool of models for each prompt; with --tau or --budget, choose the cheapest that is good enough."""
     if tau is not None and budget is not None:
-        message = "give --tau or --budget, not both"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("give --tau or --budget, not both")
     pool = _pool(router, models or [], best_model)
     if tau is not None:
         tau = pool.check_tau(tau)
@@ -79,12 +78,14 @@ def rank(
 
 def _pool(directory: Path | None, entries: list[str], best_model: str | None) -> ModelPool:
     if not entries:
-        message = "name the models of the pool and what they cost: --models NAME=COST, or --models FILE"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            "name the models of the pool and what they cost: --models NAME=COST, or --models FILE"
+        )
     router = load_router(directory)
     if not isinstance(router, MatrixFactorizationRouter):
-        message = f"rank needs a router of kind 'mf', which has a vector for each model; {directory} is {router.kind!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"rank needs a router of kind 'mf', which has a vector for each model; {directory} is {router.kind!r}"
+        )
     return ModelPool(router, [model for entry in entries for model in pool_models_of(entry)], best_model=best_model)
 
 

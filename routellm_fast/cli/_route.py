@@ -59,8 +59,7 @@ def route(
 
 def _threshold(router: Router, threshold: float | None, strong_share: float | None) -> float:
     if threshold is not None and strong_share is not None:
-        message = "give --threshold or --strong-share, not both"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("give --threshold or --strong-share, not both")
     if threshold is not None:
         return check_share(threshold, "threshold")
     if strong_share is not None or router.calibration is not None:

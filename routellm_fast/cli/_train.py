@@ -235,11 +235,10 @@ def sw_ranking(
 def _cosine_embedder(name: str | None, *, has_embeddings: bool) -> Embedder | None:
     if has_embeddings:
         if name is None:
-            message = (
+            raise InvalidArgumentError(
                 "--embeddings do not tell what made them: name it by --embedder, e.g. openai:text-embedding-3-small "
                 "for RouteLLM's own, or none for a router of embeddings only"
             )
-            raise InvalidArgumentError(message)
         return named_embedder(name)
     embedder = named_embedder(name or str(SHIPPED_ROUTER))
     return embedder.tokens_only() if isinstance(embedder, StaticEmbedder) else embedder

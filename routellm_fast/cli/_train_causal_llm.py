@@ -135,8 +135,7 @@ def _read(path: Path | None, default: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{path} cannot be read as UTF-8 text ({error})"
-        raise DataError(message) from error
+        raise DataError(f"{path} cannot be read as UTF-8 text ({error})") from error
 
 
 @contextmanager

@@ -79,19 +79,16 @@ def check_metrics(path: Path | None) -> None:
     if path is None:
         return
     if not path.parent.is_dir():
-        message = f"{path.parent}, where the metrics should go, is no directory"
-        raise DataError(message)
+        raise DataError(f"{path.parent}, where the metrics should go, is no directory")
     if path.is_dir():
-        message = f"{path}, where the metrics should go, is a directory: name a file"
-        raise DataError(message)
+        raise DataError(f"{path}, where the metrics should go, is a directory: name a file")
 
 
 def check_used(*options: tuple[str, object, str, object]) -> None:
     """Refuse options that would do nothing: each with its value, then the option that it works on with its own."""
     for option, value, needed, found in options:
         if value and not found:
-            message = f"{option} does nothing without {needed}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"{option} does nothing without {needed}")
 
 
 def write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
@@ -101,8 +98,7 @@ def write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
     try:
         path.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
-        message = f"{path} cannot be written ({error.strerror}); the router itself is saved"
-        raise DataError(message) from error
+        raise DataError(f"{path} cannot be written ({error.strerror}); the router itself is saved") from error
 
 
 @contextmanager

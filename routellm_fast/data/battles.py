@@ -121,8 +121,7 @@ def read_battles(
         prompt, group = prompt_of(row, prompts)
         model_a, model_b = (aliases.get(name, name) for name in (row.text("model_a"), row.text("model_b")))
         if not model_a or not model_b:
-            problem = "model_a and model_b must be names"
-            raise row.error(problem)
+            raise row.error("model_a and model_b must be names")
         weight, judge = weight_of(row), str(row.values.get("judge") or "")
         if model_a == model_b:
             counts.leave_out("of a model against itself")
@@ -152,12 +151,12 @@ def to_arrays(battles: Iterable[Battle]) -> Battles:
     """Return battles as arrays, in an order that does not depend on that of the files. Raises DataError for none."""
     ordered = sorted(battles, key=lambda b: (b.source, b.prompt, b.model_a, b.model_b, b.target, b.weight))
     if not ordered:
-        message = "there is no battle to train on: all rows were ties, or of other licenses"
-        raise DataError(message)
+        raise DataError("there is no battle to train on: all rows were ties, or of other licenses")
     wrong = next((b for b in ordered if not 0.0 <= b.target <= 1.0 or not 0.0 < b.weight < math.inf), None)
     if wrong is not None:
-        message = f"targets lie in [0, 1] and weights are finite and above 0, found {wrong.target} and {wrong.weight}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"targets lie in [0, 1] and weights are finite and above 0, found {wrong.target} and {wrong.weight}"
+        )
     groups = joined_groups((battle.prompt, battle.group) for battle in ordered)
     prompts = _index(groups)
     models = _index(name for battle in ordered for name in (battle.model_a, battle.model_b))
@@ -169,8 +168,7 @@ def to_arrays(battles: Iterable[Battle]) -> Battles:
     weight = np.array([battle.weight for battle in ordered], dtype=np.float64)
     weight = (weight / weight.mean()).astype(np.float32)
     if not weight.all():
-        message = "weights are too far apart: some are zero beside the others in float32"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("weights are too far apart: some are zero beside the others in float32")
     return Battles(
         prompts=tuple(prompts),
         groups=tuple(groups[prompt] for prompt in prompts),
@@ -188,8 +186,7 @@ def to_arrays(battles: Iterable[Battle]) -> Battles:
 def capped(battles: Sequence[Battle], cap: int, seed: int) -> list[Battle]:
     """Return at most `cap` battles for each prompt of a source, by a hash of the battle: a stable choice."""
     if cap < 1:
-        message = f"a cap is at least 1, found {cap}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"a cap is at least 1, found {cap}")
     by_prompt: dict[tuple[str, str], list[Battle]] = {}
     for battle in battles:
         by_prompt.setdefault((battle.source, battle.prompt), []).append(battle)
@@ -206,16 +203,14 @@ def _target(row: Row) -> float:
         return 1.0 if a_won else 0.0 if b_won else 0.5
     winner = row.text("winner")
     if winner not in _OUTCOMES:
-        problem = f"winner must be one of {', '.join(_OUTCOMES)}, found {winner!r}"
-        raise row.error(problem)
+        raise row.error(f"winner must be one of {', '.join(_OUTCOMES)}, found {winner!r}")
     return _OUTCOMES[winner]
 
 
 def _flag(row: Row, column: str) -> bool:
     number = row.number(column)
     if number not in (0.0, 1.0):
-        problem = f"{column!r} must be 0 or 1, found {row.values.get(column)!r}"
-        raise row.error(problem)
+        raise row.error(f"{column!r} must be 0 or 1, found {row.values.get(column)!r}")
     return bool(number)
 
 

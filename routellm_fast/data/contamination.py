@@ -21,14 +21,12 @@ _LISTED_COLUMN: Final = "eval_prompt"
 def evaluation_files(path: Path) -> list[Path]:
     """Return the tables of an evaluation set: a file, or all in a folder and below. Raises DataError for none."""
     if not path.exists():
-        message = f"{path} cannot be read (there is no such file or folder)"
-        raise DataError(message)
+        raise DataError(f"{path} cannot be read (there is no such file or folder)")
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
     if not files:
-        message = f"{path} holds no table ({', '.join(SUFFIXES)})"
-        raise DataError(message)
+        raise DataError(f"{path} holds no table ({', '.join(SUFFIXES)})")
     return files
 
 
@@ -53,8 +51,7 @@ def evaluation_groups(paths: Iterable[Path]) -> frozenset[str]:
                 found.update(group_of(prompt) for prompt in prompts)
         if len(found) == before and not seen:
             expected = ", ".join((*_PROMPT_COLUMNS, _TURNS_COLUMN, _LISTED_COLUMN))
-            message = f"{path} has no prompts: expected a column {expected} in one of its files"
-            raise DataError(message)
+            raise DataError(f"{path} has no prompts: expected a column {expected} in one of its files")
     return frozenset(found)
 
 
@@ -77,7 +74,6 @@ def _prompts(row: Row) -> list[str] | None:
     if _TURNS_COLUMN in row.values:
         turns: Any = row.values[_TURNS_COLUMN]
         if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
-            problem = f"{_TURNS_COLUMN!r} must be a list of texts, found {turns!r}"
-            raise row.error(problem)
+            raise row.error(f"{_TURNS_COLUMN!r} must be a list of texts, found {turns!r}")
         return turns[:1]
     return None

@@ -16,6 +16,5 @@ def file_digest(path: Path) -> str:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     except OSError as error:
-        message = f"{path} cannot be read ({error})"
-        raise DataError(message) from error
+        raise DataError(f"{path} cannot be read ({error})") from error
     return f"sha256:{digest.hexdigest()}"

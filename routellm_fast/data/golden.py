@@ -80,8 +80,7 @@ def read_golden(
             name, cells = column.removesuffix(_COST_SUFFIX), costs if column.endswith(_COST_SUFFIX) else scores
             model = aliases.get(name, name)
             if model in cells:
-                problem = f"two columns hold {'costs' if cells is costs else 'scores'} of {model!r}"
-                raise row.error(problem)
+                raise row.error(f"two columns hold {'costs' if cells is costs else 'scores'} of {model!r}")
             cells[model] = number
         found = found or bool(scores)
         if not scores:
@@ -91,8 +90,7 @@ def read_golden(
         else:
             labelled.append(Labelled(prompt, group, source_of(row, path), scores, costs, weight_of(row)))
     if not found:
-        message = f"{path} has no column with scores of a model"
-        raise DataError(message)
+        raise DataError(f"{path} has no column with scores of a model")
     return labelled
 
 
@@ -187,6 +185,7 @@ def _span(labelled: Sequence[Labelled], score_range: float | None) -> float:
     if score_range is None:
         return widest
     if not 0.0 < score_range < math.inf or widest > score_range:
-        message = f"score_range must be a number of at least {widest:g}, by which scores differ, found {score_range:g}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"score_range must be a number of at least {widest:g}, by which scores differ, found {score_range:g}"
+        )
     return score_range

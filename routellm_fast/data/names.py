@@ -29,5 +29,4 @@ def check_known(wanted: Collection[str], known: Collection[str]) -> None:
         if name not in known:
             close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.4)
             hint = f" Did you mean {' or '.join(close)}?" if close else ""
-            message = f"the data has no battle of {name!r}, only of: {', '.join(sorted(known))}.{hint}"
-            raise UnknownModelError(message)
+            raise UnknownModelError(f"the data has no battle of {name!r}, only of: {', '.join(sorted(known))}.{hint}")

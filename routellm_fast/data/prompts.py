@@ -37,8 +37,7 @@ def read_prompts(path: Path) -> Prompts:
     for row in rows_of(path):
         key, prompt = row.text("prompt_id"), row.text("prompt")
         if key in prompts:
-            problem = f"prompt_id {key!r} appears twice"
-            raise row.error(problem)
+            raise row.error(f"prompt_id {key!r} appears twice")
         prompts[key] = (prompt, _group(row, prompt))
     return prompts
 
@@ -56,8 +55,7 @@ def licensed_rows(path: Path, licenses: Collection[str] | None, counts: Counts) 
         kept = True
         yield row
     if not kept:
-        message = f"{path} has no row of license {', '.join(sorted(licenses or ()))}"
-        raise DataError(message)
+        raise DataError(f"{path} has no row of license {', '.join(sorted(licenses or ()))}")
 
 
 def source_of(row: Row, path: Path) -> str:
@@ -72,8 +70,7 @@ def weight_of(row: Row) -> float:
     if weight is None:
         return 1.0
     if not weight > 0.0:
-        problem = f"'weight' must be above 0, found {weight:g}"
-        raise row.error(problem)
+        raise row.error(f"'weight' must be above 0, found {weight:g}")
     return weight
 
 
@@ -94,11 +91,9 @@ def prompt_of(row: Row, prompts: Prompts | None) -> tuple[str, str]:
     if "prompt_id" in row.values:
         key = row.text("prompt_id")
         if prompts is None:
-            problem = "there is a prompt_id but no prompt: give the prompts file that it refers to"
-            raise row.error(problem)
+            raise row.error("there is a prompt_id but no prompt: give the prompts file that it refers to")
         if key not in prompts:
-            problem = f"prompt_id {key!r} is not in the prompts file"
-            raise row.error(problem)
+            raise row.error(f"prompt_id {key!r} is not in the prompts file")
         return prompts[key]
     if "question" in row.values:
         prompt = _multiple_choice(row)
@@ -106,8 +101,7 @@ def prompt_of(row: Row, prompts: Prompts | None) -> tuple[str, str]:
     if _CONVERSATION_COLUMN in row.values:
         prompt = _first_message(row)
         return prompt, _group(row, prompt)
-    problem = f"expected a column prompt, prompt_id or question, found {', '.join(map(repr, row.values))}"
-    raise row.error(problem)
+    raise row.error(f"expected a column prompt, prompt_id or question, found {', '.join(map(repr, row.values))}")
 
 
 def _group(row: Row, prompt: str) -> str:
@@ -117,8 +111,7 @@ def _group(row: Row, prompt: str) -> str:
 def _first_of_turns(row: Row) -> str:
     prompt = first_turn(row.text("prompt"))
     if prompt is None:
-        problem = f"'prompt' must be a JSON list of turns that are text, found {row.values['prompt']!r}"
-        raise row.error(problem)
+        raise row.error(f"'prompt' must be a JSON list of turns that are text, found {row.values['prompt']!r}")
     return prompt
 
 
@@ -127,8 +120,7 @@ def _first_message(row: Row) -> str:
     first = messages[0] if isinstance(messages, list) and messages else None
     content = first.get("content") if isinstance(first, Mapping) else None
     if not isinstance(content, str):
-        problem = f"{_CONVERSATION_COLUMN!r} must be a list of messages, the first with a text as content"
-        raise row.error(problem)
+        raise row.error(f"{_CONVERSATION_COLUMN!r} must be a list of messages, the first with a text as content")
     return content.strip()
 
 
@@ -142,7 +134,6 @@ def _multiple_choice(row: Row) -> str:
         parsed = None
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     if not isinstance(parsed, list) or not 0 < len(parsed) <= len(letters):
-        problem = f"options_json must be a JSON list of at most {len(letters)} options, found {options!r}"
-        raise row.error(problem)
+        raise row.error(f"options_json must be a JSON list of at most {len(letters)} options, found {options!r}")
     lines = [f"{letter}. {option}" for letter, option in zip(letters, parsed, strict=False)]
     return "\n".join([row.text("question"), *lines, "Answer:"])

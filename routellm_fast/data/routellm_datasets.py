@@ -100,41 +100,39 @@ def read_embeddings(paths: Sequence[Path]) -> NDArray[np.floating[Any]]:
             if not embeddings.size:
                 embeddings = np.empty((total, block.shape[1]), dtype=np.float32)
             if block.shape[1] != embeddings.shape[1]:
-                problem = f"has {block.shape[1]} numbers, but those before it have {embeddings.shape[1]}"
-                raise _embedding_error(file, first_row, problem)
+                raise _embedding_error(
+                    file, first_row, f"has {block.shape[1]} numbers, but those before it have {embeddings.shape[1]}"
+                )
             part = embeddings[end : end + len(block)]
             with np.errstate(over="ignore"):
                 part[...] = block
             finite = np.isfinite(part).all(axis=1)
             if not finite.all():
-                row = first_row + int(np.argmin(finite))
-                raise _embedding_error(file, row, "has a number that is not finite as float32")
+                raise _embedding_error(
+                    file, first_row + int(np.argmin(finite)), "has a number that is not finite as float32"
+                )
             end += len(block)
     if not end:
-        message = f"{', '.join(map(str, paths))}: there are no embeddings"
-        raise DataError(message)
+        raise DataError(f"{', '.join(map(str, paths))}: there are no embeddings")
     return embeddings
 
 
 def _first_turn(file: Path, row: int, turns: Any) -> str:
     first = first_turn(turns)
     if first is None:
-        message = f"{file}, row {row}: 'prompt' must be a JSON list of turns that are text, found {turns!r}"
-        raise DataError(message)
+        raise DataError(f"{file}, row {row}: 'prompt' must be a JSON list of turns that are text, found {turns!r}")
     return first
 
 
 def _model(file: Path, row: int, column: str, name: Any) -> str:
     if not isinstance(name, str) or not name:
-        message = f"{file}, row {row}: {column!r} must be a name, found {name!r}"
-        raise DataError(message)
+        raise DataError(f"{file}, row {row}: {column!r} must be a name, found {name!r}")
     return name
 
 
 def _flag(file: Path, row: int, column: str, value: Any) -> bool:
     if value not in (0, 1):
-        message = f"{file}, row {row}: {column!r} must be 0 or 1, found {value!r}"
-        raise DataError(message)
+        raise DataError(f"{file}, row {row}: {column!r} must be 0 or 1, found {value!r}")
     return bool(value)
 
 
@@ -146,12 +144,10 @@ def _mapped(file: Path) -> NDArray[np.floating[Any]]:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        message = f"{file} cannot be read as .npy ({error})"
-        raise DataError(message) from error
+        raise DataError(f"{file} cannot be read as .npy ({error})") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f" or not array.size:
         found = f"{array.dtype.name} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
-        message = f"{file} must hold a (n, dim) array of floats, n >= 1, found {found}"
-        raise DataError(message)
+        raise DataError(f"{file} must hold a (n, dim) array of floats, n >= 1, found {found}")
     return array
 
 
@@ -173,15 +169,15 @@ def _matrix(file: Path, first_row: int, column: Any) -> NDArray[np.floating[Any]
     types = pyarrow.types
     is_list = types.is_list(column.type) or types.is_large_list(column.type) or types.is_fixed_size_list(column.type)
     if not is_list or not types.is_floating(column.type.value_type):
-        message = f"{file}: {_EMBEDDINGS_COLUMN!r} must be lists of floats, found {column.type}"
-        raise DataError(message)
+        raise DataError(f"{file}: {_EMBEDDINGS_COLUMN!r} must be lists of floats, found {column.type}")
     # Filled: a list that is not there counts as one without numbers.
     lengths = compute.fill_null(compute.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     unequal = (lengths != lengths[0]) | (lengths == 0)
     if unequal.any():
         row = int(np.argmax(unequal))
-        problem = f"has {lengths[row]} numbers, expected as many as in the others, and at least one"
-        raise _embedding_error(file, first_row + row, problem)
+        raise _embedding_error(
+            file, first_row + row, f"has {lengths[row]} numbers, expected as many as in the others, and at least one"
+        )
     values = column.flatten()
     if values.null_count:
         row = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False))) // int(lengths[0])

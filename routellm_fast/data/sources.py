@@ -78,8 +78,7 @@ def _resolved(path: Path) -> tuple[Path | str, str | None]:
         return path, None
     name, _, split = text.removeprefix(_HUB).partition(":")
     if not name:
-        message = f"{path} must be {_HUB}OWNER/NAME, with :SPLIT where it is not {_DEFAULT_SPLIT}"
-        raise DataError(message)
+        raise DataError(f"{path} must be {_HUB}OWNER/NAME, with :SPLIT where it is not {_DEFAULT_SPLIT}")
     return (Path(name) if Path(name).exists() or Path(name).is_absolute() else name), split or _DEFAULT_SPLIT
 
 
@@ -89,8 +88,7 @@ def _is_saved(place: Path) -> bool:
 
 def _split_files(place: Path, split: str | None) -> list[Path]:
     if not place.exists():
-        message = f"{place} cannot be read (there is no such file or folder)"
-        raise DataError(message)
+        raise DataError(f"{place} cannot be read (there is no such file or folder)")
     if not place.is_dir():
         return [place]
     wanted = split or _DEFAULT_SPLIT
@@ -98,12 +96,12 @@ def _split_files(place: Path, split: str | None) -> list[Path]:
     files = next(filter(None, (sorted(folder.glob(f"*{_parquet.SUFFIX}")) for folder in folders)), [])
     files = files or next(filter(None, (_tables(folder) for folder in folders)), [])
     if not files:
-        message = f"{place} holds no *{_parquet.SUFFIX} nor another table ({', '.join(SUFFIXES)}), nor does its data/"
-        raise DataError(message)
+        raise DataError(
+            f"{place} holds no *{_parquet.SUFFIX} nor another table ({', '.join(SUFFIXES)}), nor does its data/"
+        )
     of_split = [file for file in files if file.name.startswith((f"{wanted}-", f"{wanted}."))]
     if wanted != _DEFAULT_SPLIT and not of_split:
-        message = f"{place} has no file of the split {wanted!r}, only {', '.join(file.name for file in files)}"
-        raise DataError(message)
+        raise DataError(f"{place} has no file of the split {wanted!r}, only {', '.join(file.name for file in files)}")
     return of_split or files
 
 
@@ -127,16 +125,13 @@ def _library_rows(path: Path, place: Path | str, split: str | None) -> Iterator[
             else "Check name and split; where the hub cannot be reached, download the data set elsewhere "
             f"(`hf download {place} --repo-type dataset --local-dir FOLDER`) and give the folder."
         )
-        message = f"{path} cannot be loaded, split {wanted!r} ({error}). {advice}"
-        raise DataError(message) from error
+        raise DataError(f"{path} cannot be loaded, split {wanted!r} ({error}). {advice}") from error
     if isinstance(loaded, dict):
         if wanted not in loaded:
-            message = f"{path} has no split {wanted!r}, only {', '.join(loaded)}"
-            raise DataError(message)
+            raise DataError(f"{path} has no split {wanted!r}, only {', '.join(loaded)}")
         loaded = loaded[wanted]
     if not len(loaded):
-        message = f"{path} holds no rows"
-        raise DataError(message)
+        raise DataError(f"{path} holds no rows")
     for number, values in enumerate(loaded):
         yield Row(path, number, values, "row")
 

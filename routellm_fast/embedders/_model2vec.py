@@ -79,26 +79,26 @@ def read_model2vec(directory: Path) -> Model2VecFolder:
     """
     layout = _layout_of(directory)
     if layout is None:
-        message = f"{directory} is no model2vec folder: expected config.json, model.safetensors and tokenizer.json"
-        raise ArtifactNotFoundError(message)
+        raise ArtifactNotFoundError(
+            f"{directory} is no model2vec folder: expected config.json, model.safetensors and tokenizer.json"
+        )
     try:
         config = json.loads((directory / layout.config).read_bytes())
         tensors = safetensors.numpy.load_file(directory / layout.weights)
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
-        message = f"{directory} cannot be read as a model2vec folder ({error})"
-        raise ArtifactFormatError(message) from error
+        raise ArtifactFormatError(f"{directory} cannot be read as a model2vec folder ({error})") from error
     table = tensors.get(layout.table, tensors.get("embeddings"))
     if table is None or table.ndim != 2 or not isinstance(config, dict):
-        message = (
+        raise ArtifactFormatError(
             f"{directory / layout.weights} must hold a (tokens, dim) tensor {layout.table}, found {sorted(tensors)}"
         )
-        raise ArtifactFormatError(message)
     rows, weights = tensors.get("mapping"), tensors.get("weights")
     tokenizer_json = (directory / layout.tokenizer).read_bytes()
     limit = config.get("max_length", _DEFAULT_MAX_TOKENS)
     if limit is not None and (type(limit) is not int or limit < 1):
-        message = f"{directory / layout.config}: max_length must be a positive integer or null, found {limit!r}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            f"{directory / layout.config}: max_length must be a positive integer or null, found {limit!r}"
+        )
     max_tokens = _NO_LIMIT_TOKENS if limit is None else limit
     # model2vec cuts a text to this many characters before it looks for tokens.
     longest = max_tokens * _median_token_length(parse_tokenizer(tokenizer_json))

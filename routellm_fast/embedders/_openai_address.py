@@ -19,14 +19,11 @@ def checked_url(url: str) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        message = f"base_url is no address: {error}"
-        raise InvalidArgumentError(message) from None
+        raise InvalidArgumentError(f"base_url is no address: {error}") from None
     if "@" in parts.netloc:
-        message = "base_url must hold no user name or password: give the key as api_key"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("base_url must hold no user name or password: give the key as api_key")
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-        message = f"base_url must be like http://localhost:8000/v1, found {url!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"base_url must be like http://localhost:8000/v1, found {url!r}")
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
 

@@ -68,5 +68,6 @@ def _row(embedding: Any) -> Any:
 
 
 def _refuse(source: str, what: str) -> NoReturn:
-    message = f"{source} answered with {what}. Check that base_url leads to an embeddings API of OpenAI's kind."
-    raise InvalidEmbeddingError(message)
+    raise InvalidEmbeddingError(
+        f"{source} answered with {what}. Check that base_url leads to an embeddings API of OpenAI's kind."
+    )

@@ -226,8 +226,11 @@ class EmbeddingStore:
                 raise _unusable(self._path, "it holds other files", "Give a folder of its own")
             return _environments.acquire(self._lmdb, self._path, map_size_bytes)
         except (OSError, self._lmdb.Error) as error:
-            advice = "Give a folder that can be written to; a damaged store may be deleted, it is only a cache"
-            raise _unusable(self._path, str(error), advice) from error
+            raise _unusable(
+                self._path,
+                str(error),
+                "Give a folder that can be written to; a damaged store may be deleted, it is only a cache",
+            ) from error
 
     def _with_current_map(self, transact: Callable[[], None]) -> None:
         try:

@@ -16,16 +16,17 @@ def parse_tokenizer(content: bytes) -> dict[str, Any]:
     try:
         spec = json.loads(content)
     except (ValueError, RecursionError) as error:
-        message = f"tokenizer.json is not valid JSON ({error})"
-        raise ArtifactFormatError(message) from error
+        raise ArtifactFormatError(f"tokenizer.json is not valid JSON ({error})") from error
     if not isinstance(spec, dict) or not isinstance(spec.get("model"), dict):
-        message = "tokenizer.json must hold an object with a model, as Hugging Face's tokenizers writes it"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            "tokenizer.json must hold an object with a model, as Hugging Face's tokenizers writes it"
+        )
     for part, fits in _PARTS.items():
         value = _part(spec, part)
         if value is not None and not fits(value):
-            message = f"tokenizer.json: {part} is {_shortened(value)}, which Hugging Face's tokenizers would not write"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"tokenizer.json: {part} is {_shortened(value)}, which Hugging Face's tokenizers would not write"
+            )
     return spec
 
 
@@ -94,8 +95,7 @@ def native_tokenizer(spec: Mapping[str, Any]) -> WordPieceTokenizer | None:
         return None
     unknown = model.get("unk_token")
     if not isinstance(unknown, str) or unknown not in model["vocab"]:
-        message = f"tokenizer.json: the unknown token {unknown!r} is not in the vocabulary"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"tokenizer.json: the unknown token {unknown!r} is not in the vocabulary")
     lowercase = bool(normalizer.get("lowercase", True))
     strip_accents = normalizer.get("strip_accents")
     return WordPieceTokenizer(
@@ -129,8 +129,7 @@ class LibraryTokenizer:
         try:
             self._tokenizer = tokenizers.Tokenizer.from_buffer(content)
         except Exception as error:  # the library raises bare Exception
-            message = f"tokenizer.json was refused by the tokenizers library: {error}"
-            raise ArtifactFormatError(message) from error
+            raise ArtifactFormatError(f"tokenizer.json was refused by the tokenizers library: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
@@ -139,16 +138,14 @@ class LibraryTokenizer:
         try:
             encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         except Exception as error:  # again
-            message = f"the tokenizers library failed on a text: {error}"
-            raise EmbeddingError(message) from error
+            raise EmbeddingError(f"the tokenizers library failed on a text: {error}") from error
         return [encoding.ids[:max_tokens] for encoding in encodings]
 
 
 def _vocabulary_list(vocabulary: Any) -> list[str] | None:
     """Tokens in the order of their ids, or None where ids leave gaps."""
     if not isinstance(vocabulary, dict):
-        message = "tokenizer.json: a WordPiece vocabulary maps tokens to integers"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError("tokenizer.json: a WordPiece vocabulary maps tokens to integers")
     tokens: list[str | None] = [None] * len(vocabulary)
     for token, index in vocabulary.items():
         if not 0 <= index < len(tokens):

@@ -25,18 +25,19 @@ def check_vectors(values: Any, count: int, dim: int, source: str) -> FloatArray:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        message = f"{source} returned vectors of unequal lengths: expected an array of shape ({count}, {dim})"
-        raise InvalidEmbeddingError(message) from error
+        raise InvalidEmbeddingError(
+            f"{source} returned vectors of unequal lengths: expected an array of shape ({count}, {dim})"
+        ) from error
     if array.shape != (count, dim) or array.dtype.kind not in "fiu":
-        message = f"{source} returned {array.dtype} {array.shape}: expected real numbers of shape ({count}, {dim})"
-        raise InvalidEmbeddingError(message)
+        raise InvalidEmbeddingError(
+            f"{source} returned {array.dtype} {array.shape}: expected real numbers of shape ({count}, {dim})"
+        )
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is named below
         vectors = np.ascontiguousarray(array, dtype=np.float32)
     finite = np.isfinite(vectors)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
-        message = (
+        raise InvalidEmbeddingError(
             f"{source} returned {array[row, column]} in row {row}, column {column}: expected finite float32 values"
         )
-        raise InvalidEmbeddingError(message)
     return vectors

@@ -55,13 +55,11 @@ class Storable(Protocol):
 def check_texts(texts: Sequence[str]) -> list[str]:
     """Return the texts as a list, or raise TypeError naming the element that is not a str."""
     if isinstance(texts, (str, bytes)):
-        message = f"expected a sequence of str, found one {type(texts).__name__}: put it into a list"
-        raise TypeError(message)
+        raise TypeError(f"expected a sequence of str, found one {type(texts).__name__}: put it into a list")
     items = list(texts)
     for index, text in enumerate(items):
         if not isinstance(text, str):
-            message = f"text {index} must be str, not {type(text).__name__}"
-            raise TypeError(message)
+            raise TypeError(f"text {index} must be str, not {type(text).__name__}")
     return items
 
 

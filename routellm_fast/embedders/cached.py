@@ -95,11 +95,9 @@ class CachedEmbedder:
             EmbedderUnavailableError: The path cannot be used; the text says why.
         """
         if capacity_bytes < 0:
-            message = f"capacity_bytes must not be negative, found {capacity_bytes}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"capacity_bytes must not be negative, found {capacity_bytes}")
         if map_size_bytes < 1 << 20:
-            message = f"map_size_bytes must be at least 1 MiB, found {map_size_bytes}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"map_size_bytes must be at least 1 MiB, found {map_size_bytes}")
         self._embedder = embedder
         self._name = embedder.name
         self._dim = embedder.dim

@@ -42,14 +42,13 @@ class FunctionEmbedder:
             InvalidArgumentError: dim is below 1, or the name or fingerprint is empty.
         """
         if not callable(function):
-            message = f"function must be callable, not {type(function).__name__}"
-            raise TypeError(message)
+            raise TypeError(f"function must be callable, not {type(function).__name__}")
         if dim < 1:
-            message = f"dim must be at least 1, found {dim}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"dim must be at least 1, found {dim}")
         if not name or fingerprint == "":
-            message = "name and fingerprint must not be empty: they tell the function's vectors from others"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                "name and fingerprint must not be empty: they tell the function's vectors from others"
+            )
         self._function = function
         self._dim = dim
         self._name = name

@@ -59,8 +59,7 @@ class OnnxEmbedder:
             MissingExtraError: onnxruntime is not installed, or tokenizers where it is needed.
         """
         if not name:
-            message = "name must not be empty"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("name must not be empty")
         self._model, self._tokenizer_json, self._name = model, tokenizer_json, name
         self._settings = {"max_tokens": max_tokens, "pad_id": pad_id}
         self._graph = TextGraph(
@@ -68,8 +67,7 @@ class OnnxEmbedder:
         )
         width = self._graph.width
         if type(width) is not int or width < 1:
-            message = f"the graph's {OUTPUT} has no fixed width, found {width!r}"
-            raise OnnxModelError(message)
+            raise OnnxModelError(f"the graph's {OUTPUT} has no fixed width, found {width!r}")
         self._dim = width
 
     @classmethod
@@ -88,12 +86,12 @@ class OnnxEmbedder:
                 artifact = read_artifact(path, layout)
                 spec = artifact.manifest["embedder"]
                 if spec is None:
-                    message = f"{path} holds a router without an embedder"
-                    raise ArtifactFormatError(message)
+                    raise ArtifactFormatError(f"{path} holds a router without an embedder")
                 return cls.from_stored(spec, artifact.files, options=options)
         if not path.is_dir():
-            message = f"{path} is no directory: expected an encoder folder, or one saved by routellm-fast"
-            raise ArtifactNotFoundError(message)
+            raise ArtifactNotFoundError(
+                f"{path} is no directory: expected an encoder folder, or one saved by routellm-fast"
+            )
         from routellm_fast.onnx.encoder import export_encoder  # torch
 
         made = export_encoder(path)
@@ -112,23 +110,23 @@ class OnnxEmbedder:
     ) -> OnnxEmbedder:
         """Build from what `stored` wrote. Raises ArtifactFormatError when parts are missing or do not fit."""
         if spec.get("kind") != "onnx":
-            message = f"the embedder is of kind {spec.get('kind')!r}, not 'onnx'"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(f"the embedder is of kind {spec.get('kind')!r}, not 'onnx'")
         check_text_settings(spec.get("settings"), "an onnx embedder")
         missing = [name for name in (ENCODER_FILE, TOKENIZER_FILE) if name not in files]
         if missing:
-            message = f"an onnx embedder needs the files {ENCODER_FILE} and {TOKENIZER_FILE}; missing {missing[0]}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"an onnx embedder needs the files {ENCODER_FILE} and {TOKENIZER_FILE}; missing {missing[0]}"
+            )
         try:
             embedder = cls(
                 files[ENCODER_FILE], files[TOKENIZER_FILE], name=spec["name"], options=options, **spec["settings"]
             )
         except (InvalidArgumentError, KeyError, TypeError) as error:
-            message = f"the onnx embedder's parts do not fit together: {error}"
-            raise ArtifactFormatError(message) from error
+            raise ArtifactFormatError(f"the onnx embedder's parts do not fit together: {error}") from error
         if embedder.dim != spec.get("dim"):
-            message = f"the onnx embedder has {embedder.dim} dimensions, the manifest says {spec.get('dim')}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"the onnx embedder has {embedder.dim} dimensions, the manifest says {spec.get('dim')}"
+            )
         return embedder
 
     def stored(self) -> Stored:

@@ -95,7 +95,7 @@ class OpenAIEmbedder:
                 address.
         """
         if not model:
-            raise InvalidArgumentError("model must not be empty")  # noqa: EM101
+            raise InvalidArgumentError("model must not be empty")
         for name, value, low, high in (
             ("max_retries", max_retries, 0, None),
             ("batch_size", batch_size, 1, _MAX_BATCH_SIZE),
@@ -104,11 +104,9 @@ class OpenAIEmbedder:
         ):
             if value < low or (high is not None and value > high):
                 allowed = f"at least {low}" if high is None else f"{low} to {high}"
-                message = f"{name} must be {allowed}, found {value}"
-                raise InvalidArgumentError(message)
+                raise InvalidArgumentError(f"{name} must be {allowed}, found {value}")
         if not 0 < timeout_s < float("inf"):
-            message = f"timeout_s must be positive and finite, found {timeout_s}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"timeout_s must be positive and finite, found {timeout_s}")
         url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         self._base_url = None if url is None else checked_url(url)
         self._is_openai = self._base_url is None or is_openai(self._base_url)
@@ -324,14 +322,12 @@ class OpenAIEmbedder:
             key = os.environ.get("OPENAI_API_KEY", "").strip()
         if key:
             if not _HEADER_SAFE.fullmatch(key):
-                message = (
+                raise EmbedderUnavailableError(
                     "the API key holds blanks or characters beyond ASCII, which no header can carry: check for typos"
                 )
-                raise EmbedderUnavailableError(message)
             return key
         if self._is_openai:
-            message = f"no API key for {self._endpoint}: pass api_key= or set OPENAI_API_KEY"
-            raise EmbedderUnavailableError(message)
+            raise EmbedderUnavailableError(f"no API key for {self._endpoint}: pass api_key= or set OPENAI_API_KEY")
         return "none"  # the package insists on one; servers without authentication ignore it
 
     def _is_environment_server(self) -> bool:
@@ -403,13 +399,11 @@ def _checked_dim(model: str, dim: int | None) -> int:
     own = _OPENAI_DIMS.get(model)
     if dim is None:
         if own is None:
-            message = f"the dim of {model!r} is not known: give dim=, the length of its vectors"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"the dim of {model!r} is not known: give dim=, the length of its vectors")
         return own
     if dim < 1 or (own is not None and dim > own) or (model in _FIXED_DIM_MODELS and dim != own):
         allowed = "at least 1" if own is None else f"{own}" if model in _FIXED_DIM_MODELS else f"1 to {own}"
-        message = f"dim of {model!r} must be {allowed}, found {dim}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"dim of {model!r} must be {allowed}, found {dim}")
     return dim
 
 

@@ -113,15 +113,13 @@ class StaticEmbedder:
                 artifact = read_artifact(path, layout)
                 spec = artifact.manifest["embedder"]
                 if spec is None:
-                    message = f"{path} holds a router without an embedder"
-                    raise ArtifactFormatError(message)
+                    raise ArtifactFormatError(f"{path} holds a router without an embedder")
                 return cls.from_stored(spec, artifact.tensors, artifact.files, isa=isa)
         if not is_model2vec_folder(path):
-            message = (
+            raise ArtifactNotFoundError(
                 f"{path} is neither a model2vec folder (config.json, model.safetensors, tokenizer.json) "
                 "nor a directory saved by routellm-fast (embedder.json or router.json)"
             )
-            raise ArtifactNotFoundError(message)
         return cls.from_model2vec(path, isa=isa)
 
     @classmethod
@@ -163,8 +161,7 @@ class StaticEmbedder:
     ) -> StaticEmbedder:
         """Build from what `stored` wrote. Raises ArtifactFormatError when parts are missing or do not fit."""
         if spec.get("kind") != "static":
-            message = f"the embedder is of kind {spec.get('kind')!r}, not 'static'"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(f"the embedder is of kind {spec.get('kind')!r}, not 'static'")
         own: dict[str, Any] = {
             name.removeprefix(_TENSOR_PREFIX): array
             for name, array in tensors.items()
@@ -172,16 +169,17 @@ class StaticEmbedder:
         }
         table, settings = own.pop("table", None), spec.get("settings")
         if table is None or TOKENIZER_FILE not in files or not isinstance(settings, dict):
-            message = "a static embedder needs the tensor embedder.table, the file tokenizer.json, and settings"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                "a static embedder needs the tensor embedder.table, the file tokenizer.json, and settings"
+            )
         try:
             embedder = cls(table, files[TOKENIZER_FILE], name=spec["name"], isa=isa, **own, **settings)
         except (InvalidArgumentError, KeyError, TypeError) as error:
-            message = f"the static embedder's parts do not fit together: {error}"
-            raise ArtifactFormatError(message) from error
+            raise ArtifactFormatError(f"the static embedder's parts do not fit together: {error}") from error
         if embedder.dim != spec.get("dim"):
-            message = f"the static embedder has {embedder.dim} dimensions, the manifest says {spec.get('dim')}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"the static embedder has {embedder.dim} dimensions, the manifest says {spec.get('dim')}"
+            )
         return embedder
 
     def stored(self) -> Stored:

@@ -94,21 +94,22 @@ def restore_embedder(
         embedder: Embedder = StaticEmbedder.from_stored(spec, tensors, files)
     elif spec["kind"] == "shipped":
         if spec["settings"] != _SHIPPED_SETTINGS:
-            message = f"a shipped embedder has the settings {_SHIPPED_SETTINGS}, found {spec['settings']}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"a shipped embedder has the settings {_SHIPPED_SETTINGS}, found {spec['settings']}"
+            )
         embedder = StaticEmbedder.load(_SHIPPED_ROUTER).tokens_only()
     elif spec["kind"] == "openai":
         from routellm_fast.embedders.openai import OpenAIEmbedder  # most routers need none
 
         unknown = sorted(set(spec["settings"]) - OPENAI_SETTINGS)
         if unknown:
-            message = f"the openai embedder's settings hold {', '.join(unknown)}; known are {sorted(OPENAI_SETTINGS)}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"the openai embedder's settings hold {', '.join(unknown)}; known are {sorted(OPENAI_SETTINGS)}"
+            )
         try:
             embedder = OpenAIEmbedder(**spec["settings"])
         except (TypeError, ValueError) as error:
-            message = f"the openai embedder's settings are not valid: {error}"
-            raise ArtifactFormatError(message) from error
+            raise ArtifactFormatError(f"the openai embedder's settings are not valid: {error}") from error
     elif spec["kind"] == "onnx":
         from routellm_fast.embedders.onnx import OnnxEmbedder  # most routers need none
 
@@ -123,18 +124,15 @@ def check_same_embedder(embedder: Embedder, spec: Mapping[str, Any]) -> None:
     """Raise EmbedderMismatchError unless the embedder is the one that the entry describes."""
     for what, found in (("dim", embedder.dim), ("fingerprint", embedder.fingerprint)):
         if found != spec[what]:
-            message = (
+            raise EmbedderMismatchError(
                 f"the router was trained with the embedder {spec['name']} ({what} {spec[what]}), "
                 f"but {embedder.name} has {what} {found}: its vectors mean something else. Give the original embedder."
             )
-            raise EmbedderMismatchError(message)
 
 
 def _check_spec(spec: Mapping[str, Any]) -> None:
     types = {"kind": str, "name": str, "dim": int, "fingerprint": str, "settings": dict}
     if set(spec) != set(types) or not all(isinstance(spec[key], kind) for key, kind in types.items()):
-        message = f"an embedder entry holds {', '.join(types)}, found {sorted(spec)}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"an embedder entry holds {', '.join(types)}, found {sorted(spec)}")
     if spec["kind"] not in _KINDS:
-        message = f"unknown embedder kind {spec['kind']!r}: expected {', '.join(_KINDS)}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"unknown embedder kind {spec['kind']!r}: expected {', '.join(_KINDS)}")

@@ -14,8 +14,6 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        message = f"{path} cannot be read ({error.strerror or error})"
-        raise DataError(message) from error
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
-        message = f"{path} is not valid JSON ({error})"
-        raise DataError(message) from error
+        raise DataError(f"{path} is not valid JSON ({error})") from error

@@ -82,11 +82,10 @@ def cached_win_rates(
         part = np.asarray(router.win_rates(batch), dtype=np.float64)
         if part.shape != (len(batch),) or not np.isfinite(part).all():
             bad = "" if part.shape != (len(batch),) else f", {int((~np.isfinite(part)).sum())} of them not finite"
-            message = (
+            raise InvalidArgumentError(
                 f"router {name!r} gave win rates of shape {part.shape} for {len(batch)} prompts of "
                 f"{benchmark.name}{bad}; expected one finite number a prompt"
             )
-            raise InvalidArgumentError(message)
         parts.append(part)
     win_rates = np.concatenate(parts)
     if file is not None:
@@ -112,5 +111,6 @@ def _write_cached(file: Path, win_rates: NDArray[np.float64]) -> None:
         with replaced_file(file) as stream:
             stream.write(content.getvalue())
     except OSError as error:
-        message = f"win rates cannot be kept in {file.parent} ({error.strerror or error}): name another cache folder"
-        raise DataError(message) from error
+        raise DataError(
+            f"win rates cannot be kept in {file.parent} ({error.strerror or error}): name another cache folder"
+        ) from error

@@ -79,8 +79,7 @@ def bootstrap(
         InvalidArgumentError: Scores of a wrong shape, or not finite; fewer than one resample.
     """
     if resamples < 1:
-        message = f"at least one resample is needed, found {resamples}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"at least one resample is needed, found {resamples}")
     gains = benchmark.strong_quality - benchmark.weak_quality
     ranked = {name: _Ranked.of(check_scores(values, benchmark), gains) for name, values in scores.items()}
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in ranked}

@@ -85,12 +85,12 @@ def evaluate(
             count is not positive.
     """
     if taken := BASELINES.intersection(routers):
-        message = f"{min(taken)!r} is the name of a baseline, which is always shown: name the router otherwise"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"{min(taken)!r} is the name of a baseline, which is always shown: name the router otherwise"
+        )
     for count, what in ((resamples, "resamples"), (random_runs, "random runs")):
         if count < 1:
-            message = f"the number of {what} must be positive, found {count}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"the number of {what} must be positive, found {count}")
     chosen, identities = prices or Prices(), identities or {}
     settings = _Settings(chosen, resamples, random_runs, seed, on_progress or (lambda *_: None))
     found = []
@@ -105,8 +105,7 @@ def evaluate(
         found.append(_compare(win_rates, benchmark, settings))
     found += streamed
     if not found:
-        message = "there is no benchmark to evaluate on"
-        raise DataError(message)
+        raise DataError("there is no benchmark to evaluate on")
     return Evaluation(
         created or datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
         {name: _record(router, identities.get(name, RouterIdentity())) for name, router in routers.items()},
@@ -140,11 +139,10 @@ def _check_gap(benchmark: Benchmark) -> None:
     if strong > weak:
         return
     advice = "swap the two" if strong < weak else "compare other models"
-    message = (
+    raise DataError(
         f"{benchmark.name}: {benchmark.pair.strong!r} scores {strong:g} on average, {benchmark.pair.weak!r} {weak:g}. "
         f"APGR divides by what the strong model is better by, which must be above zero: {advice}"
     )
-    raise DataError(message)
 
 
 def _compare(

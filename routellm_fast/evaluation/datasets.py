@@ -69,13 +69,13 @@ class Benchmark:
         for name in ("strong_quality", "weak_quality", "strong_cost_usd", "weak_cost_usd"):
             column = getattr(self, name)
             if column is not None and (column.shape != (count,) or not np.isfinite(column).all()):
-                message = f"{self.name}: {name} must hold {count} finite numbers, found shape {column.shape}"
-                raise InvalidArgumentError(message)
+                raise InvalidArgumentError(
+                    f"{self.name}: {name} must hold {count} finite numbers, found shape {column.shape}"
+                )
         if count == 0 or len(self.domains) not in (0, count):
-            message = (
+            raise InvalidArgumentError(
                 f"{self.name}: {count} prompts and {len(self.domains)} domains; expected as many, and one at least"
             )
-            raise InvalidArgumentError(message)
 
     def digest(self) -> str:
         """Return "blake2b:<hex>" of the prompts, in their order: what win rates depend on."""
@@ -109,11 +109,10 @@ def evals_folder(folder: Path) -> Path:
     for place in (folder, folder / "evals", folder / "routellm" / "evals"):
         if any((place / name).is_dir() for name in BENCHMARKS):
             return place
-    message = (
+    raise DataError(
         f"{folder} is no folder of benchmarks: expected one of {', '.join(BENCHMARKS)} in it, in evals/ or in "
         "routellm/evals/, as in a checkout of RouteLLM"
     )
-    raise DataError(message)
 
 
 def read_benchmarks(
@@ -132,8 +131,7 @@ def read_benchmarks(
     """
     readers = {"mmlu": read_mmlu, "gsm8k": read_gsm8k, "mt_bench": read_mt_bench}
     if unknown := [name for name in names if name not in readers]:
-        message = f"there is no benchmark {unknown[0]!r}, only {', '.join(BENCHMARKS)}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"there is no benchmark {unknown[0]!r}, only {', '.join(BENCHMARKS)}")
     return tuple(readers[name](evals_folder(folder), pair) for name in names)
 
 
@@ -141,8 +139,7 @@ def read_mmlu(folder: Path, pair: ModelPair = PAPER_PAIR) -> Benchmark:
     """Read `mmlu/responses/mmlu_<domain>.csv`. See read_benchmarks."""
     files = sorted((folder / "mmlu" / "responses").glob("mmlu_*.csv"))
     if not files:
-        message = f"{folder / 'mmlu' / 'responses'} holds no mmlu_<domain>.csv"
-        raise DataError(message)
+        raise DataError(f"{folder / 'mmlu' / 'responses'} holds no mmlu_<domain>.csv")
     rows = ((file.stem.removeprefix("mmlu_"), row) for file in files for row in read_table(file))
     return _right_or_wrong("mmlu", rows, _contaminated(folder / "mmlu"), pair)
 
@@ -164,25 +161,22 @@ def read_mt_bench(folder: Path, pair: ModelPair = PAPER_PAIR) -> Benchmark:
     for row in read_table(folder / "mt_bench" / "judgements.jsonl"):
         score = row.number("score")
         if score is None or not 0.0 <= score <= _MAX_JUDGE_SCORE:
-            problem = (
+            raise row.error(
                 f"a score lies in [0, {_MAX_JUDGE_SCORE:g}], found {score}: leave out what the judge could not rate"
             )
-            raise row.error(problem)
         scores.setdefault((row.values.get("question_id"), row.text("model")), []).append(score)
     found = _Rows("mt_bench", pair)
     for row in read_table(folder / "mt_bench" / "question.jsonl"):
         turns = row.values.get("turns")
         if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) for turn in turns):
-            problem = f"'turns' must be a list of texts, found {turns!r}"
-            raise row.error(problem)
+            raise row.error(f"'turns' must be a list of texts, found {turns!r}")
         if contaminated.intersection(turns):
             found.dropped += 1
             continue
         question = row.values.get("question_id")
         missing = [model for model in pair if (question, model) not in scores]
         if missing:
-            problem = f"judgements.jsonl has no score of {missing[0]!r} for question {question!r}"
-            raise row.error(problem)
+            raise row.error(f"judgements.jsonl has no score of {missing[0]!r} for question {question!r}")
         strong, weak = (float(np.mean(scores[question, model])) for model in pair)
         found.add(turns[0], str(row.values.get("category") or "mt_bench"), strong, weak)
     return found.benchmark(_MAX_JUDGE_SCORE)
@@ -226,8 +220,7 @@ def read_table_benchmark(
             found.unscored += 1
             continue
         if min(strong, weak) < 0.0:
-            problem = f"a score is zero or more, found {min(strong, weak):g}"
-            raise row.error(problem)
+            raise row.error(f"a score is zero or more, found {min(strong, weak):g}")
         domain = next((row.values[column] for column in _DOMAIN_COLUMNS if row.values.get(column)), found.name)
         costs = tuple(row.number(f"{column}{_COST_SUFFIX}") for column in columns)
         found.add(prompt_of(row, prompts)[0], str(domain), strong, weak, costs)
@@ -251,8 +244,7 @@ def without_groups(benchmark: Benchmark, groups: Collection[str]) -> Benchmark:
     kept = np.flatnonzero([group_of(prompt) not in groups for prompt in benchmark.prompts])
     overlapping = len(benchmark.prompts) - len(kept)
     if not len(kept):
-        message = f"{benchmark.name}: all {overlapping} prompts are in the training data"
-        raise DataError(message)
+        raise DataError(f"{benchmark.name}: all {overlapping} prompts are in the training data")
     return dataclasses.replace(benchmark.select(kept), overlapping=benchmark.overlapping + overlapping)
 
 
@@ -281,11 +273,10 @@ class _Rows:
 
     def benchmark(self, max_quality: float) -> Benchmark:
         if not self._prompts:
-            message = (
+            raise DataError(
                 f"{self.name}: no prompt is left after dropping {self.dropped} contaminated ones and {self.unscored} "
                 f"without scores of both {self._pair.strong!r} and {self._pair.weak!r}"
             )
-            raise DataError(message)
         strong, weak = np.array(self.qualities, dtype=np.float64).T
         complete = len(self._costs) == len(self._prompts)
         strong_cost, weak_cost = np.array(self._costs, dtype=np.float64).T if complete else (None, None)
@@ -320,8 +311,7 @@ def _right_or_wrong(
             continue
         strong, weak = (row.number(model) for model in pair)
         if strong not in (0.0, 1.0) or weak not in (0.0, 1.0):
-            problem = f"expected True or False for {pair.strong!r} and {pair.weak!r}, found {strong} and {weak}"
-            raise row.error(problem)
+            raise row.error(f"expected True or False for {pair.strong!r} and {pair.weak!r}, found {strong} and {weak}")
         found.add(prompt, domain, strong, weak)
     return found.benchmark(1.0)
 
@@ -336,11 +326,11 @@ def _column(row: Row, model: str) -> str:
     if len(columns) == 1:
         return columns[0]
     if columns:
-        problem = f"columns {', '.join(map(repr, columns))} are all {model!r}: name one of them"
-        raise row.error(problem)
+        raise row.error(f"columns {', '.join(map(repr, columns))} are all {model!r}: name one of them")
     columns = list(row.values)
-    message = f"{row.path} has no column {model!r}: name two models as its columns do, {', '.join(map(repr, columns))}"
-    raise UnknownModelError(message)
+    raise UnknownModelError(
+        f"{row.path} has no column {model!r}: name two models as its columns do, {', '.join(map(repr, columns))}"
+    )
 
 
 def _contaminated(folder: Path) -> frozenset[str]:

@@ -53,8 +53,7 @@ class Curve:
             DataError: Both models are equally good: there is no gap to recover.
         """
         if self.strong_quality == self.weak_quality:
-            message = f"both models score {self.strong_quality:g} on average: APGR divides by their gap"
-            raise DataError(message)
+            raise DataError(f"both models score {self.strong_quality:g} on average: APGR divides by their gap")
         # numpy 1 and 2 have no common name for it.
         steps = np.diff(self.strong_share)
         area = float(steps @ (self.quality[1:] + self.quality[:-1])) / 2.0
@@ -160,14 +159,14 @@ def check_scores(win_rates: NDArray[np.floating[Any]], benchmark: Benchmark) -> 
     """Return win rates as float64. Raises InvalidArgumentError where the shape is another or one is not finite."""
     scores = np.asarray(win_rates, dtype=np.float64)
     if scores.shape != benchmark.strong_quality.shape:
-        message = f"expected {len(benchmark.prompts)} finite win rates for {benchmark.name}, found shape {scores.shape}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"expected {len(benchmark.prompts)} finite win rates for {benchmark.name}, found shape {scores.shape}"
+        )
     if bad := np.flatnonzero(~np.isfinite(scores)).tolist():
-        message = (
+        raise InvalidArgumentError(
             f"expected {len(benchmark.prompts)} finite win rates for {benchmark.name}, found {len(bad)} that are not, "
             f"the first {scores[bad[0]]} at prompt {bad[0]}"
         )
-        raise InvalidArgumentError(message)
     return scores
 
 
@@ -198,8 +197,9 @@ def apgr_paper(win_rates: NDArray[np.floating[Any]], benchmark: Benchmark) -> fl
     """
     curve = fine_curve(win_rates, benchmark, points=len(benchmark.prompts))
     if curve.strong_quality == curve.weak_quality:
-        message = f"{benchmark.name}: both models score {curve.strong_quality:g} on average: APGR divides by their gap"
-        raise DataError(message)
+        raise DataError(
+            f"{benchmark.name}: both models score {curve.strong_quality:g} on average: APGR divides by their gap"
+        )
     quality = np.interp(PAPER_SHARES, curve.strong_share, curve.quality)
     return float((quality.mean() - curve.weak_quality) / (curve.strong_quality - curve.weak_quality))
 

@@ -63,8 +63,7 @@ def priced_pool(
         models = sorted(set(costs) & set(router.model_names))
     missing = [name for name in models if name not in costs]
     if missing or not models:
-        message = f"the rows hold no cost of {', '.join(missing) or 'any model'}: give prices instead"
-        raise DataError(message)
+        raise DataError(f"the rows hold no cost of {', '.join(missing) or 'any model'}: give prices instead")
     priced = [PoolModel(name, 1000.0 * float(np.mean(costs[name]))) for name in models]
     return ModelPool(router, priced, best_model=best_model)
 
@@ -97,18 +96,15 @@ def evaluate_pool(
         InvalidArgumentError: resamples is below 1, or a tau is out of range (InvalidThresholdError).
     """
     if resamples < 1:
-        message = f"a bootstrap draws at least once, found resamples = {resamples}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"a bootstrap draws at least once, found resamples = {resamples}")
     answers = _Answers.of(pool, labelled)
     low, high = float(answers.mean_costs.min()), float(answers.mean_costs.max())
     if not low < high:
-        message = f"all models of the pool cost {low:g} USD per 1,000 requests: there is nothing to save"
-        raise DataError(message)
+        raise DataError(f"all models of the pool cost {low:g} USD per 1,000 requests: there is nothing to save")
     admission = pool.admission_taus(answers.prompts)
     wanted = _even_taus(admission, pool.least_tau) if taus is None else sorted({pool.check_tau(tau) for tau in taus})
     if not wanted:
-        message = "give at least one tau"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("give at least one tau")
     chosen = np.stack([pool.choices(admission, tau) for tau in reversed(wanted)], axis=1)
     everyone = np.tile(np.arange(len(answers.names)), (len(answers.prompts), 1))
     routed, by_length, alone, oracle = _follow(
@@ -170,12 +166,14 @@ class _Answers:
         keys = [model.name if model.name in known else model.scoring_name for model in pool.models]
         missing = sorted({key for key in keys if key not in known})
         if missing:
-            message = f"no row has a score of {', '.join(missing)}; there are {', '.join(sorted(known)) or 'no rows'}"
-            raise DataError(message)
+            raise DataError(
+                f"no row has a score of {', '.join(missing)}; there are {', '.join(sorted(known)) or 'no rows'}"
+            )
         rows = [row for row in labelled if all(key in row.scores for key in keys)]
         if not rows:
-            message = f"of {len(labelled)} rows none has scores of all of {', '.join(keys)}: take models off the pool"
-            raise DataError(message)
+            raise DataError(
+                f"of {len(labelled)} rows none has scores of all of {', '.join(keys)}: take models off the pool"
+            )
         are_measured = all(key in row.costs for row in rows for key in keys)
         listed = [model.cost_usd_per_1k for model in pool.models]
         return cls(

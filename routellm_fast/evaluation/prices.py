@@ -35,11 +35,11 @@ class Prices:
     def __post_init__(self) -> None:
         for model, usd in self.usd_per_million_tokens.items():
             if isinstance(usd, bool) or not isinstance(usd, (int, float)) or not math.isfinite(usd) or usd < 0.0:
-                message = f"a price is zero or more US dollars a million tokens, found {usd!r} for {model!r}"
-                raise InvalidArgumentError(message)
+                raise InvalidArgumentError(
+                    f"a price is zero or more US dollars a million tokens, found {usd!r} for {model!r}"
+                )
         if not (math.isfinite(self.tokens_per_prompt) and self.tokens_per_prompt > 0.0):
-            message = f"tokens per prompt must be a positive number, found {self.tokens_per_prompt!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"tokens per prompt must be a positive number, found {self.tokens_per_prompt!r}")
 
     def usd_per_1k(self, model: str) -> float | None:
         """Return what a thousand prompts cost, None where the model has no price. Aliases of a model find it too."""
@@ -60,13 +60,11 @@ def read_prices(path: Path) -> dict[str, float]:
     """Read a JSON object of model -> US dollars a million tokens. Raises DataError."""
     record = read_json(path)
     if not isinstance(record, dict):
-        message = f"{path} must hold a JSON object of model: US dollars a million tokens"
-        raise DataError(message)
+        raise DataError(f"{path} must hold a JSON object of model: US dollars a million tokens")
     try:
         return dict(Prices(record).usd_per_million_tokens)
     except InvalidArgumentError as error:
-        message = f"{path}: {error}"
-        raise DataError(message) from error
+        raise DataError(f"{path}: {error}") from error
 
 
 def saving_ratio(

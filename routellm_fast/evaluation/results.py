@@ -223,8 +223,7 @@ class Evaluation:
         """
         version = record.get("format_version") if isinstance(record, Mapping) else None
         if version != FORMAT_VERSION:
-            message = f"expected an evaluation of format {FORMAT_VERSION}, found {version!r}: evaluate again"
-            raise DataError(message)
+            raise DataError(f"expected an evaluation of format {FORMAT_VERSION}, found {version!r}: evaluate again")
         return _restore(cls, {key: value for key, value in record.items() if key != "format_version"}, "evaluation")
 
     @classmethod
@@ -234,15 +233,13 @@ class Evaluation:
         try:
             return cls.from_json(record)
         except DataError as error:
-            message = f"{path}: {error}"
-            raise DataError(message) from error
+            raise DataError(f"{path}: {error}") from error
 
 
 def _restore(kind: type[_T], value: Any, where: str) -> _T:
     """Build a record of an object, checking names and types as the records declare them."""
     if not isinstance(value, Mapping):
-        message = f"{where} must be an object, found {type(value).__name__}"
-        raise DataError(message)
+        raise DataError(f"{where} must be an object, found {type(value).__name__}")
     hints = typing.get_type_hints(kind)
     fields = {entry.name: entry for entry in dataclasses.fields(typing.cast("Any", kind))}
     required = {
@@ -252,8 +249,7 @@ def _restore(kind: type[_T], value: Any, where: str) -> _T:
     }
     unknown, missing = sorted(set(value) - set(fields)), sorted(required - set(value))
     if unknown or missing:
-        message = f"{where}: unknown keys {unknown}, missing keys {missing}"
-        raise DataError(message)
+        raise DataError(f"{where}: unknown keys {unknown}, missing keys {missing}")
     return kind(**{name: _value(hints[name], entry, f"{where}.{name}") for name, entry in value.items()})
 
 
@@ -275,5 +271,4 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if (hint is int and type(value) is int) or (hint is str and isinstance(value, str)):
         return value
-    message = f"{where}: found {value!r}"
-    raise DataError(message)
+    raise DataError(f"{where}: found {value!r}")

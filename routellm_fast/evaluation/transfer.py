@@ -113,8 +113,7 @@ def eligible_pairs(
         InvalidArgumentError: min_gap is not above 0.
     """
     if not min_gap > 0.0:
-        message = f"min_gap must be above 0, since APGR divides by the gap; found {min_gap}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"min_gap must be above 0, since APGR divides by the gap; found {min_gap}")
     names = sorted({name for row in labelled for name in row.scores})
     scores = np.array([[row.scores.get(name, np.nan) for name in names] for row in labelled])
     pairs = []
@@ -198,8 +197,7 @@ def transfer_summary(
     """
     pairs = eligible_pairs(labelled) if pairs is None else _known(pairs, labelled)
     if not pairs:
-        message = f"{table or 'the table'} has no pair of models with a gap and prompts enough"
-        raise DataError(message)
+        raise DataError(f"{table or 'the table'} has no pair of models with a gap and prompts enough")
     win_rates = router.win_rates([row.prompt for row in labelled])
     found = []
     for pair in pairs:
@@ -239,8 +237,9 @@ def _known(pairs: Iterable[ModelPair], labelled: Sequence[Labelled]) -> list[Mod
     known = {name for row in labelled for name in row.scores}
     missing = sorted({name for pair in asked for name in pair if name not in known})
     if missing:
-        message = f"no row has a score of {', '.join(missing)}; there are {', '.join(sorted(known)) or 'no rows'}"
-        raise DataError(message)
+        raise DataError(
+            f"no row has a score of {', '.join(missing)}; there are {', '.join(sorted(known)) or 'no rows'}"
+        )
     return asked
 
 
@@ -250,8 +249,7 @@ def _benchmark(table: str, labelled: Sequence[Labelled], pair: ModelPair) -> tup
         [i for i, row in enumerate(labelled) if pair.strong in row.scores and pair.weak in row.scores], dtype=np.intp
     )
     if not len(kept):
-        message = f"no row has scores of both {pair.strong!r} and {pair.weak!r}"
-        raise DataError(message)
+        raise DataError(f"no row has scores of both {pair.strong!r} and {pair.weak!r}")
     rows = [labelled[i] for i in kept]
     strong, weak = (np.array([row.scores[name] for row in rows]) for name in pair)
     highest = float(max(strong.max(), weak.max()))

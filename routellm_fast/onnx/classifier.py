@@ -41,11 +41,10 @@ def export_classifier(dir_or_id: str | Path) -> ClassifierGraph:
     labels = found.config.get("id2label")
     if not isinstance(labels, dict) or len(labels) != _CLASSES:
         count = len(labels) if isinstance(labels, dict) else "no"
-        message = (
+        raise ArtifactFormatError(
             f"{found.folder}/{CONFIG_FILE} names {count} classes in id2label: a bert router has three, strong wins, "
             "tie and weak wins"
         )
-        raise ArtifactFormatError(message)
     classifier = load_model("AutoModelForSequenceClassification", found)
     model = export_text_module(win_rate_module(classifier), output="win_rate", max_tokens=found.max_tokens)
     name = found.folder.resolve().name if Path(dir_or_id).is_dir() else str(dir_or_id)

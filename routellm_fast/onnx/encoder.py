@@ -91,17 +91,18 @@ def _steps(folder: Path) -> tuple[Pooling, bool]:
             (str(module["type"]).rpartition(".")[2], str(module["path"])) for module in json.loads(path.read_bytes())
         ]
     except (ValueError, KeyError, TypeError) as error:
-        message = f"{path} is no list of a sentence encoder's modules ({error!r})"
-        raise ArtifactFormatError(message) from error
+        raise ArtifactFormatError(f"{path} is no list of a sentence encoder's modules ({error!r})") from error
     names = [name for name, _ in modules]
     if names not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
-        message = f"{path} has the modules {', '.join(names)}: known are Transformer, Pooling and then Normalize"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            f"{path} has the modules {', '.join(names)}: known are Transformer, Pooling and then Normalize"
+        )
     config_path = folder / Path(modules[1][1]).name / "config.json"
     config = read_json(config_path)
     modes = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
     if len(modes) != 1 or modes[0] not in _MODES:
-        message = f"{config_path} pools by {', '.join(modes) or 'nothing'}: known are {', '.join(_MODES)}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            f"{config_path} pools by {', '.join(modes) or 'nothing'}: known are {', '.join(_MODES)}"
+        )
     pooling: Pooling = "mean" if _MODES[modes[0]] == "mean" else "cls"
     return pooling, "Normalize" in names

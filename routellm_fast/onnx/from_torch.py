@@ -58,8 +58,9 @@ def export_text_module(
             model = program.model_proto
             _name_output(model.graph, output)
     except Exception as error:  # the exporter's classes are not public
-        message = f"torch could not export the model to ONNX: {(str(error).strip() or repr(error)).splitlines()[0]}"
-        raise OnnxModelError(message) from error
+        raise OnnxModelError(
+            f"torch could not export the model to ONNX: {(str(error).strip() or repr(error)).splitlines()[0]}"
+        ) from error
     return serialized(model, metadata or {})
 
 
@@ -77,8 +78,9 @@ def serialized(model: Any, metadata: Mapping[str, str]) -> bytes:
     for key, value in sorted(metadata.items()):
         model.metadata_props.add(key=key, value=value)
     if model.ByteSize() > _MAX_BYTES:
-        message = f"the graph has {model.ByteSize():,} bytes, above the 2 GiB of one ONNX file: take a smaller model"
-        raise OnnxModelError(message)
+        raise OnnxModelError(
+            f"the graph has {model.ByteSize():,} bytes, above the 2 GiB of one ONNX file: take a smaller model"
+        )
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 

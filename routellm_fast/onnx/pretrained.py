@@ -62,17 +62,17 @@ def read_pretrained(source: str | Path) -> PretrainedText:
     folder = _folder(source)
     for name in (CONFIG_FILE, TOKENIZER_FILE):
         if not (folder / name).is_file():
-            message = (
+            raise ArtifactNotFoundError(
                 f"{folder} lacks {name}: expected a folder written by transformers' save_pretrained, with "
                 f"{CONFIG_FILE}, {WEIGHTS_FILE} and {TOKENIZER_FILE}"
             )
-            raise ArtifactNotFoundError(message)
     config = read_json(folder / CONFIG_FILE)
     path = folder / "tokenizer_config.json"
     tokenizer_config = read_json(path) if path.is_file() else {}
     if tokenizer_config.get("truncation_side", "right") != "right":
-        message = f"{path}: long texts are cut on the {tokenizer_config['truncation_side']}; known is the right only"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            f"{path}: long texts are cut on the {tokenizer_config['truncation_side']}; known is the right only"
+        )
     pad_id = config.get("pad_token_id")
     pad_id = pad_id if type(pad_id) is int and pad_id >= 0 else 0
     return PretrainedText(
@@ -112,15 +112,15 @@ def load_model(auto_class: str, source: PretrainedText, *, optional: str | None 
             )
     except Exception as error:  # of any class, from several libraries
         reason = (str(error).strip() or repr(error)).splitlines()[0][:300]
-        message = f"{source.folder} could not be read as {auto_class} from {WEIGHTS_FILE}: {reason}"
-        raise ArtifactFormatError(message) from error
+        raise ArtifactFormatError(
+            f"{source.folder} could not be read as {auto_class} from {WEIGHTS_FILE}: {reason}"
+        ) from error
     missing = sorted(name for name in info["missing_keys"] if optional is None or not name.startswith(optional))
     if missing:
-        message = (
+        raise ArtifactFormatError(
             f"{source.folder}/{WEIGHTS_FILE} lacks {', '.join(missing[:3])}"
             f"{' and others' if len(missing) > 3 else ''}: it holds another kind of model than {auto_class} reads"
         )
-        raise ArtifactFormatError(message)
     return model.eval()
 
 
@@ -129,11 +129,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        message = f"{path} is not valid JSON ({error})"
-        raise ArtifactFormatError(message) from error
+        raise ArtifactFormatError(f"{path} is not valid JSON ({error})") from error
     if not isinstance(found, dict):
-        message = f"{path} must hold a JSON object, found {type(found).__name__}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"{path} must hold a JSON object, found {type(found).__name__}")
     return found
 
 
@@ -156,14 +154,16 @@ def _folder(source: str | Path) -> Path:
     if path.is_dir():
         return path
     if path.exists() or isinstance(source, Path) or str(source).count("/") > 1 or str(source).startswith("."):
-        message = f"{path} is no folder: expected one written by transformers, or the name of one on a hub"
-        raise ArtifactNotFoundError(message)
+        raise ArtifactNotFoundError(
+            f"{path} is no folder: expected one written by transformers, or the name of one on a hub"
+        )
     hub = require("huggingface_hub", "transformers")
     try:
         return Path(hub.snapshot_download(source, allow_patterns=list(_PATTERNS)))
     except Exception as error:  # of any class, from several libraries
-        message = f"{source} is no folder here, and the hub did not give it: {str(error).strip().splitlines()[0]}"
-        raise ArtifactNotFoundError(message) from error
+        raise ArtifactNotFoundError(
+            f"{source} is no folder here, and the hub did not give it: {str(error).strip().splitlines()[0]}"
+        ) from error
 
 
 def _max_tokens(config: Mapping[str, Any], tokenizer: Mapping[str, Any], pad_id: int, folder: Path) -> int:
@@ -177,9 +177,8 @@ def _max_tokens(config: Mapping[str, Any], tokenizer: Mapping[str, Any], pad_id:
         limits.append(named)
     least = min(limits, default=0)
     if not 1 <= least <= 1 << 20:
-        message = (
+        raise ArtifactFormatError(
             f"{folder}: neither max_position_embeddings ({positions}) of {CONFIG_FILE} nor model_max_length ({named}) "
             "of tokenizer_config.json say how many tokens the model reads"
         )
-        raise ArtifactFormatError(message)
     return int(least)

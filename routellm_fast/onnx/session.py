@@ -72,14 +72,11 @@ class SessionOptions:
     def __post_init__(self) -> None:
         """Refuse what no session can be made with."""
         if self.device not in DEVICES:
-            message = f"a device is one of {', '.join(DEVICES)}, found {self.device!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a device is one of {', '.join(DEVICES)}, found {self.device!r}")
         if self.threads is not None and self.threads < 1:
-            message = f"threads must be at least 1, found {self.threads}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"threads must be at least 1, found {self.threads}")
         if self.cuda_graphs and self.device not in ("auto", "cuda"):
-            message = f"cuda_graphs needs the device cuda, found {self.device!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"cuda_graphs needs the device cuda, found {self.device!r}")
 
 
 class OnnxSession:
@@ -134,8 +131,7 @@ class OnnxSession:
         )
         source: bytes | Path = model if isinstance(model, bytes) else Path(model)
         if isinstance(source, Path) and not source.is_file():
-            message = f"{source} is no file: expected an ONNX graph"
-            raise ArtifactNotFoundError(message)
+            raise ArtifactNotFoundError(f"{source} is no file: expected an ONNX graph")
         self._model_sha256 = model_sha256
         self._runtime = require("onnxruntime", "onnx")
         self._session = self._open(source, options, profiles or {})
@@ -181,22 +177,25 @@ class OnnxSession:
             captured = self._captured
             values = self._session.run(None, dict(inputs)) if captured is None else captured.run(inputs)
         except Exception as error:  # the runtime's classes are not public
-            message = f"the ONNX graph failed on inputs of shapes {_shapes(inputs)}: {_first_line(error)}"
-            raise OnnxModelError(message) from error
+            raise OnnxModelError(
+                f"the ONNX graph failed on inputs of shapes {_shapes(inputs)}: {_first_line(error)}"
+            ) from error
         return dict(zip(self._outputs, values, strict=True))
 
     def _check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
         if inputs.keys() != self._inputs.keys():
-            message = f"the graph reads {', '.join(self._inputs)}, found {', '.join(inputs) or 'nothing'}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"the graph reads {', '.join(self._inputs)}, found {', '.join(inputs) or 'nothing'}"
+            )
         for name, value in inputs.items():
             dtype, shape = self._inputs[name]
             fits = value.ndim == len(shape) and all(
                 expected == found for expected, found in zip(shape, value.shape, strict=True) if type(expected) is int
             )
             if not fits or value.dtype.name != dtype:
-                message = f"the graph's input {name} is {dtype} {shape}, found {value.dtype.name} {value.shape}"
-                raise InvalidArgumentError(message)
+                raise InvalidArgumentError(
+                    f"the graph's input {name} is {dtype} {shape}, found {value.dtype.name} {value.shape}"
+                )
 
     def _open(self, source: bytes | Path, options: SessionOptions, profiles: Mapping[str, Profile]) -> Any:
         available = self._runtime.get_available_providers()
@@ -218,8 +217,9 @@ class OnnxSession:
             raise self._unavailable(options.device, str(error)) from error
         lost = [provider for provider in wanted if provider not in session.get_providers()]
         if lost and not may_fall_back:
-            reason = f"{', '.join(lost)} did not start: a driver, library or GPU is missing"
-            raise self._unavailable(options.device, reason)
+            raise self._unavailable(
+                options.device, f"{', '.join(lost)} did not start: a driver, library or GPU is missing"
+            )
         return session
 
     def _create(
@@ -242,8 +242,9 @@ class OnnxSession:
                 return self._runtime.InferenceSession(content, settings, providers=given)
             except Exception as error:  # the runtime's classes are not public
                 where = "the ONNX graph" if isinstance(model, bytes) else str(model)
-                message = f"{where} was refused by ONNX Runtime {self._runtime.__version__}: {_first_line(error)}"
-                raise OnnxModelError(message) from error
+                raise OnnxModelError(
+                    f"{where} was refused by ONNX Runtime {self._runtime.__version__}: {_first_line(error)}"
+                ) from error
 
         # Engines have a cache of their own, and a graph with weights in files of their own is not copied.
         if options.optimized_cache is None or tuple(providers) != (_CPU,) or not isinstance(source, bytes):

@@ -66,8 +66,9 @@ class TextGraph:
             RouteLLMError: See OnnxSession and TokenEncoder.
         """
         if type(max_tokens) is not int or type(pad_id) is not int or pad_id < 0:
-            message = f"max_tokens and pad_id are integers, the latter at least 0; found {max_tokens!r} and {pad_id!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"max_tokens and pad_id are integers, the latter at least 0; found {max_tokens!r} and {pad_id!r}"
+            )
         self._tokens = TokenEncoder(tokenizer_json, max_tokens)
         options = options or SessionOptions()
         self._session = OnnxSession(
@@ -119,8 +120,9 @@ class TextGraph:
             finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
             if len(values) != len(members) or not finite.all():
                 first = members[int(np.argmin(finite))]
-                message = f"the graph's {self._output} of text {first} is not finite: its weights are damaged"
-                raise OnnxModelError(message)
+                raise OnnxModelError(
+                    f"the graph's {self._output} of text {first} is not finite: its weights are damaged"
+                )
             for index, row in zip(members, values, strict=True):
                 rows[index] = row
         return rows
@@ -163,11 +165,10 @@ class TextGraph:
         )
         found = session.outputs.get(output)
         if not fits or found is None or found[0] != "float32" or len(found[1]) != rank:
-            message = (
+            raise OnnxModelError(
                 f"the graph is another one: expected int64 {' and '.join(GRAPH_INPUTS)} of any number of texts and "
                 f"tokens, and a float32 {output} of {rank} dimensions; found {session.inputs} and {session.outputs}"
             )
-            raise OnnxModelError(message)
 
 
 def rows_of(count: int) -> int:
@@ -183,8 +184,7 @@ def check_text_settings(settings: Any, what: str) -> None:
         or set(settings) != set(keys)
         or any(type(settings[key]) is not int for key in keys)
     ):
-        message = f"{what}'s settings hold the integers max_tokens and pad_id, found {settings!r}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"{what}'s settings hold the integers max_tokens and pad_id, found {settings!r}")
 
 
 def _profiles(max_tokens: int) -> dict[str, Profile]:

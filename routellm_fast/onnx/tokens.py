@@ -36,8 +36,9 @@ class TokenEncoder:
         self._before, self._after = before, after
         self._room = max_tokens - len(before) - len(after)
         if self._room < 1:
-            message = f"max_tokens must be above the {len(before) + len(after)} special tokens, found {max_tokens}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"max_tokens must be above the {len(before) + len(after)} special tokens, found {max_tokens}"
+            )
         self._native = native_tokenizer(spec)
         self._library = LibraryTokenizer(tokenizer_json) if self._native is None else None
 
@@ -77,13 +78,11 @@ def _around(processor: Any) -> tuple[list[int], list[int]]:
         if kind == "TemplateProcessing":
             return _template(processor)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        message = f"tokenizer.json: its post_processor {kind} is damaged ({error!r})"
-        raise ArtifactFormatError(message) from error
-    message = (
+        raise ArtifactFormatError(f"tokenizer.json: its post_processor {kind} is damaged ({error!r})") from error
+    raise ArtifactFormatError(
         f"tokenizer.json: its post_processor is {kind!r}; known are TemplateProcessing, BertProcessing, "
         "RobertaProcessing, and ByteLevel beside one of these"
     )
-    raise ArtifactFormatError(message)
 
 
 def _template(processor: Mapping[str, Any]) -> tuple[list[int], list[int]]:
@@ -92,20 +91,17 @@ def _template(processor: Mapping[str, Any]) -> tuple[list[int], list[int]]:
     for piece in processor["single"]:
         ((kind, content),) = piece.items()
         if content["type_id"] != 0:
-            problem = "another type_id than 0 in the template of a single text"
-            raise ValueError(problem)
+            raise ValueError("another type_id than 0 in the template of a single text")
         if kind == "Sequence":
             texts += 1
         else:
             sides[min(texts, 1)].extend(_id(token) for token in processor["special_tokens"][content["id"]]["ids"])
     if texts != 1:
-        problem = f"{texts} texts in the template of a single one"
-        raise ValueError(problem)
+        raise ValueError(f"{texts} texts in the template of a single one")
     return sides
 
 
 def _id(value: Any) -> int:
     if type(value) is not int or value < 0:
-        problem = f"{value!r} is no token id"
-        raise ValueError(problem)
+        raise ValueError(f"{value!r} is no token id")
     return value

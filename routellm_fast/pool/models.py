@@ -32,11 +32,9 @@ class PoolModel:
     def __post_init__(self) -> None:
         """Refuse a name that is none, and a cost that no request can have."""
         if not isinstance(self.name, str) or not isinstance(self.scored_as, str):
-            message = f"a pool model is named by text, found {self.name!r} and {self.scored_as!r}"
-            raise TypeError(message)
+            raise TypeError(f"a pool model is named by text, found {self.name!r} and {self.scored_as!r}")
         if not self.name:
-            message = "a pool model needs a name"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("a pool model needs a name")
         object.__setattr__(self, "cost_usd_per_1k", _amount(self.cost_usd_per_1k, f"cost_usd_per_1k of {self.name!r}"))
 
     @property
@@ -97,13 +95,13 @@ def pool_models_of(entry: str) -> list[PoolModel]:
     if path.is_file():
         return read_pool_models(path)
     if not mark:
-        message = f"{entry!r} is neither NAME=COST, US dollars that 1,000 requests cost, nor a file with such a table"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"{entry!r} is neither NAME=COST, US dollars that 1,000 requests cost, nor a file with such a table"
+        )
     try:
         number = float(cost)
     except ValueError:
-        message = f"{entry}: {cost!r} is no number of US dollars that 1,000 requests cost"
-        raise InvalidArgumentError(message) from None
+        raise InvalidArgumentError(f"{entry}: {cost!r} is no number of US dollars that 1,000 requests cost") from None
     return [PoolModel(name, number)]
 
 
@@ -127,16 +125,13 @@ def _model_of(row: Row) -> PoolModel:
             )
     except InvalidArgumentError as error:
         raise row.error(str(error)) from error
-    problem = f"{name!r} has no cost: give cost_usd_per_1k, or input_usd_per_1m and output_usd_per_1m"
-    raise row.error(problem)
+    raise row.error(f"{name!r} has no cost: give cost_usd_per_1k, or input_usd_per_1m and output_usd_per_1m")
 
 
 def _amount(value: float, what: str) -> float:
     if isinstance(value, bool) or not hasattr(value, "__float__"):
-        message = f"{what} must be a number, not {type(value).__name__}"
-        raise TypeError(message)
+        raise TypeError(f"{what} must be a number, not {type(value).__name__}")
     number = float(value)
     if not math.isfinite(number) or number < 0.0:
-        message = f"{what} must be a finite number of at least 0, found {value}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{what} must be a finite number of at least 0, found {value}")
     return number

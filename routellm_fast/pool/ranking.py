@@ -84,22 +84,21 @@ class ModelPool:
         """
         if not isinstance(router, MatrixFactorizationRouter):
             kind = getattr(router, "kind", type(router).__name__)
-            message = f"a pool is ranked by a router of kind 'mf', which has a vector for each model; found {kind!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"a pool is ranked by a router of kind 'mf', which has a vector for each model; found {kind!r}"
+            )
         # Cheapest first: then the first model that may answer is the choice, ties and all.
         self._models = tuple(sorted(models, key=lambda model: (model.cost_usd_per_1k, model.name)))
         names = [model.name for model in self._models]
         if len(names) < 2 or len(set(names)) < len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             found = f"{', '.join(twice)} more than once" if twice else f"{len(names)}"
-            message = f"a pool needs at least two models with names of their own, found {found}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a pool needs at least two models with names of their own, found {found}")
         self._router = router
         self._columns = np.array([_column(model, router.model_names) for model in self._models])
         self._costs = np.array([model.cost_usd_per_1k for model in self._models])
         if best_model is not None and best_model not in names:
-            message = f"best_model {best_model!r} is none of the pool's models: {', '.join(names)}"
-            raise UnknownModelError(message)
+            raise UnknownModelError(f"best_model {best_model!r} is none of the pool's models: {', '.join(names)}")
         self._best = None if best_model is None else names.index(best_model)
 
     @property
@@ -162,8 +161,7 @@ class ModelPool:
         methods below take what this returns, so that prompts are embedded once.
         """
         if isinstance(prompts, str):
-            message = "prompts must be a sequence of str, not one str"
-            raise TypeError(message)
+            raise TypeError("prompts must be a sequence of str, not one str")
         embedder = self._router.embedder
         taus = np.empty((len(prompts), len(self._models)))
         for start in range(0, len(prompts), _BATCH):
@@ -211,14 +209,12 @@ class ModelPool:
         """Return tau_for of rows of admission_taus."""
         budget = PoolModel("budget", cost_usd_per_1k).cost_usd_per_1k
         if len(admission_taus) == 0:
-            message = "tau for a budget is found on prompts like your traffic: give at least one"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("tau for a budget is found on prompts like your traffic: give at least one")
         if budget < self._costs[0]:
-            message = (
+            raise InvalidArgumentError(
                 f"a budget of {budget:g} USD per 1,000 requests is below the cost of the cheapest model, "
                 f"{self._models[0].name} at {self._costs[0]:g}"
             )
-            raise InvalidArgumentError(message)
         # Choices change at these values only, and cost falls from each to the next.
         steps = np.unique(np.append(admission_taus, self.least_tau))
 
@@ -233,12 +229,11 @@ class ModelPool:
         """Return tau as float. Raises InvalidThresholdError where no model could answer, or it is above 1 or NaN."""
         number = check_share(tau, "tau")
         if number < self.least_tau:
-            message = (
+            raise InvalidThresholdError(
                 f"tau {tau} is below 0.5, but the best model's own win rate against itself is 1/2: none may answer. "
                 "Take tau from 0.5 (the best only) to 1 (the cheapest), or name the model that others are held against "
                 "(best_model)."
             )
-            raise InvalidThresholdError(message)
         return number
 
     def _win_rates(self, admission_taus: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -254,8 +249,7 @@ def _column(model: PoolModel, names: Sequence[str]) -> int:
         return names.index(model.scoring_name)
     close = difflib.get_close_matches(model.scoring_name, names, n=3, cutoff=0.4)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    message = (
+    raise UnknownModelError(
         f"the router has no vector for {model.scoring_name!r}, only for {len(names)} other models.{hint} A model that "
         "goes by another name, or that a like one stands in for, says so by scored_as."
     )
-    raise UnknownModelError(message)

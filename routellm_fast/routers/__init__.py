@@ -35,8 +35,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _ON_FIRST_USE:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = router_class(_ON_FIRST_USE[name])
     globals()[name] = value
     return value

@@ -58,8 +58,7 @@ class Cells:
     def __post_init__(self) -> None:
         """Raise InvalidArgumentError where a cell's battles are no count: means are divided by them."""
         if not ((self.battles >= 1.0) & (self.battles <= _MAX_BATTLES)).all():
-            message = f"a cell holds 1 to {_MAX_BATTLES:.0f} battles, found {self.battles.tolist()}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a cell holds 1 to {_MAX_BATTLES:.0f} battles, found {self.battles.tolist()}")
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -124,11 +123,13 @@ def check_embeddings(embeddings: Any, count: int) -> FloatArray:
     try:
         array = np.asarray(embeddings)
     except ValueError as error:
-        message = "embeddings have rows of unequal lengths: expected an array of shape (battles, dim)"
-        raise InvalidEmbeddingError(message) from error
+        raise InvalidEmbeddingError(
+            "embeddings have rows of unequal lengths: expected an array of shape (battles, dim)"
+        ) from error
     if array.ndim != 2:
-        message = f"embeddings must be real numbers of shape ({count}, dim), found {array.dtype} {array.shape}"
-        raise InvalidEmbeddingError(message)
+        raise InvalidEmbeddingError(
+            f"embeddings must be real numbers of shape ({count}, dim), found {array.dtype} {array.shape}"
+        )
     return check_vectors(array, count, array.shape[1], "the embedder of the battles")
 
 
@@ -151,29 +152,26 @@ def encode_battles(
         InvalidArgumentError: No battle, unequal lengths, another winner, or a name that is not str.
     """
     if not len(model_a) == len(model_b) == len(winner):
-        message = (
+        raise InvalidArgumentError(
             f"model_a, model_b and winner must have one value a battle, "
             f"found {len(model_a)}, {len(model_b)} and {len(winner)}"
         )
-        raise InvalidArgumentError(message)
     if not len(winner):
-        message = "there is no battle: a router needs at least one"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("there is no battle: a router needs at least one")
     seen = list(dict.fromkeys((*model_a, *model_b)))
     for name in seen:
         if not isinstance(name, str):
-            message = f"a battle is between two models by name, found {name!r} among model_a and model_b"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"a battle is between two models by name, found {name!r} among model_a and model_b"
+            )
     index = {name: number for number, name in enumerate(seen)} if names is None else dict(names)
     unknown = [name for name in seen if name not in index]
     if len(index) > _MAX_MODELS:
-        message = f"at most {_MAX_MODELS} models fit, found {len(index)}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"at most {_MAX_MODELS} models fit, found {len(index)}")
     outcomes = np.empty(len(winner), np.uint8)
     for battle, result in enumerate(winner):
         if result not in _OUTCOMES:
-            message = f"battle {battle}: winner must be model_a, model_b or tie, found {result!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"battle {battle}: winner must be model_a, model_b or tie, found {result!r}")
         outcomes[battle] = _OUTCOMES[result]
     if unknown:
         return Battles(np.empty(0, np.uint16), np.empty(0, np.uint16), outcomes), list(index), unknown
@@ -267,8 +265,9 @@ def make_block(embeddings: FloatArray, cells: NDArray[np.int64]) -> Block:
 def read_block(end: str, rows: NDArray[Any], tensors: Mapping[str, NDArray[Any]]) -> Block:
     """Return a block of a router directory. Raises ArtifactFormatError."""
     if rows.dtype != np.float32 or rows.ndim != 2 or rows.size == 0:
-        message = f"an sw_ranking router's bank is float32 (rows, dim), found {rows.dtype} {rows.shape}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            f"an sw_ranking router's bank is float32 (rows, dim), found {rows.dtype} {rows.shape}"
+        )
     expected = {
         "norms": (np.float64, len(rows)),
         "row_cells": (np.uint32, len(rows)),
@@ -283,12 +282,12 @@ def read_block(end: str, rows: NDArray[Any], tensors: Mapping[str, NDArray[Any]]
         needed = length if length is not None else 0 if repeats is None else repeats.size
         if found is None or found.dtype != dtype or found.shape != (needed,):
             shown = "nothing" if found is None else f"{found.dtype} {found.shape}"
-            message = f"an sw_ranking router needs {name}{end}, {np.dtype(dtype)} ({needed},); found {shown}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"an sw_ranking router needs {name}{end}, {np.dtype(dtype)} ({needed},); found {shown}"
+            )
     block = Block(rows=rows, **parts)  # type: ignore[arg-type]
     if not (block.repeat_battles >= 1.0).all():
-        message = f"repeat_battles{end} counts battles, found {block.repeat_battles.min()}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"repeat_battles{end} counts battles, found {block.repeat_battles.min()}")
     return block
 
 
@@ -298,13 +297,11 @@ def check_counts(blocks: Sequence[Block], cells: Cells) -> None:
     for block in blocks:
         _, cell, battles = block.entries()
         if cell.max(initial=0) >= len(cells):
-            message = f"a battle belongs to cell {cell.max()}, there are {len(cells)}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(f"a battle belongs to cell {cell.max()}, there are {len(cells)}")
         counted += np.bincount(cell, weights=battles, minlength=len(cells))
     if not np.array_equal(counted, cells.battles):
         cell_number = int(np.argmax(counted != cells.battles))
-        message = (
+        raise ArtifactFormatError(
             f"cell_battles says {cells.battles[cell_number]} of cell {cell_number}, the blocks have "
             f"{counted[cell_number]}"
         )
-        raise ArtifactFormatError(message)

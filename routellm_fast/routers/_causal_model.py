@@ -70,8 +70,9 @@ class Reference:
         fits = isinstance(value, dict) and set(value) == {"path", "files"} and isinstance(value["path"], str)
         fits = fits and isinstance(value["files"], dict) and all(map(_is_file_entry, value["files"].items()))
         if not fits:
-            message = "a causal_llm router names its model by path and files (each with bytes and sha256)"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                "a causal_llm router names its model by path and files (each with bytes and sha256)"
+            )
         return cls(value["path"], value["files"])
 
     def to_json(self) -> dict[str, Any]:
@@ -89,19 +90,18 @@ class Reference:
         found = {path.name: path for path in model_files(folder)}
         for name in sorted({*found, *self.files}):
             if name not in found:
-                message = f"{folder} lacks {name}, which is part of the router's model: put it back"
-                raise ArtifactNotFoundError(message)
+                raise ArtifactNotFoundError(f"{folder} lacks {name}, which is part of the router's model: put it back")
             if name not in self.files:
-                message = f"{folder / name} was no part of the router's model: take it away, or build the router again"
-                raise ArtifactIntegrityError(message)
+                raise ArtifactIntegrityError(
+                    f"{folder / name} was no part of the router's model: take it away, or build the router again"
+                )
             recorded, entry = self.files[name], _digest(found[name])
             for key in ("bytes", "sha256"):
                 if entry[key] != recorded[key]:
-                    message = (
+                    raise ArtifactIntegrityError(
                         f"{folder / name} has {key} {entry[key]}, the router was built with {recorded[key]}: its model "
                         "is another one. Put the original file back, or build the router again."
                     )
-                    raise ArtifactIntegrityError(message)
         return folder
 
 
@@ -228,11 +228,10 @@ class LanguageModel:
             finite = torch.isfinite(values).all() & torch.isfinite(logits.amax(-1)).all()
             tops, chosen = logits.argmax(-1).cpu().numpy(), values.cpu().numpy()
         if not bool(finite):
-            message = (
+            raise ScoringError(
                 f"the model's logits are not finite in {self.dtype}: its weights are damaged, or too large for this "
                 "type. Give dtype='float32' or 'bfloat16'."
             )
-            raise ScoringError(message)
         return tops, chosen
 
     def moved(self, *, device: str, dtype: str) -> LanguageModel:
@@ -253,11 +252,10 @@ class LanguageModel:
         """
         size = sum(weight.numel() * weight.element_size() for weight in self._module.parameters())
         if size > MAX_COPY_BYTES:
-            message = (
+            raise InvalidArgumentError(
                 f"the model has {size:,} bytes, a router directory holds one of up to {MAX_COPY_BYTES:,}: keep it by "
                 "reference, from_pretrained(..., store='reference')"
             )
-            raise InvalidArgumentError(message)
         weights: dict[str, Any] = {}
         places = set()
         for name, tensor in self._module.state_dict().items():
@@ -324,8 +322,7 @@ def load_files(files: Mapping[str, bytes], *, device: str = "auto", dtype: str =
     torch, transformers = require("torch", EXTRA), require("transformers", EXTRA)
     missing = [name for name in (CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE) if name not in files]
     if missing:
-        message = f"a causal_llm router with a model of its own needs {', '.join(missing)}"
-        raise ArtifactNotFoundError(message)
+        raise ArtifactNotFoundError(f"a causal_llm router with a model of its own needs {', '.join(missing)}")
     target = resolve_device(torch, device)
     where = Path(MODEL_FILE)
     with _quiet(transformers), _named_faults(where):
@@ -343,8 +340,9 @@ def load_files(files: Mapping[str, bytes], *, device: str = "auto", dtype: str =
         _check_complete(report, where)
     damaged = next((name for name, weight in module.named_parameters() if not bool(torch.isfinite(weight).all())), None)
     if damaged is not None:
-        message = f"{MODEL_FILE}: {damaged} has a value that is not finite. Copy or save the directory again."
-        raise ArtifactIntegrityError(message)
+        raise ArtifactIntegrityError(
+            f"{MODEL_FILE}: {damaged} has a value that is not finite. Copy or save the directory again."
+        )
     return LanguageModel(
         module.eval().to(target), _tokenizer(transformers, files[TOKENIZER_FILE], None), reference=None
     )
@@ -363,10 +361,10 @@ def model_files(folder: Path) -> list[Path]:
         if len(found) == 1:
             return found
         if found:
-            message = f"{folder} holds {len(found)} GGUF files: name one"
-            raise ArtifactNotFoundError(message)
-    message = f"{folder} holds no causal language model: expected config.json and *.safetensors, or one *.gguf"
-    raise ArtifactNotFoundError(message)
+            raise ArtifactNotFoundError(f"{folder} holds {len(found)} GGUF files: name one")
+    raise ArtifactNotFoundError(
+        f"{folder} holds no causal language model: expected config.json and *.safetensors, or one *.gguf"
+    )
 
 
 def fetched(directory_or_id: str | Path) -> Path:
@@ -386,8 +384,9 @@ def fetched(directory_or_id: str | Path) -> Path:
         return Path(hub.snapshot_download(name, allow_patterns=list(_HUB_FILES)))
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
-        message = f"{name} is no directory, and no model that the hub gives ({type(error).__name__}: {reason[:200]})"
-        raise ArtifactNotFoundError(message) from error
+        raise ArtifactNotFoundError(
+            f"{name} is no directory, and no model that the hub gives ({type(error).__name__}: {reason[:200]})"
+        ) from error
 
 
 def resolve_device(torch: Any, device: str) -> Any:
@@ -395,19 +394,18 @@ def resolve_device(torch: Any, device: str) -> Any:
     name = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
     kind, _, index = str(name).partition(":")
     if kind not in ("cpu", "cuda") or (index and not index.isdecimal()) or str(name).endswith(":"):
-        message = f"device is auto, cpu, cuda or cuda:N, found {device!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"device is auto, cpu, cuda or cuda:N, found {device!r}")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        message = f"{name} was asked for, torch {torch.__version__} finds {torch.cuda.device_count()} CUDA devices"
-        raise ProviderUnavailableError(message)
+        raise ProviderUnavailableError(
+            f"{name} was asked for, torch {torch.__version__} finds {torch.cuda.device_count()} CUDA devices"
+        )
     return torch.device("cpu" if kind == "cpu" else f"cuda:{int(index or 0)}")
 
 
 def check_dtype(dtype: str) -> str:
     """Return the name of a type. Raises InvalidArgumentError."""
     if dtype not in DTYPES:
-        message = f"dtype is one of {', '.join(DTYPES)}, found {dtype!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"dtype is one of {', '.join(DTYPES)}, found {dtype!r}")
     return dtype
 
 
@@ -427,8 +425,9 @@ def _tokenizer(transformers: Any, source: Path | bytes, gguf: Path | None) -> An
         except MissingExtraError:
             raise
         except Exception as error:  # tokenizers raises nothing narrower
-            message = f"{TOKENIZER_FILE} is no tokenizer that can be read ({str(error)[:200]})"
-            raise ArtifactFormatError(message) from error
+            raise ArtifactFormatError(
+                f"{TOKENIZER_FILE} is no tokenizer that can be read ({str(error)[:200]})"
+            ) from error
         return _uncut(backend)
     options = {} if gguf is None else {"gguf_file": gguf.name}
     with _quiet(transformers):
@@ -436,13 +435,16 @@ def _tokenizer(transformers: Any, source: Path | bytes, gguf: Path | None) -> An
             found = transformers.AutoTokenizer.from_pretrained(source, local_files_only=True, **options)
         except _LOADING_FAULTS as error:
             if gguf is not None:
-                message = f"{gguf} is no GGUF file that can be read ({str(error)[:200]}): copy or fetch it again"
-                raise ArtifactFormatError(message) from error
-            message = f"{source} holds no tokenizer ({str(error)[:200]}): give tokenizer=, a folder with one"
-            raise ArtifactNotFoundError(message) from error
+                raise ArtifactFormatError(
+                    f"{gguf} is no GGUF file that can be read ({str(error)[:200]}): copy or fetch it again"
+                ) from error
+            raise ArtifactNotFoundError(
+                f"{source} holds no tokenizer ({str(error)[:200]}): give tokenizer=, a folder with one"
+            ) from error
     if not getattr(found, "is_fast", False):
-        message = f"the tokenizer in {source} has no fast form (tokenizer.json): convert it with transformers first"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            f"the tokenizer in {source} has no fast form (tokenizer.json): convert it with transformers first"
+        )
     return _uncut(found.backend_tokenizer)
 
 
@@ -467,8 +469,9 @@ def chat_renderer(folder: Path, tokenizer: Path | None) -> Any:
             place, local_files_only=True, **({} if gguf is None else {"gguf_file": gguf.name})
         )
     if not found.chat_template:
-        message = f"the tokenizer in {place} has no chat template: give a PromptFormat, or one with a template"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"the tokenizer in {place} has no chat template: give a PromptFormat, or one with a template"
+        )
     return found.apply_chat_template
 
 
@@ -477,8 +480,9 @@ def _check_complete(report: Mapping[str, Any], where: Path) -> None:
     wrong = [(what, sorted(map(str, report.get(what, ())))) for what in ("missing_keys", "mismatched_keys")]
     for what, names in wrong:
         if names:
-            message = f"{where}: {len(names)} weights are {what.removesuffix('_keys')}, the first is {names[0]}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"{where}: {len(names)} weights are {what.removesuffix('_keys')}, the first is {names[0]}"
+            )
 
 
 @contextmanager
@@ -490,10 +494,9 @@ def _named_faults(where: Path) -> Iterator[None]:
         raise
     except (*_LOADING_FAULTS, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())
-        message = (
+        raise ArtifactFormatError(
             f"{where} is no causal language model that transformers reads ({type(error).__name__}: {reason[:300]})"
-        )
-        raise ArtifactFormatError(message) from error
+        ) from error
 
 
 @contextmanager
@@ -527,6 +530,5 @@ def _digest(path: Path) -> dict[str, Any]:
                 digest.update(chunk)
                 size += len(chunk)
     except OSError as error:
-        message = f"{path} cannot be read ({error.strerror})"
-        raise ArtifactNotFoundError(message) from error
+        raise ArtifactNotFoundError(f"{path} cannot be read ({error.strerror})") from error
     return {"bytes": size, "sha256": digest.hexdigest()}

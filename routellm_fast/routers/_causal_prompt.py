@@ -54,8 +54,7 @@ class PromptFormat:
         texts = (self.before, self.after, self.header)
         flags = (self.add_special_tokens, self.strip_left, self.strip_right)
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(flag, bool) for flag in flags):
-            message = f"a prompt format is three texts and three flags, found {self}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a prompt format is three texts and three flags, found {self}")
 
     @classmethod
     def routellm(cls, system: str, classifier: str) -> PromptFormat:
@@ -117,11 +116,10 @@ class PromptFormat:
                 before, _, after = text.partition(_MARK)
                 blank = not (conversation[-1]["content"].partition(_MARK)[0].strip()), not tail.strip()
                 return cls(before, after, "", add_special_tokens=False, strip_left=blank[0], strip_right=blank[1])
-        message = (
+        raise InvalidArgumentError(
             "the tokenizer's chat template does not render a system and a user message with the question once"
             f"{f' ({problem})' if problem else ''}. Give a PromptFormat, or a tokenizer with another template."
-        )
-        raise InvalidArgumentError(message) from problem
+        ) from problem
 
     def question(self, prompt: str, control_texts: Collection[str] = ()) -> str:
         """Return what stands for the question: without what would be read as a control token.
@@ -155,13 +153,15 @@ def split_classifier(classifier: str) -> tuple[str, str]:
     try:
         parts = list(string.Formatter().parse(classifier))
     except ValueError as error:
-        message = f"the classifier text is no format string ({error}); a brace of its own is doubled"
-        raise InvalidArgumentError(message) from error
+        raise InvalidArgumentError(
+            f"the classifier text is no format string ({error}); a brace of its own is doubled"
+        ) from error
     fields = [(name, spec, conversion) for _, name, spec, conversion in parts if name is not None]
     if fields != [("question", "", None)]:
         found = ", ".join(repr(name) for name, _, _ in fields) or "none"
-        message = f"the classifier text must have the field {{question}} once and no other, found {found}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"the classifier text must have the field {{question}} once and no other, found {found}"
+        )
     index = next(index for index, part in enumerate(parts) if part[1] is not None)
     return "".join(part[0] for part in parts[: index + 1]), "".join(part[0] for part in parts[index + 1 :])
 
@@ -190,8 +190,9 @@ def fitted(
     inside = [i for i, (start, end) in enumerate(offsets) if question[0] <= start < end <= question[1]]
     kept = len(inside) - excess
     if kept < 0:
-        message = f"the text around the question alone has {len(ids) - len(inside)} tokens, room is for {room}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"the text around the question alone has {len(ids) - len(inside)} tokens, room is for {room}"
+        )
     first = kept if policy == "end" else (kept + 1) // 2
     dropped = set(inside[first : first + excess])
     return [token for i, token in enumerate(ids) if i not in dropped]
@@ -200,5 +201,4 @@ def fitted(
 def check_truncation(policy: Any) -> None:
     """Raise InvalidArgumentError unless it is a truncation policy."""
     if policy not in TRUNCATIONS:
-        message = f"truncation is one of {', '.join(TRUNCATIONS)}, found {policy!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"truncation is one of {', '.join(TRUNCATIONS)}, found {policy!r}")

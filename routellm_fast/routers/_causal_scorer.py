@@ -71,11 +71,10 @@ class Scoring:
         counts = (self.score_threshold, self.max_tokens, self.max_new_tokens, *self.stop_ids)
         fits = fits and all(type(count) is int and count >= 0 for count in counts) and isinstance(self.faithful, bool)
         if not fits or not 2 <= self.score_threshold <= len(names) or not self.max_tokens or not self.max_new_tokens:
-            message = (
+            raise InvalidArgumentError(
                 "scoring takes at least 2 distinct score tokens, a threshold from 2 to their number, max_tokens and "
                 f"max_new_tokens of at least 1, faithful True or False and stop_ids; found {self}"
             )
-            raise InvalidArgumentError(message)
 
     def to_json(self) -> dict[str, Any]:
         """Return what a manifest keeps."""
@@ -116,8 +115,7 @@ class PrefillScorer:
             InvalidArgumentError: The model has no such tokens, or no room.
         """
         if type(batch_size) is not int or batch_size < 1:
-            message = f"batch_size is an integer of at least 1, found {batch_size!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"batch_size is an integer of at least 1, found {batch_size!r}")
         self.model, self.prompt, self.scoring, self.batch_size = model, prompt, scoring, batch_size
         self.score_ids = score_ids(model, scoring.score_tokens)
         self._rows = PromptRows(
@@ -129,15 +127,15 @@ class PrefillScorer:
         )
         self._header = self._rows.header
         if scoring.faithful and len(self._header) >= scoring.max_new_tokens:
-            message = f"a header of {len(self._header)} tokens leaves no score in {scoring.max_new_tokens} new tokens"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"a header of {len(self._header)} tokens leaves no score in {scoring.max_new_tokens} new tokens"
+            )
         limit = model.max_positions
         if limit is not None and scoring.max_tokens + scoring.max_new_tokens > limit + 1:
-            message = (
+            raise InvalidArgumentError(
                 f"max_tokens {scoring.max_tokens} and {scoring.max_new_tokens} new ones are more than the model's "
                 f"{limit} positions"
             )
-            raise InvalidArgumentError(message)
         self._rows.encode("")  # raises where the text around a question does not fit
         self._lock = threading.Lock()
         self._counts = ScoringCounts()
@@ -256,9 +254,8 @@ def score_ids(model: LanguageModel, tokens: Sequence[str]) -> list[int]:
     beyond = [token for token in beyond if model.tokenizer.token_to_id(token) >= model.output_rows]
     if missing or beyond:
         what = f"the tokenizer has no {', '.join(missing)}" if missing else f"the model has no row for {beyond[0]}"
-        message = (
+        raise InvalidArgumentError(
             f"{what} ({model.output_rows:,} rows): it was not fine-tuned to score prompts. "
             "`routellm-fast train causal_llm` makes such a model of it."
         )
-        raise InvalidArgumentError(message)
     return ids

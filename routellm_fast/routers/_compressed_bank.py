@@ -358,8 +358,7 @@ class Moments(Compressed):
             rows = len(panels) * _PANEL
             first_panel = parts.tensor(f"cluster_panels{end}", np.uint32, (len(centroids) + 1,))
             if first_panel[0] != 0:
-                message = f"cluster_panels{end} begins at panel 0, found {first_panel[0]}"
-                raise ArtifactFormatError(message)
+                raise ArtifactFormatError(f"cluster_panels{end} begins at panel 0, found {first_panel[0]}")
             clustered.append(
                 ClusteredBlock(
                     panels,
@@ -392,8 +391,9 @@ def compress(precision: str, blocks: Sequence[Block], cells: Cells, pca_dim: int
     """
     dim = blocks[0].rows.shape[1]
     if pca_dim is not None and not (type(pca_dim) is int and 1 <= pca_dim <= dim):
-        message = f"pca_dim must be an integer from 1 to the embeddings' {dim} dimensions, found {pca_dim!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"pca_dim must be an integer from 1 to the embeddings' {dim} dimensions, found {pca_dim!r}"
+        )
     return _FORMS[precision].make(blocks, cells, pca_dim)
 
 
@@ -408,8 +408,9 @@ def read_compressed(
     precision = settings.get("precision")
     form = _FORMS.get(precision) if isinstance(precision, str) else None
     if form is None or set(settings) != _SETTINGS:
-        message = f"a compression has a precision of {', '.join(_FORMS)} and {', '.join(sorted(_SETTINGS))}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            f"a compression has a precision of {', '.join(_FORMS)} and {', '.join(sorted(_SETTINGS))}"
+        )
     return form.read(_Parts(settings, tensors, mapped, blocks[0].rows.shape[1]), blocks, cells)
 
 
@@ -570,8 +571,9 @@ class _Parts:
         # A larger integer has no float; an infinite number could not be written again.
         fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MAX_NUMBER
         if not fits:
-            message = f"a compression's {key} is a number from 0 to {_MAX_NUMBER:.0f}, found {str(value)[:40]}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"a compression's {key} is a number from 0 to {_MAX_NUMBER:.0f}, found {str(value)[:40]}"
+            )
         return float(value)
 
     def axes(self) -> Axes:
@@ -584,8 +586,9 @@ class _Parts:
         found = self.tensor(name, np.float32, shape)
         largest = np.abs(found).max()
         if largest > _MAX_NUMBER:
-            message = f"{name} is of unit embeddings, without a value above {_MAX_NUMBER:.0f}; found {largest}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"{name} is of unit embeddings, without a value above {_MAX_NUMBER:.0f}; found {largest}"
+            )
         return found
 
     def tensor(self, name: str, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
@@ -609,6 +612,5 @@ class _Parts:
         if found is None or not fits:
             shown = "nothing" if found is None else f"{found.dtype} {found.shape}"
             expected = ", ".join("n" if length is None else str(length) for length in shape)
-            message = f"a compression needs {name}, {np.dtype(dtype)} ({expected}); found {shown}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(f"a compression needs {name}, {np.dtype(dtype)} ({expected}); found {shown}")
         return found

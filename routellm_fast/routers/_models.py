@@ -24,8 +24,7 @@ def index_of(name: str, names: Sequence[str], lacks: str) -> int:
     except ValueError:
         close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.4)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        message = (
+        raise UnknownModelError(
             f"the router has {lacks} the model {name!r}, only {len(names)} others.{hint} To send prompts to a model "
             "that it was not trained on, keep the scoring pair and name the models when loading."
-        )
-        raise UnknownModelError(message) from None
+        ) from None

@@ -130,24 +130,26 @@ def read_checkpoint(directory: Path, model_names: Sequence[str] | None = None) -
     try:
         content = path.read_bytes()
     except OSError as error:
-        message = f"{path} cannot be read ({error.strerror}): expected a checkpoint of RouteLLM's mf router"
-        raise ArtifactNotFoundError(message) from error
+        raise ArtifactNotFoundError(
+            f"{path} cannot be read ({error.strerror}): expected a checkpoint of RouteLLM's mf router"
+        ) from error
     try:
         tensors = safetensors.numpy.load(content)
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
-        message = f"{path} is no safetensors file that can be read ({error})"
-        raise ArtifactFormatError(message) from error
+        raise ArtifactFormatError(f"{path} is no safetensors file that can be read ({error})") from error
     found = {name: _tensor(tensors, keys, path) for name, keys in _KEYS.items()}
     P, W, w = found["P"], found["W"], found["w"]  # noqa: N806 - the paper's letters
     d = P.shape[1]
     if w.shape != (1, d) or W.shape[0] != d:
-        message = f"{path}: P {P.shape}, text_proj {W.shape} and classifier {w.shape} do not fit together"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            f"{path}: P {P.shape}, text_proj {W.shape} and classifier {w.shape} do not fit together"
+        )
     _check_config(directory / "config.json", {"dim": d, "num_models": P.shape[0], "text_dim": W.shape[1]})
     names = tuple(ROUTELLM_MODELS if model_names is None else model_names)
     if len(names) != P.shape[0]:
-        message = f"{path} has vectors for {P.shape[0]} models, but {len(names)} names were given: name all, in order"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"{path} has vectors for {P.shape[0]} models, but {len(names)} names were given: name all, in order"
+        )
     return RouteLLMCheckpoint(names, P, W, w[0], hashlib.sha256(content).hexdigest())
 
 
@@ -156,11 +158,13 @@ def _tensor(tensors: dict[str, NDArray[Any]], keys: Sequence[str], path: Path) -
         if key in tensors:
             array = tensors[key].astype(np.float32)
             if array.ndim != 2 or not np.isfinite(array).all():
-                message = f"{path}: {key} must be a matrix of finite numbers, found shape {array.shape}"
-                raise ArtifactFormatError(message)
+                raise ArtifactFormatError(
+                    f"{path}: {key} must be a matrix of finite numbers, found shape {array.shape}"
+                )
             return np.ascontiguousarray(array)
-    message = f"{path} lacks {keys[0]}; it holds {', '.join(sorted(tensors)) or 'nothing'}. It is no mf checkpoint."
-    raise ArtifactFormatError(message)
+    raise ArtifactFormatError(
+        f"{path} lacks {keys[0]}; it holds {', '.join(sorted(tensors)) or 'nothing'}. It is no mf checkpoint."
+    )
 
 
 def _check_config(path: Path, shapes: dict[str, int]) -> None:
@@ -169,12 +173,9 @@ def _check_config(path: Path, shapes: dict[str, int]) -> None:
     try:
         config = json.loads(path.read_bytes())
     except ValueError as error:
-        message = f"{path} is not valid JSON ({error})"
-        raise ArtifactFormatError(message) from error
+        raise ArtifactFormatError(f"{path} is not valid JSON ({error})") from error
     for key, value in shapes.items():
         if isinstance(config, dict) and config.get(key, value) != value:
-            message = f"{path} says {key} = {config[key]}, the weights have {value}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(f"{path} says {key} = {config[key]}, the weights have {value}")
     if isinstance(config, dict) and config.get("num_classes", 1) != 1:
-        message = f"{path} says num_classes = {config['num_classes']}; RouteLLM's mf has 1"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"{path} says num_classes = {config['num_classes']}; RouteLLM's mf has 1")

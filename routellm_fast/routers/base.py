@@ -59,8 +59,7 @@ class Router(ABC):
         """
         self._model_pair = ModelPair(*model_pair)
         if not all(isinstance(name, str) and name for name in self._model_pair):
-            message = f"a model pair is two names, found {tuple(self._model_pair)}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a model pair is two names, found {tuple(self._model_pair)}")
         self._embedder = embedder
         self._embedder_spec = embedder_spec
         self._calibration = calibration
@@ -76,11 +75,10 @@ class Router(ABC):
     def embedder(self) -> Embedder:
         """What turns prompts into vectors. Raises EmbedderUnavailableError where the router has none."""
         if self._embedder is None:
-            message = (
+            raise EmbedderUnavailableError(
                 f"this {self.kind} router has no embedder: it scores embeddings only "
                 "(win_rates_from_embeddings). Give one with load_router(path, embedder=...)."
             )
-            raise EmbedderUnavailableError(message)
         return self._embedder
 
     @property
@@ -137,8 +135,9 @@ class Router(ABC):
         """
         if self._calibration is None:
             check_share(strong_share, "strong share")
-            message = "this router has no calibration: give a threshold, or calibrate it on prompts like your traffic"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                "this router has no calibration: give a threshold, or calibrate it on prompts like your traffic"
+            )
         return self._calibration.threshold_for(strong_share)
 
     def probability(self, prompt: str) -> float:
@@ -158,11 +157,10 @@ class Router(ABC):
             InvalidArgumentError: The router has no probability map.
         """
         if self._calibration is None or self._calibration.probability is None:
-            message = (
+            raise InvalidArgumentError(
                 "this router has no probability map: its win rates order prompts, and nothing says how often they are "
                 "right. Fit one with `routellm-fast calibrate --probability best` on labelled prompts"
             )
-            raise InvalidArgumentError(message)
         return self._calibration.probability(self.win_rates(prompts)).astype(np.float32)
 
     def with_calibration(self: _RouterT, calibration: Calibration | None) -> _RouterT:

@@ -74,8 +74,7 @@ class BertRouter(Router):
         """
         super().__init__(model_pair, **common)
         if self._embedder is not None or self._embedder_spec is not None:
-            message = "a bert router reads prompts itself: it takes no embedder"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("a bert router reads prompts itself: it takes no embedder")
         self._model, self._tokenizer_json = model, tokenizer_json
         self._max_tokens, self._pad_id = max_tokens, pad_id
         self._options = options or SessionOptions()
@@ -131,8 +130,7 @@ class BertRouter(Router):
     @property
     def embedder(self) -> Embedder:
         """None: raises EmbedderUnavailableError."""
-        message = "a bert router has no embedder: its graph reads the prompt's tokens"
-        raise EmbedderUnavailableError(message)
+        raise EmbedderUnavailableError("a bert router has no embedder: its graph reads the prompt's tokens")
 
     @property
     def session(self) -> OnnxSession:
@@ -220,11 +218,10 @@ class BertRouter(Router):
         check_text_settings(settings, "a bert router")
         missing = [name for name in (MODEL_FILE, TOKENIZER_FILE) if name not in artifact.files]
         if missing or artifact.tensors or artifact.manifest["embedder"] is not None:
-            message = (
+            raise ArtifactFormatError(
                 f"a bert router holds {MODEL_FILE} and {TOKENIZER_FILE}, neither tensors nor an embedder; found "
                 f"{', '.join([*artifact.files, *artifact.tensors]) or 'nothing'}"
             )
-            raise ArtifactFormatError(message)
         options = {name: common.pop(name) for name in cls.runtime_options if name in common}
         return cls(
             artifact.files[MODEL_FILE],

@@ -146,8 +146,7 @@ class CausalLLMRouter(Router):
             MissingExtraError: torch, transformers or, for GGUF, gguf is not installed.
         """
         if store not in ("copy", "reference"):
-            message = f"store is copy or reference, found {store!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"store is copy or reference, found {store!r}")
         folder = fetched(directory_or_id)
         tokenizer_folder = None if tokenizer is None else Path(tokenizer)
         model = load_folder(folder, tokenizer=tokenizer_folder, device=device, dtype=dtype)
@@ -170,8 +169,9 @@ class CausalLLMRouter(Router):
             elif prompt_format == "chat":
                 prompt_format = PromptFormat.chat(*texts, chat_renderer(folder, tokenizer_folder))
             else:
-                message = f"prompt_format is auto, routellm, chat or a PromptFormat, found {prompt_format!r}"
-                raise InvalidArgumentError(message)
+                raise InvalidArgumentError(
+                    f"prompt_format is auto, routellm, chat or a PromptFormat, found {prompt_format!r}"
+                )
         return cls(
             model,
             prompt_format=prompt_format,
@@ -257,11 +257,10 @@ class CausalLLMRouter(Router):
             MissingExtraError: onnx or onnxscript is not installed.
         """
         if self.scoring.faithful:
-            message = (
+            raise UnsupportedExportError(
                 "a faithful causal_llm router decodes step by step where one pass is not enough, which is no graph: "
                 "export as_faithful(False)"
             )
-            raise UnsupportedExportError(message)
         from routellm_fast.routers._causal_graph import win_rate_graph
 
         return win_rate_graph(
@@ -322,16 +321,16 @@ class CausalLLMRouter(Router):
     def _restore(cls, artifact: Artifact, model_pair: ModelPair, common: dict[str, Any]) -> CausalLLMRouter:
         settings = artifact.manifest["settings"]
         if set(settings) != {"prompt", "scoring", "model"}:
-            message = f"a causal_llm router's settings hold prompt, scoring and model, found {sorted(settings)}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"a causal_llm router's settings hold prompt, scoring and model, found {sorted(settings)}"
+            )
         prompt, scoring = _parts(settings["prompt"], settings["scoring"])
         reference = None if settings["model"] is None else Reference.from_json(settings["model"])
         expected = {TOKENIZER_FILE} if reference else {CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE}
         if set(artifact.files) != expected or artifact.tensors or artifact.mapped:
-            message = (
+            raise ArtifactFormatError(
                 f"this causal_llm router's files are {', '.join(sorted(expected))}, found {sorted(artifact.files)}"
             )
-            raise ArtifactFormatError(message)
         place = {name: common.pop(name) for name in ("device", "dtype") if name in common}
         if reference is None:
             model = load_files(artifact.files, **place)
@@ -354,11 +353,9 @@ def _parts(prompt: Any, scoring: Any) -> tuple[PromptFormat, Scoring]:
     for what, value, kind in (("prompt", prompt, PromptFormat), ("scoring", scoring, Scoring)):
         names = list(kind.__dataclass_fields__)
         if not isinstance(value, Mapping) or set(value) != set(names):
-            message = f"a causal_llm router's {what} holds {', '.join(names)}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(f"a causal_llm router's {what} holds {', '.join(names)}")
     if not all(isinstance(scoring[name], list) for name in ("score_tokens", "stop_ids")):
-        message = "a causal_llm router's score_tokens and stop_ids are lists"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError("a causal_llm router's score_tokens and stop_ids are lists")
     lists = {name: tuple(scoring[name]) for name in ("score_tokens", "stop_ids")}
     return PromptFormat(**prompt), Scoring(**{**scoring, **lists})
 
@@ -370,8 +367,7 @@ def _text(given: str | None, folder: Path, file_name: str, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        message = (
+        raise ArtifactNotFoundError(
             f"{path} cannot be read ({type(error).__name__}): a score depends on the very text that the model was "
             f"fine-tuned with. Give {what}=, or put the file there."
-        )
-        raise ArtifactNotFoundError(message) from error
+        ) from error

@@ -73,15 +73,13 @@ def load_router(
     artifact = read_artifact(directory, ROUTER_LAYOUT)
     manifest = artifact.manifest
     if manifest["kind"] not in ROUTER_KINDS:
-        message = (
+        raise ArtifactFormatError(
             f"{directory} holds a router of kind {manifest['kind']!r}; this version knows {', '.join(ROUTER_KINDS)}"
         )
-        raise ArtifactFormatError(message)
     runtime = _accepted(router_class(manifest["kind"]), runtime)
     stored = manifest["model_pair"]
     if set(stored) != {"strong", "weak"}:
-        message = f"{directory}: model_pair holds strong and weak, found {sorted(stored)}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"{directory}: model_pair holds strong and weak, found {sorted(stored)}")
     common: dict[str, Any] = {
         "embedder": restore_embedder(manifest["embedder"], artifact.tensors, artifact.files, embedder),
         "embedder_spec": manifest["embedder"],
@@ -96,8 +94,7 @@ def load_router(
         pair = ModelPair(strong_model or stored["strong"], weak_model or stored["weak"])
         return router_class(manifest["kind"])._restore(artifact, pair, common)
     except InvalidArgumentError as error:
-        message = f"{directory}: {error}"
-        raise ArtifactFormatError(message) from error
+        raise ArtifactFormatError(f"{directory}: {error}") from error
 
 
 def _accepted(kind: type[Router], runtime: dict[str, Any]) -> dict[str, Any]:
@@ -110,6 +107,7 @@ def _accepted(kind: type[Router], runtime: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(given) - kind.runtime_options)
     if unknown:
         takes = ", ".join(sorted(kind.runtime_options)) or "none: it runs on the CPU, in the native core"
-        message = f"a router of kind {kind.kind!r} does not take {', '.join(unknown)}; its options are {takes}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"a router of kind {kind.kind!r} does not take {', '.join(unknown)}; its options are {takes}"
+        )
     return given

@@ -82,19 +82,16 @@ class MatrixFactorizationRouter(Router):
         super().__init__(model_pair, embedder=embedder, **common)
         names = tuple(model_names)
         if len(set(names)) != len(names):
-            message = "model names must be distinct"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("model names must be distinct")
         if P.ndim != 2 or W.ndim != 2 or P.shape != (len(names), len(w)) or W.shape[0] != len(w) or w.ndim != 1:
-            message = (
+            raise InvalidArgumentError(
                 f"expected P ({len(names)}, d), W (d, dim) and w (d,) for {len(names)} models, "
                 f"found {P.shape}, {W.shape} and {w.shape}"
             )
-            raise InvalidArgumentError(message)
         if embedder is not None and embedder.dim != W.shape[1]:
-            message = (
+            raise EmbedderMismatchError(
                 f"W projects embeddings of {W.shape[1]} dimensions, the embedder {embedder.name} makes {embedder.dim}"
             )
-            raise EmbedderMismatchError(message)
         self._names = names
         self._weights: dict[str, Any] = {"P": P, "W": W, "w": w}
         self._scoring_pair = ModelPair(*(scoring_pair or model_pair))
@@ -229,18 +226,17 @@ class MatrixFactorizationRouter(Router):
                 **common,
             )
         except (InvalidArgumentError, UnknownModelError, EmbedderMismatchError, TypeError) as error:
-            message = f"the mf router's parts do not fit together: {error}"
-            raise ArtifactFormatError(message) from error
+            raise ArtifactFormatError(f"the mf router's parts do not fit together: {error}") from error
 
 
 def _check_settings(settings: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:
     models = settings.get("models")
     fits = isinstance(models, list) and all(isinstance(name, str) for name in models)
     if set(settings) != {"models", "scoring_pair"} or not fits or not isinstance(settings["scoring_pair"], dict):
-        message = "an mf router's settings hold models (a list of names) and scoring_pair (strong and weak)"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            "an mf router's settings hold models (a list of names) and scoring_pair (strong and weak)"
+        )
     for name in _TENSORS:
         if name not in tensors or tensors[name].dtype != np.float32:
             found = tensors[name].dtype if name in tensors else "nothing"
-            message = f"an mf router needs the float32 tensor {name}, found {found}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(f"an mf router needs the float32 tensor {name}, found {found}")

@@ -30,8 +30,7 @@ class RandomRouter(Router):
         """Keep the seed, an integer in [0, 2^63)."""
         super().__init__(model_pair, **common)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
-            message = f"a seed is an integer in [0, 2^63), found {seed!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a seed is an integer in [0, 2^63), found {seed!r}")
         self._seed = seed
         self._key = seed.to_bytes(8, "little")
 
@@ -58,6 +57,5 @@ class RandomRouter(Router):
     def _restore(cls, artifact: Artifact, model_pair: ModelPair, common: dict[str, Any]) -> RandomRouter:
         settings = artifact.manifest["settings"]
         if set(settings) != {"seed"}:
-            message = f"a random router's settings hold seed, found {sorted(settings)}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(f"a random router's settings hold seed, found {sorted(settings)}")
         return cls(model_pair, seed=settings["seed"], **common)

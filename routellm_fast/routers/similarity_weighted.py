@@ -147,17 +147,16 @@ class SimilarityWeightedRouter(Router):
         self._ranking, self._cells, self._blocks, self._compressed = ranking, cells, tuple(blocks), compressed
         self._scoring_pair = ModelPair(*(scoring_pair or model_pair))
         if threads is not None and (type(threads) is not int or threads < 1):
-            message = f"threads must be an integer from 1 on, found {threads!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"threads must be an integer from 1 on, found {threads!r}")
         self._threads = threads
         dims = {block.rows.shape[1] for block in self._blocks}
         if len(dims) != 1:
-            message = f"all battles must have embeddings of one dimension, found {sorted(dims)}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"all battles must have embeddings of one dimension, found {sorted(dims)}")
         self._dim: int = dims.pop()
         if embedder is not None and embedder.dim != self._dim:
-            message = f"the bank has {self._dim} dimensions, the embedder {embedder.name} makes {embedder.dim}"
-            raise EmbedderMismatchError(message)
+            raise EmbedderMismatchError(
+                f"the bank has {self._dim} dimensions, the embedder {embedder.name} makes {embedder.dim}"
+            )
         refit = ranking.refit(cells, self._scoring_pair)
         native = [block.native(len(cells)) for block in self._blocks]
         # Thresholds brought along from RouteLLM deserve its digits: it computes cosines in float64.
@@ -223,8 +222,7 @@ class SimilarityWeightedRouter(Router):
         _check_option("same_tier", same_tier, SAME_TIER)
         _check_option("solver", solver, SOLVERS)
         if not isinstance(num_tiers, int) or not 2 <= num_tiers <= 255:
-            message = f"num_tiers must be an integer from 2 to 255, found {num_tiers!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"num_tiers must be an integer from 2 to 255, found {num_tiers!r}")
         battles, models, _ = encode_battles(model_a, model_b, winner, None)
         vectors = check_embeddings(embeddings, len(winner))
         natural = _core.global_ratings(battles.model_a, battles.model_b, battles.outcome, len(models))
@@ -274,16 +272,14 @@ class SimilarityWeightedRouter(Router):
         known = {name: index for index, name in enumerate(ranking.models)}
         battles, _, unknown = encode_battles(model_a, model_b, winner, known)
         if unknown:
-            message = (
+            raise UnknownModelError(
                 f"the router has no tier for {unknown[0]!r}"
                 + (f" and {len(unknown) - 1} more" if unknown[1:] else "")
                 + ": tiers are split when a router is built. Build one from all battles."
             )
-            raise UnknownModelError(message)
         vectors = check_embeddings(embeddings, len(winner))
         if vectors.shape[1] != self._dim:
-            message = f"the bank has {self._dim} dimensions, the new embeddings {vectors.shape[1]}"
-            raise InvalidEmbeddingError(message)
+            raise InvalidEmbeddingError(f"the bank has {self._dim} dimensions, the new embeddings {vectors.shape[1]}")
         cells, block = _place(vectors, cell_keys(battles, ranking.tiers, ranking.num_tiers), self._cells, ranking)
         blocks = (*self._blocks, block)
         compressed = None if self._compressed is None else self._compressed.extended(block, cells)
@@ -462,11 +458,10 @@ class SimilarityWeightedRouter(Router):
         _, largest = form.native(self._bank, self._cells).sum(probes)
         cosines = largest / np.linalg.norm(probes, axis=1)
         if not np.isfinite(cosines).all():
-            message = (
+            raise ArtifactIntegrityError(
                 f"the {form.precision} form of the battles holds values that make no cosines: its files were changed. "
                 "Make it again from the bank: with_precision."
             )
-            raise ArtifactIntegrityError(message)
         # The less similar the nearest battle, the more the weights vary and the larger the error.
         reach = max(float(np.quantile(cosines, _OUT_OF_REACH)), 0.0)
         within = np.ascontiguousarray(probes[cosines >= reach])
@@ -535,8 +530,9 @@ class SimilarityWeightedRouter(Router):
             settings["solver"],
         )
         if len(set(ranking.models)) != len(ranking.models) or not (ranking.tiers < ranking.num_tiers).all():
-            message = f"an sw_ranking router's models are distinct and in tiers 0 to {ranking.num_tiers - 1}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"an sw_ranking router's models are distinct and in tiers 0 to {ranking.num_tiers - 1}"
+            )
         side_a = _tensor(tensors, "cell_a", np.uint16, None)
         cells = Cells(
             side_a,
@@ -548,8 +544,7 @@ class SimilarityWeightedRouter(Router):
         for number in range(settings["blocks"]):
             name = f"bank{suffix(number)}"
             if name not in artifact.mapped:
-                message = f"an sw_ranking router needs the mapped tensor {name}, which is not there"
-                raise ArtifactFormatError(message)
+                raise ArtifactFormatError(f"an sw_ranking router needs the mapped tensor {name}, which is not there")
             blocks.append(read_block(suffix(number), artifact.mapped[name], tensors))
         check_counts(blocks, cells)
         compression = settings["compression"]
@@ -567,8 +562,7 @@ class SimilarityWeightedRouter(Router):
                 **common,
             )
         except (InvalidArgumentError, UnknownModelError, EmbedderMismatchError, TypeError) as error:
-            message = f"the sw_ranking router's parts do not fit together: {error}"
-            raise ArtifactFormatError(message) from error
+            raise ArtifactFormatError(f"the sw_ranking router's parts do not fit together: {error}") from error
 
 
 def _place(vectors: FloatArray, keys: NDArray[np.int64], known: Cells | None, ranking: Ranking) -> tuple[Cells, Block]:
@@ -576,8 +570,9 @@ def _place(vectors: FloatArray, keys: NDArray[np.int64], known: Cells | None, ra
     if ranking.same_tier == "ignore":
         kept = ~is_same_tier(keys, ranking.num_tiers)
         if not kept.any():
-            message = 'every battle is inside one tier, and same_tier is "ignore": there is nothing to rank by'
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                'every battle is inside one tier, and same_tier is "ignore": there is nothing to rank by'
+            )
         vectors, keys = (vectors, keys) if kept.all() else (vectors[kept], keys[kept])
     found, cell = np.unique(keys, return_inverse=True)
     counts = np.bincount(cell, minlength=len(found)).astype(np.float64)
@@ -599,16 +594,16 @@ def _as_float32(value: float) -> float:
 
 def _check_option(what: str, value: str, options: Sequence[str]) -> None:
     if value not in options:
-        message = f"{what} must be one of {', '.join(options)}, found {value!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{what} must be one of {', '.join(options)}, found {value!r}")
 
 
 def _tensor(tensors: Mapping[str, NDArray[Any]], name: str, dtype: Any, length: int | None) -> NDArray[Any]:
     found = tensors.get(name)
     if found is None or found.dtype != dtype or found.ndim != 1 or (length is not None and len(found) != length):
         shown = "nothing" if found is None else f"{found.dtype} {found.shape}"
-        message = f"an sw_ranking router needs {name}, {np.dtype(dtype)} ({length or 'n'},); found {shown}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(
+            f"an sw_ranking router needs {name}, {np.dtype(dtype)} ({length or 'n'},); found {shown}"
+        )
     return found
 
 
@@ -632,11 +627,11 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         and settings["blocks"] >= 1
     )
     if not fits:
-        message = (
+        raise ArtifactFormatError(
             f"an sw_ranking router's settings hold {', '.join(_SETTINGS)}: names, 2 to 255 tiers and at least one block"
         )
-        raise ArtifactFormatError(message)
     for what, options in (("same_tier", SAME_TIER), ("solver", SOLVERS)):
         if settings[what] not in options:
-            message = f"an sw_ranking router's {what} is one of {', '.join(options)}, found {settings[what]!r}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(
+                f"an sw_ranking router's {what} is one of {', '.join(options)}, found {settings[what]!r}"
+            )

@@ -21,9 +21,8 @@ def triton_backend_directory() -> Path:
     # Beside the extension: an editable installation keeps what is compiled apart from the Python files.
     folder = Path(_core.__file__).parent / "triton_backends"
     if not (folder / BACKEND / LIBRARY).is_file():
-        message = (
+        raise UnsupportedExportError(
             f"this build of routellm-fast has no Triton backend ({folder / BACKEND / LIBRARY} is missing): install it "
             "on Linux, with the CMake option ROUTELLM_FAST_TRITON left ON"
         )
-        raise UnsupportedExportError(message)
     return folder

@@ -137,11 +137,9 @@ class TritonCore:
         deadline = self._deadline()
         served = await self.served(deadline)
         if served.dim is None:
-            message = f"the model {self._target.model!r} takes no embeddings: send prompts"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"the model {self._target.model!r} takes no embeddings: send prompts")
         if embeddings.ndim != 2 or embeddings.shape[1] != served.dim:
-            message = f"expected embeddings of shape (n, {served.dim}), found {embeddings.shape}"
-            raise InvalidEmbeddingError(message)
+            raise InvalidEmbeddingError(f"expected embeddings of shape (n, {served.dim}), found {embeddings.shape}")
         rows = min(served.max_batch_size, max(1, _MAX_REQUEST_BYTES // (4 * served.dim)))
         starts = range(0, len(embeddings), rows)
         limit = self._target.shared_memory_from_bytes
@@ -195,8 +193,7 @@ class TritonCore:
         deadline = self._deadline()
         served = await self.served(deadline)
         if not served.takes_prompts:
-            message = f"the model {self._target.model!r} takes no prompts: send embeddings"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"the model {self._target.model!r} takes no prompts: send embeddings")
 
         async def ask(values: NDArray[Any]) -> dict[str, Any]:
             tensors = {PROMPT: values}
@@ -269,8 +266,9 @@ class TritonCore:
                 return answer
             replica.failed_at_s = clock()
         what = "; ".join(dict.fromkeys(failures)) or "all replicas failed a moment ago"
-        message = f"no replica of the model {self._target.model!r} answered in {self._target.timeout_s:g} s: {what}"
-        raise TritonUnavailableError(message)
+        raise TritonUnavailableError(
+            f"no replica of the model {self._target.model!r} answered in {self._target.timeout_s:g} s: {what}"
+        )
 
     def _order(self, now_s: float) -> list[Replica]:
         """Return the replicas to try: in turn, those that failed a moment ago last."""
@@ -353,8 +351,9 @@ def _checked(answer: dict[str, Any], count: int) -> dict[str, Any]:
     for name, values in answer.items():
         if values is None or values.shape != (count, 1):
             found = None if values is None else values.shape
-            message = f"the server's {name} has the shape {found}, expected ({count}, 1): it serves no router"
-            raise TritonAnswerError(message)
+            raise TritonAnswerError(
+                f"the server's {name} has the shape {found}, expected ({count}, 1): it serves no router"
+            )
     return answer
 
 
@@ -362,8 +361,9 @@ def _win_rates(answer: dict[str, Any]) -> FloatArray:
     values: FloatArray = answer[WIN_RATE].reshape(-1)
     # Written so that NaN fails too.
     if values.dtype != np.float32 or not ((values >= 0.0) & (values <= 1.0)).all():
-        message = f"the server's {WIN_RATE} are {values.dtype} in [{values.min()}, {values.max()}]: it serves no router"
-        raise TritonAnswerError(message)
+        raise TritonAnswerError(
+            f"the server's {WIN_RATE} are {values.dtype} in [{values.min()}, {values.max()}]: it serves no router"
+        )
     return values
 
 

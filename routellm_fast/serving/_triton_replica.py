@@ -44,8 +44,9 @@ class Replica:
         except ValueError:
             has_port = False
         if parts.scheme not in _SCHEMES or not parts.hostname or not has_port or parts.path not in ("", "/"):
-            message = f"{url!r}: expected http://host:port or grpc://host:port, https and grpcs with TLS"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"{url!r}: expected http://host:port or grpc://host:port, https and grpcs with TLS"
+            )
         self.url = url
         self._kind, self._has_tls = _SCHEMES[parts.scheme]
         self._address = parts.netloc
@@ -118,13 +119,13 @@ class Replica:
         except self._error as error:
             status, text = str(error.status()), str(error.message())
             if status in _REFUSED:
-                raise TritonRefusedError(f"{self.url} refuses the request: {text}") from error  # noqa: EM102
-            raise ReplicaFault(f"{text} ({status})") from error  # noqa: EM102
+                raise TritonRefusedError(f"{self.url} refuses the request: {text}") from error
+            raise ReplicaFault(f"{text} ({status})") from error
         except asyncio.CancelledError:
             raise
         except Exception as error:
             # aiohttp and grpc have families of their own; a bad argument of ours would be found by the tests.
-            raise ReplicaFault(f"{type(error).__name__}: {error}") from error  # noqa: EM102
+            raise ReplicaFault(f"{type(error).__name__}: {error}") from error
 
     def _client(self) -> Any:
         if self._open is None:

@@ -83,11 +83,9 @@ class AsyncTritonRouter:
         """
         addresses = (urls,) if isinstance(urls, str) else tuple(urls)
         if not addresses:
-            message = "a TritonRouter needs at least one URL"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("a TritonRouter needs at least one URL")
         if not (isinstance(fallback, Router) or fallback in ("strong", "error")):
-            message = f'fallback is a router, "strong" or "error", found {fallback!r}'
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f'fallback is a router, "strong" or "error", found {fallback!r}')
         tries = max(2, len(addresses)) if tries is None else tries
         for what, value, least in (
             ("timeout_s", timeout_s, 1e-3),
@@ -95,11 +93,9 @@ class AsyncTritonRouter:
             ("cool_down_s", cool_down_s, 0),
         ):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
-                message = f"{what} is a number of at least {least:g}, found {value!r}"
-                raise InvalidArgumentError(message)
+                raise InvalidArgumentError(f"{what} is a number of at least {least:g}, found {value!r}")
         if type(tries) is not int:
-            message = f"tries is an integer, found {tries!r}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"tries is an integer, found {tries!r}")
         self._core = TritonCore(
             Target(
                 addresses,
@@ -135,8 +131,7 @@ class AsyncTritonRouter:
             return pair
         pair = served.model_pair or self._local_pair()
         if pair is None:
-            message = "the server's configuration names no models: give model_pair"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError("the server's configuration names no models: give model_pair")
         return pair
 
     async def threshold_for(self, strong_share: float) -> float:
@@ -161,10 +156,9 @@ class AsyncTritonRouter:
             return served.calibration.threshold_for(share)
         if local is not None:
             return local.threshold_for(share)
-        message = (
+        raise InvalidArgumentError(
             "the server's configuration holds no calibration: give a threshold, or a calibrated router as fallback"
         )
-        raise InvalidArgumentError(message)
 
     async def win_rate(self, prompt: str) -> float:
         """Return the strong model's win rate in [0, 1]. Raises as win_rates."""
@@ -193,13 +187,13 @@ class AsyncTritonRouter:
         """
         array = np.asarray(embeddings)
         if array.ndim != 2 or array.dtype.kind not in "fiu":
-            message = f"expected real numbers of shape (n, dim), found {array.dtype} {array.shape}"
-            raise InvalidEmbeddingError(message)
+            raise InvalidEmbeddingError(f"expected real numbers of shape (n, dim), found {array.dtype} {array.shape}")
         array = np.ascontiguousarray(array, dtype=np.float32)
         if not np.isfinite(array).all():
             row, column = np.argwhere(~np.isfinite(array))[0]
-            message = f"embeddings: row {row}, column {column} is {array[row, column]}: expected finite float32 values"
-            raise InvalidEmbeddingError(message)
+            raise InvalidEmbeddingError(
+                f"embeddings: row {row}, column {column} is {array[row, column]}: expected finite float32 values"
+            )
         return await self._or_fallback(
             self._core.win_rates_from_embeddings(array),
             lambda router: cast("FloatArray", cast("Any", router).win_rates_from_embeddings(array)),
@@ -271,8 +265,9 @@ class AsyncTritonRouter:
         known = self._core.known
         pair = (known and known.model_pair) or self._given_pair
         if pair is None:
-            message = "no replica has answered yet, so the strong model's name is not known: give model_pair"
-            raise TritonUnavailableError(message)
+            raise TritonUnavailableError(
+                "no replica has answered yet, so the strong model's name is not known: give model_pair"
+            )
         return pair
 
 

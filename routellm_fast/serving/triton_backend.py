@@ -79,8 +79,7 @@ class Settings:
         except ValueError:
             value = math.nan
         if not 0.0 <= value <= 1.0:
-            message = f"the parameter {DEFAULT_THRESHOLD} is a number in [0, 1], found {text!r}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(f"the parameter {DEFAULT_THRESHOLD} is a number in [0, 1], found {text!r}")
         return value
 
 
@@ -189,19 +188,20 @@ class RouterModel(RequestModel):
         """Return the rows of a request."""
         prompts, embeddings = self.prompts(request), self.tensor(request, EMBEDDING)
         if (prompts is None) == (embeddings is None):
-            message = (
+            raise InvalidArgumentError(
                 f"a request holds either {PROMPT} or {EMBEDDING}, found {'neither' if prompts is None else 'both'}"
             )
-            raise InvalidArgumentError(message)
         if embeddings is not None and not np.isfinite(embeddings).all():
             row, column = np.argwhere(~np.isfinite(embeddings))[0]
-            message = f"{EMBEDDING}: row {row}, column {column} is {embeddings[row, column]}: expected finite values"
-            raise InvalidEmbeddingError(message)
+            raise InvalidEmbeddingError(
+                f"{EMBEDDING}: row {row}, column {column} is {embeddings[row, column]}: expected finite values"
+            )
         wants_decisions = bool({IS_STRONG, MODEL} & set(request.requested_output_names()))
         question = _Question(prompts, embeddings, thresholds_of(self.tensor(request, THRESHOLD)), wants_decisions)
         if question.thresholds is not None and len(question.thresholds) != len(question):
-            message = f"{len(question.thresholds)} thresholds for {len(question)} rows: expected one for each"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"{len(question.thresholds)} thresholds for {len(question)} rows: expected one for each"
+            )
         return question
 
     def answer(self, contents: Sequence[_Question]) -> list[dict[str, NDArray[Any]]]:
@@ -246,8 +246,7 @@ class DecisionModel(RequestModel):
         try:
             self._pair = ModelPair(parameters[STRONG_MODEL], parameters[WEAK_MODEL])
         except KeyError as error:
-            message = f"the configuration has no parameter {error}"
-            raise ArtifactFormatError(message) from error
+            raise ArtifactFormatError(f"the configuration has no parameter {error}") from error
         self._threshold = settings.default_threshold
 
     def read(self, request: Any) -> tuple[FloatArray, NDArray[np.float32]]:
@@ -255,13 +254,13 @@ class DecisionModel(RequestModel):
         win_rates = np.asarray(self.tensor(request, "win_rate"), dtype=np.float32).reshape(-1)
         if np.isnan(win_rates).any():
             row = int(np.argmax(np.isnan(win_rates)))
-            message = f"row {row} has no win rate: its embedding has no similarity to any battle, or is not finite"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(
+                f"row {row} has no win rate: its embedding has no similarity to any battle, or is not finite"
+            )
         given = thresholds_of(self.tensor(request, THRESHOLD))
         thresholds = np.full(len(win_rates), float32_threshold(self._threshold)) if given is None else given
         if len(thresholds) != len(win_rates):
-            message = f"{len(thresholds)} thresholds for {len(win_rates)} rows: expected one for each"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"{len(thresholds)} thresholds for {len(win_rates)} rows: expected one for each")
         # Outside [0, 1] by a rounding of the graph's precision only.
         return np.clip(win_rates, 0.0, 1.0), thresholds
 
@@ -308,8 +307,7 @@ def thresholds_of(values: NDArray[Any] | None) -> NDArray[np.float32] | None:
     bad = ~((thresholds >= 0.0) & (thresholds <= 1.0))
     if bad.any():
         row = int(np.argmax(bad))
-        message = f"{THRESHOLD}: row {row} is {thresholds[row]}: expected a number in [0, 1]"
-        raise InvalidThresholdError(message)
+        raise InvalidThresholdError(f"{THRESHOLD}: row {row} is {thresholds[row]}: expected a number in [0, 1]")
     return thresholds
 
 
@@ -324,15 +322,13 @@ def _embedding_scorer(router: Any) -> Callable[[FloatArray], FloatArray]:
     try:
         scorer: Callable[[FloatArray], FloatArray] = router.win_rates_from_embeddings
     except AttributeError:
-        message = f"a {router.kind} router reads prompts, not embeddings: send {PROMPT}"
-        raise InvalidArgumentError(message) from None
+        raise InvalidArgumentError(f"a {router.kind} router reads prompts, not embeddings: send {PROMPT}") from None
     return scorer
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        message = f"the parameter {THREADS} is an integer of at least 1, found {text!r}"
-        raise ArtifactFormatError(message)
+        raise ArtifactFormatError(f"the parameter {THREADS} is an integer of at least 1, found {text!r}")
     return int(text)
 
 
@@ -347,9 +343,8 @@ def _check_arrays(pb: Any) -> None:
     expected = np.arange(3, dtype=np.float32)
     found = np.asarray(pb.Tensor.from_dlpack("probe", expected.copy()).as_numpy())
     if found.tolist() != expected.tolist():
-        message = (
+        raise ProviderUnavailableError(
             f"this release of Triton has a Python backend for numpy 1, but numpy {np.__version__} is installed: it "
             "would read garbage. Install 'numpy<2' beside it, take a newer release of Triton, or export with "
             "--mode native, which needs no Python"
         )
-        raise ProviderUnavailableError(message)

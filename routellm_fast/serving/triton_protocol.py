@@ -78,8 +78,7 @@ class Served:
             outputs = {entry["name"] for entry in config.get("output", ())}
             parameters = {key: entry["string_value"] for key, entry in config.get("parameters", {}).items()}
             if not outputs >= {WIN_RATE, IS_STRONG, MODEL} or not inputs.keys() & {PROMPT, EMBEDDING}:
-                problem = f"its inputs are {sorted(inputs)}, its outputs {sorted(outputs)}"
-                raise ValueError(problem)
+                raise ValueError(f"its inputs are {sorted(inputs)}, its outputs {sorted(outputs)}")
             strong, weak = parameters.get(STRONG_MODEL), parameters.get(WEAK_MODEL)
             stored = parameters.get(CALIBRATION)
             calibration = Calibration.from_json(json.loads(stored)) if stored else None
@@ -91,7 +90,6 @@ class Served:
                 PROMPT in inputs,
             )
         except (KeyError, TypeError, ValueError, AttributeError, InvalidArgumentError) as error:
-            message = (
+            raise TritonAnswerError(
                 f"the model {name!r} on the server is no router: {error}. `routellm-fast export triton` writes one."
-            )
-            raise TritonAnswerError(message) from error
+            ) from error

@@ -236,8 +236,9 @@ class Run:
             self._epochs = [dict(report) for report in state["epochs"]]
             self._stopping.best_loss, self._stopping.best_epoch = float(state["best_loss"]), int(state["best_epoch"])
         except (KeyError, TypeError, ValueError) as error:
-            message = f"{self._checkpoint.folder}/checkpoint.json holds no state of a bert training ({error!r})"
-            raise ArtifactFormatError(message) from error
+            raise ArtifactFormatError(
+                f"{self._checkpoint.folder}/checkpoint.json holds no state of a bert training ({error!r})"
+            ) from error
 
     def _state(self) -> dict[str, NDArray[Any]]:
         """Return all that the rest of the training depends on, as arrays."""

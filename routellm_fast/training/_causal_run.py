@@ -94,11 +94,10 @@ def fit(
     torch = require("torch", "transformers")
     tied = module.get_input_embeddings().weight is module.get_output_embeddings().weight
     if tied and any(set(score_ids).intersection(row) for row in task.rows):
-        message = (
+        raise InvalidArgumentError(
             "the text around the question spells score tokens, and this model reads a token by the row that it writes "
             "it with: training those rows would change what it reads. Name the scores otherwise, e.g. 1 to 5."
         )
-        raise InvalidArgumentError(message)
     identity = None
     if checkpoint is not None:
         identity = {
@@ -247,8 +246,9 @@ class _Run:
             epochs = [dict(report) for report in state["epochs"]]
             self._stopping.best_loss, self._stopping.best_epoch = float(state["best_loss"]), int(state["best_epoch"])
         except (KeyError, TypeError, ValueError) as error:
-            message = f"{checkpoint.folder}/checkpoint.json holds no state of a causal_llm training ({error!r})"
-            raise ArtifactFormatError(message) from error
+            raise ArtifactFormatError(
+                f"{checkpoint.folder}/checkpoint.json holds no state of a causal_llm training ({error!r})"
+            ) from error
         # A step of zeros at no rate makes the optimizer's state, so that there is something to compare with.
         rates = [group["lr"] for group in optimizer.param_groups]
         for group in optimizer.param_groups:
@@ -302,11 +302,10 @@ class _Run:
             row = torch.tensor([list(self._task.rows[0])], device=output.weight.device)
             whole = module(row, use_cache=False).logits[0, -1, self._ids].float().cpu().numpy()
         if np.abs(whole - logits[0]).max() > _AGREEMENT * max(1.0, float(np.abs(logits[0]).max())):
-            message = (
+            raise InvalidArgumentError(
                 f"the architecture {module.config.model_type} changes its logits after the output layer, so that rows "
                 "cannot be trained apart from it: take another base"
             )
-            raise InvalidArgumentError(message)
 
 
 class _RowsRun(_Run):

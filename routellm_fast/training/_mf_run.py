@@ -223,8 +223,9 @@ class Run:
             for group, rate in zip(self._optimizer.param_groups, self._schedule.get_last_lr(), strict=True):
                 group["lr"] = rate
         except (KeyError, TypeError, ValueError) as error:
-            message = f"{self._checkpoint.folder}/checkpoint.json holds no state of an mf training ({error!r})"
-            raise ArtifactFormatError(message) from error
+            raise ArtifactFormatError(
+                f"{self._checkpoint.folder}/checkpoint.json holds no state of an mf training ({error!r})"
+            ) from error
 
     def _state(self) -> dict[str, NDArray[Any]]:
         """Return all that the rest of the training depends on, as arrays."""

@@ -61,14 +61,12 @@ class BertConfig:
         counts = (self.batch_size, self.max_epochs, self.patience, self.threads)
         fits = all(count >= 1 for count in counts) and 0 < self.learning_rate <= 1 and 0 <= self.weight_decay <= 1
         if not fits or not 0.0 < self.held_out_share < 1.0 or self.max_tokens < 3:
-            message = (
+            raise InvalidArgumentError(
                 "counts are at least 1, max_tokens at least 3, learning rate above 0, weight decay at least 0, both at "
                 f"most 1, and the held-out share lies between 0 and 1; found {self}"
             )
-            raise InvalidArgumentError(message)
         if not 0 <= self.seed < 1 << 31:
-            message = f"a seed is an integer in [0, 2^31), found {self.seed}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a seed is an integer in [0, 2^31), found {self.seed}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

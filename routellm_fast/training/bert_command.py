@@ -91,16 +91,14 @@ def train_bert(
     """
     config = config or BertConfig()
     if max_prompts is not None and max_prompts < 2:
-        message = f"max_prompts must be at least 2, found {max_prompts}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"max_prompts must be at least 2, found {max_prompts}")
     check_place(out, checkpoint)
     scoring = by_known_names(scoring_pair or model_pair)
     aliases = known_aliases()
     strong = frozenset({scoring.strong, *(aliases.get(name, name) for name in also_strong)})
     weak = frozenset({scoring.weak, *(aliases.get(name, name) for name in also_weak)})
     if strong & weak:
-        message = f"{', '.join(sorted(strong & weak))} cannot be both strong and weak"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{', '.join(sorted(strong & weak))} cannot be both strong and weak")
     source = MINILM.find().parent if base is None else base
     sources = Sources(
         battles=battles,
@@ -126,14 +124,14 @@ def train_bert(
         if (row.model_a in strong and row.model_b in weak) or (row.model_b in strong and row.model_a in weak)
     ]
     if not rows:
-        message = (
+        raise DataError(
             f"no battle is between {', '.join(sorted(strong))} and {', '.join(sorted(weak))}: name more models as "
             "strong or weak, or give other data"
         )
-        raise DataError(message)
     if all(row.target == 0.5 for row in rows):
-        message = f"all {len(rows):,} battles are ties: they say nothing about which prompts need the strong model"
-        raise DataError(message)
+        raise DataError(
+            f"all {len(rows):,} battles are ties: they say nothing about which prompts need the strong model"
+        )
     if cap_per_prompt is not None:
         rows = data.capped(rows, cap_per_prompt, config.seed)
     rows = of_prompts(rows, max_prompts, config.seed)

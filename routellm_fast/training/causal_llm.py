@@ -74,15 +74,13 @@ class CausalLLMConfig:
         fits = all(count >= 1 for count in counts) and 0 < self.learning_rate <= 1 and 0 <= self.weight_decay <= 1
         fits = fits and self.method in METHODS and self.truncation in TRUNCATIONS
         if not fits or not 0.0 < self.held_out_share < 1.0:
-            message = (
+            raise InvalidArgumentError(
                 f"method is one of {', '.join(METHODS)}, truncation one of {', '.join(TRUNCATIONS)}, counts >= 1, "
                 "learning rate above 0, weight decay at least 0, both at most 1, and the held-out share lies between 0 "
                 f"and 1; found {self}"
             )
-            raise InvalidArgumentError(message)
         if not 0 <= self.seed < 1 << 63:
-            message = f"a seed is an integer in [0, 2^63), found {self.seed}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a seed is an integer in [0, 2^63), found {self.seed}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,8 +145,9 @@ def train(
     if config.method == "lora":
         require("peft", "lora")  # before the work begins
     if base.dtype != "float32":
-        message = f"the base must be in float32 to be trained, found {base.dtype}: load it with dtype='float32'"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"the base must be in float32 to be trained, found {base.dtype}: load it with dtype='float32'"
+        )
     strong = a_is_strong(battles, strong_models)
     out = held_out_battles(battles, config.held_out_share, seed=config.seed)
     model = with_score_tokens(base)

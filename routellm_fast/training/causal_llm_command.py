@@ -88,16 +88,14 @@ def train_causal_llm(
     """
     config = config or CausalLLMConfig()
     if max_prompts is not None and max_prompts < 2:
-        message = f"max_prompts must be at least 2, found {max_prompts}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"max_prompts must be at least 2, found {max_prompts}")
     check_place(out, checkpoint)
     scoring = by_known_names(scoring_pair or model_pair)
     aliases = known_aliases()
     strong = frozenset({scoring.strong, *(aliases.get(name, name) for name in also_strong)})
     weak = frozenset({scoring.weak, *(aliases.get(name, name) for name in also_weak)})
     if strong & weak:
-        message = f"{', '.join(sorted(strong & weak))} cannot be both strong and weak"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{', '.join(sorted(strong & weak))} cannot be both strong and weak")
     folder = fetched(SMOLLM2.find() if base is None else base)
     sources = Sources(
         battles=battles,
@@ -121,11 +119,10 @@ def train_causal_llm(
     if not rows or all(row.target == 0.5 for row in rows):
         sides = f"{', '.join(sorted(strong))} and {', '.join(sorted(weak))}"
         found = f"all {len(rows):,} battles between {sides} are ties" if rows else f"no battle is between {sides}"
-        message = (
+        raise DataError(
             f"{found}: nothing says which prompts need the strong model. Name more models as strong or weak, or give "
             "other data."
         )
-        raise DataError(message)
     if cap_per_prompt is not None:
         rows = data.capped(rows, cap_per_prompt, config.seed)
     rows = of_prompts(rows, max_prompts, config.seed)

@@ -53,12 +53,11 @@ class Checkpoint:
         if found != expected:
             names = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
             name = names[0]
-            message = (
+            raise CheckpointMismatchError(
                 f"{self.folder} is the checkpoint of another training: {', '.join(names)} differ"
                 f" ({name} is {found.get(name)!r} there, {expected.get(name)!r} here). Give the same data and settings,"
                 " or another checkpoint directory."
             )
-            raise CheckpointMismatchError(message)
         return artifact.manifest["state"], artifact.tensors
 
     def save(self, state: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -71,8 +70,7 @@ class Checkpoint:
         found = tensors.get(name)
         if found is None or found.shape != like.shape or found.dtype != like.dtype:
             shown = "nothing" if found is None else f"{found.dtype} {found.shape}"
-            message = f"{self.folder}: {name} must be {like.dtype} {like.shape}, found {shown}"
-            raise ArtifactFormatError(message)
+            raise ArtifactFormatError(f"{self.folder}: {name} must be {like.dtype} {like.shape}, found {shown}")
         return np.array(found)  # its own memory, writable
 
 

@@ -106,11 +106,9 @@ def train_mf(
     """
     config = config or MatrixFactorizationConfig()
     if not 0.0 < other_pairs_weight < math.inf:
-        message = f"other_pairs_weight must be above 0 and finite, found {other_pairs_weight}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"other_pairs_weight must be above 0 and finite, found {other_pairs_weight}")
     if ensemble < 1:
-        message = f"an ensemble has at least 1 member, found {ensemble}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"an ensemble has at least 1 member, found {ensemble}")
     check_place(out, checkpoint)
     scoring = by_known_names(scoring_pair or model_pair)
     sources = Sources(
@@ -132,8 +130,9 @@ def train_mf(
     rows = loaded.battles
     check_known(scoring, {name for row in rows for name in (row.model_a, row.model_b)})
     if all(row.target == 0.5 for row in rows):
-        message = f"all {len(rows):,} battles are ties: they say nothing about which prompts need the strong model"
-        raise DataError(message)
+        raise DataError(
+            f"all {len(rows):,} battles are ties: they say nothing about which prompts need the strong model"
+        )
     if centre_sources:
         rows = data.centred(rows)
     own = [row for row in rows if {row.model_a, row.model_b} == set(scoring)]
@@ -231,14 +230,12 @@ def train_sw_ranking(
     datasets = [path for path in battles if routellm_datasets.is_dataset(path)]
     tables = [path for path in battles if path not in datasets]
     if embeddings and (tables or golden or not datasets):
-        message = (
+        raise InvalidArgumentError(
             f"embeddings belong to the battles of RouteLLM's datasets, row by row; found {len(datasets)} of these, "
             f"{len(tables)} other files of battles and {len(golden)} of golden labels. Give those without embeddings."
         )
-        raise InvalidArgumentError(message)
     if datasets and licenses is not None:
-        message = f"{datasets[0]} states no licenses: leave the filter out, or that dataset"
-        raise DataError(message)
+        raise DataError(f"{datasets[0]} states no licenses: leave the filter out, or that dataset")
     sources = Sources(
         battles=battles,
         golden=golden,

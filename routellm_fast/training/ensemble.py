@@ -49,8 +49,9 @@ def train_ensemble(
     """
     config = config or MatrixFactorizationConfig()
     if members < 2 or config.seed + members > 1 << 63:
-        message = f"an ensemble has at least 2 members with seeds below 2^63, found {members} from seed {config.seed}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"an ensemble has at least 2 members with seeds below 2^63, found {members} from seed {config.seed}"
+        )
     require("torch", "train")
     task = Task.of(battles, embedder, config)
     trained: list[TrainedMatrixFactorization] = []
@@ -93,23 +94,20 @@ def folded(members: Sequence[TrainedMatrixFactorization]) -> TrainedMatrixFactor
         InvalidArgumentError: No members, members of different models or dimensions, or a model vector that is zero.
     """
     if not members:
-        message = "an ensemble needs members"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("an ensemble needs members")
     names, dim = members[0].model_names, members[0].W.shape[1]
     for member in members:
         if member.model_names != names or member.W.shape[1] != dim:
-            message = (
+            raise InvalidArgumentError(
                 f"members must have the same models in the same order and the same dimensions: found "
                 f"{', '.join(names)} of {dim} and {', '.join(member.model_names)} of {member.W.shape[1]}"
             )
-            raise InvalidArgumentError(message)
     unit = []
     for member in members:
         wide = member.P.astype(np.float64)
         length = np.linalg.norm(wide, axis=1, keepdims=True)
         if not length.all():
-            message = f"the vector of {names[int(np.argmin(length))]!r} is zero in a member"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"the vector of {names[int(np.argmin(length))]!r} is zero in a member")
         unit.append(wide / length)
     scale = np.sqrt(len(members)) / len(members)
     return TrainedMatrixFactorization(

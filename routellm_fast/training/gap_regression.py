@@ -60,11 +60,10 @@ class GapRegressionConfig:
         positive = all(np.isfinite(value) and value > 0.0 for value in (self.ridge, self.item_ridge))
         length = np.isfinite(self.length_weight) and self.length_weight >= 0.0
         if not positive or not length or not 0.0 < self.held_out_share < 1.0 or not 0 <= self.seed < 1 << 63:
-            message = (
+            raise InvalidArgumentError(
                 "ridges are above 0, the length weight at least 0, the held-out share lies between 0 and 1 and the "
                 f"seed in [0, 2^63); found {self}"
             )
-            raise InvalidArgumentError(message)
 
 
 def scaled_gaps(gaps: Battles) -> Vector:
@@ -92,8 +91,9 @@ def regress(tokens: Vector, gaps: Vector, sources: NDArray[np.int64], *, ridge: 
     """
     known = np.isfinite(gaps)
     if not known.any():
-        message = "no source has gaps that differ between its prompts: nothing says which of them need the strong model"
-        raise DataError(message)
+        raise DataError(
+            "no source has gaps that differ between its prompts: nothing says which of them need the strong model"
+        )
     tokens, gaps, sources = tokens[known], gaps[known], sources[known]
     weight = 1.0 / np.bincount(sources)[sources]
     weight /= weight.sum()
@@ -101,8 +101,7 @@ def regress(tokens: Vector, gaps: Vector, sources: NDArray[np.int64], *, ridge: 
     covariance = (centred * weight[:, None]).T @ centred
     scale = np.trace(covariance) / len(covariance)
     if not scale > _MIN_VARIANCE * np.mean(tokens**2):
-        message = "the prompts' embeddings are all alike: nothing can be learned of them"
-        raise DataError(message)
+        raise DataError("the prompts' embeddings are all alike: nothing can be learned of them")
     moments = (centred * weight[:, None]).T @ (gaps - weight @ gaps)
     direction: Vector = np.linalg.solve(covariance + ridge * scale * np.eye(len(covariance)), moments)
     return direction
@@ -125,8 +124,9 @@ def need_vector(
         InvalidArgumentError: The embedder has no log_tokens.
     """
     if LENGTH not in features:
-        message = f"the embedder must have the surface feature {LENGTH}, found {', '.join(features) or 'none'}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"the embedder must have the surface feature {LENGTH}, found {', '.join(features) or 'none'}"
+        )
     wide = embeddings.astype(np.float64)
     token_dims = wide.shape[1] - len(features)
     tokens, length = wide[:, :token_dims], token_dims + features.index(LENGTH)
@@ -136,8 +136,7 @@ def need_vector(
     for part, column, share in ((tokens @ direction, slice(token_dims), 1.0), (wide[:, length], length, length_weight)):
         deviation = part[used].std()
         if not deviation > 0.0:
-            message = "the prompts do not differ in length or words: nothing says which need the strong model"
-            raise DataError(message)
+            raise DataError("the prompts do not differ in length or words: nothing says which need the strong model")
         vector[column] = share / deviation * (direction if column != length else 1.0)
     return vector
 
@@ -160,8 +159,9 @@ def train(
     config = config or GapRegressionConfig()
     features = embedder.surface_features
     if _CONSTANT not in features:
-        message = f"the embedder must have the surface feature {_CONSTANT}, found {', '.join(features) or 'none'}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"the embedder must have the surface feature {_CONSTANT}, found {', '.join(features) or 'none'}"
+        )
     out_gaps = held_out_battles(gaps, config.held_out_share, seed=config.seed)
     out = held_out_battles(battles, config.held_out_share, seed=config.seed)
     vector = need_vector(

@@ -18,11 +18,10 @@ def held_out_battles(battles: Battles, share: float, *, seed: int) -> NDArray[np
     """Mark the battles, (n,), of about this share of groups. Raises InvalidArgumentError where a side has none."""
     out: NDArray[np.bool_] = held_out(battles.groups, share, seed=seed)[battles.prompt]
     if out.all() or not out.any():
-        message = (
+        raise InvalidArgumentError(
             f"of {len(battles)} battles on {len(set(battles.groups))} prompt groups, {int(out.sum())} were held out: "
             "both sides need some. Give more data, or another held_out_share or seed."
         )
-        raise InvalidArgumentError(message)
     return out
 
 
@@ -67,11 +66,10 @@ class EarlyStopping:
     def is_best(self, epoch: int, loss: float) -> bool:
         """Say whether an epoch's loss is the least so far. Raises InvalidArgumentError if it is not finite."""
         if not math.isfinite(loss):
-            message = (
+            raise InvalidArgumentError(
                 f"the loss of epoch {epoch} is {loss}: the training diverged. Give a lower learning rate, or "
                 "weights that are less far apart."
             )
-            raise InvalidArgumentError(message)
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, epoch
             return True

@@ -43,8 +43,7 @@ class Sources:
         paths = [*self.battles, *self.golden, *self.prompts]
         twice = next((path for index, path in enumerate(paths) if path in paths[:index]), None)
         if twice is not None:
-            message = f"{twice} is given twice"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"{twice} is given twice")
 
 
 @dataclass(slots=True)
@@ -110,15 +109,15 @@ def load(
         MissingExtraError: A source needs an optional library that is not installed.
     """
     if not sources.battles and not sources.golden:
-        message = "give at least one file of battles or of golden labels"
-        raise DataError(message)
+        raise DataError("give at least one file of battles or of golden labels")
     lookup: dict[str, tuple[str, str]] = {}
     for path in sources.prompts:
         found = data.read_prompts(path)
         other = next((key for key in found if lookup.get(key, found[key]) != found[key]), None)
         if other is not None:
-            message = f"{path}: prompt_id {other!r} is another prompt, or of another group, in a prompts file before"
-            raise DataError(message)
+            raise DataError(
+                f"{path}: prompt_id {other!r} is another prompt, or of another group, in a prompts file before"
+            )
         lookup |= found
     loaded = Loaded()
     for path in (path for path in sources.battles if path not in whole):
@@ -175,11 +174,10 @@ def _guard(loaded: Loaded, sources: Sources) -> None:
     overlap = data.overlaps(loaded.battles, groups)
     if any(overlap) and sources.refuse_overlap:
         first = loaded.battles[overlap.index(True)]
-        message = (
+        raise DataError(
             f"{sum(overlap):,} of {len(overlap):,} battles are on prompts of the evaluation sets, or of their groups, "
             f"the first in {first.source}: {first.prompt[:80]!r}. Leave them out of the data, or let them be dropped."
         )
-        raise DataError(message)
     loaded.evaluation = {
         "files": _digests([file for path in sources.evaluation for file in evaluation_files(path)]),
         "prompts": len(groups),

@@ -63,14 +63,12 @@ class MatrixFactorizationConfig:
         fits = all(count >= 1 for count in counts) and all(0 < scale <= _MAX_SCALE for scale in scales)
         fits = fits and all(0 <= strength <= _MAX_SCALE for strength in (self.weight_decay, self.noise))
         if not fits or not 0.0 < self.held_out_share < 1.0:
-            message = (
+            raise InvalidArgumentError(
                 "counts are at least 1, learning rate and scales above 0, weight decay and noise at least 0, all at "
                 f"most {_MAX_SCALE:g}, and the held-out share lies between 0 and 1; found {self}"
             )
-            raise InvalidArgumentError(message)
         if not 0 <= self.seed < 1 << 63:
-            message = f"a seed is an integer in [0, 2^63), found {self.seed}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a seed is an integer in [0, 2^63), found {self.seed}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

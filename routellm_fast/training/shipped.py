@@ -90,8 +90,9 @@ def distill(encoder: Path) -> StaticEmbedder:
     """
     found = data.file_digest(encoder / "model.safetensors").removeprefix("sha256:")
     if found != MINILM.sha256:
-        message = f"{encoder / 'model.safetensors'} has sha256 {found}, expected {MINILM.sha256} of {ENCODER}"
-        raise ArtifactIntegrityError(message)
+        raise ArtifactIntegrityError(
+            f"{encoder / 'model.safetensors'} has sha256 {found}, expected {MINILM.sha256} of {ENCODER}"
+        )
     require("model2vec", "distill")
     distiller = require("model2vec.distill", "distill")
     with tempfile.TemporaryDirectory() as folder:

@@ -102,8 +102,7 @@ def make(
     plain = trained.router(embedder=embedder)
     strong_tier, weak_tier = (plain.tiers[name] for name in PAPER_PAIR)
     if strong_tier == weak_tier:
-        message = f"the battles put both models into tier {strong_tier}: every win rate would be 0.5"
-        raise DataError(message)
+        raise DataError(f"the battles put both models into tier {strong_tier}: every win rate would be 0.5")
     win_rates = plain.win_rates(natural)
     calibration = Calibration.from_win_rates(win_rates, dataset=f"{NATURAL_PROMPTS}: real prompts to chat assistants")
     results = evaluated({OWN: plain, "mf": load_router()}, folder / "routellm_evals", created=created)

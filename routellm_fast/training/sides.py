@@ -25,8 +25,9 @@ def a_is_strong(battles: Battles, strong_models: frozenset[str]) -> NDArray[np.b
     wrong = np.flatnonzero(marks == strong[battles.model_b])
     if len(wrong):
         names = [battles.models[index[wrong[0]]] for index in (battles.model_a, battles.model_b)]
-        message = f"battles are between a strong and a weak model, found {names[0]} against {names[1]}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"battles are between a strong and a weak model, found {names[0]} against {names[1]}"
+        )
     return marks
 
 

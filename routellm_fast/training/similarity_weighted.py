@@ -62,14 +62,11 @@ class SimilarityWeightedConfig:
         )
         for name, found, known in options:
             if found not in known:
-                message = f"{name} is one of {', '.join(known)}, found {found!r}"
-                raise InvalidArgumentError(message)
+                raise InvalidArgumentError(f"{name} is one of {', '.join(known)}, found {found!r}")
         if not 0.0 <= self.held_out_share < 1.0:
-            message = f"the held-out share lies in [0, 1), found {self.held_out_share}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"the held-out share lies in [0, 1), found {self.held_out_share}")
         if not 0 <= self.seed < 1 << 63:
-            message = f"a seed is an integer in [0, 2^63), found {self.seed}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a seed is an integer in [0, 2^63), found {self.seed}")
 
     def of_router(self) -> dict[str, Any]:
         """Return those that SimilarityWeightedRouter.build takes."""
@@ -129,8 +126,9 @@ class Bank:
         vectors = _embed(list(groups), embedder, on_progress)
         told: NDArray[np.bool_] = np.any(vectors, axis=1)
         if not told.any():
-            message = f"there is no battle to build from: the embedder {embedder.name} knows no word of any prompt"
-            raise DataError(message)
+            raise DataError(
+                f"there is no battle to build from: the embedder {embedder.name} knows no word of any prompt"
+            )
         if not told.all():
             battles = [battle for battle, kept in zip(battles, told[prompt].tolist(), strict=True) if kept]
             prompt, vectors = (np.cumsum(told) - 1)[prompt[told[prompt]]], vectors[told]
@@ -172,11 +170,10 @@ class Bank:
 def check_rows(embeddings: int, battles: int) -> None:
     """Refuse counts that differ, where each battle has an embedding. Raises DataError."""
     if embeddings != battles:
-        message = (
+        raise DataError(
             f"there are {embeddings:,} embeddings but {battles:,} battles, those with too short a prompt left out: "
             "these files do not belong together"
         )
-        raise DataError(message)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -232,8 +229,7 @@ def train(
     """
     config = config or SimilarityWeightedConfig()
     if not battles:
-        message = "there is no battle to build from: all prompts were too short, or of other licenses"
-        raise DataError(message)
+        raise DataError("there is no battle to build from: all prompts were too short, or of other licenses")
     models = {name for battle in battles for name in (battle.model_a, battle.model_b)}
     check_known(scoring_pair, models)
     if embeddings is not None:
@@ -241,8 +237,7 @@ def train(
     elif embedder is not None:
         bank = Bank.of_texts(battles, embedder, on_progress)
     else:
-        message = "give an embedder, or the embeddings of the prompts"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError("give an embedder, or the embeddings of the prompts")
     report = on_progress or _ignore
     report(Stage("scoring prompts held out", 0, 1))
     # A compressed bank takes long to build, and its win rates are as good as the same.

@@ -46,8 +46,7 @@ class LogColumns:
         """Refuse two roles for one column."""
         names = [name for name in (self.strong, self.weak, self.prompt, self.domain) if name is not None]
         if len(set(names)) != len(names) or not all(names):
-            message = f"a log's columns must have different names, found {names}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a log's columns must have different names, found {names}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +61,9 @@ class LogChunk:
 def check_options(on_bad_row: str, size: int) -> None:
     """Raise InvalidArgumentError for an option that does not exist, or a piece of nothing."""
     if on_bad_row not in ("error", "skip"):
-        message = f"on_bad_row must be 'error' or 'skip', found {on_bad_row!r}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"on_bad_row must be 'error' or 'skip', found {on_bad_row!r}")
     if size < 1:
-        message = f"a chunk or part must hold something, found a size of {size}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"a chunk or part must hold something, found a size of {size}")
 
 
 def checked(rows: Sequence[Row], columns: LogColumns, leave_out: LeaveOut | None) -> LogChunk:
@@ -122,15 +119,15 @@ def checked_win_rates(name: str, router: Scorer, prompts: Sequence[str]) -> NDAr
     """Return (n,) win rates of a router. Raises InvalidArgumentError where they are not n numbers in [0, 1]."""
     win_rates = np.asarray(router.win_rates(prompts))
     if win_rates.shape != (len(prompts),):
-        message = f"router {name!r} gave win rates of shape {win_rates.shape} for {len(prompts)} prompts"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"router {name!r} gave win rates of shape {win_rates.shape} for {len(prompts)} prompts"
+        )
     # Comparisons with NaN are false, so it is caught as well.
     outside = np.flatnonzero(~((win_rates >= 0.0) & (win_rates <= 1.0)))
     if len(outside):
-        message = (
+        raise InvalidArgumentError(
             f"router {name!r} gave {win_rates[outside[0]]} for the prompt {prompts[outside[0]][:60]!r}; a log can be "
             "read once only, so expected win rates in [0, 1]"
         )
-        raise InvalidArgumentError(message)
     # float64 routers may differ between machines in bits that float32 routers do not have.
     return win_rates.astype(np.float32)

@@ -91,5 +91,4 @@ def check_rows(found: StreamedQuality, files: Sequence[Path]) -> None:
     if found.rows:
         return
     bad = f"; left out: {', '.join(found.examples)}" if found.examples else ""
-    message = f"{', '.join(map(str, files)) or 'the log'} holds no row that could be used{bad}"
-    raise DataError(message)
+    raise DataError(f"{', '.join(map(str, files)) or 'the log'} holds no row that could be used{bad}")

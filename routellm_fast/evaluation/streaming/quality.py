@@ -84,11 +84,10 @@ class StreamedQuality:
     def merge(self, other: StreamedQuality) -> None:
         """Take in what another has. Raises InvalidArgumentError where its routers or columns are others."""
         if other.columns != self.columns or set(other.routers) != set(self.routers):
-            message = (
+            raise InvalidArgumentError(
                 f"results of {sorted(other.routers)} on {other.columns} do not add to those of {sorted(self.routers)} "
                 f"on {self.columns}"
             )
-            raise InvalidArgumentError(message)
         for name, sketch in other.routers.items():
             self.routers[name].merge(sketch)
             for domain, part in other.domains[name].items():
@@ -166,8 +165,7 @@ class StreamedQuality:
     def _domain(self, router: str, domain: str) -> QualitySketch:
         known = self.domains[router]
         if domain not in known and len(known) >= MAX_DOMAINS:
-            message = f"{self.columns.domain!r} holds more than {MAX_DOMAINS} domains: is it the right column?"
-            raise DataError(message)
+            raise DataError(f"{self.columns.domain!r} holds more than {MAX_DOMAINS} domains: is it the right column?")
         return known.setdefault(domain, QualitySketch(_DOMAIN_BITS))
 
 

@@ -67,8 +67,7 @@ def run(
     """
     check_options(on_bad_row, part_bytes)
     if workers is not None and workers < 1:
-        message = f"at least one worker is needed, found {workers}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"at least one worker is needed, found {workers}")
     require("ray", "ray")
     data = require("ray.data", "ray")
     parts = [part for path in files for part in log_parts(path, part_bytes=part_bytes)]
@@ -106,8 +105,7 @@ def _results(dataset: Any) -> Iterator[StreamedQuality]:
     except exceptions.RayTaskError:
         raise  # a fault of this program
     except exceptions.RayError as error:
-        message = f"Ray failed ({type(error).__name__}: {error})"
-        raise RouteLLMError(message) from error
+        raise RouteLLMError(f"Ray failed ({type(error).__name__}: {error})") from error
 
 
 class _Worker:
@@ -163,8 +161,7 @@ def _ray(address: str | None, workers: int | None) -> Iterator[int]:
         try:
             ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            message = f"Ray cannot be reached at {address or 'this machine'} ({error})"
-            raise InvalidArgumentError(message) from error
+            raise InvalidArgumentError(f"Ray cannot be reached at {address or 'this machine'} ({error})") from error
     try:
         yield int(ray.cluster_resources().get("CPU", 1))
     finally:

@@ -57,11 +57,10 @@ def stream_result(
     """Return what a log came to. See StreamedQuality.result."""
     strong, weak = found.length.strong_quality, found.length.weak_quality
     if not strong > weak:
-        message = (
+        raise DataError(
             f"{name}: {found.columns.strong!r} scores {strong:g} on average, {found.columns.weak!r} {weak:g}. APGR "
             "divides by what the strong model is better by, which must be above zero"
         )
-        raise DataError(message)
     costs = listed_costs(ModelPair(found.columns.strong, found.columns.weak), prices)
     rows: list[RouterResult] = []
     scored = {**found.routers, LENGTH: found.length}

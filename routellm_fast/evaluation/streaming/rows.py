@@ -177,8 +177,7 @@ def _runs(sizes: Iterable[int], part_bytes: int) -> Iterator[tuple[int, int]]:
 
 def _check_name(path: Path) -> None:
     if not path.name.endswith(SUFFIXES):
-        message = f"{path} must be one of {', '.join(SUFFIXES)}"
-        raise DataError(message)
+        raise DataError(f"{path} must be one of {', '.join(SUFFIXES)}")
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

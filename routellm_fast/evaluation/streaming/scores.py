@@ -48,8 +48,7 @@ def score_log(
     """
     check_options(on_bad_row, chunk_rows)
     if out.exists() and source.exists() and out.samefile(source):
-        message = f"{out} is the log itself: name another file for the win rates"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"{out} is the log itself: name another file for the win rates")
     columns = [prompt] if keep is None else list(keep)
     left_out: list[int] = [0]
 
@@ -83,7 +82,6 @@ def score_log(
 
 def _cell(row: Row, column: str) -> str:
     if column not in row.values:
-        problem = f"there is no {column!r}, only {', '.join(map(repr, row.values))}"
-        raise row.error(problem)
+        raise row.error(f"there is no {column!r}, only {', '.join(map(repr, row.values))}")
     value = row.values[column]
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

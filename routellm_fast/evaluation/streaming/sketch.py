@@ -47,8 +47,7 @@ class QualitySketch:
     def __init__(self, bits: int = DEFAULT_BITS) -> None:
         """Start empty. Raises InvalidArgumentError unless 1 <= bits <= 24, where float32 has no finer steps below 1."""
         if not 1 <= bits <= _MAX_BITS:
-            message = f"a sketch has between 2^1 and 2^{_MAX_BITS} bins, found bits={bits}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a sketch has between 2^1 and 2^{_MAX_BITS} bins, found bits={bits}")
         self._bits = bits
         self._keys: IntArray = np.empty(0, dtype=np.int64)
         self._sums: IntArray = np.empty((0, _COLUMNS), dtype=np.int64)
@@ -84,8 +83,7 @@ class QualitySketch:
     def merge(self, other: QualitySketch) -> None:
         """Take in what another sketch has. Raises InvalidArgumentError where its bins are others; see add."""
         if other._bits != self._bits:
-            message = f"a sketch of 2^{other._bits} bins does not add to one of 2^{self._bits}"
-            raise InvalidArgumentError(message)
+            raise InvalidArgumentError(f"a sketch of 2^{other._bits} bins does not add to one of 2^{self._bits}")
         self._check_rows(other._rows)
         other._compact()
         self._gather(other._keys, other._sums, rows=other._rows)
@@ -257,13 +255,13 @@ class QualitySketch:
 
     def _check_rows(self, more: int) -> None:
         if self._rows + more > _MAX_ROWS:
-            message = f"a sketch holds {_MAX_ROWS} rows at most, found {self._rows + more}: evaluate the log in parts"
-            raise DataError(message)
+            raise DataError(
+                f"a sketch holds {_MAX_ROWS} rows at most, found {self._rows + more}: evaluate the log in parts"
+            )
 
     def _filled(self) -> int:
         if not self._rows:
-            message = "the sketch is empty: no row was taken in"
-            raise DataError(message)
+            raise DataError("the sketch is empty: no row was taken in")
         return self._rows
 
     def _total(self, column: int) -> np.int64:
@@ -283,21 +281,18 @@ def _grouped(keys: IntArray, sums: IntArray) -> tuple[IntArray, IntArray]:
 
 def _check(rates: FloatArray, strong: FloatArray, weak: FloatArray) -> None:
     if rates.ndim != 1 or strong.shape != rates.shape or weak.shape != rates.shape:
-        message = (
+        raise InvalidArgumentError(
             "expected one win rate, one strong and one weak quality a prompt, "
             f"found shapes {rates.shape}, {strong.shape} and {weak.shape}"
         )
-        raise InvalidArgumentError(message)
     # Comparisons with NaN are false, so it is caught as well.
     outside = np.flatnonzero(~((rates >= 0.0) & (rates <= 1.0)))
     if len(outside):
-        message = f"a win rate lies in [0, 1], found {rates[outside[0]]} at index {outside[0]}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(f"a win rate lies in [0, 1], found {rates[outside[0]]} at index {outside[0]}")
     for quality in (strong, weak):
         outside = np.flatnonzero(~(np.abs(quality) <= MAX_QUALITY))
         if len(outside):
-            message = (
+            raise InvalidArgumentError(
                 f"a quality lies in [-{MAX_QUALITY:g}, {MAX_QUALITY:g}], found {quality[outside[0]]} at index "
                 f"{outside[0]}: scale it down"
             )
-            raise InvalidArgumentError(message)

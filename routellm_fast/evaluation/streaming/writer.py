@@ -34,11 +34,11 @@ def log_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRows]:
         MissingExtraError: pyarrow is not installed and the file is Parquet.
     """
     if not path.name.endswith(SUFFIXES):
-        message = f"{path} must be one of {', '.join(SUFFIXES)}"
-        raise DataError(message)
+        raise DataError(f"{path} must be one of {', '.join(SUFFIXES)}")
     if len({*columns, WIN_RATE}) != len(columns) + 1:
-        message = f"columns to keep must differ from one another and from {WIN_RATE!r}, found {list(columns)}"
-        raise InvalidArgumentError(message)
+        raise InvalidArgumentError(
+            f"columns to keep must differ from one another and from {WIN_RATE!r}, found {list(columns)}"
+        )
     form = _parquet if path.name.endswith(".parquet") else _csv if ".csv" in path.suffixes[-2:] else _json_lines
     try:
         with (
@@ -48,11 +48,9 @@ def log_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRows]:
         ):
             yield write
     except OSError as error:
-        message = f"{path} cannot be written ({error.strerror or error})"
-        raise DataError(message) from error
+        raise DataError(f"{path} cannot be written ({error.strerror or error})") from error
     except UnicodeEncodeError as error:
-        message = f"{path} cannot be written: a cell is no Unicode ({error}); JSON lines can hold it"
-        raise DataError(message) from error
+        raise DataError(f"{path} cannot be written: a cell is no Unicode ({error}); JSON lines can hold it") from error
 
 
 @contextmanager
