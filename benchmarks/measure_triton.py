@@ -138,7 +138,7 @@ class Bench:
     """Repositories of the contenders, and what is measured of them."""
 
     def __init__(self, folder: Path, router: Any, prompts: Sequence[str], effort: Effort) -> None:
-        sys.path.append(str(REPOSITORY / "tests"))
+        sys.path.append(str(REPOSITORY))
         import triton_server
 
         from routellm_fast.serving import triton_backend_directory

@@ -21,20 +21,8 @@ from typing import Any, Final
 import numpy as np
 from quality_selection import MIN_RATING_GAP
 
-from routellm_fast import ModelPair, RouteLLMError, load_router
-from routellm_fast.data import Battle, balanced, capped, pairs, read_battles, read_golden, read_prompts, to_arrays
-from routellm_fast.embedders.static import StaticEmbedder
-from routellm_fast.evaluation import read_benchmarks
-from routellm_fast.evaluation.comparison import evaluate
-from routellm_fast.evaluation.datasets import PAPER_PAIR
-from routellm_fast.evaluation.results import Evaluation
-from routellm_fast.routers.base import Router
-from routellm_fast.routers.loading import SHIPPED_ROUTER
-from routellm_fast.training import gap_regression, matrix_factorization
-from routellm_fast.training.benchmark_table import results_table
-from routellm_fast.training.item_response import fit_item_response
-from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig
-from routellm_fast.training.shipped import (
+from recipes.benchmark_table import results_table
+from recipes.shipped import (
     BATTLES,
     CONFIG,
     GOLDEN,
@@ -45,6 +33,18 @@ from routellm_fast.training.shipped import (
     read_rows,
     weigh,
 )
+from routellm_fast import ModelPair, RouteLLMError, load_router
+from routellm_fast.data import Battle, balanced, capped, pairs, read_battles, read_golden, read_prompts, to_arrays
+from routellm_fast.embedders.static import StaticEmbedder
+from routellm_fast.evaluation import read_benchmarks
+from routellm_fast.evaluation.comparison import evaluate
+from routellm_fast.evaluation.datasets import PAPER_PAIR
+from routellm_fast.evaluation.results import Evaluation
+from routellm_fast.routers.base import Router
+from routellm_fast.routers.loading import SHIPPED_ROUTER
+from routellm_fast.training import gap_regression, matrix_factorization
+from routellm_fast.training.item_response import fit_item_response
+from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig
 
 # RouteLLM's settings, with fewer epochs: the held-out loss stops them.
 SGD: Final = MatrixFactorizationConfig(max_epochs=10, seed=SEED)

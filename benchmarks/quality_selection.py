@@ -26,13 +26,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from recipes.shipped import BATTLES, GOLDEN, LICENSES, PROMPTS, SCORE_RANGE, stand_in_of
 from routellm_fast import RouteLLMError
 from routellm_fast.data import Battle, Labelled, read_battles, read_golden, read_prompts, to_arrays
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.routers.loading import SHIPPED_ROUTER
 from routellm_fast.training.gap_regression import regress
 from routellm_fast.training.item_response import fit_item_response
-from routellm_fast.training.shipped import BATTLES, GOLDEN, LICENSES, PROMPTS, SCORE_RANGE, stand_in_of
 
 ARENA: Final = "judge_scores_arena_bench"
 VOTES: Final = "battles_human/arena_hard1k"

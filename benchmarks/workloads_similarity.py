@@ -19,10 +19,9 @@ import routellm_fast as rf
 from routellm_fast.routers import SimilarityWeightedRouter
 
 # The generators are the tests' own: what is measured is what is tested.
-sys.path.append(str(REPOSITORY / "tests"))
+sys.path.append(str(REPOSITORY))
 
-import sw_data
-import sw_reference
+from tests.support import sw_data, sw_reference
 
 # RouteLLM's.
 NUM_TIERS: Final = 10

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from routellm_fast._extras import require
 from routellm_fast.errors import UnsupportedExportError
+from routellm_fast.extras import require
 
 from ._graph import IR_VERSION, OPSET
 

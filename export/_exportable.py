@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from routellm_fast._extras import require
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.onnx import OUTPUT as ENCODED
 from routellm_fast.embedders.onnx import OnnxEmbedder
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError, UnsupportedExportError
+from routellm_fast.extras import require
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
-from routellm_fast.routers.similarity_weighted import SimilarityWeightedRouter
+from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
 
 from ._composition import behind
 from ._graph import Dialect

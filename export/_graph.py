@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from routellm_fast._extras import require
+from routellm_fast.extras import require
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray

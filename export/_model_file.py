@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from routellm_fast._extras import require
 from routellm_fast.errors import ExportError
+from routellm_fast.extras import require
 
 MODEL_FILE: Final = "model.onnx"
 DATA_FILE: Final = "model.onnx.data"

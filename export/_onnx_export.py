@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from routellm_fast import _core
-from routellm_fast._atomic import staged_directory
+from routellm_fast.atomic import staged_directory
 from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError
 from routellm_fast.routers.loading import load_router, router_directory
-from routellm_fast.routers.similarity_weighted import SimilarityWeightedRouter
+from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
 
 from ._exportable import Exportable, exportable
 from ._graph import ONNX_RUNTIME, Dialect

@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from routellm_fast._extras import require
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.extras import require
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

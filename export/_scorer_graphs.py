@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from routellm_fast.errors import UnsupportedExportError
-from routellm_fast.routers._battle_bank import A_WINS, TIE
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter, fold_models
-from routellm_fast.routers.similarity_weighted import SimilarityWeightedRouter
+from routellm_fast.routers.similarity.bank import A_WINS, TIE
+from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
 
 from ._graph import Dialect, Graph
 from ._refit_graph import Refit, add_refit, starting_ratings

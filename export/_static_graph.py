@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from routellm_fast.embedders._tokenizer_json import (
+from routellm_fast.embedders.static import TOKENIZER_FILE, StaticEmbedder
+from routellm_fast.tokenization import (
     LibraryTokenizer,
     native_tokenizer,
     parse_tokenizer,
     unknown_token_id,
 )
-from routellm_fast.embedders.static import TOKENIZER_FILE, StaticEmbedder
 
 from ._graph import Dialect, Graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from routellm_fast.embedders.base import FloatArray
+    from routellm_fast.arrays import FloatArray
 
 INPUT_IDS: Final = "input_ids"
 ATTENTION_MASK: Final = "attention_mask"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from routellm_fast._extras import require
 from routellm_fast.errors import EngineBuildError, InvalidArgumentError, MissingExtraError
+from routellm_fast.extras import require
 
 from ._gpu import current_gpu
 

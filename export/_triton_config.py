@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from routellm_fast._extras import require
+from routellm_fast.extras import require
 from routellm_fast.serving.triton_protocol import (
     EMBEDDING,
     IS_STRONG,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from routellm_fast._extras import require
 from routellm_fast.artifact import EMBEDDER_LAYOUT, Artifact, read_artifact, write_artifact
 from routellm_fast.embedders.onnx import OnnxEmbedder
 from routellm_fast.embedders.static import StaticEmbedder
@@ -25,11 +24,12 @@ from routellm_fast.errors import (
     InvalidArgumentError,
     InvalidEmbeddingError,
 )
+from routellm_fast.extras import require
 from routellm_fast.onnx.tokens import TokenEncoder
-from routellm_fast.routers._causal_prompt import PromptFormat
-from routellm_fast.routers._causal_tokens import PromptRows, TextTokens
 from routellm_fast.routers.bert import BertRouter
-from routellm_fast.routers.causal_llm import CausalLLMRouter
+from routellm_fast.routers.causal.prompt import PromptFormat
+from routellm_fast.routers.causal.router import CausalLLMRouter
+from routellm_fast.routers.causal.tokens import PromptRows, TextTokens
 from routellm_fast.serving.triton_backend import RequestModel, Settings
 from routellm_fast.serving.triton_protocol import EMBEDDING, PROMPT
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from routellm_fast import _core
-from routellm_fast._extras import require
 from routellm_fast.errors import ExportMismatchError, InvalidArgumentError, OnnxModelError
+from routellm_fast.extras import require
 from routellm_fast.onnx import OnnxSession
 
 from ._exportable import Exportable

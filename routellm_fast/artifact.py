@@ -120,7 +120,7 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None
     _check_keys(manifest, layout, target)
     if artifact.model_card:
         contents[MODEL_CARD_FILE] = artifact.model_card.encode("utf-8", "replace")  # data may hold lone surrogates
-    from routellm_fast._atomic import staged_directory, synced_file  # most programs only read
+    from routellm_fast.atomic import staged_directory, synced_file  # most programs only read
 
     try:
         with staged_directory(target) as staging:

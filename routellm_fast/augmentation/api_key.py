@@ -6,7 +6,7 @@ import os
 import re
 from typing import Final
 
-from routellm_fast.embedders._openai_address import OPENAI_URL, checked_url, is_openai
+from routellm_fast.endpoints import OPENAI_URL, checked_url, is_openai
 from routellm_fast.errors import EndpointError, InvalidArgumentError
 
 _HEADER_SAFE: Final = re.compile("[!-~]+")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from routellm_fast._atomic import check_writable, replaced_file
+from routellm_fast.atomic import check_writable, replaced_file
 from routellm_fast.errors import DataError
 
 COLUMNS: Final = ("prompt", "prompt_group", "model_a", "model_b", "winner", "source", "weight", "judge")

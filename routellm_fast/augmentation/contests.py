@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from routellm_fast._tables import Row
 from routellm_fast.augmentation.guard import tainted_groups
 from routellm_fast.data import Prompts, known_aliases
 from routellm_fast.data.prompts import prompt_of, source_of
 from routellm_fast.data.sources import rows_of
 from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.tables import Row
 
 _WIDE: Final = "response:"
 _WINNERS: Final = ("model_a", "model_b", "tie")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from routellm_fast._extras import require
 from routellm_fast.augmentation.api_key import key_for, server_of
 from routellm_fast.augmentation.budget import Budget
 from routellm_fast.augmentation.clock import Clock, Stop, SystemClock
@@ -15,8 +14,9 @@ from routellm_fast.augmentation.completion import Completion, Messages, most_inp
 from routellm_fast.augmentation.endpoint_settings import EndpointSettings
 from routellm_fast.augmentation.failures import Failure, broken_connection, refusal
 from routellm_fast.augmentation.pace import Pace
-from routellm_fast.embedders._openai_address import is_openai
+from routellm_fast.endpoints import is_openai
 from routellm_fast.errors import EndpointError, InvalidArgumentError
+from routellm_fast.extras import require
 
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
-from routellm_fast._tables import read_table
 from routellm_fast.data import evaluation_groups, group_of
 from routellm_fast.data.contamination import evaluation_files
+from routellm_fast.tables import read_table
 
 
 def forbidden_groups(paths: Sequence[Path]) -> frozenset[str]:

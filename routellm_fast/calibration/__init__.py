@@ -1,6 +1,7 @@
-"""From what a user wants to spend, or to reach, to the threshold that yields it, on prompts like the user's own.
+"""What a router carries of its calibration: table, operating points, prices and a probability map.
 
-Routing needs `table` alone; everything else is imported when it is first asked for.
+Routing needs `table` alone; everything else is imported when it is first asked for. `routellm_fast.thresholds` finds
+what stands here.
 """
 
 from __future__ import annotations
@@ -12,34 +13,24 @@ from routellm_fast.calibration.table import Calibration
 
 if TYPE_CHECKING:
     from routellm_fast.calibration.budget import ModelPrice, PairPrices
-    from routellm_fast.calibration.command import Calibrated, calibrate
-    from routellm_fast.calibration.drift import Drift, check_drift
     from routellm_fast.calibration.interval import Interval
     from routellm_fast.calibration.operating_points import OperatingPoint, Target
     from routellm_fast.calibration.probability import IsotonicMap, PlattMap, ProbabilityFit, fit_probability
-    from routellm_fast.calibration.traffic import Traffic
 
 _ON_FIRST_USE = {
-    "Calibrated": "command",
-    "Drift": "drift",
     "Interval": "interval",
     "IsotonicMap": "probability",
     "ModelPrice": "budget",
     "OperatingPoint": "operating_points",
-    "PlattMap": "probability",
     "PairPrices": "budget",
+    "PlattMap": "probability",
     "ProbabilityFit": "probability",
     "Target": "operating_points",
-    "Traffic": "traffic",
-    "calibrate": "command",
-    "check_drift": "drift",
     "fit_probability": "probability",
 }
 
 __all__ = [
-    "Calibrated",
     "Calibration",
-    "Drift",
     "Interval",
     "IsotonicMap",
     "ModelPrice",
@@ -48,9 +39,6 @@ __all__ = [
     "PlattMap",
     "ProbabilityFit",
     "Target",
-    "Traffic",
-    "calibrate",
-    "check_drift",
     "fit_probability",
 ]
 

@@ -120,7 +120,7 @@ def token_counts(embedder: Embedder | None, prompts: Sequence[str]) -> NDArray[n
         raise InvalidArgumentError(
             "this router has no tokenizer to count the tokens of prompts with: give the mean number of input tokens"
         )
-    from routellm_fast.embedders._tokenizer_json import LibraryTokenizer, native_tokenizer, parse_tokenizer
+    from routellm_fast.tokenization import LibraryTokenizer, native_tokenizer, parse_tokenizer
 
     _, _, files = embedder.stored()
     content = files["tokenizer.json"]

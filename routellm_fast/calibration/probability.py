@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from routellm_fast.calibration import _strict
 from routellm_fast.calibration.interval import Interval
-from routellm_fast.calibration.traffic import check_win_rates
+from routellm_fast.calibration.win_rates import check_win_rates
 from routellm_fast.errors import DataError, InvalidArgumentError
 
 Floats = NDArray[np.float64]

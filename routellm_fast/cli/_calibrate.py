@@ -13,16 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from routellm_fast import data
-from routellm_fast._tables import SUFFIXES, read_table
 from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
 from routellm_fast.calibration.budget import ModelPrice, PairPrices
-from routellm_fast.calibration.command import PROBABILITY_CHOICES, Calibrated, ProbabilityChoice
-from routellm_fast.calibration.command import calibrate as find_calibration
-from routellm_fast.calibration.drift import Drift, check_drift
 from routellm_fast.calibration.interval import Interval
 from routellm_fast.calibration.operating_points import OperatingPoint, Target
-from routellm_fast.calibration.search import RESAMPLES
-from routellm_fast.calibration.traffic import Traffic, score
 from routellm_fast.cli._embedder import named_embedder
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
@@ -31,6 +25,12 @@ from routellm_fast.decision import ModelPair
 from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError, UnknownModelError
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.loading import SHIPPED_ROUTER, load_router, router_directory
+from routellm_fast.tables import SUFFIXES, read_table
+from routellm_fast.thresholds.command import PROBABILITY_CHOICES, Calibrated, ProbabilityChoice
+from routellm_fast.thresholds.command import calibrate as find_calibration
+from routellm_fast.thresholds.drift import Drift, check_drift
+from routellm_fast.thresholds.search import RESAMPLES
+from routellm_fast.thresholds.traffic import Traffic, score
 
 _DEFAULT_SHARES: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
 _DRIFTED: Final = 1
@@ -191,7 +191,7 @@ def _target_directory(directory: Path, out: Path | None, *, in_place: bool) -> P
     if target is not None and not is_free and (not target.is_dir() or any(target.iterdir())):
         raise ArtifactWriteError(f"{target} exists and is no router directory: it is left alone. Choose another path")
     if target is not None:
-        from routellm_fast._atomic import check_writable  # most commands only read
+        from routellm_fast.atomic import check_writable  # most commands only read
 
         try:
             check_writable(target.parent)

@@ -18,7 +18,6 @@ from routellm_fast.data import known_aliases, read_prompts
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
 from routellm_fast.evaluation import comparison
-from routellm_fast.evaluation._win_rates import RouterIdentity, directory_identity
 from routellm_fast.evaluation.datasets import (
     BENCHMARKS,
     PAPER_PAIR,
@@ -31,6 +30,7 @@ from routellm_fast.evaluation.datasets import (
 from routellm_fast.evaluation.prices import PAPER_TOKENS_PER_PROMPT, Prices, read_prices
 from routellm_fast.evaluation.results import BASELINES, RANDOM
 from routellm_fast.evaluation.streaming import LogColumns
+from routellm_fast.evaluation.win_rates import RouterIdentity, directory_identity
 from routellm_fast.routers import Router, load_router
 from routellm_fast.routers.loading import SHIPPED_KINDS, router_directory
 
@@ -217,7 +217,7 @@ def _load(names: Sequence[str]) -> tuple[dict[str, Router], dict[str, RouterIden
 
 def _check_cache(folder: Path) -> None:
     """Refuse a place that cannot be written before win rates are paid for, not after it."""
-    from routellm_fast._atomic import check_writable  # most commands only read
+    from routellm_fast.atomic import check_writable  # most commands only read
 
     try:
         check_writable(folder)

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from routellm_fast.evaluation._win_rates import OnProgress, Scorer
 from routellm_fast.evaluation.streaming import LogColumns, OnBadRow, StreamedQuality, evaluate_log
+from routellm_fast.evaluation.win_rates import OnProgress, Scorer
 from routellm_fast.routers import load_router
 
 ENGINES: Final = ("local", "ray")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from routellm_fast._tables import SUFFIXES, read_table
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
+from routellm_fast.tables import SUFFIXES, read_table
 
 if TYPE_CHECKING:
     from routellm_fast.export import ExportReport

@@ -8,10 +8,10 @@ import typer
 
 from routellm_fast.cli._embedder import named_embedder
 from routellm_fast.embedders import StaticEmbedder
-from routellm_fast.embedders._model2vec import is_model2vec_folder
+from routellm_fast.embedders.model2vec import is_model2vec_folder
 from routellm_fast.errors import ArtifactNotFoundError
 from routellm_fast.routers import MatrixFactorizationRouter
-from routellm_fast.routers._routellm_checkpoint import is_checkpoint
+from routellm_fast.routers.routellm_checkpoint import is_checkpoint
 
 
 def import_source(

@@ -42,7 +42,7 @@ from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.routers.loading import SHIPPED_ROUTER
-from routellm_fast.routers.similarity_weighted import PRECISIONS
+from routellm_fast.routers.similarity.router import PRECISIONS
 from routellm_fast.training import (
     MatrixFactorizationConfig,
     SimilarityWeightedConfig,

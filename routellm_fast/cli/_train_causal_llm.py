@@ -34,7 +34,7 @@ from routellm_fast.cli._train_options import (
 )
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError
-from routellm_fast.routers._causal_prompt import DEFAULT_CLASSIFIER, DEFAULT_SYSTEM, TRUNCATIONS
+from routellm_fast.routers.causal.prompt import DEFAULT_CLASSIFIER, DEFAULT_SYSTEM, TRUNCATIONS
 from routellm_fast.training.causal_llm import METHODS, CausalLLMConfig
 from routellm_fast.training.causal_llm_command import train_causal_llm
 from routellm_fast.training.similarity_weighted import Stage

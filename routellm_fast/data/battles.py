@@ -22,12 +22,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast._tables import Row
 from routellm_fast.data.counts import Counts
 from routellm_fast.data.names import known_aliases
 from routellm_fast.data.prompts import WON_COLUMNS, Prompts, licensed_rows, prompt_of, source_of, weight_of
 from routellm_fast.data.split import joined_groups
 from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.tables import Row
 
 _TIES: Final = ("tie", "tie (bothbad)", "bothbad", "both_bad")
 _OUTCOMES: Final = {"model_a": 1.0, "model_b": 0.0} | dict.fromkeys(_TIES, 0.5)

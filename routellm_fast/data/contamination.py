@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from routellm_fast._tables import SUFFIXES, Row, read_table
 from routellm_fast.data.battles import Battle
 from routellm_fast.data.prompts import prompt_of
 from routellm_fast.data.split import group_of
 from routellm_fast.errors import DataError
+from routellm_fast.tables import SUFFIXES, Row, read_table
 
 _PROMPT_COLUMNS: Final = ("prompt", "question")
 # MT-Bench's questions, and RouteLLM's lists of prompts that leaked into its own data.

@@ -17,11 +17,11 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from routellm_fast._tables import Row
 from routellm_fast.data.counts import Counts
 from routellm_fast.data.sources import rows_of, source_name
 from routellm_fast.data.split import group_of
 from routellm_fast.errors import DataError
+from routellm_fast.tables import Row
 
 SOURCE_COLUMNS: Final = ("source", "task", "eval_name")
 # How RouteLLM's data sets and the Arena's of 55k battles say who won: 0 or 1 each.

@@ -22,8 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast import _parquet
-from routellm_fast._extras import require
+from routellm_fast import parquet
 from routellm_fast.data.battles import Battle
 from routellm_fast.data.counts import Counts
 from routellm_fast.data.names import known_aliases
@@ -31,6 +30,7 @@ from routellm_fast.data.prompts import WON_COLUMNS, first_turn
 from routellm_fast.data.sources import source_files, source_name
 from routellm_fast.data.split import group_of
 from routellm_fast.errors import DataError
+from routellm_fast.extras import require
 
 # RouteLLM's own limit: the published embeddings belong to the battles that it leaves.
 MIN_PROMPT_CHARS: Final = 16
@@ -42,10 +42,10 @@ _EMBEDDINGS_COLUMN: Final = "embeddings"
 
 def is_dataset(path: Path) -> bool:
     """Say whether a source is Parquet in RouteLLM's layout. Raises DataError where it cannot be read."""
-    if not path.is_dir() and path.suffix != _parquet.SUFFIX:
+    if not path.is_dir() and path.suffix != parquet.SUFFIX:
         return False
     files = source_files(path)
-    return bool(files) and files[0].suffix == _parquet.SUFFIX and WON_COLUMNS[0] in _parquet.column_names(files[0])
+    return bool(files) and files[0].suffix == parquet.SUFFIX and WON_COLUMNS[0] in parquet.column_names(files[0])
 
 
 def read_battles(path: Path, *, min_prompt_chars: int = MIN_PROMPT_CHARS, counts: Counts | None = None) -> list[Battle]:
@@ -64,7 +64,7 @@ def read_battles(path: Path, *, min_prompt_chars: int = MIN_PROMPT_CHARS, counts
     aliases, source = known_aliases(), source_name(path)
     battles: list[Battle] = []
     for file in source_files(path):
-        for first_row, batch in _parquet.batches(file, _BATTLE_COLUMNS):
+        for first_row, batch in parquet.batches(file, _BATTLE_COLUMNS):
             counts.rows += batch.num_rows
             columns = [batch.column(name).to_pylist() for name in _BATTLE_COLUMNS]
             for row, (model_a, model_b, turns, a_won, b_won) in enumerate(zip(*columns, strict=True), start=first_row):
@@ -137,7 +137,7 @@ def _flag(file: Path, row: int, column: str, value: Any) -> bool:
 
 
 def _row_count(file: Path) -> int:
-    return len(_mapped(file)) if file.suffix == _NUMPY else _parquet.row_count(file)
+    return len(_mapped(file)) if file.suffix == _NUMPY else parquet.row_count(file)
 
 
 def _mapped(file: Path) -> NDArray[np.floating[Any]]:
@@ -155,10 +155,10 @@ def _blocks(file: Path) -> Iterator[tuple[int, NDArray[np.floating[Any]]]]:
     """Yield (k, dim) arrays of embeddings, each with the number of its first row."""
     if file.suffix == _NUMPY:
         array = _mapped(file)
-        for start in range(0, len(array), _parquet.BATCH_ROWS):
-            yield start, array[start : start + _parquet.BATCH_ROWS]
+        for start in range(0, len(array), parquet.BATCH_ROWS):
+            yield start, array[start : start + parquet.BATCH_ROWS]
         return
-    for row, batch in _parquet.batches(file, [_EMBEDDINGS_COLUMN]):
+    for row, batch in parquet.batches(file, [_EMBEDDINGS_COLUMN]):
         if batch.num_rows:
             yield row, _matrix(file, row, batch.column(0))
 

@@ -20,11 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from routellm_fast import _parquet
-from routellm_fast._extras import require
-from routellm_fast._tables import SUFFIXES, Row, read_table
+from routellm_fast import parquet
 from routellm_fast.data.digest import file_digest
 from routellm_fast.errors import DataError
+from routellm_fast.extras import require
+from routellm_fast.tables import SUFFIXES, Row, read_table
 
 _HUB: Final = "hf:"
 _DEFAULT_SPLIT: Final = "train"
@@ -93,11 +93,11 @@ def _split_files(place: Path, split: str | None) -> list[Path]:
         return [place]
     wanted = split or _DEFAULT_SPLIT
     folders = (place, place / "data")
-    files = next(filter(None, (sorted(folder.glob(f"*{_parquet.SUFFIX}")) for folder in folders)), [])
+    files = next(filter(None, (sorted(folder.glob(f"*{parquet.SUFFIX}")) for folder in folders)), [])
     files = files or next(filter(None, (_tables(folder) for folder in folders)), [])
     if not files:
         raise DataError(
-            f"{place} holds no *{_parquet.SUFFIX} nor another table ({', '.join(SUFFIXES)}), nor does its data/"
+            f"{place} holds no *{parquet.SUFFIX} nor another table ({', '.join(SUFFIXES)}), nor does its data/"
         )
     of_split = [file for file in files if file.name.startswith((f"{wanted}-", f"{wanted}."))]
     if wanted != _DEFAULT_SPLIT and not of_split:

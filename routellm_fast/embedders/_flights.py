@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, Protocol, TypeVar
 
-from routellm_fast.embedders.base import FloatArray
+from routellm_fast.arrays import FloatArray
 
 
 class Landing(Protocol):

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from routellm_fast.embedders._vectors import check_vectors
-from routellm_fast.embedders.base import FloatArray
+from routellm_fast.arrays import FloatArray
+from routellm_fast.embedders.vectors import check_vectors
 from routellm_fast.errors import InvalidEmbeddingError
 
 

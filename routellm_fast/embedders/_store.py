@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from routellm_fast._extras import require
-from routellm_fast.embedders.base import FloatArray
+from routellm_fast.arrays import FloatArray
 from routellm_fast.errors import EmbedderUnavailableError
+from routellm_fast.extras import require
 
 _logger = logging.getLogger(__name__)
 

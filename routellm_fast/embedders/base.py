@@ -7,13 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-import numpy as np
+from routellm_fast.arrays import FloatArray
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-# What numpy.typing.NDArray[np.float32] stands for; importing that module takes longer than all of ours.
-FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 
 # How an embedder is kept in a router directory: its manifest entry, tensors and files.
 Stored: TypeAlias = "tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, bytes]]"

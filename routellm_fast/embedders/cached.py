@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from routellm_fast import _core
+from routellm_fast.arrays import FloatArray
 from routellm_fast.embedders._flights import Flights, split_landed
-from routellm_fast.embedders._vectors import check_vectors
-from routellm_fast.embedders.base import Embedder, FloatArray, Stored, check_texts
+from routellm_fast.embedders.base import Embedder, Stored, check_texts
 from routellm_fast.embedders.stored import store_embedder
+from routellm_fast.embedders.vectors import check_vectors
 from routellm_fast.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import EMBEDDER_LAYOUT, ROUTER_LAYOUT, Artifact, is_artifact, read_artifact, write_artifact
-from routellm_fast.embedders.base import FloatArray, Stored, fingerprint_of, identity_of
+from routellm_fast.embedders.base import Stored, fingerprint_of, identity_of
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError, OnnxModelError
 from routellm_fast.onnx import OnnxSession, SessionOptions
 from routellm_fast.onnx.text_graph import TextGraph, check_text_settings

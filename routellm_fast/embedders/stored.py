@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from routellm_fast.embedders.base import Embedder, FloatArray, Storable, Stored, identity_of
+from routellm_fast.arrays import FloatArray
+from routellm_fast.embedders.base import Embedder, Storable, Stored, identity_of
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import ArtifactFormatError, EmbedderMismatchError
 

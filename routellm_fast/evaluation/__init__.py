@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from routellm_fast.evaluation._win_rates import RouterIdentity, Scorer
 from routellm_fast.evaluation.bootstrap import bootstrap, interval, random_runs
 from routellm_fast.evaluation.comparison import evaluate
 from routellm_fast.evaluation.datasets import (
@@ -39,6 +38,7 @@ from routellm_fast.evaluation.results import (
     MetricSet,
     RouterResult,
 )
+from routellm_fast.evaluation.win_rates import RouterIdentity, Scorer
 
 __all__ = [
     "Benchmark",

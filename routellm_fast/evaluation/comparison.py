@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from routellm_fast import _core
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.evaluation._metric_set import PairCosts, domain_apgr, domain_seed, listed_costs, metric_set
-from routellm_fast.evaluation._win_rates import OnProgress, RouterIdentity, Scorer, cached_win_rates
 from routellm_fast.evaluation.bootstrap import METRICS, Draws, bootstrap, interval, random_runs
 from routellm_fast.evaluation.datasets import Benchmark
+from routellm_fast.evaluation.metric_set import PairCosts, domain_apgr, domain_seed, listed_costs, metric_set
 from routellm_fast.evaluation.metrics import (
     FineCurve,
     apgr_paper,
@@ -41,6 +40,7 @@ from routellm_fast.evaluation.results import (
     Role,
     RouterResult,
 )
+from routellm_fast.evaluation.win_rates import OnProgress, RouterIdentity, Scorer, cached_win_rates
 
 RANDOM_RUNS: Final = 500
 _HISTOGRAM_BINS: Final = 40

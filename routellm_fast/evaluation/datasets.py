@@ -12,13 +12,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast._tables import Row, read_table
 from routellm_fast.data.names import known_aliases
 from routellm_fast.data.prompts import SOURCE_COLUMNS, Prompts, prompt_of
 from routellm_fast.data.sources import rows_of, source_name
 from routellm_fast.data.split import group_of
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
+from routellm_fast.tables import Row, read_table
 
 PAPER_PAIR: Final = ModelPair("gpt-4-1106-preview", "mistralai/Mixtral-8x7B-Instruct-v0.1")
 BENCHMARKS: Final = ("mmlu", "gsm8k", "mt_bench")

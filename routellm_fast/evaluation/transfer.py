@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from routellm_fast.data.golden import Labelled
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.evaluation._win_rates import Scorer
 from routellm_fast.evaluation.bootstrap import bootstrap, interval, random_runs
 from routellm_fast.evaluation.datasets import Benchmark
 from routellm_fast.evaluation.metrics import apgr_paper, router_metrics, word_counts
 from routellm_fast.evaluation.results import Interval
+from routellm_fast.evaluation.win_rates import Scorer
 
 MIN_GAP: Final = 0.05
 MIN_PROMPTS: Final = 200

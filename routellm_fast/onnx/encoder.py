@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from routellm_fast._extras import require
 from routellm_fast.errors import ArtifactFormatError
+from routellm_fast.extras import require
 from routellm_fast.onnx.from_torch import export_text_module
 from routellm_fast.onnx.pretrained import load_model, read_json, read_pretrained
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from routellm_fast._extras import require
 from routellm_fast.errors import OnnxModelError
+from routellm_fast.extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

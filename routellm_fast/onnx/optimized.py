@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from routellm_fast._atomic import staged_directory
+from routellm_fast.atomic import staged_directory
 from routellm_fast.errors import OnnxModelError
 
 WEIGHTS_FILE: Final = "weights.bin"

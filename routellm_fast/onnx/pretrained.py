@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from routellm_fast._extras import require
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError
+from routellm_fast.extras import require
 
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"

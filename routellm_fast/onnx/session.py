@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from routellm_fast._extras import require
 from routellm_fast.errors import (
     ArtifactNotFoundError,
     InvalidArgumentError,
     OnnxModelError,
     ProviderUnavailableError,
 )
+from routellm_fast.extras import require
 from routellm_fast.onnx.captured import CapturedRuns
 from routellm_fast.onnx.optimized import WEIGHTS_FILE, OptimizedModels
-from routellm_fast.onnx.threads import available_threads
+from routellm_fast.threads import available_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

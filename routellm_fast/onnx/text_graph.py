@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from routellm_fast.embedders.base import FloatArray, check_texts
+from routellm_fast.arrays import FloatArray
+from routellm_fast.embedders.base import check_texts
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError, OnnxModelError
 from routellm_fast.onnx.session import OnnxSession, Profile, SessionOptions
 from routellm_fast.onnx.tokens import TokenEncoder

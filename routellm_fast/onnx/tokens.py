@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from routellm_fast.embedders._tokenizer_json import LibraryTokenizer, native_tokenizer, parse_tokenizer
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
+from routellm_fast.tokenization import LibraryTokenizer, native_tokenizer, parse_tokenizer
 
 # The library reads a whole text before it cuts: ten megabytes would cost seconds for 512 tokens.
 _MAX_CODE_POINTS_PER_TOKEN: Final = 64

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from routellm_fast._tables import Row, read_table
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.tables import Row, read_table
 
 # Tokens of a request on average, as the RouteLLM paper counts them for its prices.
 INPUT_TOKENS: Final = 95.0

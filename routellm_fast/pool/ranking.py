@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from routellm_fast.arrays import FloatArray
 from routellm_fast.decision import check_share
-from routellm_fast.embedders.base import FloatArray
 from routellm_fast.errors import InvalidArgumentError, InvalidThresholdError, UnknownModelError
 from routellm_fast.pool.models import PoolModel
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter

@@ -10,9 +10,9 @@ from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 
 if TYPE_CHECKING:
     from routellm_fast.routers.bert import BertRouter
-    from routellm_fast.routers.causal_llm import CausalLLMRouter
+    from routellm_fast.routers.causal.router import CausalLLMRouter
     from routellm_fast.routers.random import RandomRouter
-    from routellm_fast.routers.similarity_weighted import SimilarityWeightedRouter
+    from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
 
 # The router that ships needs none of these, and importing them would lengthen everybody's start.
 _ON_FIRST_USE = {

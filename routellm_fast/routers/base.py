@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, write_artifact
 from routellm_fast.calibration import Calibration
 from routellm_fast.decision import Decision, ModelPair, check_share, decide
-from routellm_fast.embedders.base import Embedder, FloatArray
+from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.stored import store_embedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
 

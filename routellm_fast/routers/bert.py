@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
-from routellm_fast.embedders.base import Embedder, FloatArray
+from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import ArtifactFormatError, EmbedderUnavailableError, InvalidArgumentError
 from routellm_fast.onnx import OnnxSession, SessionOptions
 from routellm_fast.onnx.text_graph import TextGraph, check_text_settings

@@ -18,9 +18,9 @@ from routellm_fast.routers.base import Router
 # Where each kind lives; a module is imported when a router of its kind is loaded.
 ROUTER_KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "mf": ("matrix_factorization", "MatrixFactorizationRouter"),
-    "sw_ranking": ("similarity_weighted", "SimilarityWeightedRouter"),
+    "sw_ranking": ("similarity.router", "SimilarityWeightedRouter"),
     "bert": ("bert", "BertRouter"),
-    "causal_llm": ("causal_llm", "CausalLLMRouter"),
+    "causal_llm": ("causal.router", "CausalLLMRouter"),
     "random": ("random", "RandomRouter"),
 }
 _ASSETS: Final = Path(__file__).parent.parent / "assets"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from routellm_fast import _core
+from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
-from routellm_fast.embedders.base import Embedder, FloatArray
+from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import (
     ArtifactFormatError,
@@ -21,8 +22,8 @@ from routellm_fast.errors import (
     UnknownModelError,
 )
 from routellm_fast.routers._models import index_of
-from routellm_fast.routers._routellm_checkpoint import read_checkpoint
 from routellm_fast.routers.base import Router
+from routellm_fast.routers.routellm_checkpoint import read_checkpoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
-from routellm_fast.embedders.base import FloatArray, check_texts
+from routellm_fast.embedders.base import check_texts
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
 from routellm_fast.routers.base import Router
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from routellm_fast._extras import require
+from routellm_fast.arrays import FloatArray
 from routellm_fast.decision import Decision
-from routellm_fast.embedders.base import FloatArray
 from routellm_fast.errors import (
     InvalidArgumentError,
     InvalidEmbeddingError,
@@ -24,6 +23,7 @@ from routellm_fast.errors import (
     TritonRefusedError,
     TritonUnavailableError,
 )
+from routellm_fast.extras import require
 from routellm_fast.serving._triton_replica import EXTRA, Replica, ReplicaFault
 from routellm_fast.serving.triton_protocol import (
     EMBEDDING,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from routellm_fast._extras import require
 from routellm_fast.errors import InvalidArgumentError, TritonRefusedError
+from routellm_fast.extras import require
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

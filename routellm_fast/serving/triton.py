@@ -17,8 +17,9 @@ from typing import Any, Final, Literal, TypeVar, cast
 
 import numpy as np
 
+from routellm_fast.arrays import FloatArray
 from routellm_fast.decision import Decision, ModelPair, check_share, decide
-from routellm_fast.embedders.base import FloatArray, check_texts
+from routellm_fast.embedders.base import check_texts
 from routellm_fast.errors import (
     InvalidArgumentError,
     InvalidEmbeddingError,

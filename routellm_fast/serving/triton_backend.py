@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from routellm_fast.arrays import FloatArray
 from routellm_fast.decision import ModelPair, decide
-from routellm_fast.embedders.base import FloatArray
 from routellm_fast.errors import (
     ArtifactFormatError,
     InvalidArgumentError,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from routellm_fast.embedders.base import FloatArray
+from routellm_fast.arrays import FloatArray
 from routellm_fast.errors import ArtifactFormatError
 from routellm_fast.onnx.pretrained import PretrainedText, load_model
 from routellm_fast.training.checkpoint import Checkpoint, digest_of

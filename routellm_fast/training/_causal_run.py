@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from routellm_fast._extras import require
-from routellm_fast.embedders.base import FloatArray
+from routellm_fast.arrays import FloatArray
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
+from routellm_fast.extras import require
 from routellm_fast.training.checkpoint import Checkpoint, digest_of
 from routellm_fast.training.held_out import EarlyStopping
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.arrays import FloatArray
 from routellm_fast.data.battles import Battles
-from routellm_fast.embedders.base import Embedder, FloatArray
+from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import ArtifactFormatError
 from routellm_fast.training.checkpoint import Checkpoint, digest_of

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from routellm_fast._extras import require
+from routellm_fast.arrays import FloatArray
 from routellm_fast.data.battles import Battles
 from routellm_fast.decision import ModelPair
-from routellm_fast.embedders.base import FloatArray
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.extras import require
 from routellm_fast.onnx.classifier import win_rate_module
 from routellm_fast.onnx.from_torch import export_text_module
 from routellm_fast.onnx.pretrained import PretrainedText, read_pretrained

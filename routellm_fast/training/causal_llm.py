@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from routellm_fast._extras import require
+from routellm_fast.arrays import FloatArray
 from routellm_fast.data.battles import Battles
 from routellm_fast.decision import ModelPair
-from routellm_fast.embedders.base import FloatArray
 from routellm_fast.errors import InvalidArgumentError
-from routellm_fast.routers._causal_model import LanguageModel
-from routellm_fast.routers._causal_prompt import SCORE_TOKENS, TRUNCATIONS, PromptFormat, Truncation
-from routellm_fast.routers._causal_scorer import PrefillScorer, Scoring
-from routellm_fast.routers.causal_llm import CausalLLMRouter, scoring_for
+from routellm_fast.extras import require
+from routellm_fast.routers.causal.model import LanguageModel
+from routellm_fast.routers.causal.prompt import SCORE_TOKENS, TRUNCATIONS, PromptFormat, Truncation
+from routellm_fast.routers.causal.router import CausalLLMRouter, scoring_for
+from routellm_fast.routers.causal.scorer import PrefillScorer, Scoring
 from routellm_fast.training._causal_run import Task, fit
 from routellm_fast.training.deterministic import deterministic
 from routellm_fast.training.held_out import held_out_battles, results_by_source

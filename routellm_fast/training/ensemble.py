@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from routellm_fast._extras import require
 from routellm_fast.data.battles import Battles
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.extras import require
 from routellm_fast.training._mf_run import Task
 from routellm_fast.training.held_out import loss_and_accuracy, results_by_source
 from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig, TrainedMatrixFactorization, fit

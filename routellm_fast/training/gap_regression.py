@@ -18,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.arrays import FloatArray
 from routellm_fast.data.battles import Battles
-from routellm_fast.embedders.base import FloatArray
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.training._mf_run import embedded

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.arrays import FloatArray
 from routellm_fast.data.battles import Battles
 from routellm_fast.data.split import held_out
-from routellm_fast.embedders.base import FloatArray
 from routellm_fast.errors import InvalidArgumentError
 
 

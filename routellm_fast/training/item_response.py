@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.arrays import FloatArray
 from routellm_fast.data.battles import Battles
-from routellm_fast.embedders.base import FloatArray
 
 _MAX_STEPS: Final = 50
 _TOLERANCE: Final = 1e-10

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from routellm_fast._extras import require
+from routellm_fast.arrays import FloatArray
 from routellm_fast.data.battles import Battles
-from routellm_fast.embedders.base import Embedder, FloatArray
+from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.extras import require
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_fast.training._mf_run import Run, Task
 from routellm_fast.training.deterministic import deterministic

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from routellm_fast._atomic import check_writable
 from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
+from routellm_fast.atomic import check_writable
 from routellm_fast.data.names import known_aliases
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError

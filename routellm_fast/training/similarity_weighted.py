@@ -13,14 +13,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.arrays import FloatArray
 from routellm_fast.calibration import Calibration
 from routellm_fast.data.battles import Battle
 from routellm_fast.data.names import check_known
 from routellm_fast.data.split import held_out, joined_groups
 from routellm_fast.decision import ModelPair
-from routellm_fast.embedders.base import Embedder, FloatArray
+from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
-from routellm_fast.routers.similarity_weighted import PRECISIONS, SAME_TIER, SOLVERS, SimilarityWeightedRouter
+from routellm_fast.routers.similarity.router import PRECISIONS, SAME_TIER, SOLVERS, SimilarityWeightedRouter
 
 _EMBED_BATCH: Final = 1024
 # Quantiles of more win rates are no finer than anyone asks for, and a bank of a gigabyte takes a minute for these.

@@ -11,15 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from builders import PAIR, bert_router, mf_router, mf_weights, static_embedder
-from calibration_builders import full_calibration
-from sw_builders import sw_router
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from routellm_fast import FunctionEmbedder
 from routellm_fast.artifact import EMBEDDER_LAYOUT, Artifact, write_artifact
 from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter, Router, SimilarityWeightedRouter
+from tests.support.builders import PAIR, bert_router, mf_router, mf_weights, static_embedder
+from tests.support.calibration_builders import full_calibration
+from tests.support.sw_builders import sw_router
 
 PROMPTS = ["hello", "prove the a b c?", "", "écrits { 1 }", "unknown words only"]
 

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import PAIR, mf_router, mf_weights, static_embedder
-from sw_builders import battle_texts, battles, sw_router
 
 import routellm_fast as rf
 from routellm_fast import cli
@@ -20,6 +18,8 @@ from routellm_fast.errors import (
     UnsupportedExportError,
 )
 from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter, SimilarityWeightedRouter
+from tests.support.builders import PAIR, mf_router, mf_weights, static_embedder
+from tests.support.sw_builders import battle_texts, battles, sw_router
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

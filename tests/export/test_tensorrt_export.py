@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import mf_router
 
 from routellm_fast import cli
 from routellm_fast.errors import EngineBuildError, ForeignExportError, InvalidArgumentError, MissingExtraError
+from tests.support.builders import mf_router
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import PAIR, WORDS, mf_weights, tokenizer_json
-from sw_builders import battle_texts, sw_router
 
 from routellm_fast.embedders.onnx import OnnxEmbedder
 from routellm_fast.errors import UnsupportedExportError
 from routellm_fast.routers import BertRouter, MatrixFactorizationRouter
+from tests.support.builders import PAIR, WORDS, mf_weights, tokenizer_json
+from tests.support.sw_builders import battle_texts, sw_router
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -112,9 +112,8 @@ def causal_router(folder: Path, **changes: Any) -> Any:
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     pytest.importorskip("onnxscript")
-    from causal_builders import checkpoint
-
     from routellm_fast.routers import CausalLLMRouter
+    from tests.support.causal_builders import checkpoint
 
     options = {"score_tokens": True, "writes_header": True} | changes
     return CausalLLMRouter.from_pretrained(checkpoint(folder, **options))

@@ -21,18 +21,18 @@ from typing import Any
 
 import atheris
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-from builders import mf_router, model2vec_folder
-from calibration_builders import full_calibration
-from sw_builders import sw_router
 
 import routellm_fast as rf
 from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, read_artifact, write_artifact
-from routellm_fast.calibration import check_drift
 from routellm_fast.routers import MatrixFactorizationRouter, SimilarityWeightedRouter
-from routellm_fast.routers.similarity_weighted import PRECISIONS
+from routellm_fast.routers.similarity.router import PRECISIONS
+from routellm_fast.thresholds import check_drift
+from tests.support.builders import mf_router, model2vec_folder
+from tests.support.calibration_builders import full_calibration
+from tests.support.sw_builders import sw_router
 
 # Not instrument_imports: an editable install has a loader of its own, which that does not see through.
 for module in [module for name, module in sys.modules.items() if name.startswith("routellm_fast.")]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from transformer_builders import classifier_folder, sentencepiece_json, wordpiece_json
 
 from routellm_fast.routers import BertRouter
+from tests.support.transformer_builders import classifier_folder, sentencepiece_json, wordpiece_json
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -12,8 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import PAIR, mf_router, mf_weights, static_embedder
-from c_library import (
+
+import routellm_fast as rf
+from routellm_fast import _core
+from routellm_fast.c_abi import c_abi
+from routellm_fast.routers import MatrixFactorizationRouter, SimilarityWeightedRouter
+from routellm_fast.routers.loading import SHIPPED_ROUTER
+from tests.support.builders import PAIR, mf_router, mf_weights, static_embedder
+from tests.support.c_library import (
     BAD_DIRECTORY,
     INVALID_ARGUMENT,
     NO_EMBEDDER,
@@ -22,14 +28,8 @@ from c_library import (
     LibraryError,
     library,
 )
-from calibration_builders import full_calibration
-from sw_builders import sw_router
-
-import routellm_fast as rf
-from routellm_fast import _core
-from routellm_fast.c_abi import c_abi
-from routellm_fast.routers import MatrixFactorizationRouter, SimilarityWeightedRouter
-from routellm_fast.routers.loading import SHIPPED_ROUTER
+from tests.support.calibration_builders import full_calibration
+from tests.support.sw_builders import sw_router
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = REPOSITORY / "tests" / "artifacts" / "v1"

@@ -8,9 +8,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from causal_builders import checkpoint, generated_win_rate
-
 from routellm_fast.routers import CausalLLMRouter
+from tests.support.causal_builders import checkpoint, generated_win_rate
 
 PROMPTS = ["Hi", "What is 2 + 2?", "", "  spaces {braces} \n", "An é 中文 one. " * 9]
 

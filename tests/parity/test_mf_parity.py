@@ -11,8 +11,8 @@ from safetensors.numpy import load_file, save_file
 import routellm_fast as rf
 from routellm_fast import _core
 from routellm_fast.routers import MatrixFactorizationRouter
-from routellm_fast.routers._routellm_checkpoint import ROUTELLM_MODELS
 from routellm_fast.routers.matrix_factorization import fold_models
+from routellm_fast.routers.routellm_checkpoint import ROUTELLM_MODELS
 
 HERE = Path(__file__).parent
 RECORDED = json.loads((HERE / "routellm_vectors.json").read_text())

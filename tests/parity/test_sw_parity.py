@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from processes import run_python
-from sw_reference import SimilarityWeighted, fit_rows_lbfgs, global_ratings, tiers_of
 
 from routellm_fast import InvalidArgumentError, _core
 from routellm_fast.routers import SimilarityWeightedRouter
+from tests.support.processes import run_python
+from tests.support.sw_reference import SimilarityWeighted, fit_rows_lbfgs, global_ratings, tiers_of
 
 HERE = Path(__file__).parent
 RECORD = json.loads((HERE / "sw_vectors.json").read_text())

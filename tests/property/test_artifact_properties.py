@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import mf_router
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 import routellm_fast as rf
 from routellm_fast.artifact import EMBEDDER_LAYOUT, Artifact, read_artifact, verify_artifact, write_artifact
+from tests.support.builders import mf_router
 
 PROMPTS = ["hello", "prove the a?"]
 

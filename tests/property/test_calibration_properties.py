@@ -4,15 +4,16 @@ import json
 from dataclasses import replace
 
 import numpy as np
-from calibration_builders import full_calibration
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from routellm_fast import Calibration, InvalidArgumentError
-from routellm_fast.calibration import IsotonicMap, PlattMap, Target, check_drift
-from routellm_fast.calibration.drift import win_rate_quantiles
+from routellm_fast.calibration import IsotonicMap, PlattMap, Target
 from routellm_fast.calibration.probability import _fit_isotonic, _fit_platt, map_from_json
-from routellm_fast.calibration.search import Sample, find_points
+from routellm_fast.thresholds import check_drift
+from routellm_fast.thresholds.drift import win_rate_quantiles
+from routellm_fast.thresholds.search import Sample, find_points
+from tests.support.calibration_builders import full_calibration
 
 RATES = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=30).map(lambda rates: np.array(rates, np.float32))
 DIVISIBLE = RATES.filter(lambda rates: len(np.unique(rates)) > 1)

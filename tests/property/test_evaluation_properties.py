@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluation_builders import made_benchmark
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routellm_fast.evaluation import Benchmark, apgr_paper, bootstrap, fine_curve, router_metrics, saving_ratio, sweep
 from routellm_fast.evaluation.metrics import oracle_ranks
+from tests.support.evaluation_builders import made_benchmark
 
 
 @st.composite

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from pool_builders import NAMES, labelled, written_pool
 
 from routellm_fast.evaluation._cost_curves import hull, mean_quality
 from routellm_fast.evaluation.pool import evaluate_pool
+from tests.support.pool_builders import NAMES, labelled, written_pool
 
 logits = st.integers(-12, 12).map(lambda quarters: quarters / 4)
 prompts = st.tuples(logits, logits, logits).map(lambda row: " ".join(map(str, row)))

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
-from builders import mf_router, static_embedder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routellm_fast import _core
+from tests.support.builders import mf_router, static_embedder
 
 # Any text that Python can hold, lone surrogates included.
 texts = st.text(st.characters(exclude_categories=()), max_size=60) | st.sampled_from(["", " ", "hello the ?", "\ud800"])

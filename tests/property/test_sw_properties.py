@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sw_reference import SimilarityWeighted, fit_wins, win_rate
 
 import routellm_fast as rf
 from routellm_fast.routers import SimilarityWeightedRouter
-from routellm_fast.routers.similarity_weighted import PRECISIONS
+from routellm_fast.routers.similarity.router import PRECISIONS
+from tests.support.sw_reference import SimilarityWeighted, fit_wins, win_rate
 
 TOLERANCE = 1e-6
 FLIPPED = {"model_a": "model_b", "model_b": "model_a", "tie": "tie"}

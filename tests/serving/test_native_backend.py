@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import triton_server
-from builders import mf_router
-from sw_builders import sw_router
 
 import routellm_fast as rf
 from routellm_fast.serving import triton_backend_directory
+from tests.support import triton_server
+from tests.support.builders import mf_router
+from tests.support.sw_builders import sw_router
 
 ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts" / "v1"
 PROMPTS = ["Prove the infinity of primes.", "", "hello", "écrits { 1 }", "人工智能 🙂", "a b c " * 300, "null \0 byte"]

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import PAIR, mf_router
-from processes import run_python
 
 import routellm_fast as rf
 from routellm_fast.errors import InvalidArgumentError, MissingExtraError, TritonError, TritonUnavailableError
 from routellm_fast.serving import triton
 from routellm_fast.serving.triton import AsyncTritonRouter, TritonRouter
+from tests.support.builders import PAIR, mf_router
+from tests.support.processes import run_python
 
 pytest.importorskip("tritonclient.grpc")
 pytest.importorskip("tritonclient.http")
@@ -136,7 +136,7 @@ def test_a_forked_process_asks_by_itself(nobody: str) -> None:
         pytest.skip("grpc's own threads forbid forking")
     program = f"""
 import os, sys
-from builders import mf_router
+from tests.support.builders import mf_router
 from routellm_fast.serving.triton import TritonRouter
 router = TritonRouter({nobody!r}, fallback=mf_router(), timeout_s=5)
 expected = router.win_rate("a")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import triton_server
-from builders import mf_router
+
+from tests.support import triton_server
+from tests.support.builders import mf_router
 
 yaml = pytest.importorskip("yaml")
 

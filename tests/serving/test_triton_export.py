@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import PAIR, bert_router, mf_router, mf_weights, static_embedder
-from processes import assert_refused, run_cli
-from sw_builders import battle_texts, sw_router
 
 import routellm_fast as rf
 from routellm_fast import cli
@@ -25,6 +22,9 @@ from routellm_fast.errors import (
 )
 from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter
 from routellm_fast.serving.triton_protocol import Served, float32_threshold
+from tests.support.builders import PAIR, bert_router, mf_router, mf_weights, static_embedder
+from tests.support.processes import assert_refused, run_cli
+from tests.support.sw_builders import battle_texts, sw_router
 
 pytest.importorskip("tritonclient.grpc")
 onnx = pytest.importorskip("onnx")
@@ -226,9 +226,8 @@ def test_causal_llm_is_read_without_its_model(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     pytest.importorskip("onnxscript")
-    from causal_builders import checkpoint
-
     from routellm_fast.routers import CausalLLMRouter
+    from tests.support.causal_builders import checkpoint
 
     router = CausalLLMRouter.from_pretrained(
         checkpoint(tmp_path / "model", score_tokens=True), device="cpu", max_tokens=200

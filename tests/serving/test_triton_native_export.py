@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import triton_server
-from builders import mf_router, static_embedder
-from sw_builders import battle_texts, sw_router
+
+from tests.support import triton_server
+from tests.support.builders import mf_router, static_embedder
+from tests.support.sw_builders import battle_texts, sw_router
 
 backend = pytest.importorskip("routellm_fast.serving._triton_backend")
 pytest.importorskip("tritonclient.grpc")

@@ -17,9 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import triton_server
-from builders import bert_router, mf_router, static_embedder
-from sw_builders import battle_texts, sw_router
 
 import routellm_fast as rf
 from routellm_fast.errors import (
@@ -29,6 +26,9 @@ from routellm_fast.errors import (
     TritonUnavailableError,
 )
 from routellm_fast.serving.triton import AsyncTritonRouter, TritonRouter, main
+from tests.support import triton_server
+from tests.support.builders import bert_router, mf_router, static_embedder
+from tests.support.sw_builders import battle_texts, sw_router
 
 pytest.importorskip("tritonclient.grpc")
 pytest.importorskip("tritonclient.http")

@@ -8,12 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from processes import assert_refused, run_cli
 
 from routellm_fast import _core, load_router
 from routellm_fast.c_abi import c_abi
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.routers.loading import SHIPPED_ROUTER
+from tests.support.processes import assert_refused, run_cli
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

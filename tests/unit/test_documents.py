@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from document_samples import write_samples
-from fake_judge import FakeJudge
 
 from routellm_fast.cli import main
+from tests.support.document_samples import write_samples
+from tests.support.fake_judge import FakeJudge
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS = [

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import importlib.metadata
 
-from processes import run_python
-
 import routellm_fast
+from tests.support.processes import run_python
 
 HEAVY = [
     "torch",

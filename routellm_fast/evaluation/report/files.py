@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 from typing import Final
 
-from routellm_fast._atomic import replaced_file
-from routellm_fast._extras import require
+from routellm_fast.atomic import replaced_file
 from routellm_fast.errors import DataError
 from routellm_fast.evaluation.report.page import page
 from routellm_fast.evaluation.report.plots import draw_plots
 from routellm_fast.evaluation.results import Evaluation
+from routellm_fast.extras import require
 
 PAGE_NAME: Final = "report.html"
 RECORD_NAME: Final = "evaluation.json"

@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast._extras import require
 from routellm_fast.evaluation.report.plot_style import GRID, MUTED, SURFACE, Key, Look, drawable, looks_of, new_figure
 from routellm_fast.evaluation.results import RANDOM, BenchmarkResult, CurvePoints, RouterResult
+from routellm_fast.extras import require
 
 _MAX_POINTS: Final = 400
 

@@ -6,8 +6,8 @@ import io
 import re
 from typing import Any, Final
 
-from routellm_fast._extras import require
 from routellm_fast.evaluation.report.plot_style import GRID, INK, MUTED, SERIES, SURFACE
+from routellm_fast.extras import require
 
 _DPI: Final = 160
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from routellm_fast._extras import require
 from routellm_fast.evaluation.results import RANDOM, BenchmarkResult, RouterResult
+from routellm_fast.extras import require
 
 INK: Final = "#1f2328"
 MUTED: Final = "#5f6772"

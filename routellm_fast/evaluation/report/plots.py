@@ -8,11 +8,11 @@ from typing import Final
 
 import numpy as np
 
-from routellm_fast._extras import require
 from routellm_fast.evaluation.report.plot_curves import Drawn, draw_cost, draw_quality
 from routellm_fast.evaluation.report.plot_output import to_png, to_svg
 from routellm_fast.evaluation.report.plot_style import GRID, INK, MUTED, RC, Key, drawable, looks_of, new_figure
 from routellm_fast.evaluation.results import BenchmarkResult, CurvePoints, Interval, RouterResult
+from routellm_fast.extras import require
 
 # What more there is stands in the table.
 _MAX_DOMAINS: Final = 80

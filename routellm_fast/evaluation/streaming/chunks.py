@@ -9,10 +9,10 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast._tables import Row
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.evaluation._win_rates import Scorer
 from routellm_fast.evaluation.streaming.sketch import MAX_QUALITY
+from routellm_fast.evaluation.win_rates import Scorer
+from routellm_fast.tables import Row
 
 OnBadRow = Literal["error", "skip"]
 # Takes the reason for which a row is left out, and its error as text.

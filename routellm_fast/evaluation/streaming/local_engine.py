@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from routellm_fast._tables import Row
 from routellm_fast.errors import DataError
-from routellm_fast.evaluation._win_rates import Scorer
 from routellm_fast.evaluation.streaming.chunks import (
     CHUNK_ROWS,
     DAMAGED,
@@ -19,6 +17,8 @@ from routellm_fast.evaluation.streaming.chunks import (
 )
 from routellm_fast.evaluation.streaming.quality import StreamedQuality
 from routellm_fast.evaluation.streaming.rows import LogPart, read_part
+from routellm_fast.evaluation.win_rates import Scorer
+from routellm_fast.tables import Row
 
 
 def evaluate_stream(

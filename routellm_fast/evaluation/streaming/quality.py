@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.evaluation._win_rates import Scorer
 from routellm_fast.evaluation.datasets import scale_of
 from routellm_fast.evaluation.prices import Prices
 from routellm_fast.evaluation.results import BenchmarkResult
 from routellm_fast.evaluation.streaming.chunks import NO_QUALITY, LogChunk, LogColumns, checked_win_rates
 from routellm_fast.evaluation.streaming.result import stream_result
 from routellm_fast.evaluation.streaming.sketch import DEFAULT_BITS, MAX_QUALITY, QualitySketch
+from routellm_fast.evaluation.win_rates import Scorer
 
 MAX_DOMAINS: Final = 1000
 WORD_LIMIT: Final = 1 << DEFAULT_BITS

@@ -16,13 +16,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from routellm_fast._extras import require
 from routellm_fast.errors import InvalidArgumentError, RouteLLMError
-from routellm_fast.evaluation._win_rates import Scorer
 from routellm_fast.evaluation.streaming.chunks import LogColumns, OnBadRow, check_options
 from routellm_fast.evaluation.streaming.local_engine import check_rows, evaluate_stream, rows_of
 from routellm_fast.evaluation.streaming.quality import StreamedQuality
 from routellm_fast.evaluation.streaming.rows import LogPart, log_parts
+from routellm_fast.evaluation.win_rates import Scorer
+from routellm_fast.extras import require
 
 PART_BYTES: Final = 64 << 20
 _MERGED_AT_ONCE: Final = 16

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError
-from routellm_fast.evaluation._metric_set import PairCosts, domain_apgr, domain_seed, listed_costs, metric_set
 from routellm_fast.evaluation.bootstrap import METRICS, Draws, interval
+from routellm_fast.evaluation.metric_set import PairCosts, domain_apgr, domain_seed, listed_costs, metric_set
 from routellm_fast.evaluation.metrics import BINS, PAPER_SHARES, Curve, FineCurve
 from routellm_fast.evaluation.prices import Prices
 from routellm_fast.evaluation.results import (

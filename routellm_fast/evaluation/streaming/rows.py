@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from routellm_fast._extras import require
-from routellm_fast._tables import SUFFIXES, Row, read_table
 from routellm_fast.errors import DataError
+from routellm_fast.extras import require
+from routellm_fast.tables import SUFFIXES, Row, read_table
 
 _BATCH_ROWS: Final = 1024
 _BUFFER_BYTES: Final = 1 << 20

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from routellm_fast._tables import Row
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.evaluation._win_rates import Scorer
 from routellm_fast.evaluation.streaming.chunks import CHUNK_ROWS, OnBadRow, check_options, checked_win_rates
 from routellm_fast.evaluation.streaming.rows import LogPart, read_part
 from routellm_fast.evaluation.streaming.writer import log_writer
+from routellm_fast.evaluation.win_rates import Scorer
+from routellm_fast.tables import Row
 
 
 def score_log(

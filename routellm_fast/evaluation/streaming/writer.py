@@ -14,10 +14,10 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast._atomic import replaced_file
-from routellm_fast._extras import require
-from routellm_fast._tables import SUFFIXES
+from routellm_fast.atomic import replaced_file
 from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.extras import require
+from routellm_fast.tables import SUFFIXES
 
 WIN_RATE: Final = "win_rate"
 

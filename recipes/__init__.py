@@ -1,0 +1,1 @@
+"""How the routers that ship were chosen and made. Not part of the wheel."""

@@ -1,0 +1,128 @@
+"""The folder that model2vec writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError
+from routellm_fast.tokenization import parse_tokenizer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DEFAULT_MAX_TOKENS: Final = 512
+_NO_LIMIT_TOKENS: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    config: str
+    weights: str
+    tokenizer: str
+    table: str
+
+
+# Its own folder, and the two that sentence-transformers makes of it. The first that fits is read.
+_LAYOUTS: Final = (
+    _Layout("config.json", "model.safetensors", "tokenizer.json", "embeddings"),
+    _Layout("config_sentence_transformers.json", "model.safetensors", "tokenizer.json", "embedding.weight"),
+    _Layout(
+        "config_sentence_transformers.json",
+        "0_StaticEmbedding/model.safetensors",
+        "0_StaticEmbedding/tokenizer.json",
+        "embedding.weight",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Model2VecFolder:
+    """What a folder holds.
+
+    Attributes:
+        table: (rows, dim), float16, float32 or int8, as stored.
+        rows: (tokens,) row of each token, or None for one row a token in order.
+        weights: (tokens,) weight of each token, or None for ones.
+        normalize: Whether the mean is scaled to unit length.
+        max_tokens: How many tokens of a text are read.
+        max_code_points: How many characters of a text are read.
+        tokenizer_json: The tokenizer file's bytes.
+    """
+
+    table: NDArray[Any]
+    rows: NDArray[np.uint32] | None
+    weights: NDArray[np.float32] | None
+    normalize: bool
+    max_tokens: int
+    max_code_points: int
+    tokenizer_json: bytes
+
+
+def is_model2vec_folder(directory: Path) -> bool:
+    """Say whether a directory looks like model2vec's."""
+    return _layout_of(directory) is not None
+
+
+def read_model2vec(directory: Path) -> Model2VecFolder:
+    """Read a folder.
+
+    Raises:
+        ArtifactNotFoundError: No layout of model2vec fits.
+        ArtifactFormatError: A file is damaged, or a tensor is missing.
+    """
+    layout = _layout_of(directory)
+    if layout is None:
+        raise ArtifactNotFoundError(
+            f"{directory} is no model2vec folder: expected config.json, model.safetensors and tokenizer.json"
+        )
+    try:
+        config = json.loads((directory / layout.config).read_bytes())
+        tensors = safetensors.numpy.load_file(directory / layout.weights)
+    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        raise ArtifactFormatError(f"{directory} cannot be read as a model2vec folder ({error})") from error
+    table = tensors.get(layout.table, tensors.get("embeddings"))
+    if table is None or table.ndim != 2 or not isinstance(config, dict):
+        raise ArtifactFormatError(
+            f"{directory / layout.weights} must hold a (tokens, dim) tensor {layout.table}, found {sorted(tensors)}"
+        )
+    rows, weights = tensors.get("mapping"), tensors.get("weights")
+    tokenizer_json = (directory / layout.tokenizer).read_bytes()
+    limit = config.get("max_length", _DEFAULT_MAX_TOKENS)
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise ArtifactFormatError(
+            f"{directory / layout.config}: max_length must be a positive integer or null, found {limit!r}"
+        )
+    max_tokens = _NO_LIMIT_TOKENS if limit is None else limit
+    # model2vec cuts a text to this many characters before it looks for tokens.
+    longest = max_tokens * _median_token_length(parse_tokenizer(tokenizer_json))
+    return Model2VecFolder(
+        table=table,
+        rows=None if rows is None else rows.astype(np.uint32),
+        weights=None if weights is None else weights.astype(np.float32),
+        normalize=bool(config.get("normalize", False)),
+        max_tokens=max_tokens,
+        max_code_points=longest,
+        tokenizer_json=tokenizer_json,
+    )
+
+
+def _median_token_length(spec: dict[str, Any]) -> int:
+    vocabulary = spec["model"].get("vocab") or {}
+    # A unigram vocabulary is a list of [token, score], all others map tokens to ids.
+    tokens = set(vocabulary) if isinstance(vocabulary, dict) else {entry[0] for entry in vocabulary}
+    tokens |= {token["content"] for token in spec.get("added_tokens") or []}
+    return max(1, int(np.median([len(token) for token in tokens]))) if tokens else 1
+
+
+def _layout_of(directory: Path) -> _Layout | None:
+    for layout in _LAYOUTS:
+        if all((directory / name).is_file() for name in (layout.config, layout.weights, layout.tokenizer)):
+            return layout
+    return None

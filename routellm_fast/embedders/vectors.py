@@ -1,0 +1,43 @@
+"""What an embedder's answer must be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from routellm_fast.arrays import FloatArray
+from routellm_fast.errors import InvalidEmbeddingError
+
+
+def check_vectors(values: Any, count: int, dim: int, source: str) -> FloatArray:
+    """Return values as a C-contiguous float32 array of shape (count, dim); an array that is one already, as it is.
+
+    Args:
+        values: Anything that numpy makes an array of: real numbers of any type.
+        count: Expected rows.
+        dim: Expected columns.
+        source: Who made them, for the error's text.
+
+    Raises:
+        InvalidEmbeddingError: Not numbers, another shape, or a value that is not finite as float32; names the row.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InvalidEmbeddingError(
+            f"{source} returned vectors of unequal lengths: expected an array of shape ({count}, {dim})"
+        ) from error
+    if array.shape != (count, dim) or array.dtype.kind not in "fiu":
+        raise InvalidEmbeddingError(
+            f"{source} returned {array.dtype} {array.shape}: expected real numbers of shape ({count}, {dim})"
+        )
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is named below
+        vectors = np.ascontiguousarray(array, dtype=np.float32)
+    finite = np.isfinite(vectors)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise InvalidEmbeddingError(
+            f"{source} returned {array[row, column]} in row {row}, column {column}: expected finite float32 values"
+        )
+    return vectors

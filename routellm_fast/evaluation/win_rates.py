@@ -1,0 +1,116 @@
+"""Win rates of a router on a benchmark, computed once and kept by digest of both."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_fast import _core
+from routellm_fast.atomic import replaced_file
+from routellm_fast.data.digest import file_digest
+from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.evaluation.datasets import Benchmark
+
+_BATCH: Final = 1024
+
+# What is done, how many steps of it, and of how many.
+OnProgress = Callable[[str, int, int], None]
+
+
+class Scorer(Protocol):
+    """Anything that gives win rates: a Router, or a user's own."""
+
+    def win_rates(self, prompts: Sequence[str]) -> NDArray[np.floating[Any]]:
+        """Return (n,) win rates; any score that rises with the need for the strong model will do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouterIdentity:
+    """Which router it was, for the record and for the cache of win rates.
+
+    Attributes:
+        directory: Where it lies, as the user named it.
+        digest: "sha256:<hex>" of what it consists of; win rates are cached under it, never under a name.
+    """
+
+    directory: str = ""
+    digest: str = ""
+
+
+def directory_identity(directory: Path, *, shown: str | None = None) -> RouterIdentity:
+    """Return the identity of a router directory; its router.json holds the digest of every other file."""
+    return RouterIdentity(shown or str(directory), file_digest(directory / "router.json"))
+
+
+def cached_win_rates(
+    name: str, router: Scorer, benchmark: Benchmark, cache: Path | None, digest: str, on_progress: OnProgress
+) -> NDArray[np.float64]:
+    """Return a router's win rates on a benchmark, from the cache where it has them.
+
+    Args:
+        name: Of the router, for errors and progress.
+        router: Scores the prompts, batch by batch.
+        benchmark: Whose prompts are scored.
+        cache: Folder; None for no cache.
+        digest: Of the router; empty for no cache.
+        on_progress: Called before each batch.
+
+    Raises:
+        InvalidArgumentError: Win rates are not finite, or of a wrong shape.
+        DataError: The cache cannot be written.
+    """
+    file = None
+    if cache is not None and digest:
+        # A new version may score the last bit otherwise, so it starts anew.
+        key = "|".join((digest, benchmark.digest(), _core.__version__))
+        file = cache / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.npy"
+        cached = _read_cached(file, len(benchmark.prompts))
+        if cached is not None:
+            return cached
+    count = len(benchmark.prompts)
+    parts = []
+    for start in range(0, count, _BATCH):
+        on_progress(f"{name} on {benchmark.name}", start, count)
+        batch = benchmark.prompts[start : start + _BATCH]
+        part = np.asarray(router.win_rates(batch), dtype=np.float64)
+        if part.shape != (len(batch),) or not np.isfinite(part).all():
+            bad = "" if part.shape != (len(batch),) else f", {int((~np.isfinite(part)).sum())} of them not finite"
+            raise InvalidArgumentError(
+                f"router {name!r} gave win rates of shape {part.shape} for {len(batch)} prompts of "
+                f"{benchmark.name}{bad}; expected one finite number a prompt"
+            )
+        parts.append(part)
+    win_rates = np.concatenate(parts)
+    if file is not None:
+        _write_cached(file, win_rates)
+    return win_rates
+
+
+def _read_cached(file: Path, count: int) -> NDArray[np.float64] | None:
+    """Return cached win rates; None where there are none, or the file is damaged: they are then computed again."""
+    try:
+        cached = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    whole = isinstance(cached, np.ndarray) and cached.dtype == np.float64 and cached.shape == (count,)
+    return cached if whole and np.isfinite(cached).all() else None
+
+
+def _write_cached(file: Path, win_rates: NDArray[np.float64]) -> None:
+    content = io.BytesIO()
+    np.save(content, win_rates, allow_pickle=False)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_file(file) as stream:
+            stream.write(content.getvalue())
+    except OSError as error:
+        raise DataError(
+            f"win rates cannot be kept in {file.parent} ({error.strerror or error}): name another cache folder"
+        ) from error

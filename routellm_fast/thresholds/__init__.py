@@ -1,0 +1,9 @@
+"""From what a user wants to spend, or to reach, to the threshold that yields it, on prompts like the user's own."""
+
+from __future__ import annotations
+
+from routellm_fast.thresholds.command import Calibrated, calibrate
+from routellm_fast.thresholds.drift import Drift, check_drift
+from routellm_fast.thresholds.traffic import Traffic
+
+__all__ = ["Calibrated", "Drift", "Traffic", "calibrate", "check_drift"]

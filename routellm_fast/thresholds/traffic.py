@@ -1,0 +1,86 @@
+"""A log of prompts, each distinct one once and with the number of times it was asked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_fast.arrays import FloatArray
+from routellm_fast.calibration.win_rates import check_win_rates
+from routellm_fast.errors import DataError
+
+if TYPE_CHECKING:
+    from routellm_fast.routers.base import Router
+
+# Large enough for a batch to be one call into the core, small enough for a remote embedder and a moving bar.
+_BATCH: Final = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Traffic:
+    """Prompts as they were asked.
+
+    Attributes:
+        prompts: m distinct prompts, in the order in which they were first asked.
+        counts: (m,) int64 how often each was asked, >= 1.
+        blank: How many more were empty or white space only. They are left out: nothing can be learned from them, and a
+            log's empty lines are many.
+        digest: "sha256:<hex>" of the prompts as they were asked, blank ones left out: of each its UTF-8 and a zero
+            byte.
+    """
+
+    prompts: tuple[str, ...]
+    counts: NDArray[np.int64]
+    blank: int
+    digest: str
+
+    @classmethod
+    def of(cls, prompts: Iterable[str]) -> Traffic:
+        """Count prompts, which may come from a stream. Raises DataError where there are none."""
+        counts: dict[str, int] = {}
+        blank, digest = 0, hashlib.sha256()
+        for prompt in prompts:
+            if not prompt or prompt.isspace():
+                blank += 1
+                continue
+            counts[prompt] = counts.get(prompt, 0) + 1
+            digest.update(prompt.encode("utf-8", "surrogatepass") + b"\0")
+        if not counts:
+            raise DataError(
+                f"there is no prompt to calibrate on, only {blank} blank ones" if blank else "there is no prompt"
+            )
+        values = np.fromiter(counts.values(), dtype=np.int64, count=len(counts))
+        return cls(tuple(counts), values, blank, f"sha256:{digest.hexdigest()}")
+
+    @property
+    def request_count(self) -> int:
+        """How many prompts were asked, each as often as it was."""
+        return int(self.counts.sum())
+
+    def per_request(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (request_count,) values, of (m,) ones a distinct prompt."""
+        return np.repeat(values, self.counts)
+
+
+def score(
+    router: Router, prompts: Sequence[str], *, on_progress: Callable[[int, int], None] | None = None
+) -> FloatArray:
+    """Return (n,) win rates.
+
+    Raises:
+        InvalidArgumentError: One of them is not in [0, 1].
+        EmbedderUnavailableError: The router has no embedder.
+    """
+    found = np.empty(len(prompts), dtype=np.float32)
+    for start in range(0, len(prompts), _BATCH):
+        batch = prompts[start : start + _BATCH]
+        found[start : start + len(batch)] = router.win_rates(batch)
+        if on_progress is not None:
+            on_progress(start + len(batch), len(prompts))
+    check_win_rates(found)
+    return found

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import routellm_fast as rf
+from routellm_fast.artifact import FORMAT_VERSION, ROUTER_LAYOUT, migrate, read_artifact
+from tests.support.builders import mf_router
+from tests.support.processes import run_python
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "router"
+    mf_router().save(path)
+    return path
+
+
+def edit(path: Path, **changes: object) -> None:
+    manifest = json.loads((path / "router.json").read_text())
+    manifest.update(changes)
+    (path / "router.json").write_text(json.dumps(manifest))
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+
+
+def test_save_then_load_is_the_same_router(saved: Path) -> None:
+    first, second = mf_router(), rf.load_router(saved)
+    prompts = ["hello", "prove the a?", ""]
+    np.testing.assert_array_equal(first.win_rates(prompts), second.win_rates(prompts))
+    assert second.model_pair == first.model_pair
+    assert second.calibration == first.calibration
+    assert second.provenance == first.provenance
+    assert second.model_card == "# A tiny router\n"
+    assert second.embedder.fingerprint == first.embedder.fingerprint
+
+
+def test_saving_is_deterministic_and_survives_a_round_trip(saved: Path, tmp_path: Path) -> None:
+    rf.load_router(saved).save(tmp_path / "again")
+    assert contents(saved) == contents(tmp_path / "again")
+
+
+def test_saving_replaces_a_router_whole_and_leaves_nothing_beside_it(saved: Path) -> None:
+    mf_router(provenance={"created": "later"}).save(saved)
+    assert rf.load_router(saved).provenance == {"created": "later"}
+    assert [path.name for path in saved.parent.iterdir()] == ["router"]
+
+
+def test_saving_never_replaces_what_is_no_router(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    with pytest.raises(rf.ArtifactWriteError, match="left alone"):
+        mf_router().save(tmp_path / "thesis")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(rf.ArtifactWriteError, match="left alone"):
+        mf_router().save(tmp_path / "file")
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
+
+
+def test_a_disk_that_fills_up_while_saving_loses_nothing(saved: Path) -> None:
+    before = contents(saved)
+    # A limit on file sizes is what a full disk is to a program: write() fails half-way.
+    program = textwrap.dedent(
+        """
+        import resource, signal, sys
+        from tests.support.builders import mf_router
+        import routellm_fast as rf
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+        try:
+            mf_router(provenance={"created": "later"}).save(sys.argv[1])
+        except rf.ArtifactWriteError as error:
+            assert "unchanged" in str(error), error
+            sys.exit(7)
+        """
+    )
+    run = run_python("-c", program, str(saved))
+    assert run.returncode == 7, run.stderr
+    assert contents(saved) == before
+    assert [path.name for path in saved.parent.iterdir()] == ["router"]
+
+
+def test_a_missing_directory_and_a_missing_file_are_named(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(rf.ArtifactNotFoundError, match="no/such/place"):
+        rf.load_router("no/such/place")
+    with pytest.raises(FileNotFoundError):
+        rf.load_router(tmp_path / "router" / "router.json")
+    (saved / "weights.safetensors").unlink()
+    with pytest.raises(rf.ArtifactNotFoundError, match=r"lacks weights\.safetensors"):
+        rf.load_router(saved)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "tokenizer.json"])
+def test_a_truncated_longer_or_changed_file_is_refused(saved: Path, name: str) -> None:
+    content = (saved / name).read_bytes()
+    flipped = bytearray(content)
+    flipped[len(flipped) // 2] ^= 1
+    for damaged in (content[:-7], b"", content + b"x", bytes(flipped)):
+        (saved / name).write_bytes(damaged)
+        with pytest.raises(rf.ArtifactIntegrityError, match=name):
+            rf.load_router(saved)
+
+
+def test_a_newer_format_is_refused_with_both_numbers(saved: Path) -> None:
+    edit(saved, format_version=FORMAT_VERSION + 1, soul="something new")
+    with pytest.raises(rf.ArtifactVersionError, match=f"version {FORMAT_VERSION + 1}; .* up to {FORMAT_VERSION}"):
+        rf.load_router(saved)
+
+
+@pytest.mark.parametrize("version", [0, -1, "1", 1.0, True, None])
+def test_a_version_that_is_no_version_is_refused(saved: Path, version: object) -> None:
+    edit(saved, format_version=version)
+    with pytest.raises(rf.ArtifactFormatError, match="format_version"):
+        rf.load_router(saved)
+
+
+def test_older_manifests_are_migrated_step_by_step() -> None:
+    migrations = {1: lambda m: {**m, "b": m["a"] + 1}, 2: lambda m: {**m, "c": m["b"] + 1}}
+    migrated = migrate({"format_version": 1, "a": 1}, Path("x"), migrations=migrations, current=3)
+    assert migrated == {"format_version": 3, "a": 1, "b": 2, "c": 3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"color": "blue"}, "unknown color"),
+        ({"kind": 3}, "kind must be str"),
+        ({"kind": "oracle"}, "kind 'oracle'"),
+        ({"model_pair": {"strong": "a"}}, "strong and weak"),
+        ({"model_pair": {"strong": "a", "weak": ""}}, "two names"),
+        ({"settings": {}}, "models"),
+        ({"calibration": {"table": [[0, 1]]}}, "calibration"),
+        ({"calibration": {"dataset": "d", "prompt_count": 1, "table": [[0, 0.1], [1, 0.9]]}}, "thresholds fall"),
+        ({"embedder": {"kind": "static"}}, "embedder entry"),
+        ({"tensors": {}}, "manifest says nothing"),
+        ({"files": {"../evil": {"bytes": 1, "sha256": ""}}}, "bare names"),
+        ({"files": {"weights.safetensors": {"bytes": True, "sha256": ""}}}, "integer"),
+    ],
+)
+def test_a_manifest_that_breaks_the_format_is_refused(saved: Path, changes: dict[str, object], found: str) -> None:
+    edit(saved, **changes)
+    with pytest.raises(rf.ArtifactFormatError, match=found):
+        rf.load_router(saved)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"format_version": NaN}', '{"kind": 1, "kind": 2}', "[" * 100_000]
+)
+def test_a_manifest_that_is_no_json_object_is_refused(saved: Path, text: str) -> None:
+    (saved / "router.json").write_text(text)
+    with pytest.raises(rf.ArtifactFormatError):
+        rf.load_router(saved)
+
+
+def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path: Path, saved: Path) -> None:
+    router = mf_router()
+    router._weights["W"][1, 2] = np.nan
+    with pytest.raises(rf.ArtifactIntegrityError, match=r"tensor W has nan at \(1, 2\)"):
+        router.save(tmp_path / "bad")
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_file_that_is_a_link_is_not_followed(saved: Path, tmp_path: Path) -> None:
+    shutil.move(saved / "weights.safetensors", tmp_path / "elsewhere")
+    (saved / "weights.safetensors").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(rf.ArtifactNotFoundError):
+        rf.load_router(saved)
+
+
+def test_the_model_card_may_be_edited_and_may_be_missing(saved: Path) -> None:
+    (saved / "README.md").write_text("# Mine\n")
+    assert rf.load_router(saved).model_card == "# Mine\n"
+    (saved / "README.md").unlink()
+    assert rf.load_router(saved).model_card == ""
+
+
+def test_another_embedder_than_the_one_trained_with_is_refused(saved: Path, tmp_path: Path) -> None:
+    same = rf.load_router(saved).embedder
+    assert rf.load_router(saved, embedder=same).embedder is same
+    other = mf_router().embedder.replace(normalize=True)  # type: ignore[attr-defined]
+    with pytest.raises(rf.EmbedderMismatchError, match="fingerprint"):
+        rf.load_router(saved, embedder=other)
+    function = rf.FunctionEmbedder(
+        lambda texts: np.zeros((len(texts), 5), np.float32), dim=5, name="zeros", fingerprint="sha256:0"
+    )
+    with pytest.raises(rf.EmbedderMismatchError, match="dim"):
+        rf.load_router(saved, embedder=function)
+
+
+def test_a_router_keeps_the_identity_of_an_embedder_that_it_does_not_hold(tmp_path: Path) -> None:
+    function = rf.FunctionEmbedder(
+        lambda texts: np.ones((len(texts), 9), np.float32), dim=9, name="ones", fingerprint="sha256:1"
+    )
+    mf_router(embedder=function).save(tmp_path / "one")  # type: ignore[arg-type]
+    bare = rf.load_router(tmp_path / "one")
+    with pytest.raises(rf.EmbedderUnavailableError, match="embeddings only"):
+        bare.win_rate("hello")
+    bare.save(tmp_path / "two")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert 0 <= rf.load_router(tmp_path / "two", embedder=function).win_rate("hello") <= 1
+
+
+def test_an_openai_embedder_is_stored_without_its_key_and_restored_lazily(saved: Path, tmp_path: Path) -> None:
+    remote = rf.OpenAIEmbedder(model="tiny", base_url="http://127.0.0.1:9/v1", dim=9, api_key="sk-secret")
+    mf_router(rf.CachedEmbedder(remote)).save(tmp_path / "r")  # type: ignore[arg-type]
+    for file in (tmp_path / "r").iterdir():
+        assert b"sk-secret" not in file.read_bytes()
+    loaded = rf.load_router(tmp_path / "r")
+    assert loaded.embedder.fingerprint == remote.fingerprint
+    manifest = json.loads((tmp_path / "r" / "router.json").read_text())
+    manifest["embedder"]["settings"]["api_key"] = "sk-planted"
+    edit(tmp_path / "r", embedder=manifest["embedder"])
+    with pytest.raises(rf.ArtifactFormatError, match="api_key"):
+        rf.load_router(tmp_path / "r")
+
+
+def test_read_artifact_reports_what_the_directory_holds(saved: Path) -> None:
+    artifact = read_artifact(saved, ROUTER_LAYOUT)
+    assert set(artifact.tensors) == {"P", "W", "w", "embedder.table", "embedder.column_scale"}
+    assert set(artifact.files) == {"tokenizer.json"}

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from routellm_fast import ModelPair
+from routellm_fast.cli import main
+from routellm_fast.evaluation import Evaluation
+from routellm_fast.routers import RandomRouter
+from tests.support.builders import mf_router
+from tests.support.processes import assert_refused, run_cli, run_python
+
+FEW = ("--resamples", "30")
+MODELS = ("--strong-model", "large", "--weak-model", "small")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A router of three models, another one, a table, benchmarks in RouteLLM's layout, and files that are wrong."""
+    place = tmp_path_factory.mktemp("evaluate")
+    mf_router().save(place / "tiny")
+    RandomRouter(ModelPair("large", "small"), seed=1).save(place / "dice")
+    texts = ["hello", "prove the a", "b c ?", "write 1", "a b c hello", "{ }", "the the the", "proves", "c", "hello ?"]
+    rows = [(f"{text} {number}", number % 4 != 0, number % 2) for number, text in enumerate(texts * 4)]
+    table = "".join(f'"{prompt}",{int(strong)},{weak},{"law" if weak else "maths"}\n' for prompt, strong, weak in rows)
+    (place / "mine.csv").write_text("prompt,large,small,domain\n" + table)
+    many = "".join(f'"{prompt}",{int(strong)},{weak},0,0.02,0.001,0.0001\n' for prompt, strong, weak in rows)
+    costs = ",".join(f"{name}|total_cost" for name in ("strong-model", "weak-model", "other-model"))
+    (place / "many.csv").write_text(f"prompt,strong-model,weak-model,other-model,{costs}\n" + many)
+    (place / "train.csv").write_text("prompt,model_a,model_b,winner\nHELLO  0,a,b,tie\n")
+    (place / "evals" / "gsm8k").mkdir(parents=True)
+    (place / "evals" / "gsm8k" / "gsm8k_responses.csv").write_text("prompt,large,small\n" + "".join(
+        f'"{prompt}",{bool(strong)},{bool(weak)}\n' for prompt, strong, weak in rows
+    ))  # fmt: skip
+    (place / "evals" / "gsm8k" / "contaminated_prompts.jsonl").write_text('{"eval_prompt": "hello 0"}\n')
+    (place / "log.jsonl").write_text("".join(
+        json.dumps({"prompt": prompt, "large": int(strong), "small": weak}) + "\n" for prompt, strong, weak in rows
+    ) + '{"prompt": 3}\n')  # fmt: skip
+    (place / "even.csv").write_text("prompt,large,small\na,1,0\nb,0,1\n")
+    (place / "empty.csv").write_text("")
+    (place / "mine.txt").write_text("prompt")
+    return place
+
+
+def output(capsys: pytest.CaptureFixture[str], arguments: Sequence[object]) -> str:
+    assert main(["evaluate", *map(str, arguments), *FEW]) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def test_a_table_of_ones_own(folder, capsys):
+    found = output(capsys, [folder / "tiny", "--golden", folder / "mine.csv", *MODELS, "--domains"])
+    lines = found.splitlines()
+    assert lines[0] == "mine: 40 prompts"
+    assert "75.0% large (strong), 50.0% small (weak); best single model: large, 75.0%" in lines[1]
+    starts = [line.split("  ")[0].strip() for line in lines[3:7]]
+    assert starts == ["tiny", "prompt length", "random", "oracle"]
+    assert "tiny less prompt length: APGR" in found
+    assert "note: 40 prompts are few" in found
+    assert "maths" in found
+    assert "\x1b" not in found
+    assert "cost saved" not in found  # nobody said what these models cost
+    assert "cost saved" in output(
+        capsys,
+        ["random", "--golden", folder / "mine.csv", *MODELS, "--prices", "large=10", "--prices", "small=1"],
+    )
+
+
+def test_routers_side_by_side_as_json(folder, capsys):
+    found = output(
+        capsys,
+        [folder / "tiny", f"dull={folder / 'dice'}", "mf", "--benchmarks", folder, "--benchmark", "gsm8k",
+         "--golden", folder / "mine.csv", *MODELS, "--json", "--train-data", folder / "train.csv"],
+    )  # fmt: skip
+    evaluation = Evaluation.from_json(json.loads(found))
+    assert list(evaluation.routers) == ["tiny", "dull", "mf"]
+    assert [evaluation.routers[name]["kind"] for name in evaluation.routers] == ["mf", "random", "mf"]
+    assert all(entry["digest"].startswith("sha256:") for entry in evaluation.routers.values())
+    gsm8k, mine = evaluation.benchmarks
+    assert (gsm8k.name, gsm8k.prompts, gsm8k.dropped, gsm8k.overlapping) == ("gsm8k", 39, 1, 0)
+    assert (mine.name, mine.prompts, mine.dropped, mine.overlapping) == ("mine", 39, 0, 1)
+    assert [row.name for row in mine.routers] == ["tiny", "dull", "mf", "prompt length", "random", "oracle"]
+    assert evaluation.settings["resamples"] == 30
+
+
+def test_report_and_cache(folder, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    arguments = [folder / "tiny", "--golden", folder / "mine.csv", *MODELS, "--cache", tmp_path / "kept"]
+    found = output(capsys, [*arguments, "--out", tmp_path / "report"])
+    assert f"wrote {tmp_path / 'report' / 'report.html'}" in found
+    assert (tmp_path / "report" / "report.html").stat().st_size > 1000
+    assert Evaluation.read(tmp_path / "report" / "evaluation.json").benchmarks[0].prompts == 40
+    assert len(list((tmp_path / "kept").glob("*.npy"))) == 1
+    output(capsys, arguments)
+    assert len(list((tmp_path / "kept").glob("*.npy"))) == 1
+
+
+def test_two_tables_of_one_name_are_told_apart(folder, capsys):
+    table = folder / "mine.csv"
+    found = output(capsys, ["random", "--golden", table, "--golden", table, *MODELS])
+    assert "mine: 40 prompts" in found
+    assert "mine (2): 40 prompts" in found
+
+
+def test_pool_and_transfer(folder, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    found = output(
+        capsys,
+        [folder / "tiny", "--golden", folder / "many.csv", "--pool", "costs", "--transfer", "strong-model,other-model",
+         "--out", tmp_path],
+    )  # fmt: skip
+    assert "tiny chooses among 3 models" in found
+    assert "on pairs it was not trained for (1 pairs left out" in found  # 40 prompts are too few
+    assert json.loads((tmp_path / "pool.json").read_text())[0]["best_single"] == "strong-model"
+    assert json.loads((tmp_path / "transfer.json").read_text()) == []
+    priced = ["--pool", "strong-model=5", "--pool", "weak-model=1", "--json"]
+    record = json.loads(output(capsys, [folder / "tiny", "--golden", folder / "many.csv", *priced]))
+    assert [model["name"] for model in record["pool"][0]["models"]] == ["weak-model", "strong-model"]
+
+
+def test_a_log_is_streamed(folder, capsys):
+    arguments = [folder / "tiny", "--log", folder / "log.jsonl", *MODELS]
+    found = output(capsys, [*arguments, "--skip-bad-rows"])
+    assert "log.jsonl: 40 prompts" in found
+    assert main(["evaluate", *map(str, arguments)]) == 2
+    assert "log.jsonl, line 41" in capsys.readouterr().err
+
+
+def test_names_from_files_cannot_harm_a_terminal(tmp_path, capsys):
+    rows = [
+        {"prompt": f"p {n}", "large": 1, "small": n % 2, "domain": ("\x1b[2J", "a\ud800\n")[n % 2]} for n in range(40)
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["random", "--golden", tmp_path / "mine.jsonl", *MODELS]
+    found = output(capsys, [*arguments, "--domains"])
+    assert "\x1b" not in found
+    assert "\N{REPLACEMENT CHARACTER}[2J" in found
+    assert "a?" in output(capsys, [*arguments, "--json"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["nothing to evaluate on", "--benchmarks", "--golden"]),
+        (["--golden", "mine.csv"], ["mine.csv has no column 'gpt-4-1106-preview'", "'large'"]),
+        (["--golden", "even.csv", *MODELS], ["even: 'large' scores 0.5", "compare other models"]),
+        (["--golden", "mine.csv", "--strong-model", "small", "--weak-model", "large"], ["swap the two"]),
+        (["--golden", "empty.csv", *MODELS], ["empty.csv holds no rows"]),
+        (["--golden", "absent.csv", *MODELS], ["absent.csv cannot be read"]),
+        (["--golden", "mine.txt", *MODELS], ["mine.txt", ".csv"]),
+        (["--benchmarks", "tiny"], ["tiny is no folder of benchmarks"]),
+        (["--benchmarks", "evals", "--benchmark", "arena"], ["no benchmark 'arena'"]),
+        (["--benchmarks", "evals", *MODELS], ["holds no mmlu_<domain>.csv"]),
+        (["nowhere", "--golden", "mine.csv", *MODELS], ["nowhere"]),
+        (["tiny", "tiny", "--golden", "mine.csv", *MODELS], ["'tiny' is named twice"]),
+        (["random=tiny", "--golden", "mine.csv", *MODELS], ["'random' is a baseline"]),
+        (["--golden", "mine.csv", *MODELS, "--prices", "large"], ["large cannot be read"]),
+        (["--golden", "mine.csv", *MODELS, "--prices", "other=1"], ["'other'", "none of the pair"]),
+        (["--golden", "mine.csv", *MODELS, "--benchmark", "mmlu"], ["--benchmarks"]),
+        (["--golden", "mine.csv", *MODELS, "--engine", "ray"], ["--engine", "--log"]),
+        (["--golden", "mine.csv", *MODELS, "--skip-bad-rows"], ["--skip-bad-rows", "--log"]),
+        (["--golden", "mine.csv", *MODELS, "--prices", "large=cheap"], ["MODEL=USD", "'large=cheap'"]),
+        (["--golden", "mine.csv", *MODELS, "--prices", "large=-1"], ["a price is zero or more"]),
+        (["--golden", "mine.csv", *MODELS, "--tokens-per-prompt", "0"], ["tokens per prompt"]),
+        (["--golden", "mine.csv", *MODELS, "--resamples", "0"], ["--resamples"]),
+        (["--golden", "mine.csv", *MODELS, "--out", "mine.csv"], ["mine.csv"]),
+        (["--golden", "mine.csv", *MODELS, "--cache", "mine.csv"], ["another cache folder"]),
+        (["--golden", "mine.csv", *MODELS, "--train-data", "mine.csv"], ["all 40 prompts are in the training data"]),
+        (["--pool", "costs"], ["nothing to evaluate on"]),
+        (["--pool", "costs", "--benchmarks", "evals"], ["--pool and --transfer need --golden"]),
+        (["dice", "--pool", "costs", "--golden", "many.csv"], ["kind mf"]),
+        (["tiny", "--pool", "costs", "--golden", "even.csv"], ["no cost of any model"]),
+        (["tiny", "--pool", "strong-model=free", "--golden", "many.csv"], ["strong-model=free", "no number"]),
+        (["tiny", "--pool", "strong-model=-1", "--golden", "many.csv"], ["at least 0, found -1"]),
+        (["tiny", "--transfer", "large", "--golden", "many.csv"], ["STRONG,WEAK or all", "'large'"]),
+        (["tiny", "--transfer", "large,none", "--golden", "many.csv"], ["no row has a score of large, none"]),
+        (["--log", "log.jsonl", "--engine", "spark"], ["no engine 'spark', only local and ray"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_two(folder, capsys, monkeypatch, arguments, words):
+    if "--out" in arguments:
+        pytest.importorskip("matplotlib")
+    monkeypatch.chdir(folder)
+    assert main(["evaluate", *arguments, *(() if "--resamples" in arguments else FEW)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("routellm-fast: ")
+    for word in words:
+        assert word in captured.err
+
+
+def test_in_a_process_of_its_own(folder):
+    run = run_cli("evaluate", str(folder / "tiny"), "--golden", str(folder / "mine.csv"), *MODELS, *FEW)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""  # no bar where there is no terminal
+    assert_refused(run_cli("evaluate", "--golden", str(folder / "mine.csv")), "gpt-4-1106-preview")
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed():
+    heavy = ("matplotlib", "ray", "pandas", "torch", "pyarrow", "sklearn", "scipy", "openai")
+    code = f"import sys, routellm_fast.cli, routellm_fast.evaluation; print([m for m in {heavy} if m in sys.modules])"
+    run = run_python("-c", code)
+    assert run.stdout.strip() == "[]", run.stderr

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import routellm_fast as rf
+from routellm_fast.cli import main
+from tests.support.builders import static_embedder
+from tests.support.processes import assert_refused, run_cli
+
+PAIR = ["--strong-model", "big", "--weak-model", "small", "--created", "2026-11-24"]
+MF = [
+    "--max-epochs",
+    "8",
+    "--patience",
+    "8",
+    "--learning-rate",
+    "0.02",
+    "--batch-size",
+    "16",
+    "--d",
+    "4",
+]
+WORDS = ["prove", "the", "hello", "write", "a", "b", "c", "1"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Battles in which the big model wins on prompts that ask for a proof, and golden labels that agree."""
+    rng = np.random.default_rng(0)
+    prompts = [" ".join(rng.choice(WORDS, size=rng.integers(2, 9))) + f" {i}" for i in range(200)]
+    with (tmp_path / "battles.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["prompt", "model_a", "model_b", "winner", "license"])
+        for prompt in prompts:
+            hard = "prove" in prompt
+            winner = ("model_a" if hard else "model_b") if rng.random() < 0.9 else "tie"
+            writer.writerow([prompt, "big", "small", winner, "mit" if rng.random() < 0.8 else "unstated"])
+    with (tmp_path / "golden.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["prompt", "big", "small"])
+        for prompt in prompts[:50]:
+            writer.writerow([prompt, 1, 0 if "prove" in prompt else 1])
+    static_embedder(surface_features=("constant", "log_tokens")).save(tmp_path / "embedder")
+    return tmp_path
+
+
+def train(folder: Path, out: str, *arguments: str) -> object:
+    embedder = str(folder / "embedder")
+    return run_cli("train", "mf", "--out", str(folder / out), "--embedder", embedder, *PAIR, *MF, *arguments)
+
+
+def train_sw(folder: Path, out: str, *arguments: str) -> object:
+    return run_cli("train", "sw_ranking", "--out", str(folder / out), *PAIR, "--num-tiers", "2", *arguments)
+
+
+def in_folder(folder: Path, arguments: list[str]) -> list[str]:
+    return [str(folder / a) if a.endswith(".csv") and "/" not in a else a for a in arguments]
+
+
+def test_training_learns_and_the_same_seed_gives_the_same_bytes(folder: Path) -> None:
+    files = ["--battles", str(folder / "battles.csv"), "--golden", str(folder / "golden.csv")]
+    for out in ("one", "two"):
+        run = train(folder, out, *files, "--seed", "7", "--metrics", str(folder / f"{out}.json"))
+        assert run.returncode == 0, run.stderr  # type: ignore[attr-defined]
+        assert "█" not in run.stderr  # type: ignore[attr-defined]
+    train(folder, "other", *files, "--seed", "8")
+    contents = [{f.name: f.read_bytes() for f in (folder / out).iterdir()} for out in ("one", "two", "other")]
+    assert contents[0] == contents[1]
+    assert contents[0]["weights.safetensors"] != contents[2]["weights.safetensors"]
+    metrics = json.loads((folder / "one.json").read_text())
+    assert metrics == rf.load_router(folder / "one").provenance["training"]
+    router = rf.load_router(folder / "one")
+    assert router.model_pair == ("big", "small")
+    assert router.win_rate("prove prove prove") > router.win_rate("hello hello hello")
+    assert router.calibration is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["at least one file"]),
+        (["--battles", "no/such/file.csv"], ["no/such/file.csv"]),
+        (["--battles", "battles.csv", "--seed", "-1"], ["seed"]),
+        (["--battles", "battles.csv", "--strong-model", "huge"], ["huge"]),
+        (["--battles", "battles.csv", "--license", "gpl"], ["no row of license gpl"]),
+        (["--battles", "battles.csv", "--learning-rate", "nan"], ["learning rate"]),
+        (["--battles", "golden.csv"], ["line 2", "winner"]),
+        (["--battles", "battles.csv", "--metrics", "no/such/folder/m.json"], ["no/such/folder"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_two(folder: Path, arguments: list[str], words: list[str]) -> None:
+    assert_refused(train(folder, "out", *in_folder(folder, arguments)), *words)  # type: ignore[arg-type]
+    assert not (folder / "out").exists()
+
+
+def test_a_similarity_weighted_router_is_built_from_the_same_files(folder: Path) -> None:
+    files = ["--battles", str(folder / "battles.csv"), "--golden", str(folder / "golden.csv")]
+    options = ["--embedder", str(folder / "embedder"), "--min-prompt-chars", "8"]
+    for out in ("one", "two"):
+        run = train_sw(folder, out, *files, *options, "--metrics", str(folder / f"{out}.json"))
+        assert run.returncode == 0, run.stderr  # type: ignore[attr-defined]
+        assert run.stderr == ""  # type: ignore[attr-defined]
+        assert "held out loss: " in run.stdout  # type: ignore[attr-defined]
+    contents = [{f.name: f.read_bytes() for f in (folder / out).iterdir()} for out in ("one", "two")]
+    assert contents[0] == contents[1]
+    metrics = json.loads((folder / "one.json").read_text())
+    router = rf.load_router(folder / "one")
+    assert router.kind == "sw_ranking"
+    assert router.model_pair == ("big", "small")
+    assert metrics.pop("tiers") == [["big"], ["small"]]
+    assert metrics.pop("pair_tiers") == [0, 1]
+    assert metrics == router.provenance["training"]
+    assert metrics["ties"] > 0
+    assert metrics["config"]["num_tiers"] == 2
+    assert router.embedder.dim == 6, "surface features would drown a cosine"
+    assert router.calibration is not None
+    assert router.win_rate("prove prove prove") > router.win_rate("hello hello hello")
+
+
+def test_a_similarity_weighted_router_may_use_the_embedder_that_ships(folder: Path) -> None:
+    run = train_sw(folder, "out", "--battles", str(folder / "battles.csv"), "--license", "mit", "--same-tier", "ignore")
+    assert run.returncode == 0, run.stderr  # type: ignore[attr-defined]
+    router = rf.load_router(folder / "out")
+    assert router.embedder.dim == 256
+    assert router.provenance["training"]["licenses"] == ["mit"]
+
+
+def test_a_pair_in_one_tier_is_warned_of(folder: Path) -> None:
+    with (folder / "battles.csv").open("a", newline="") as file:
+        for i in range(50):
+            csv.writer(file).writerow(
+                [f"prove the a b c {i}", "small", "tiny", ["model_a", "model_b"][i % 9 == 0], "mit"]
+            )
+    run = train_sw(folder, "out", "--battles", str(folder / "battles.csv"))
+    assert run.returncode == 0, run.stderr  # type: ignore[attr-defined]
+    assert "every win rate is 0.5" in run.stderr  # type: ignore[attr-defined]
+    assert rf.load_router(folder / "out").win_rate("hello") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["at least one file"]),
+        (["--battles", "battles.csv", "--seed", "-1"], ["seed"]),
+        (["--battles", "battles.csv", "--num-tiers", "1"], ["num-tiers"]),
+        (["--battles", "battles.csv", "--precision", "float128"], ["float128"]),
+        (["--battles", "battles.csv", "--strong-model", "huge"], ["huge"]),
+        (["--battles", "battles.csv", "--min-prompt-chars", "999"], ["too short"]),
+        (["--battles", "battles.csv", "--embedder", "none"], ["give an embedder"]),
+        (["--battles", "battles.csv", "--embeddings", "e.npy"], ["--embedder"]),
+        (["--battles", "battles.csv", "--embeddings", "e.npy", "--embedder", "none"], ["RouteLLM's datasets"]),
+        (["--battles", "no/such/file.csv"], ["no/such/file.csv"]),
+    ],
+)
+def test_what_no_similarity_weighted_router_is_made_of_is_refused(
+    folder: Path, arguments: list[str], words: list[str]
+) -> None:
+    assert_refused(train_sw(folder, "out", *in_folder(folder, arguments)), *words)  # type: ignore[arg-type]
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--license", "mit", "--golden", "none.csv"], "--license does nothing without --battles"),
+        (["--refuse-overlap", "--golden", "none.csv"], "--refuse-overlap does nothing without --evaluation"),
+        (["--keep-ties", "--golden", "none.csv"], "--keep-ties does nothing without --battles"),
+        (["--soft-labels", "--battles", "none.csv"], "--soft-labels does nothing without --golden"),
+        (["--metrics", ".", "--battles", "none.csv"], "is a directory: name a file"),
+        (["--battles", "none.csv", "--strong-model", "one", "--weak-model", "one"], "are both 'one'"),
+        (["--battles", "none.csv", "--other-pairs-weight", "inf"], "above 0 and finite"),
+    ],
+)
+def test_what_would_do_nothing_or_fail_at_the_end_is_refused_first(tmp_path, capsys, monkeypatch, arguments, word):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "mf", "--out", "router", *arguments]) == 2
+    assert word in capsys.readouterr().err
+
+
+def test_places_that_cannot_be_written_are_refused_before_anything_is_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    for arguments in (["--out", "file/router"], ["--out", "router", "--checkpoint", "file"]):
+        assert main(["train", "mf", *arguments, "--battles", "none.csv"]) == 2
+        assert "file" in (text := capsys.readouterr().err)
+        assert "cannot be written (Not a directory)" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,659 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import pytest
+
+import routellm_fast as rf
+from routellm_fast import _core
+from routellm_fast.embedders import Embedder
+from tests.support.builders import mf_router, static_embedder
+from tests.support.fake_model import DIM, AsyncModel, Model, vectors_of
+from tests.support.processes import run_python
+
+TEXTS = ["", " ", "a", "b", "é", "\ud800", "\ud83d\ude00", "\U0001f600", "a\x00", "x" * 5000]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+# --- the answer
+
+
+@pytest.mark.parametrize("way", ["sync", "async", "async in a thread"])
+@pytest.mark.parametrize("with_store", [False, True])
+def test_vectors_are_bitwise_those_of_the_wrapped_embedder(path: Path, way: str, with_store: bool) -> None:
+    model = AsyncModel() if way == "async" else Model()
+    with rf.CachedEmbedder(model, path=path if with_store else None) as cached:
+        ask = cached.embed if way == "sync" else lambda texts: asyncio.run(cached.aembed(texts))
+        for texts in (TEXTS, TEXTS[::-1], [*TEXTS, "new", *TEXTS], []):
+            vectors = ask(texts)
+            assert vectors.dtype == np.float32
+            assert vectors.flags.c_contiguous
+            assert vectors.flags.owndata
+            assert np.array_equal(vectors, vectors_of(texts))
+        assert sorted(model.seen) == sorted([*TEXTS, "new"])
+
+
+def test_it_is_an_embedder_with_the_wrapped_ones_identity() -> None:
+    model = static_embedder()
+    cached = rf.CachedEmbedder(model)
+    assert isinstance(cached, Embedder)
+    assert (cached.name, cached.dim, cached.fingerprint) == (model.name, model.dim, model.fingerprint)
+    assert cached.embedder is model
+    assert "StaticEmbedder" in repr(cached)
+
+
+def test_a_router_routes_the_same_with_a_cache(tmp_path: Path) -> None:
+    plain = mf_router(static_embedder(normalize=True))
+    cached = mf_router(rf.CachedEmbedder(plain.embedder))  # type: ignore[arg-type]
+    prompts = ["hello", "prove the a", "", "hello"]
+    for _ in range(2):
+        assert np.array_equal(cached.win_rates(prompts), plain.win_rates(prompts))
+        assert cached.win_rate("hello") == plain.win_rate("hello")
+    cached.save(tmp_path / "router")
+    loaded = rf.load_router(tmp_path / "router")
+    assert isinstance(loaded.embedder, rf.StaticEmbedder)
+    assert loaded.win_rate("hello") == plain.win_rate("hello")
+
+
+def test_equal_texts_of_a_batch_are_embedded_once() -> None:
+    model = Model()
+    cached = rf.CachedEmbedder(model)
+    texts = ["a", "b", "a", "a", "c", "b"]
+    assert np.array_equal(cached.embed(texts), vectors_of(texts))
+    assert model.seen == ["a", "b", "c"]
+    stats = cached.stats
+    assert (stats.hits, stats.store_hits, stats.misses, stats.embedded, stats.entries) == (0, 0, 6, 3, 3)
+    cached.embed(texts)
+    assert model.calls == 1
+    assert cached.stats.hits == 6
+
+
+def test_the_caller_owns_what_it_gets(path: Path) -> None:
+    with rf.CachedEmbedder(Model(), path=path) as cached:
+        for _ in range(3):
+            vectors = cached.embed(["a", "b"])
+            assert np.array_equal(vectors, vectors_of(["a", "b"]))
+            vectors[:] = 7
+
+
+def test_an_embedder_that_uses_its_array_again_does_no_harm() -> None:
+    class Reusing(Model):
+        buffer = np.empty((1, DIM), np.float32)
+
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            self.buffer[:] = vectors_of(texts)
+            return self.buffer
+
+    cached = rf.CachedEmbedder(Reusing())
+    first = cached.embed(["a"])
+    cached.embed(["b"])
+    assert np.array_equal(first, vectors_of(["a"]))
+    assert np.array_equal(cached.embed(["a"]), first)
+
+
+@pytest.mark.parametrize("texts", ["a", b"a", ["a", None], [1]])
+def test_texts_are_checked(texts: Any) -> None:
+    cached = rf.CachedEmbedder(Model())
+    with pytest.raises(TypeError, match="str"):
+        cached.embed(texts)
+    with pytest.raises(TypeError, match="str"):
+        asyncio.run(cached.aembed(texts))
+
+
+# --- faults of the wrapped embedder
+
+
+@pytest.mark.parametrize("kind", [Model, AsyncModel])
+def test_a_failure_comes_through_and_leaves_the_cache_as_it_was(path: Path, kind: type[Model]) -> None:
+    model = kind()
+    with rf.CachedEmbedder(model, path=path) as cached:
+        cached.embed(["a"])
+        model.fault = rf.EmbedderUnavailableError("gone")
+        for _ in range(2):
+            with pytest.raises(rf.EmbedderUnavailableError, match="gone"):
+                cached.embed(["a", "b"])
+            with pytest.raises(rf.EmbedderUnavailableError, match="gone"):
+                asyncio.run(cached.aembed(["a", "b"]))
+        assert cached.stats.entries == 1
+        assert np.array_equal(cached.embed(["a"]), vectors_of(["a"]))
+        model.fault = None
+        assert np.array_equal(cached.embed(["a", "b"]), vectors_of(["a", "b"]))
+        assert model.seen.count("a") == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        np.zeros((1, DIM), np.float32),
+        np.zeros((2, DIM + 1), np.float32),
+        np.full((2, DIM), np.nan, np.float32),
+        None,
+    ],
+)
+def test_a_wrong_answer_is_refused_and_not_kept(answer: Any) -> None:
+    model = Model()
+    model.embed = lambda texts: answer  # type: ignore[method-assign]
+    cached = rf.CachedEmbedder(model)
+    with pytest.raises(rf.InvalidEmbeddingError, match="model returned"):
+        cached.embed(["a", "b"])
+    assert cached.stats.entries == 0
+
+
+# --- many at once
+
+
+def test_concurrent_calls_for_a_text_embed_it_once() -> None:
+    model = Model(delay_s=0.1)
+    cached = rf.CachedEmbedder(model)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(cached.embed, [["a", f"own {i}"] for i in range(8)]))
+    assert model.seen.count("a") == 1
+    for i, vectors in enumerate(answers):
+        assert np.array_equal(vectors, vectors_of(["a", f"own {i}"]))
+    stats = cached.stats
+    assert stats.hits + stats.misses == 16
+    assert stats.embedded == 9
+
+
+@pytest.mark.parametrize("kind", [Model, AsyncModel])
+def test_concurrent_tasks_embed_a_text_once(kind: type[Model]) -> None:
+    model = kind(delay_s=0.1)
+    cached = rf.CachedEmbedder(model)
+
+    async def run() -> list[np.ndarray]:
+        return await asyncio.gather(*(cached.aembed(["a", f"own {i}"]) for i in range(6)))
+
+    for i, vectors in enumerate(asyncio.run(run())):
+        assert np.array_equal(vectors, vectors_of(["a", f"own {i}"]))
+    assert model.seen.count("a") == 1
+
+
+def test_a_call_that_waited_for_a_failed_one_asks_by_itself() -> None:
+    started = threading.Event()
+
+    class FirstFails(Model):
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            self.calls += 1
+            if self.calls == 1:
+                started.set()
+                time.sleep(0.1)
+                raise rf.EmbedderUnavailableError("the first")
+            return vectors_of(texts)
+
+    cached = rf.CachedEmbedder(FirstFails())
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cached.embed, ["a"])
+        started.wait()
+        second = pool.submit(cached.embed, ["a"])
+        with pytest.raises(rf.EmbedderUnavailableError):
+            first.result()
+        assert np.array_equal(second.result(), vectors_of(["a"]))
+
+
+def test_a_cancelled_task_does_not_take_the_others_along() -> None:
+    model = AsyncModel(delay_s=0.1)
+    cached = rf.CachedEmbedder(model)
+
+    async def run() -> None:
+        owner, *waiters = (asyncio.ensure_future(cached.aembed(["a"])) for _ in range(4))
+        await asyncio.sleep(0.02)
+        owner.cancel()
+        waiters[0].cancel()
+        for waiter in waiters[1:]:
+            assert np.array_equal(await waiter, vectors_of(["a"]))
+        assert owner.cancelled()
+        assert waiters[0].cancelled()
+
+    asyncio.run(run())
+    assert np.array_equal(cached.embed(["a"]), vectors_of(["a"]))
+
+
+def test_a_blocking_call_inside_the_loop_of_a_waiting_task_does_not_deadlock() -> None:
+    cached = rf.CachedEmbedder(AsyncModel(delay_s=0.05))
+
+    async def run() -> None:
+        task = asyncio.ensure_future(cached.aembed(["a"]))
+        await asyncio.sleep(0.01)
+        assert np.array_equal(cached.embed(["a"]), vectors_of(["a"]))
+        await task
+
+    asyncio.run(asyncio.wait_for(run(), 5))
+
+
+def test_the_event_loop_goes_on_while_a_blocking_embedder_works() -> None:
+    cached = rf.CachedEmbedder(Model(delay_s=0.2))
+
+    async def run() -> int:
+        task = asyncio.ensure_future(cached.aembed(["a"]))
+        beats = 0
+        while not task.done():
+            await asyncio.sleep(0.01)
+            beats += 1
+        return beats
+
+    assert asyncio.run(run()) > 5
+
+
+def test_many_threads_never_get_a_foreign_or_torn_vector(path: Path) -> None:
+    texts = [f"text {i}" for i in range(300)]
+    expected = dict(zip(texts, vectors_of(texts), strict=True))
+    with rf.CachedEmbedder(Model(), 12_000, path, map_size_bytes=1 << 20) as cached:
+
+        def work(seed: int) -> bool:
+            rng = np.random.default_rng(seed)
+            for _ in range(60):
+                wanted = [texts[i] for i in rng.integers(0, len(texts), 10)]
+                rows = cached.embed(wanted)
+                if not all(np.array_equal(row, expected[text]) for row, text in zip(rows, wanted, strict=True)):
+                    return False
+            return True
+
+        with ThreadPoolExecutor(6) as pool:
+            assert all(pool.map(work, range(6)))
+        stats = cached.stats
+        assert stats.evictions > 0
+        assert stats.store_hits > 0
+        assert stats.bytes_used <= stats.capacity_bytes == 12_000
+        assert stats.hits + stats.store_hits + stats.misses == 6 * 60 * 10
+        assert stats.store_damaged == stats.store_rejected == 0
+
+
+# --- memory
+
+
+def test_memory_is_bounded_and_evicts_what_was_used_least_recently() -> None:
+    model = Model(dim=256)
+    cached = rf.CachedEmbedder(model, 50_000)
+    for i in range(200):
+        cached.embed([f"text {i}", "always"])
+    stats = cached.stats
+    assert stats.bytes_used <= 50_000
+    assert stats.evictions == 201 - stats.entries
+    assert model.seen.count("always") == 1
+    assert stats.entries * 256 * 4 > 0.8 * 50_000
+
+
+@pytest.mark.parametrize("capacity_bytes", [0, 1, 100])
+def test_a_capacity_too_small_for_one_vector_keeps_none(capacity_bytes: int) -> None:
+    model = Model(dim=256)
+    cached = rf.CachedEmbedder(model, capacity_bytes)
+    for _ in range(2):
+        assert np.array_equal(cached.embed(["a"]), vectors_of(["a"], 256))
+    assert model.calls == 2
+    assert (cached.stats.entries, cached.stats.bytes_used) == (0, 0)
+
+
+def test_arguments_are_checked() -> None:
+    with pytest.raises(rf.InvalidArgumentError, match="capacity_bytes"):
+        rf.CachedEmbedder(Model(), -1)
+    with pytest.raises(rf.InvalidArgumentError, match="map_size_bytes"):
+        rf.CachedEmbedder(Model(), map_size_bytes=1000)
+
+
+def test_the_native_cache_checks_its_arguments() -> None:
+    cache = _core.EmbeddingCache(3, 1 << 20, shards=2)
+    keys = bytes(32)
+    out = np.zeros((2, 3), np.float32)
+    cache.put_many(keys, out)
+    assert cache.get_many(keys, out).tolist() == [True, True]
+    assert (len(cache), cache.dim, cache.capacity_bytes) == (1, 3, 1 << 20)
+    assert cache.stats() == {"hits": 2, "misses": 0, "evictions": 0, "entries": 1, "bytes_used": cache.bytes_used}
+    assert cache.get_many(b"", out[:0]).tolist() == []
+    with pytest.raises(rf.InvalidArgumentError, match="16 bytes each"):
+        cache.get_many(keys[:-1], out)
+    with pytest.raises(rf.InvalidEmbeddingError, match="3 rows for 2 keys"):
+        cache.put_many(keys, np.zeros((3, 3), np.float32))
+    for wrong in (out.astype(np.float64), out[:, :2], out.T, out[0], None):
+        with pytest.raises(rf.InvalidEmbeddingError, match="float32 C-contiguous"):
+            cache.get_many(keys, wrong)  # type: ignore[arg-type]
+    out.flags.writeable = False
+    with pytest.raises(rf.InvalidArgumentError, match="read-only"):
+        cache.get_many(keys, out)
+    for arguments in ((0, 100), (3, 100, 0)):
+        with pytest.raises(rf.InvalidArgumentError):
+            _core.EmbeddingCache(*arguments)
+
+
+# --- the store
+
+
+def test_the_store_outlives_the_embedder(path: Path) -> None:
+    with rf.CachedEmbedder(Model(), path=path) as cached:
+        cached.embed(TEXTS)
+    model = Model()
+    with rf.CachedEmbedder(model, path=path) as cached:
+        assert np.array_equal(cached.embed([*TEXTS, "a"]), vectors_of([*TEXTS, "a"]))
+        assert model.calls == 0
+        assert cached.stats.store_hits == len(TEXTS) + 1
+        cached.embed(TEXTS)
+        assert cached.stats.hits == len(TEXTS)
+        assert np.array_equal(asyncio.run(cached.aembed(["new"])), vectors_of(["new"]))
+
+
+def test_models_that_share_a_store_never_mix(path: Path) -> None:
+    class Other(Model):
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            return -super().embed(texts)
+
+    with (
+        rf.CachedEmbedder(Model(), path=path) as one,
+        rf.CachedEmbedder(Other(fingerprint="sha256:other"), path=path) as other,
+        rf.CachedEmbedder(Model(dim=5), path=path) as short,
+        rf.CachedEmbedder(Model(), path=path) as twin,
+    ):
+        for _ in range(2):
+            assert np.array_equal(one.embed(TEXTS), vectors_of(TEXTS))
+            assert np.array_equal(other.embed(TEXTS), -vectors_of(TEXTS))
+        # Fingerprints that lie about the length do harm to nobody but themselves.
+        assert np.array_equal(short.embed(TEXTS), vectors_of(TEXTS, 5))
+        assert np.array_equal(twin.embed(TEXTS[:3]), vectors_of(TEXTS[:3]))
+
+
+def test_closing_one_leaves_the_store_to_the_others(path: Path) -> None:
+    one, other = (rf.CachedEmbedder(Model(), 0, path) for _ in range(2))
+    one.embed(["a"])
+    one.close()
+    one.close()
+    assert np.array_equal(one.embed(["a"]), vectors_of(["a"]))
+    other.embed(["a"])
+    assert other.stats.store_hits == 1
+    other.close()
+    assert not lmdb.open(str(path), create=False).close()  # only once the last one is closed can it be opened anew
+
+
+def test_an_embedder_that_is_dropped_gives_its_store_back(path: Path) -> None:
+    cached = rf.CachedEmbedder(Model(), path=path)
+    cached.embed(["a"])
+    del cached
+    assert not lmdb.open(str(path), create=False).close()
+
+
+def damage(path: Path, change: Any) -> None:
+    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
+        values = {bytes(key): bytes(value) for key, value in transaction.cursor() if len(key) == 16}
+        for key, value in values.items():
+            transaction.put(key, change(value))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value[:-1] + bytes([value[-1] ^ 1]),
+        lambda value: bytes([value[0] ^ 1]) + value[1:],
+        lambda value: value[:4] + bytes([value[4] ^ 1]) + value[5:],
+        lambda value: value[:-4],
+        lambda value: value + b"\0\0\0\0",
+        lambda value: b"",
+    ],
+)
+def test_a_damaged_value_is_a_miss_and_is_mended(path: Path, change: Any) -> None:
+    with rf.CachedEmbedder(Model(), path=path) as cached:
+        cached.embed(["a", "b"])
+    damage(path, change)
+    model = Model()
+    with rf.CachedEmbedder(model, path=path) as cached:
+        assert np.array_equal(cached.embed(["a", "b"]), vectors_of(["a", "b"]))
+        assert (model.seen, cached.stats.store_damaged, cached.stats.store_hits) == (["a", "b"], 2, 0)
+    with rf.CachedEmbedder(Model(), path=path) as cached:
+        cached.embed(["a", "b"])
+        assert cached.stats.store_hits == 2
+
+
+def test_a_value_under_another_key_is_a_miss(path: Path) -> None:
+    with rf.CachedEmbedder(Model(), path=path) as cached:
+        cached.embed(["a", "b"])
+    values: list[bytes] = []
+    damage(path, lambda value: values.append(value) or value)
+    damage(path, lambda value: values[1] if value == values[0] else values[0])
+    with rf.CachedEmbedder(Model(), path=path) as cached:
+        assert np.array_equal(cached.embed(["a", "b"]), vectors_of(["a", "b"]))
+        assert cached.stats.store_damaged == 2
+
+
+def test_a_full_store_stops_growing_and_nothing_else(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    texts = [f"text {i}" for i in range(400)]
+    model = Model(dim=1000)
+    with rf.CachedEmbedder(model, 0, path, map_size_bytes=1 << 20) as cached, caplog.at_level(logging.WARNING):
+        for start in range(0, len(texts), 10):
+            batch = texts[start : start + 10]
+            assert np.array_equal(cached.embed(batch), vectors_of(batch, 1000))
+        assert np.array_equal(asyncio.run(cached.aembed(["more"])), vectors_of(["more"], 1000))
+        rejected = cached.stats.store_rejected
+        assert 0 < rejected < 400
+        assert len(caplog.records) == 1
+        assert "MDB_MAP_FULL" in caplog.text
+        cached.embed(texts[:10])
+        assert cached.stats.store_hits == 10
+    assert (path / "data.mdb").stat().st_size <= 1 << 20
+    with rf.CachedEmbedder(Model(dim=1000), 0, path, map_size_bytes=1 << 23) as cached:
+        cached.embed(texts)
+        assert cached.stats.store_hits == 400 - (rejected - 1)
+        assert cached.stats.store_rejected == 0
+
+
+def test_a_full_disk_fails_no_request(path: Path) -> None:
+    # A limit on the size of files is what a full disk is to a process, and needs no disk.
+    program = f"""
+import logging, resource, signal
+from tests.support.fake_model import Model, vectors_of
+import numpy as np, routellm_fast as rf
+logging.basicConfig(level=logging.WARNING)
+cached = rf.CachedEmbedder(Model(dim=1000), 0, {str(path)!r})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+for i in range(200):
+    assert np.array_equal(cached.embed([str(i)]), vectors_of([str(i)], 1000))
+assert 100 < cached.stats.store_rejected < 200, cached.stats
+cached.embed(["0"])
+assert cached.stats.store_hits == 1
+"""
+    run = run_python("-W", "ignore::DeprecationWarning", "-c", program)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.count("stops growing") == 1
+    with rf.CachedEmbedder(Model(dim=1000), 0, path) as cached:
+        texts = [str(i) for i in range(200)]
+        assert np.array_equal(cached.embed(texts), vectors_of(texts, 1000))
+        assert 0 < cached.stats.store_hits < 100
+        assert cached.stats.store_damaged == 0
+
+
+def test_on_a_full_disk_an_old_store_opens_and_a_new_one_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*arguments: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    rf.CachedEmbedder(Model(), path=path).close()
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    rf.CachedEmbedder(Model(), path=path).close()
+    assert_unusable(path.with_name("new"), "No space left on device")
+
+
+def test_a_killed_process_leaves_a_whole_store(path: Path) -> None:
+    program = f"""
+import itertools, sys
+from tests.support.fake_model import Model
+import routellm_fast as rf
+cached = rf.CachedEmbedder(Model(dim=700), 0, {str(path)!r})
+first = int(sys.argv[1])
+for i in itertools.count(first):
+    cached.embed([f"text {{i}}.{{k}}" for k in range(5)])
+    print(i, flush=True)
+"""
+    tests = str(Path(__file__).parents[3])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [tests, os.environ.get("PYTHONPATH", "")]))}
+    written = 0
+    for round_number in range(4):
+        command = [sys.executable, "-c", program, str(written)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=path.parent) as child:
+            assert child.stdout is not None
+            for _ in range(30 + 7 * round_number):
+                written = int(child.stdout.readline()) + 1
+            time.sleep(0.0013 * round_number)
+            child.send_signal(signal.SIGKILL)
+            rest = child.stdout.read().split()
+        written = int(rest[-1]) + 1 if rest else written
+    model = Model(dim=700)
+    with rf.CachedEmbedder(model, 0, path) as cached:
+        texts = [f"text {i}.{k}" for i in range(written + 3) for k in range(5)]
+        assert np.array_equal(cached.embed(texts), vectors_of(texts, 700))
+        assert cached.stats.store_damaged == 0
+        assert cached.stats.store_hits >= 5 * written
+        assert cached.stats.store_hits % 5 == 0  # a batch is stored whole or not at all
+
+
+def test_processes_share_a_store_also_one_with_a_larger_map(path: Path) -> None:
+    with rf.CachedEmbedder(Model(dim=1000), 0, path, map_size_bytes=1 << 20) as cached:
+        cached.embed(["parent"])
+        program = f"""
+from tests.support.fake_model import Model
+import routellm_fast as rf
+with rf.CachedEmbedder(Model(dim=1000), 0, {str(path)!r}, map_size_bytes=1 << 24) as cached:
+    cached.embed(["parent", *(f"text {{i}}" for i in range(500))])
+    assert cached.stats.store_hits == 1 and cached.stats.store_rejected == 0, cached.stats
+"""
+        run = run_python("-W", "ignore::DeprecationWarning", "-c", program)
+        assert run.returncode == 0, run.stderr
+        texts = ["parent", *(f"text {i}" for i in range(500))]
+        assert np.array_equal(cached.embed(texts), vectors_of(texts, 1000))
+        assert cached.stats.store_hits == 501
+        cached.embed(["after"])
+        assert cached.stats.store_rejected == 0
+
+
+def test_a_forked_child_opens_the_store_anew(path: Path) -> None:
+    program = f"""
+import os, threading
+from tests.support.fake_model import Model, vectors_of
+import numpy as np, routellm_fast as rf
+model = Model()
+cached = rf.CachedEmbedder(model, path={str(path)!r})
+cached.embed(["before"])
+stop = threading.Event()
+def busy():
+    n = 0
+    while not stop.is_set():
+        cached.embed([f"busy {{n}}"]); n += 1
+thread = threading.Thread(target=busy); thread.start()
+children = []
+for c in range(8):
+    child = os.fork()
+    if child == 0:
+        try:
+            ok = np.array_equal(cached.embed(["before", f"child {{c}}"]), vectors_of(["before", f"child {{c}}"]))
+            stats = cached.stats
+            cached.close()
+            os._exit(0 if ok and (stats.hits, stats.store_hits, stats.misses) == (0, 1, 1) else 1)
+        finally:
+            os._exit(2)
+    children.append(child)
+codes = [os.waitpid(child, 0)[1] for child in children]
+stop.set(); thread.join()
+assert codes == [0] * 8, codes
+texts = [f"child {{c}}" for c in range(8)]
+hits = cached.stats.store_hits
+assert np.array_equal(cached.embed(texts), vectors_of(texts))
+assert cached.stats.store_hits == hits + 8, cached.stats
+cached.close()
+"""
+    run = run_python("-W", "ignore::DeprecationWarning", "-c", program)
+    assert run.returncode == 0, run.stderr
+
+
+# --- folders that are no store
+
+
+def assert_unusable(path: Path, *words: str) -> None:
+    with pytest.raises(rf.EmbedderUnavailableError) as caught:
+        rf.CachedEmbedder(Model(), path=path)
+    for word in (str(path), *words):
+        assert word in str(caught.value)
+
+
+def test_a_file_is_no_store(path: Path) -> None:
+    path.write_text("a file")
+    assert_unusable(path, "File exists")
+    assert path.read_text() == "a file"
+
+
+def test_a_folder_of_other_files_is_left_alone(path: Path) -> None:
+    path.mkdir()
+    (path / "notes.txt").write_text("mine")
+    assert_unusable(path, "other files", "a folder of its own")
+    assert [entry.name for entry in path.iterdir()] == ["notes.txt"]
+
+
+def test_an_lmdb_folder_of_another_program_is_left_alone(path: Path) -> None:
+    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"theirs", b"1")
+    assert_unusable(path, "another program")
+    with lmdb.open(str(path)) as environment:
+        assert environment.stat()["entries"] == 1
+
+
+def test_a_newer_format_is_refused(path: Path) -> None:
+    rf.CachedEmbedder(Model(), path=path).close()
+    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
+        ((key, _),) = list(transaction.cursor())
+        transaction.put(key, b"2")
+    assert_unusable(path, "b'2'", "b'1'")
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100, os.urandom(100_000)])
+def test_a_file_that_is_no_lmdb_file_is_refused(path: Path, content: bytes) -> None:
+    path.mkdir()
+    (path / "data.mdb").write_bytes(content)
+    if content:
+        assert_unusable(path, "MDB_INVALID", "delete")
+    else:
+        rf.CachedEmbedder(Model(), path=path).close()
+
+
+def test_a_truncated_store_is_refused_before_it_is_read(path: Path) -> None:
+    with rf.CachedEmbedder(Model(dim=1000), path=path) as cached:
+        cached.embed([str(i) for i in range(50)])
+    os.truncate(path / "data.mdb", 40_000)
+    assert_unusable(path, "truncated", "Delete")
+
+
+def test_a_store_without_its_data_file_starts_anew(path: Path) -> None:
+    rf.CachedEmbedder(Model(), path=path).close()
+    (path / "data.mdb").unlink()
+    with rf.CachedEmbedder(Model(), path=path) as cached:
+        assert np.array_equal(cached.embed(["a"]), vectors_of(["a"]))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_refused(path: Path) -> None:
+    path.mkdir(mode=0o500)
+    assert_unusable(path, "denied")
+
+
+def test_a_place_where_no_folder_can_be_made_is_refused() -> None:
+    assert_unusable(Path("/proc/no/such/store"), "No such file")
+
+
+def test_without_lmdb_the_error_names_the_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    with pytest.raises(rf.MissingExtraError, match=r"routellm-fast\[cache\]"):
+        rf.CachedEmbedder(Model(), path=path)
+    assert not path.exists()
+    assert rf.CachedEmbedder(Model()).embed(["a"]).shape == (1, DIM)

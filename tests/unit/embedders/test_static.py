@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import routellm_fast as rf
+from tests.support.builders import WORDS, model2vec_folder, static_embedder, tokenizer_json
+
+TEXTS = ["hello", "prove the a b c?", "", "   ", "writes { 1 }", "zzz", "a" * 500]
+
+
+def expected_mean(table: np.ndarray, ids: list[int], *, normalize: bool) -> np.ndarray:
+    mean = table[ids].astype(np.float64).mean(axis=0) if ids else np.zeros(table.shape[1])
+    return mean / np.linalg.norm(mean) if normalize and ids else mean
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int8])
+def test_a_model2vec_folder_gives_the_mean_of_its_rows(tmp_path: Path, normalize: bool, dtype: type) -> None:
+    table = (np.random.default_rng(2).normal(size=(len(WORDS), 5)) * 20).astype(dtype)
+    embedder = rf.StaticEmbedder.load(model2vec_folder(tmp_path / "m", normalize=normalize, embeddings=table))
+    found = embedder.embed(["hello prove ? unknownword", "writes"])
+    for row, ids in zip(found, ([4, 2, 7], [5, 6]), strict=True):
+        np.testing.assert_allclose(row, expected_mean(table, ids, normalize=normalize), rtol=1e-5, atol=1e-5)
+
+
+def test_a_quantised_vocabulary_is_mapped_and_weighted(tmp_path: Path) -> None:
+    table = np.random.default_rng(3).normal(size=(4, 5)).astype(np.float32)
+    mapping = np.arange(len(WORDS), dtype=np.int64) % 4
+    weights = np.linspace(0.5, 2, len(WORDS)).astype(np.float64)
+    folder = model2vec_folder(tmp_path / "m", normalize=False, embeddings=table, mapping=mapping, weights=weights)
+    embedder = rf.StaticEmbedder.load(folder)
+    ids = [4, 2, 7]
+    expected = (table[mapping[ids]] * weights[ids][:, None]).mean(axis=0)
+    np.testing.assert_allclose(embedder.embed(["hello prove ?"])[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(embedder.quantize().embed(["hello prove ?"])[0], expected, atol=0.05)
+
+
+def test_sentence_transformers_layouts_are_read(tmp_path: Path) -> None:
+    table = np.ones((len(WORDS), 5), np.float32)
+    (tmp_path / "0_StaticEmbedding").mkdir()
+    save_file({"embedding.weight": table}, tmp_path / "0_StaticEmbedding" / "model.safetensors")
+    (tmp_path / "0_StaticEmbedding" / "tokenizer.json").write_bytes(tokenizer_json())
+    (tmp_path / "config_sentence_transformers.json").write_text("{}")
+    assert rf.StaticEmbedder.load(tmp_path).embed(["hello"]).tolist() == [[1.0] * 5]
+
+
+def test_surface_features_stand_behind_the_token_dimensions() -> None:
+    embedder = static_embedder(surface_features=("constant", "log_tokens", "question_marks"))
+    rows = embedder.embed(["prove the a?", "", "??"])
+    assert rows[:, -3].tolist() == [1, 1, 1]
+    np.testing.assert_allclose(rows[:, -2], np.log1p([4, 0, 2]), rtol=1e-6)
+    np.testing.assert_allclose(rows[:, -1], np.log1p([1, 0, 2]), rtol=1e-6)
+    assert embedder.dim == 9
+    assert embedder.surface_features == ("constant", "log_tokens", "question_marks")
+    with pytest.raises(rf.InvalidArgumentError, match="log_tokens"):
+        static_embedder(surface_features=("mood",))
+
+
+def test_tokens_only_are_the_token_dimensions() -> None:
+    embedder = static_embedder(surface_features=("constant", "log_tokens"))
+    tokens = embedder.tokens_only()
+    np.testing.assert_array_equal(tokens.embed(TEXTS), embedder.embed(TEXTS)[:, :-2])
+    assert (tokens.dim, tokens.surface_features) == (embedder.dim - 2, ())
+    assert tokens.name != embedder.name
+    assert tokens.fingerprint == static_embedder(surface_features=()).fingerprint != embedder.fingerprint
+    assert tokens.tokens_only() is tokens
+
+
+def test_every_isa_gives_the_same_int8_embedding(isa: str) -> None:
+    for normalize in (False, True):
+        reference = static_embedder(normalize=normalize, isa="scalar").embed(TEXTS)
+        np.testing.assert_allclose(static_embedder(normalize=normalize, isa=isa).embed(TEXTS), reference, rtol=1e-6)
+    with pytest.raises(rf.UnsupportedIsaError, match="sse9"):
+        static_embedder(isa="sse9")
+
+
+def test_alone_and_in_a_batch_a_text_gets_the_same_vector() -> None:
+    embedder = static_embedder(normalize=True)
+    together = embedder.embed(TEXTS)
+    for text, row in zip(TEXTS, together, strict=True):
+        np.testing.assert_array_equal(embedder.embed((text,))[0], row)
+    assert embedder.embed([]).shape == (0, embedder.dim)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "hello\udfff prove", "\udc80\udc80", "\ud83d \ude00"])
+def test_lone_surrogates_are_dropped_like_the_replacement_character(text: str) -> None:
+    embedder = static_embedder()
+    clean = "".join("�" if 0xD800 <= ord(c) < 0xE000 else c for c in text)
+    np.testing.assert_array_equal(embedder.embed([text])[0, :6], embedder.embed([clean])[0, :6])
+
+
+def test_ten_megabytes_are_read_no_further_than_a_long_prompt() -> None:
+    embedder = static_embedder()
+    for unit in ("prove the a ", " ", "a", "é", "\ud800", "😀 ", "漢"):
+        huge = unit * (10_000_000 // len(unit))
+        np.testing.assert_array_equal(embedder.embed([huge]), embedder.embed([huge[: 64 * 512]]))
+
+
+def test_a_saved_embedder_is_the_same(tmp_path: Path) -> None:
+    embedder = static_embedder(normalize=True)
+    embedder.save(tmp_path / "e", provenance={"from": "test"})
+    loaded = rf.StaticEmbedder.load(tmp_path / "e")
+    assert loaded.fingerprint == embedder.fingerprint
+    assert loaded.table.dtype == np.int8
+    np.testing.assert_array_equal(loaded.embed(TEXTS), embedder.embed(TEXTS))
+    loaded.save(tmp_path / "f", provenance={"from": "test"})
+    for file in (tmp_path / "e").iterdir():
+        assert file.read_bytes() == (tmp_path / "f" / file.name).read_bytes()
+
+
+def test_the_fingerprint_tells_embedders_apart() -> None:
+    variants = [
+        static_embedder(),
+        static_embedder(normalize=True),
+        static_embedder(int8=False),
+        static_embedder(surface_features=()),
+        static_embedder(surface_features=("log_tokens", "constant", "question_marks")),
+    ]
+    assert len({variant.fingerprint for variant in variants}) == len(variants)
+    assert static_embedder().fingerprint == static_embedder().fingerprint
+
+
+def test_the_table_cannot_be_changed_through_its_view() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        static_embedder().table[0, 0] = 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("tokenizer.json", b"{"),
+        ("tokenizer.json", b"[]"),
+        ("tokenizer.json", tokenizer_json().replace(b'"[UNK]": 1', b'"[unk]": 1')),
+        ("tokenizer.json", tokenizer_json().replace(b'"[UNK]": 1', b'"[UNK]": -1')),
+        ("tokenizer.json", tokenizer_json().replace(b'"model"', b'"added_tokens": ["x"], "model"')),
+        ("tokenizer.json", tokenizer_json().replace(b'"model"', b'"added_tokens": [{"content": "x"}], "model"')),
+        (
+            "tokenizer.json",
+            tokenizer_json()
+            .replace(b'"BertNormalizer"', b"[]")
+            .replace(b'"normalizer": {', b'"normalizer": [], "n": {'),
+        ),
+        ("config.json", b'{"max_length": "512"}'),
+        ("model.safetensors", b"not tensors"),
+        ("config.json", b"{"),
+    ],
+)
+def test_a_damaged_model2vec_folder_is_refused(tmp_path: Path, file: str, content: bytes) -> None:
+    folder = model2vec_folder(tmp_path / "m")
+    (folder / file).write_bytes(content)
+    with pytest.raises(rf.ArtifactError):
+        rf.StaticEmbedder.load(folder)
+
+
+def test_what_is_no_embedder_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(rf.ArtifactNotFoundError, match="neither"):
+        rf.StaticEmbedder.load(tmp_path)
+
+
+def test_a_table_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    folder = model2vec_folder(tmp_path / "m", embeddings=np.ones((3, 5), np.float32))
+    with pytest.raises(rf.InvalidArgumentError, match="different models"):
+        rf.StaticEmbedder.load(folder)
+
+
+def unigram_json() -> bytes:
+    spec = {
+        "version": "1.0",
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
+        "model": {
+            "type": "Unigram",
+            "unk_id": 0,
+            "vocab": [["<unk>", 0.0], ["▁hello", -1.0], ["▁", -3.0], ["a", -2.0]],
+        },
+    }
+    return json.dumps(spec).encode()
+
+
+def test_other_tokenizers_run_by_their_own_library(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    table = np.arange(20, dtype=np.float32).reshape(4, 5)
+    folder = model2vec_folder(tmp_path / "m", normalize=False, embeddings=table)
+    (folder / "tokenizer.json").write_bytes(unigram_json())
+    embedder = rf.StaticEmbedder.load(folder).replace(surface_features=("log_tokens",))
+    assert embedder.native is None
+    ids = tokenizers.Tokenizer.from_str(unigram_json().decode()).encode("hello aa", add_special_tokens=False).ids
+    rows = embedder.embed(["hello aa", "", "\ud800"])
+    np.testing.assert_allclose(rows[0, :5], table[[i for i in ids if i != 0]].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(rows[:2, 5], np.log1p([len(ids), 0]), rtol=1e-6)
+    with pytest.raises(TypeError, match="text 1"):
+        embedder.embed(["fine", None])  # type: ignore[list-item]
