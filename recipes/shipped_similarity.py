@@ -1,6 +1,6 @@
 """Make the sw_ranking router that ships: `python -m recipes.shipped_similarity --data DIR --out DIR`.
 
-Takes the battles that may ship (see `training.shipped`), embeds their prompts by the token table of the mf router that
+Takes the battles that may ship (see `recipes.shipped`), embeds their prompts by the token table of the mf router that
 ships, to which the new router refers, calibrates, evaluates and writes the router directory with its model card. Needs
 neither extras nor network. Two runs on one machine give the same bytes.
 

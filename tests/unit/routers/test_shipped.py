@@ -36,7 +36,7 @@ def test_the_model_card_states_the_numbers_of_the_manifest(router: rf.Router) ->
         row = re.search(rf"\| {title} \| this router \| ([0-9.]+) \|", router.model_card)
         assert row is not None
         assert float(row[1]) == pytest.approx(apgr, abs=6e-4)  # three digits here, four there
-    for word in ("licence", "MIT", "Apache-2.0", "CC-BY-4.0", router.provenance["created"], "training.shipped"):
+    for word in ("licence", "MIT", "Apache-2.0", "CC-BY-4.0", router.provenance["created"], "recipes.shipped"):
         assert word in router.model_card
 
 

@@ -292,7 +292,7 @@ def test_the_model_card_says_where_the_router_is_ahead_and_where_behind() -> Non
     assert record(results)["gsm8k"]["mf"]["apgr"] == 0.52
     assert f"log loss is {trained.metrics['held_out']['loss']:.4f} nats" in card.replace("\n", " ")
     assert "1,200 battles of 3 models" in card
-    for word in ("2026-11-25", "Apache-2.0", "MIT", "CC-BY-4.0", "training.shipped_similarity", "0.4100 to 0.5900"):
+    for word in ("2026-11-25", "Apache-2.0", "MIT", "CC-BY-4.0", "recipes.shipped_similarity", "0.4100 to 0.5900"):
         assert word in card
 
 
