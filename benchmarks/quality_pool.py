@@ -50,7 +50,8 @@ from routellm_fast.pool import ModelPool, PoolModel
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.loading import SHIPPED_ROUTER
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
-from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig, train
+from routellm_fast.training import MatrixFactorizationConfig
+from routellm_fast.training.matrix_factorization import train
 
 TABLES: Final = {
     "RouterBench": "golden_routerbench.csv.gz",

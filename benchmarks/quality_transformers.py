@@ -30,10 +30,9 @@ from routellm_fast import RouteLLMError, load_router
 from routellm_fast.data import file_digest, read_prompts
 from routellm_fast.decision import ModelPair
 from routellm_fast.evaluation import Benchmark, Evaluation, evaluate, read_benchmarks
-from routellm_fast.training.bert import BertConfig
 from routellm_fast.training.bert_command import train_bert
-from routellm_fast.training.causal_llm import CausalLLMConfig
 from routellm_fast.training.causal_llm_command import train_causal_llm
+from routellm_fast.training.configs import BertConfig, CausalLLMConfig
 
 PAIR: Final = ModelPair("gpt-4-1106-preview", "mistralai/Mixtral-8x7B-Instruct-v0.1")
 GOLDEN: Final = ("golden_routerbench.csv.gz", "golden_mmlu_pro.csv.gz")

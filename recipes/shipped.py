@@ -31,7 +31,8 @@ from routellm_fast.evaluation.results import LENGTH, Evaluation
 from routellm_fast.extras import require
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_fast.tables import read_table
-from routellm_fast.training.gap_regression import GapRegressionConfig, train
+from routellm_fast.training.configs import GapRegressionConfig
+from routellm_fast.training.gap_regression import train
 from routellm_fast.training.packaged_base import MINILM
 
 ENCODER: Final = "sentence-transformers/all-MiniLM-L6-v2"

@@ -14,7 +14,7 @@ import argparse
 import datetime
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -40,7 +40,8 @@ from routellm_fast.evaluation.results import LENGTH, Evaluation
 from routellm_fast.routers.loading import load_router
 from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
 from routellm_fast.tables import read_table
-from routellm_fast.training.similarity_weighted import Stage, train
+from routellm_fast.training.progress import OnProgress, Progress
+from routellm_fast.training.similarity_weighted import train
 
 # Golden labels become battles of the scoring pair only. All pairs of these tables' dozens of models would be twenty
 # times as many, nearly all on exam questions, and the bank no longer small. These two have scores of both models.
@@ -84,7 +85,7 @@ def _all_rows(folder: Path) -> list[data.Battle]:
 
 
 def make(
-    folder: Path, *, created: str, on_progress: Callable[[Stage], None] | None = None
+    folder: Path, *, created: str, on_progress: OnProgress | None = None
 ) -> tuple[SimilarityWeightedRouter, Evaluation]:
     """Return the router with its model card, and the results behind it.
 
@@ -228,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _report(stage: Stage) -> None:
+def _report(stage: Progress) -> None:
     sys.stderr.write(f"{stage.name}: {stage.done} of {stage.total}\n")
 
 

@@ -1,11 +1,10 @@
-"""What the commands of `routellm-fast train` share: options, progress bars, and how metrics are shown."""
+"""What the commands of `routellm-fast train` share: options, the progress bar, and how metrics are shown."""
 
 from __future__ import annotations
 
 import datetime
 import json
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,14 +12,23 @@ from typing import Annotated, Any
 import typer
 
 from routellm_fast.cli._progress import progress_bar
+from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.training.progress import Progress
+from routellm_fast.training.loading import SourceArguments
+from routellm_fast.training.progress import OnProgress
 
 Out = Annotated[Path, typer.Option(help="Router directory to write.")]
-SOURCE = "CSV, JSON lines or Parquet, a folder of these, or hf:OWNER/NAME[:SPLIT]. May be given several times."
+_SOURCE = "CSV, JSON lines or Parquet, a folder of these, or hf:OWNER/NAME[:SPLIT]. May be given several times."
+_BATTLES = "Battles: prompt or prompt_id, model_a, model_b, winner"
+Battles = Annotated[list[Path] | None, typer.Option(help=f"{_BATTLES}, optional weight, judge. {_SOURCE}")]
+AnyBattles = Annotated[
+    list[Path] | None,
+    typer.Option(help=f"{_BATTLES}, optional weight, judge; or a RouteLLM dataset. {_SOURCE}"),
+]
+UnweightedBattles = Annotated[list[Path] | None, typer.Option(help=f"{_BATTLES}; or a RouteLLM dataset. {_SOURCE}")]
 Golden = Annotated[
     list[Path] | None,
-    typer.Option(help=f"Golden labels: a prompt and one score column a model. {SOURCE}"),
+    typer.Option(help=f"Golden labels: a prompt and one score column a model. {_SOURCE}"),
 ]
 Prompts = Annotated[list[Path] | None, typer.Option(help="File in which prompt_id is looked up.")]
 Evaluation = Annotated[
@@ -36,8 +44,23 @@ RefuseOverlap = Annotated[
 Licenses = Annotated[list[str] | None, typer.Option("--license", help="Use only battles of this license; none: all.")]
 StrongModel = Annotated[str, typer.Option(help="Strong model of the pair, as the data name it.")]
 WeakModel = Annotated[str, typer.Option(help="Weak model of the pair.")]
+AlsoStrong = Annotated[list[str] | None, typer.Option(help="A model that counts as the strong one. Repeatable.")]
+AlsoWeak = Annotated[list[str] | None, typer.Option(help="A model that counts as the weak one. Repeatable.")]
 CapPerPrompt = Annotated[int, typer.Option(min=1, help="At most this many battles a prompt in each source.")]
+MaxPrompts = Annotated[int | None, typer.Option(min=2, help="Train on about so many prompts; none: all.")]
+BalanceSources = Annotated[bool, typer.Option(help="Let every source weigh the same.")]
+SoftLabels = Annotated[
+    bool, typer.Option("--soft-labels", help="Let golden labels say by how much a score was higher.")
+]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Most tokens of a prompt that are read.")]
+AtLeastOne = Annotated[int, typer.Option(min=1)]
+Patience = Annotated[int, typer.Option(min=1, help="Epochs without a lower held-out loss.")]
 HeldOutShare = Annotated[float, typer.Option(help="Share of prompt groups held out.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of torch.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Directory in which each epoch is kept; the same command goes on from there.")
+]
+Seed = Annotated[int, typer.Option(help="Same seed, same router, to the bit on one machine.")]
 Created = Annotated[str, typer.Option(help="Date for the record; none: today.")]
 Metrics = Annotated[Path | None, typer.Option(help="Also write the metrics here, as JSON.")]
 
@@ -45,9 +68,30 @@ STRONG_MODEL = "gpt-4-1106-preview"
 WEAK_MODEL = "mistralai/Mixtral-8x7B-Instruct-v0.1"
 
 
-def held_out_of(metrics: dict[str, Any]) -> dict[str, float]:
-    """Return what mf's metrics say about the battles held out, by names to show."""
-    if "held_out" in metrics:  # an ensemble's
+def sources_of(
+    battles: list[Path] | None,
+    golden: list[Path] | None,
+    prompts: list[Path] | None,
+    licenses: list[str] | None,
+    evaluation: list[Path] | None,
+    refuse_overlap: bool,
+) -> SourceArguments:
+    """Return what to read. Raises InvalidArgumentError for an option that would do nothing."""
+    check_used(("--license", licenses, "--battles", battles))
+    check_used(("--refuse-overlap", refuse_overlap, "--evaluation", evaluation))
+    return {
+        "battles": battles or [],
+        "golden": golden or [],
+        "prompts": prompts or [],
+        "licenses": licenses or None,
+        "evaluation": evaluation or [],
+        "refuse_overlap": refuse_overlap,
+    }
+
+
+def _held_out_of(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return what metrics say about the battles held out, by names to show."""
+    if "held_out" in metrics:  # of an ensemble and of sw_ranking
         return {f"held_out_{name}": value for name, value in metrics["held_out"].items()}
     best = metrics["epochs"][metrics["best_epoch"] - 1]
     return {name: value for name, value in best.items() if name.startswith("held_out")}
@@ -102,34 +146,23 @@ def write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
 
 
 @contextmanager
-def epoch_bar() -> Iterator[Callable[[Progress], None] | None]:
-    """A bar of epochs with their loss."""
+def training_bar(checkpoint: Path | None = None, *, is_resumable: bool = True) -> Iterator[OnProgress | None]:
+    """Yield what shows a training's progress, None where nobody would see it. After ^C, say how to go on."""
     with progress_bar("reading") as move:
-        if move is None:
-            yield None
-            return
-
-        def show(at: Progress) -> None:
-            part = f"part {at.part} of {at.parts}, " if at.parts > 1 else ""
-            loss = (
-                f"loss {at.train_loss:.4f}" if math.isnan(at.held_out_loss) else f"held-out loss {at.held_out_loss:.4f}"
-            )
-            done = (at.part - 1) * at.max_epochs + at.epoch
-            move(f"{part}epoch {at.epoch}, {loss}", done, at.parts * at.max_epochs)
-
-        yield show
+        try:
+            yield move and (lambda at: move(at.name, at.done, at.total))
+        except KeyboardInterrupt:
+            if is_resumable:
+                advice = (
+                    "nothing is kept; with --checkpoint DIR each epoch would be"
+                    if checkpoint is None
+                    else f"{checkpoint} keeps each whole epoch: give the same command again to go on"
+                )
+                typer.echo(f"routellm-fast: interrupted; {advice}", err=True)
+            raise
 
 
-@contextmanager
-def resumable(checkpoint: Path | None) -> Iterator[None]:
-    """Say how to go on after an interruption. What it interrupted is as the last epoch left it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        advice = (
-            "nothing is kept; with --checkpoint DIR each epoch would be"
-            if checkpoint is None
-            else f"{checkpoint} keeps each whole epoch: give the same command again to go on"
-        )
-        typer.echo(f"routellm-fast: interrupted; {advice}", err=True)
-        raise
+def report(metrics: Path | None, found: dict[str, Any], kind: str, out: Path, pair: ModelPair) -> None:
+    """Write the metrics where a path is given, and print the main ones."""
+    write_metrics(metrics, found)
+    show_metrics(f"{out}: {kind} router of {pair.strong} against {pair.weak}", {**found, **_held_out_of(found)})

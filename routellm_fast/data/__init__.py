@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from routellm_fast.data.battles import Battle, Battles, balanced, capped, read_battles, to_arrays
+from routellm_fast.data.battles import Battle, Battles, balanced, capped, models_of, read_battles, to_arrays
 from routellm_fast.data.centring import centred
 from routellm_fast.data.contamination import evaluation_groups, overlaps
 from routellm_fast.data.counts import Counts
@@ -28,6 +28,7 @@ __all__ = [
     "held_out",
     "joined_groups",
     "known_aliases",
+    "models_of",
     "overlaps",
     "pairs",
     "read_battles",

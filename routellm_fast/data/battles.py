@@ -138,6 +138,11 @@ def read_battles(
     return kept
 
 
+def models_of(battles: Iterable[Battle]) -> set[str]:
+    """Return the names of all models that the battles are between."""
+    return {name for battle in battles for name in (battle.model_a, battle.model_b)}
+
+
 def balanced(battles: Sequence[Battle], total: float) -> list[Battle]:
     """Reweigh so that every source weighs the same, and all together `total`: no source drowns the others."""
     counts: dict[str, float] = {}

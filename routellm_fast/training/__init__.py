@@ -1,27 +1,29 @@
 """Training: from battles to a router; each kind has a module.
 
 A trainer takes battles, an embedder and its config, and returns what makes the router, with metrics:
-`train(battles, embedder, config, *, on_progress)`. torch is imported when mf's training starts, not before.
+`train(battles, embedder, config, *, on_progress)`. torch is imported when a training that needs it starts, not before.
 
-What trainers share: `loading` (sources to battles, with counts), `held_out` (split by prompt group, losses, early
-stopping), `checkpoint`, `progress`, `deterministic` (torch) and `model_card`. `command` puts them together.
+What trainers share: `configs` (the settings), `loading` (sources to battles, with counts), `held_out` (split by prompt
+group, losses), `pair_data` (battles of one pair, by prompt), `embedding`, `epoch_loop` (epochs, early stopping) with
+`checkpoint` and `deterministic` (torch), `progress`, `model_card` and `command` (from files to a directory).
 """
 
 from __future__ import annotations
 
 from routellm_fast.data.battles import Battles
-from routellm_fast.training.command import train_mf, train_sw_ranking
+from routellm_fast.training.configs import MatrixFactorizationConfig, SimilarityWeightedConfig
 from routellm_fast.training.ensemble import train_ensemble
-from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig, TrainedMatrixFactorization
+from routellm_fast.training.matrix_factorization import TrainedMatrixFactorization
+from routellm_fast.training.mf_command import train_mf
 from routellm_fast.training.progress import Progress
-from routellm_fast.training.similarity_weighted import SimilarityWeightedConfig, Stage, TrainedSimilarityWeighted
+from routellm_fast.training.similarity_weighted import TrainedSimilarityWeighted
+from routellm_fast.training.sw_ranking_command import train_sw_ranking
 
 __all__ = [
     "Battles",
     "MatrixFactorizationConfig",
     "Progress",
     "SimilarityWeightedConfig",
-    "Stage",
     "TrainedMatrixFactorization",
     "TrainedSimilarityWeighted",
     "train_ensemble",

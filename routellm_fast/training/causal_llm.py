@@ -16,71 +16,20 @@ from routellm_fast.decision import ModelPair
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.extras import require
 from routellm_fast.routers.causal.model import LanguageModel
-from routellm_fast.routers.causal.prompt import SCORE_TOKENS, TRUNCATIONS, PromptFormat, Truncation
+from routellm_fast.routers.causal.prompt import SCORE_TOKENS, PromptFormat
 from routellm_fast.routers.causal.router import CausalLLMRouter, scoring_for
 from routellm_fast.routers.causal.scorer import PrefillScorer, Scoring
 from routellm_fast.training._causal_run import Task, fit
+from routellm_fast.training.configs import CausalLLMConfig
 from routellm_fast.training.deterministic import deterministic
-from routellm_fast.training.held_out import held_out_battles, results_by_source
-from routellm_fast.training.sides import a_is_strong
-from routellm_fast.training.similarity_weighted import Stage
+from routellm_fast.training.pair_data import PairData
+from routellm_fast.training.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-METHODS: Final = ("rows", "lora")
 # Upper borders of the strong model's lead, a share of the largest lead, for the scores 2 and 3; above them it is 1.
 _LEADS: Final = (2 / 3, 1 / 3)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CausalLLMConfig:
-    """How to fine-tune.
-
-    Attributes:
-        method: "rows" trains the output rows of the score tokens only: each prompt is read once. "lora" also trains
-            low-rank changes of the attention layers, which takes a pass there and back a prompt and epoch.
-        max_tokens: Most tokens of a prompt, the text around the question included, in training and of the router.
-        truncation: What a longer question keeps.
-        learning_rate: AdamW's, falling linearly to 0.
-        weight_decay: AdamW's.
-        batch_size: Prompts a step.
-        max_epochs: Passes over the prompts, at most.
-        patience: Stop after this many epochs without a lower held-out loss.
-        held_out_share: Expected share of prompt groups that are not trained on, in (0, 1).
-        lora_rank: Rank of the changes.
-        threads: Of torch. The same number gives the same router on one machine.
-        seed: Of initial weights, order and the held-out groups.
-    """
-
-    method: str = "rows"
-    max_tokens: int = 512
-    truncation: Truncation = "middle"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    batch_size: int = 16
-    max_epochs: int = 30
-    patience: int = 3
-    held_out_share: float = 0.1
-    lora_rank: int = 8
-    threads: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained with."""
-        counts = (self.max_tokens, self.batch_size, self.max_epochs, self.patience, self.lora_rank, self.threads)
-        fits = all(count >= 1 for count in counts) and 0 < self.learning_rate <= 1 and 0 <= self.weight_decay <= 1
-        fits = fits and self.method in METHODS and self.truncation in TRUNCATIONS
-        if not fits or not 0.0 < self.held_out_share < 1.0:
-            raise InvalidArgumentError(
-                f"method is one of {', '.join(METHODS)}, truncation one of {', '.join(TRUNCATIONS)}, counts >= 1, "
-                "learning rate above 0, weight decay at least 0, both at most 1, and the held-out share lies between 0 "
-                f"and 1; found {self}"
-            )
-        if not 0 <= self.seed < 1 << 63:
-            raise InvalidArgumentError(f"a seed is an integer in [0, 2^63), found {self.seed}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +65,7 @@ def train(
     *,
     strong_models: frozenset[str],
     checkpoint: str | Path | None = None,
-    on_progress: Callable[[Stage], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> TrainedCausalLLM:
     """Fine-tune a language model to score how well the weak model would do.
 
@@ -148,38 +97,40 @@ def train(
         raise InvalidArgumentError(
             f"the base must be in float32 to be trained, found {base.dtype}: load it with dtype='float32'"
         )
-    strong = a_is_strong(battles, strong_models)
-    out = held_out_battles(battles, config.held_out_share, seed=config.seed)
+    pair = PairData.of(battles, strong_models, config.held_out_share, seed=config.seed)
     model = with_score_tokens(base)
     scoring = scoring_for(model, max_tokens=config.max_tokens, truncation=config.truncation)
     scorer = PrefillScorer(model, prompt_format, scoring)
-
-    def show(name: str, done: int, total: int) -> None:
-        if on_progress is not None:
-            on_progress(Stage(name, done, total))
-
     with deterministic(torch, config.threads):
-        task = _task(battles, strong, out, scorer)
-        fitted = fit(
-            model.module, scorer.score_ids, task, config, show, None if checkpoint is None else Path(checkpoint)
+        task = Task(
+            rows=scorer.rows(battles.prompts),
+            scores=pair.prompt_means(np.eye(len(SCORE_TOKENS))[scores_of(pair.strong_share()) - 1]),
+            weight=pair.prompt_weights(),
+            held_out=pair.prompts_out(),
         )
-    wide = fitted.logits.astype(np.float64)
+        tuned = fit(
+            model.module,
+            scorer.score_ids,
+            task,
+            config,
+            on_progress or ignore_progress,
+            None if checkpoint is None else Path(checkpoint),
+        )
+    wide = tuned.logits.astype(np.float64)
     odds = np.exp(wide - wide.max(1, keepdims=True))
     probabilities = odds / odds.sum(1, keepdims=True)
     better = probabilities[:, : scoring.score_threshold - 1].sum(1)
-    win_rates = np.where(fitted.is_scored, np.minimum(better, 1.0), 1.0).astype(np.float32)
+    win_rates = np.where(tuned.is_scored, np.minimum(better, 1.0), 1.0).astype(np.float32)
     metrics = {
-        "battles": {"train": int((~out).sum()), "held_out": int(out.sum())},
-        "prompts": len(battles.prompts),
-        "prompt_groups": len(set(battles.groups)),
-        "models": len(battles.models),
+        **pair.counts(),
         "config": asdict(config),
-        "epochs": fitted.epochs,
-        "best_epoch": fitted.best_epoch,
-        "unscored_prompts": int((~fitted.is_scored).sum()),
-        "held_out_by_source": results_by_source(battles, out, _battle_logits(probabilities, battles, strong)),
+        "epochs": tuned.fitted.epochs,
+        "best_epoch": tuned.fitted.best_epoch,
+        "unscored_prompts": int((~tuned.is_scored).sum()),
+        # A tie is score 4.
+        "held_out_by_source": pair.results(probabilities[:, :3].sum(1) + probabilities[:, 3] / 2.0),
     }
-    trained = LanguageModel(fitted.module.eval(), model.tokenizer, reference=None)
+    trained = LanguageModel(tuned.module.eval(), model.tokenizer, reference=None)
     return TrainedCausalLLM(trained, prompt_format, scoring, metrics, win_rates)
 
 
@@ -207,27 +158,3 @@ def with_score_tokens(base: LanguageModel) -> LanguageModel:
             torch.manual_seed(0)
             module.resize_token_embeddings(rows, mean_resizing=False)
     return LanguageModel(module, tokenizer, reference=None)
-
-
-def _task(battles: Battles, strong: NDArray[np.bool_], out: NDArray[np.bool_], scorer: PrefillScorer) -> Task:
-    target = np.where(strong, battles.target, 1.0 - battles.target)
-    weight = np.zeros(len(battles.prompts))
-    np.add.at(weight, battles.prompt, battles.weight)
-    scores = np.zeros((len(battles.prompts), len(SCORE_TOKENS)))
-    np.add.at(scores, (battles.prompt, scores_of(target) - 1), battles.weight)
-    held_out = np.zeros(len(battles.prompts), dtype=np.bool_)
-    held_out[battles.prompt] = out  # a group, and so a prompt, is on one side as a whole
-    return Task(
-        rows=scorer.rows(battles.prompts),
-        scores=(scores / weight[:, None]).astype(np.float32),
-        weight=(weight / weight.mean()).astype(np.float32),
-        held_out=held_out,
-    )
-
-
-def _battle_logits(probabilities: NDArray[np.float64], battles: Battles, strong: NDArray[np.bool_]) -> FloatArray:
-    """Log odds that model_a of each battle wins, a tie (score 4) counting half."""
-    share = np.clip(probabilities[:, :3].sum(1) + probabilities[:, 3] / 2.0, 1e-6, 1.0 - 1e-6)
-    logits = np.log(share / (1.0 - share))[battles.prompt]
-    result: FloatArray = np.where(strong, logits, -logits).astype(np.float32)
-    return result

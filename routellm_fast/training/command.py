@@ -1,6 +1,7 @@
-"""From data files to a router directory: what `routellm-fast train` does.
+"""From data files to a router directory: what the commands of `routellm-fast train` have in common.
 
-The commands return metrics, JSON-able, which the router keeps in its provenance as `training`:
+Each kind has a module beside this one, `mf_command` and so on, with one function. These functions return metrics,
+JSON-able, which the router keeps in its provenance as `training`:
 
 * `battles`, `prompts`, `prompt_groups`, `models`: counts of what was trained on; mf's battles are those trained on and
   those held out.
@@ -17,268 +18,227 @@ The commands return metrics, JSON-able, which the router keeps in its provenance
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from routellm_fast import data
+from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
+from routellm_fast.atomic import check_writable
 from routellm_fast.calibration import Calibration
-from routellm_fast.data import routellm_datasets
-from routellm_fast.data.names import check_known
+from routellm_fast.data.battles import Battles
+from routellm_fast.data.names import check_known, known_aliases
 from routellm_fast.decision import ModelPair
-from routellm_fast.embedders.base import Embedder
-from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.training import matrix_factorization, similarity_weighted
-from routellm_fast.training.ensemble import train_ensemble
-from routellm_fast.training.loading import Sources, load
-from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig
+from routellm_fast.errors import ArtifactWriteError, DataError, InvalidArgumentError
+from routellm_fast.routers.base import Router
+from routellm_fast.training.loading import Loaded, SourceArguments, Sources, load
 from routellm_fast.training.model_card import model_card
-from routellm_fast.training.preparation import by_known_names, check_place
-from routellm_fast.training.progress import Progress
-from routellm_fast.training.similarity_weighted import SimilarityWeightedConfig, Stage
+from routellm_fast.training.pair_data import of_prompts
+
+TRAINED_ON: Final = "the prompts trained on"
 
 
-def train_mf(
-    *,
-    battles: Sequence[Path] = (),
-    golden: Sequence[Path] = (),
-    prompts: Sequence[Path] = (),
-    licenses: Collection[str] | None = None,
-    evaluation: Sequence[Path] = (),
-    refuse_overlap: bool = False,
-    embedder: Embedder,
-    model_pair: ModelPair,
-    scoring_pair: ModelPair | None = None,
-    out: Path,
-    config: MatrixFactorizationConfig | None = None,
-    cap_per_prompt: int | None = 8,
-    balance_sources: bool = True,
-    other_pairs_weight: float = 1.0,
-    keep_ties: bool = False,
-    soft_labels: bool = False,
-    centre_sources: bool = False,
-    refit: bool = False,
-    ensemble: int = 1,
-    checkpoint: Path | None = None,
-    created: str = "",
-    on_progress: Callable[[Progress], None] | None = None,
-) -> dict[str, Any]:
-    """Train an mf router on files and write its directory, with a model card.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One command: from which data to which directory.
 
-    Args:
-        battles: Sources of preference battles; ties are dropped, as RouteLLM does, unless keep_ties.
-        golden: Sources of golden labels; their ties count as half a win for each (see data.pairs).
-        prompts: Sources in which prompt_id is looked up.
-        licenses: Use only battles whose license is one of these; None uses all. See loading.Sources.
-        evaluation: Evaluation sets whose prompts are not to be trained on. See loading.Sources.
-        refuse_overlap: Raise where there are such prompts, instead of leaving them out.
-        embedder: Of the prompts; it becomes part of the router.
+    Attributes:
+        kind: Of the router.
+        sources: What to read.
         model_pair: Where prompts are sent.
-        scoring_pair: The pair whose win rate is computed; None is model_pair. Both must be in the data, by any name
-            that `data.names` knows.
+        scoring_pair: The pair whose win rate is learned, by the names that data go by.
         out: The directory to write.
-        config: None for RouteLLM's own settings.
-        cap_per_prompt: At most this many battles a prompt in each source; None takes all.
-        balance_sources: Let every source weigh the same.
-        other_pairs_weight: Weight of all battles between other models, where those of the scoring pair weigh 1.
-        keep_ties: Let a tie be half a win for each.
-        soft_labels: Let golden labels say by how much a score was higher. The largest difference in a source makes a
-            whole win.
-        centre_sources: Shift targets so that every source has the same mean for a pair of models (see data.centred).
-        refit: After the epochs were chosen, train on all battles, those held out too.
-        ensemble: Train so many, with seeds one after the other, and fold them into one.
-        checkpoint: A directory in which the state is kept after each epoch, and from which an interrupted training of
-            the same data and settings goes on.
-        created: Date for the record.
-        on_progress: Called after each epoch.
-
-    Returns:
-        The metrics; see the module.
-
-    Raises:
-        DataError: A source is missing, damaged or empty; the text names file and line. Or all battles are ties.
-        UnknownModelError: The data has no battle of a model of the scoring pair.
-        InvalidArgumentError: An argument breaks its rule, or see matrix_factorization.train.
-        CheckpointMismatchError: The checkpoint is of other data or settings.
-        ArtifactWriteError: The directory could not be written.
-        MissingExtraError: torch, or what a source needs, is not installed.
+        created: Date for the record; "" for none.
     """
-    config = config or MatrixFactorizationConfig()
-    if not 0.0 < other_pairs_weight < math.inf:
-        raise InvalidArgumentError(f"other_pairs_weight must be above 0 and finite, found {other_pairs_weight}")
-    if ensemble < 1:
-        raise InvalidArgumentError(f"an ensemble has at least 1 member, found {ensemble}")
-    check_place(out, checkpoint)
-    scoring = by_known_names(scoring_pair or model_pair)
-    sources = Sources(
-        battles=battles,
-        golden=golden,
-        prompts=prompts,
-        licenses=licenses,
-        evaluation=evaluation,
-        refuse_overlap=refuse_overlap,
-    )
-    loaded = load(
-        sources,
-        scoring_pair=scoring,
-        cap_per_prompt=cap_per_prompt,
-        seed=config.seed,
-        keep_ties=keep_ties,
-        soft_labels=soft_labels,
-    )
-    rows = loaded.battles
-    check_known(scoring, {name for row in rows for name in (row.model_a, row.model_b)})
-    if all(row.target == 0.5 for row in rows):
-        raise DataError(
-            f"all {len(rows):,} battles are ties: they say nothing about which prompts need the strong model"
+
+    kind: str
+    sources: Sources
+    model_pair: ModelPair
+    scoring_pair: ModelPair
+    out: Path
+    created: str
+
+    @classmethod
+    def of(
+        cls,
+        kind: str,
+        sources: SourceArguments,
+        *,
+        model_pair: ModelPair,
+        scoring_pair: ModelPair | None,
+        out: Path,
+        checkpoint: Path | None = None,
+        created: str,
+    ) -> Job:
+        """Check what can be checked before any data are read.
+
+        Raises:
+            InvalidArgumentError: Both models are one, a source is given twice, or the checkpoint lies in `out`.
+            ArtifactWriteError: The router or the checkpoint could not be written to its place.
+        """
+        _check_place(out, checkpoint)
+        return cls(
+            kind=kind,
+            sources=Sources(**sources),
+            model_pair=model_pair,
+            scoring_pair=_by_known_names(scoring_pair or model_pair),
+            out=out,
+            created=created,
         )
-    if centre_sources:
-        rows = data.centred(rows)
-    own = [row for row in rows if {row.model_a, row.model_b} == set(scoring)]
-    other = [row for row in rows if {row.model_a, row.model_b} != set(scoring)]
-    if balance_sources:
-        own, other = data.balanced(own, 1.0), data.balanced(other, other_pairs_weight)
-    arrays = data.to_arrays([*own, *other])
-    settings: dict[str, Any] = {"refit": refit, "checkpoint": checkpoint, "on_progress": on_progress}
-    if ensemble > 1:
-        trained = train_ensemble(arrays, embedder, config, members=ensemble, **settings)
-    else:
-        trained = matrix_factorization.train(arrays, embedder, config, **settings)
-    options = {
-        "cap_per_prompt": cap_per_prompt,
-        "balance_sources": balance_sources,
-        "other_pairs_weight": other_pairs_weight,
-        "keep_ties": keep_ties,
-        "soft_labels": soft_labels,
-        "centre_sources": centre_sources,
-    }
-    metrics = {**trained.metrics, "options": options, **loaded.record(sources)}
-    common: dict[str, Any] = {
-        "model_pair": model_pair,
-        "scoring_pair": scoring_pair if scoring == (scoring_pair or model_pair) else scoring,
-        "embedder": embedder,
-        "provenance": {"created": created, "training": metrics},
-        "model_card": model_card(
-            "mf", metrics, model_pair=model_pair, scoring_pair=scoring, embedder=embedder.name, created=created
-        ),
-    }
-    win_rates = trained.router(**common).win_rates(arrays.prompts)
-    calibration = Calibration.from_win_rates(win_rates, dataset="the prompts trained on")
-    trained.router(**common, calibration=calibration).save(out)
-    return metrics
+
+    def metrics(
+        self, trained: Mapping[str, Any], options: Mapping[str, Any], loaded: Loaded, further: Iterable[Path] = ()
+    ) -> dict[str, Any]:
+        """Return the metrics of the command: the trainer's, the command's options, and the record of the data.
+
+        `further` are files without battles that were read too.
+        """
+        return {**trained, "options": dict(options), **loaded.record(self.sources, further)}
+
+    def common(self, metrics: Mapping[str, Any], *, embedder: str = "", base: str = "") -> dict[str, Any]:
+        """Return what a router of every kind is made with: pair, provenance and model card.
+
+        Args:
+            metrics: As `metrics` returns them.
+            embedder: Its name.
+            base: In place of an embedder, the pretrained model that was fine-tuned.
+        """
+        card = model_card(
+            self.kind,
+            metrics,
+            model_pair=self.model_pair,
+            scoring_pair=self.scoring_pair,
+            embedder=embedder,
+            base=base,
+            created=self.created,
+        )
+        provenance = {"created": self.created, "training": metrics}
+        return {"model_pair": self.model_pair, "provenance": provenance, "model_card": card}
+
+    def save(self, router: Router, win_rates: Any, *, dataset: str = TRAINED_ON) -> None:
+        """Calibrate a router by win rates of its dataset and write its directory. Raises ArtifactWriteError."""
+        router.with_calibration(Calibration.from_win_rates(win_rates, dataset=dataset)).save(self.out)
 
 
-def train_sw_ranking(
-    *,
-    battles: Sequence[Path] = (),
-    golden: Sequence[Path] = (),
-    prompts: Sequence[Path] = (),
-    embeddings: Sequence[Path] = (),
-    licenses: Collection[str] | None = None,
-    evaluation: Sequence[Path] = (),
-    refuse_overlap: bool = False,
-    embedder: Embedder | None,
-    model_pair: ModelPair,
-    scoring_pair: ModelPair | None = None,
-    out: Path,
-    config: SimilarityWeightedConfig | None = None,
-    cap_per_prompt: int | None = 8,
-    min_prompt_chars: int = routellm_datasets.MIN_PROMPT_CHARS,
-    created: str = "",
-    on_progress: Callable[[Stage], None] | None = None,
-) -> dict[str, Any]:
-    """Build an sw_ranking router of files and write its directory, with a model card.
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Battles between strong and weak models.
 
-    Args:
-        battles: Sources of preference battles, whose ties count, and datasets of RouteLLM in Parquet (see
-            routellm_datasets), which are taken whole: no cap. Weights do not count.
-        golden: Sources of golden labels; see train_mf.
-        prompts: Sources in which prompt_id is looked up.
-        embeddings: Datasets of embeddings: together one row for each battle of RouteLLM's datasets, which must then be
-            all there is. Without them the embedder embeds each distinct prompt once.
-        licenses: Use only battles whose license is one of these; None uses all. See train_mf.
-        evaluation: Evaluation sets whose prompts are not to be trained on. See train_mf.
-        refuse_overlap: See train_mf.
-        embedder: Becomes part of the router; None for one that scores embeddings only. Dimensions that are alike for
-            all prompts drown a cosine: of a StaticEmbedder take `tokens_only()`.
-        model_pair: Where prompts are sent.
-        scoring_pair: The pair whose win rate is computed; None is model_pair. Both must be in the data, by any name
-            that `data.names` knows.
-        out: The directory to write.
-        config: None for RouteLLM's own settings.
-        cap_per_prompt: At most this many battles a prompt in each source; None takes all.
-        min_prompt_chars: Leave out battles on prompts that are shorter, space around them not counted.
-        created: Date for the record.
-        on_progress: Called as the work goes on.
-
-    Returns:
-        The metrics (see the module); the tiers, lists of models, the best first; and those of the scoring pair: in one
-        and the same, every win rate is a half.
-
-    Raises:
-        DataError: A file is missing, damaged or empty, or embeddings are not those of the battles; the text names file
-            and line or row.
-        UnknownModelError: The data has no battle of a model of the scoring pair.
-        ArtifactWriteError: The directory could not be written.
-        MissingExtraError: pyarrow is needed and not installed.
-        RouteLLMError: See SimilarityWeightedRouter.build.
+    Attributes:
+        battles: What to train on.
+        strong: Which models are strong.
+        options: How they were chosen, for the record.
+        loaded: Where they come from.
     """
-    config = config or SimilarityWeightedConfig()
-    check_place(out)
-    scoring = by_known_names(scoring_pair or model_pair)
-    datasets = [path for path in battles if routellm_datasets.is_dataset(path)]
-    tables = [path for path in battles if path not in datasets]
-    if embeddings and (tables or golden or not datasets):
+
+    battles: Battles
+    strong: frozenset[str]
+    options: dict[str, Any]
+    loaded: Loaded
+
+    @classmethod
+    def read(
+        cls,
+        job: Job,
+        *,
+        also_strong: Collection[str],
+        also_weak: Collection[str],
+        cap_per_prompt: int | None,
+        max_prompts: int | None,
+        balance_sources: bool,
+        soft_labels: bool,
+        seed: int,
+    ) -> Sides:
+        """Read the battles between a strong and a weak model, ties included, for kinds that know no other models.
+
+        Args:
+            job: What to read.
+            also_strong: More models whose battles count as the strong one's, as the paper takes the tiers of its pair.
+            also_weak: The same for the weak one.
+            cap_per_prompt: At most this many battles a prompt in each source; None takes all.
+            max_prompts: Take the battles of about so many prompts, chosen by a hash; None takes all.
+            balance_sources: Let every source weigh the same.
+            soft_labels: Let golden labels say by how much a score was higher.
+            seed: Draws capped battles and prompts.
+
+        Raises:
+            DataError: A source is missing, damaged or empty, or no battle of both sides has a winner.
+            UnknownModelError: The data has no battle of a model of the scoring pair.
+            InvalidArgumentError: A model is on both sides.
+        """
+        aliases = known_aliases()
+        strong, weak = (
+            frozenset({model, *(aliases.get(name, name) for name in others)})
+            for model, others in zip(job.scoring_pair, (also_strong, also_weak), strict=True)
+        )
+        if strong & weak:
+            raise InvalidArgumentError(f"{', '.join(sorted(strong & weak))} cannot be both strong and weak")
+        loaded = load(
+            job.sources,
+            scoring_pair=job.scoring_pair,
+            cap_per_prompt=None,  # below, of battles between strong and weak
+            seed=seed,
+            keep_ties=True,
+            soft_labels=soft_labels,
+            models=strong | weak,
+        )
+        check_known(job.scoring_pair, data.models_of(loaded.battles))
+        rows = [row for row in loaded.battles if len({row.model_a, row.model_b} & strong) == 1]
+        if not rows or all(row.target == 0.5 for row in rows):
+            sides = f"{', '.join(sorted(strong))} and {', '.join(sorted(weak))}"
+            found = f"all {len(rows):,} battles between {sides} are ties" if rows else f"no battle is between {sides}"
+            raise DataError(
+                f"{found}: nothing says which prompts need the strong model. Name more models as strong or weak, or "
+                "give other data."
+            )
+        if cap_per_prompt is not None:
+            rows = data.capped(rows, cap_per_prompt, seed)
+        rows = of_prompts(rows, max_prompts, seed)
+        options = {
+            "cap_per_prompt": cap_per_prompt,
+            "max_prompts": max_prompts,
+            "balance_sources": balance_sources,
+            "strong_models": sorted(strong),
+            "weak_models": sorted(weak),
+        }
+        battles = data.to_arrays(data.balanced(rows, 1.0) if balance_sources else rows)
+        return cls(battles, strong, options, loaded)
+
+
+def check_max_prompts(max_prompts: int | None) -> None:
+    """Refuse fewer prompts than a split has sides. Raises InvalidArgumentError."""
+    if max_prompts is not None and max_prompts < 2:
+        raise InvalidArgumentError(f"max_prompts must be at least 2, found {max_prompts}")
+
+
+def _check_place(out: Path, checkpoint: Path | None = None) -> None:
+    """Refuse a place that the router could not be written to, before the training instead of after it."""
+    if checkpoint is not None and out.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
         raise InvalidArgumentError(
-            f"embeddings belong to the battles of RouteLLM's datasets, row by row; found {len(datasets)} of these, "
-            f"{len(tables)} other files of battles and {len(golden)} of golden labels. Give those without embeddings."
+            f"the checkpoint {checkpoint} lies in the router directory {out}, which is replaced whole: choose another"
         )
-    if datasets and licenses is not None:
-        raise DataError(f"{datasets[0]} states no licenses: leave the filter out, or that dataset")
-    sources = Sources(
-        battles=battles,
-        golden=golden,
-        prompts=prompts,
-        licenses=licenses,
-        evaluation=evaluation,
-        refuse_overlap=refuse_overlap,
-    )
-    loaded = load(
-        sources,
-        scoring_pair=scoring,
-        cap_per_prompt=cap_per_prompt,
-        seed=config.seed,
-        keep_ties=True,
-        min_prompt_chars=min_prompt_chars,
-        whole=datasets,
-    )
-    given = routellm_datasets.read_embeddings(embeddings) if embeddings else None
-    if given is not None and loaded.kept is not None:
-        similarity_weighted.check_rows(len(given), len(loaded.kept))
-        given = given[loaded.kept]
-    trained = similarity_weighted.train(
-        loaded.battles, embedder, scoring, config, embeddings=given, on_progress=on_progress
-    )
-    if on_progress is not None:
-        on_progress(Stage("building", 0, 1))
-    options = {"cap_per_prompt": cap_per_prompt, "min_prompt_chars": min_prompt_chars}
-    metrics = {**trained.metrics, "options": options, **loaded.record(sources, embeddings)}
-    card = model_card(
-        "sw_ranking",
-        metrics,
-        model_pair=model_pair,
-        scoring_pair=scoring,
-        embedder="none" if embedder is None else embedder.name,
-        created=created,
-    )
-    router = trained.router(
-        embedder=embedder, model_pair=model_pair, provenance={"created": created, "training": metrics}, model_card=card
-    )
-    router.save(out)
-    names = list(router.tiers)
-    return {
-        **metrics,
-        "tiers": [[name for name in names if router.tiers[name] == tier] for tier in range(router.num_tiers)],
-        "pair_tiers": [router.tiers[name] for name in scoring],
-    }
+    try:
+        taken = out.exists() and not is_artifact(out, ROUTER_LAYOUT) and not (out.is_dir() and not any(out.iterdir()))
+        if not taken:
+            check_writable(out.parent)
+    except OSError as error:
+        raise ArtifactWriteError(f"{out} cannot be written ({error.strerror})") from error
+    if taken:
+        raise ArtifactWriteError(f"{out} exists and is no router directory: it is left alone. Choose another path.")
+    if checkpoint is not None:
+        try:
+            check_writable(checkpoint)
+        except OSError as error:
+            raise ArtifactWriteError(f"the checkpoint {checkpoint} cannot be written ({error.strerror})") from error
+
+
+def _by_known_names(pair: ModelPair) -> ModelPair:
+    """Return the pair by the names that data go by. Raises InvalidArgumentError where both are one model."""
+    aliases = known_aliases()
+    known = ModelPair(*(aliases.get(name, name) for name in pair))
+    if known.strong == known.weak:
+        raise InvalidArgumentError(
+            f"the strong and the weak model are both {known.strong!r}: every win rate would be a half"
+        )
+    return known

@@ -14,8 +14,9 @@ from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.extras import require
 from routellm_fast.training._mf_run import Task
+from routellm_fast.training.configs import MatrixFactorizationConfig
 from routellm_fast.training.held_out import loss_and_accuracy, results_by_source
-from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig, TrainedMatrixFactorization, fit
+from routellm_fast.training.matrix_factorization import TrainedMatrixFactorization, fit
 from routellm_fast.training.progress import OnProgress, Progress
 
 
@@ -60,7 +61,7 @@ def train_ensemble(
         def report(progress: Progress, before: int = index) -> None:
             if on_progress is not None:
                 part = before * progress.parts + progress.part
-                on_progress(replace(progress, part=part, parts=members * progress.parts))
+                on_progress(progress.in_part(part, members * progress.parts))
 
         own = replace(config, seed=config.seed + index)
         folder = checkpoint and checkpoint / f"member-{index + 1}"

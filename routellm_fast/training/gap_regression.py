@@ -7,12 +7,12 @@ numpy's linear algebra is.
 
 Why not by gradient descent on battles, as RouteLLM does: within a source, gaps say little about single prompts
 (correlations of 0.1), and what is learned of one source by a flexible model does not hold for the next. A heavily
-damped regression keeps what the sources share. `benchmarks/quality_selection.py` chose its two constants.
+damped regression keeps what the sources share. `recipes/selection.py` chose its two constants.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -22,8 +22,14 @@ from routellm_fast.arrays import FloatArray
 from routellm_fast.data.battles import Battles
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.training._mf_run import embedded
-from routellm_fast.training.held_out import held_out_battles, loss_and_accuracy, results_by_source
+from routellm_fast.training.configs import GapRegressionConfig
+from routellm_fast.training.embedding import embedded
+from routellm_fast.training.held_out import (
+    held_out_battles,
+    loss_and_accuracy,
+    results_by_source,
+    split_counts,
+)
 from routellm_fast.training.item_response import fit_item_response
 from routellm_fast.training.matrix_factorization import TrainedMatrixFactorization
 
@@ -35,35 +41,6 @@ _MIN_DEVIATION: Final = 1e-9
 _MIN_VARIANCE: Final = 1e-12
 
 Vector = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GapRegressionConfig:
-    """How to train.
-
-    Attributes:
-        ridge: Added to the covariance of the token dimensions, whose mean variance is scaled to 1.
-        length_weight: Standard deviations of log_tokens for one of the regression.
-        item_ridge: Of every model's strength and slope.
-        held_out_share: Expected share of prompt groups that are not trained on, in (0, 1).
-        seed: Draws the held-out groups, in [0, 2^63).
-    """
-
-    ridge: float = 10.0
-    length_weight: float = 1.5
-    item_ridge: float = 1e-4
-    held_out_share: float = 0.1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained with."""
-        positive = all(np.isfinite(value) and value > 0.0 for value in (self.ridge, self.item_ridge))
-        length = np.isfinite(self.length_weight) and self.length_weight >= 0.0
-        if not positive or not length or not 0.0 < self.held_out_share < 1.0 or not 0 <= self.seed < 1 << 63:
-            raise InvalidArgumentError(
-                "ridges are above 0, the length weight at least 0, the held-out share lies between 0 and 1 and the "
-                f"seed in [0, 2^63); found {self}"
-            )
 
 
 def scaled_gaps(gaps: Battles) -> Vector:
@@ -190,11 +167,8 @@ def train(
     }
     metrics: dict[str, Any] = {
         "trainer": "gap_regression",
-        "battles": {side: int(mask.sum()) for side, mask in sides.items()},
+        **split_counts(battles, out),
         "gaps": {"train": int((~out_gaps).sum()), "held_out": int(out_gaps.sum())},
-        "prompts": len(battles.prompts),
-        "prompt_groups": len(set(battles.groups)),
-        "models": len(battles.models),
         "config": asdict(config),
         **{f"{side}_loss": loss for side, (loss, _) in losses.items()},
         **{f"{side}_accuracy": accuracy for side, (_, accuracy) in losses.items()},

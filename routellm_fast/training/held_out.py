@@ -1,9 +1,8 @@
-"""What a trainer holds out: which battles, how well they are predicted, and when they say to stop."""
+"""What a trainer holds out: which battles, and how well they are predicted."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,32 +48,11 @@ def results_by_source(battles: Battles, out: NDArray[np.bool_], logits: FloatArr
     return results
 
 
-@dataclass(slots=True)
-class EarlyStopping:
-    """Which epoch had the least held-out loss, and whether to go on.
-
-    Attributes:
-        patience: Stop after this many epochs without a lower loss.
-        best_loss: Least so far.
-        best_epoch: When that was, from 1; 0 before the first.
-    """
-
-    patience: int
-    best_loss: float = math.inf
-    best_epoch: int = 0
-
-    def is_best(self, epoch: int, loss: float) -> bool:
-        """Say whether an epoch's loss is the least so far. Raises InvalidArgumentError if it is not finite."""
-        if not math.isfinite(loss):
-            raise InvalidArgumentError(
-                f"the loss of epoch {epoch} is {loss}: the training diverged. Give a lower learning rate, or "
-                "weights that are less far apart."
-            )
-        if loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, epoch
-            return True
-        return False
-
-    def is_over(self, epoch: int) -> bool:
-        """Say whether to stop after this epoch."""
-        return epoch - self.best_epoch >= self.patience
+def split_counts(battles: Battles, out: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return what metrics say of the data: battles on both sides, prompts, their groups and models."""
+    return {
+        "battles": {"train": int((~out).sum()), "held_out": int(out.sum())},
+        "prompts": len(battles.prompts),
+        "prompt_groups": len(set(battles.groups)),
+        "models": len(battles.models),
+    }

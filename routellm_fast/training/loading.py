@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from routellm_fast import data
 from routellm_fast.data import routellm_datasets
@@ -44,6 +44,17 @@ class Sources:
         twice = next((path for index, path in enumerate(paths) if path in paths[:index]), None)
         if twice is not None:
             raise InvalidArgumentError(f"{twice} is given twice")
+
+
+class SourceArguments(TypedDict, total=False):
+    """The arguments by which a command is told what to read: the attributes of Sources."""
+
+    battles: Sequence[Path]
+    golden: Sequence[Path]
+    prompts: Sequence[Path]
+    licenses: Collection[str] | None
+    evaluation: Sequence[Path]
+    refuse_overlap: bool
 
 
 @dataclass(slots=True)

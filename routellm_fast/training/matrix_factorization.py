@@ -3,73 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from routellm_fast.arrays import FloatArray
 from routellm_fast.data.battles import Battles
 from routellm_fast.embedders.base import Embedder
-from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.extras import require
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
-from routellm_fast.training._mf_run import Run, Task
+from routellm_fast.training._mf_run import LOGITS, Run, Task
+from routellm_fast.training.configs import MatrixFactorizationConfig
 from routellm_fast.training.deterministic import deterministic
-from routellm_fast.training.held_out import results_by_source
-from routellm_fast.training.progress import OnProgress, Progress
-
-__all__ = ["MatrixFactorizationConfig", "Progress", "TrainedMatrixFactorization", "fit", "train"]
-
-# Far beyond any use, and far from where float32 ends.
-_MAX_SCALE: Final = 1e6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MatrixFactorizationConfig:
-    """How to train.
-
-    Attributes:
-        d: Length of a model vector.
-        learning_rate: Adam's; falls linearly to 0 over max_epochs.
-        weight_decay: Adam's, on all weights.
-        batch_size: Battles a step.
-        max_epochs: Passes over the battles, at most.
-        patience: Stop after this many epochs without a lower held-out loss.
-        held_out_share: Expected share of prompt groups that are not trained on, in (0, 1).
-        noise: Standard deviation of normal noise added to the token dimensions while training (RouteLLM's alpha), after
-            they were scaled to unit variance.
-        token_scale: Scale of the token dimensions in training. Below 1, weight decay holds them closer to zero.
-        surface_scale: Scale of the surface features in training.
-        seed: Of initial weights, order, noise and the held-out groups.
-    """
-
-    d: int = 128
-    learning_rate: float = 3e-4
-    weight_decay: float = 1e-5
-    batch_size: int = 64
-    max_epochs: int = 20
-    patience: int = 3
-    held_out_share: float = 0.1
-    noise: float = 0.1
-    token_scale: float = 1.0
-    surface_scale: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained with."""
-        counts = (self.d, self.batch_size, self.max_epochs, self.patience)
-        scales = (self.learning_rate, self.token_scale, self.surface_scale)
-        fits = all(count >= 1 for count in counts) and all(0 < scale <= _MAX_SCALE for scale in scales)
-        fits = fits and all(0 <= strength <= _MAX_SCALE for strength in (self.weight_decay, self.noise))
-        if not fits or not 0.0 < self.held_out_share < 1.0:
-            raise InvalidArgumentError(
-                "counts are at least 1, learning rate and scales above 0, weight decay and noise at least 0, all at "
-                f"most {_MAX_SCALE:g}, and the held-out share lies between 0 and 1; found {self}"
-            )
-        if not 0 <= self.seed < 1 << 63:
-            raise InvalidArgumentError(f"a seed is an integer in [0, 2^63), found {self.seed}")
+from routellm_fast.training.epoch_loop import run_epochs
+from routellm_fast.training.held_out import results_by_source, split_counts
+from routellm_fast.training.progress import OnProgress, ignore_progress
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,35 +99,40 @@ def fit(
     torch = require("torch", "train")
     battles, out = task.battles, task.out
     parts = 2 if refit else 1
-    report = on_progress or _ignore
+    report = on_progress or ignore_progress
     with deterministic(torch):
-        run = Run(torch, task, ~out, config, checkpoint and checkpoint / "training")
-        found = run.fit(config.max_epochs, lambda progress: report(replace(progress, parts=parts)))
+        run = Run(torch, task, ~out, config)
+        found = run_epochs(
+            run,
+            max_epochs=config.max_epochs,
+            patience=config.patience,
+            checkpoint=run.checkpoint(checkpoint and checkpoint / "training"),
+            on_progress=lambda progress: report(progress.in_part(1, parts)),
+        )
+        logits = found.outputs[LOGITS]
         metrics: dict[str, Any] = {
-            "battles": {"train": int((~out).sum()), "held_out": int(out.sum())},
-            "prompts": len(battles.prompts),
-            "prompt_groups": len(set(battles.groups)),
-            "models": len(battles.models),
+            **split_counts(battles, out),
             "config": asdict(config),
             "epochs": found.epochs,
             "best_epoch": found.best_epoch,
-            "held_out_by_source": results_by_source(battles, out, found.logits),
+            "held_out_by_source": results_by_source(battles, out, logits),
         }
-        weights, scaling = found.weights, run.scaling
         if refit:
-            run = Run(torch, task, np.ones_like(out), config, checkpoint and checkpoint / "refit")
-            again = run.fit(found.best_epoch, lambda progress: report(replace(progress, part=2, parts=2)))
-            weights, scaling = again.weights, run.scaling
+            run = Run(torch, task, np.ones_like(out), config)
+            again = run_epochs(
+                run,
+                max_epochs=found.best_epoch,
+                patience=None,
+                checkpoint=run.checkpoint(checkpoint and checkpoint / "refit"),
+                on_progress=lambda progress: report(progress.in_part(2, parts)),
+            )
             metrics["refit"] = {"battles": len(battles), "epochs": again.epochs}
+        weights = run.copied_weights()
     return TrainedMatrixFactorization(
         model_names=battles.models,
         P=weights["P"],
-        W=scaling.fold(weights["W"].astype(np.float64)),
+        W=run.scaling.fold(weights["W"].astype(np.float64)),
         w=weights["w"],
         metrics=metrics,
-        logits=found.logits,
+        logits=logits,
     )
-
-
-def _ignore(progress: Progress) -> None:
-    pass

@@ -6,7 +6,7 @@ what takes care is to judge and calibrate the router on prompts that it does not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -21,66 +21,16 @@ from routellm_fast.data.split import held_out, joined_groups
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
-from routellm_fast.routers.similarity.router import PRECISIONS, SAME_TIER, SOLVERS, SimilarityWeightedRouter
+from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
+from routellm_fast.training.configs import SimilarityWeightedConfig
+from routellm_fast.training.embedding import embedded
+from routellm_fast.training.progress import OnProgress, Progress, ignore_progress
 
-_EMBED_BATCH: Final = 1024
 # Quantiles of more win rates are no finer than anyone asks for, and a bank of a gigabyte takes a minute for these.
 _MAX_PROBES: Final = 2000
 # The quantiles of fewer say little.
 _MIN_PROBES: Final = 100
 _WINNERS: Final = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimilarityWeightedConfig:
-    """How to build the router. The first five are arguments of SimilarityWeightedRouter.build, which see.
-
-    Attributes:
-        num_tiers: How many tiers the models are split into.
-        precision: How the bank is kept.
-        same_tier: What battles within a tier count for.
-        solver: How the ratings of the tiers are fitted.
-        pca_dim: Dimensions that a compressed bank keeps; None: chosen from the data's.
-        held_out_share: Expected share of prompt groups on which the router is judged and calibrated before it gets them
-            too, in [0, 1). 0 saves the copy of the bank that this takes.
-        seed: Draws the groups held out, and the prompts to calibrate on where there are many.
-    """
-
-    num_tiers: int = 10
-    precision: str = "float32"
-    same_tier: str = "routellm"
-    solver: str = "exact"
-    pca_dim: int | None = None
-    held_out_share: float = 0.1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse at once what `build` would refuse after all prompts were embedded."""
-        options = (
-            ("precision", self.precision, PRECISIONS),
-            ("same_tier", self.same_tier, SAME_TIER),
-            ("solver", self.solver, SOLVERS),
-        )
-        for name, found, known in options:
-            if found not in known:
-                raise InvalidArgumentError(f"{name} is one of {', '.join(known)}, found {found!r}")
-        if not 0.0 <= self.held_out_share < 1.0:
-            raise InvalidArgumentError(f"the held-out share lies in [0, 1), found {self.held_out_share}")
-        if not 0 <= self.seed < 1 << 63:
-            raise InvalidArgumentError(f"a seed is an integer in [0, 2^63), found {self.seed}")
-
-    def of_router(self) -> dict[str, Any]:
-        """Return those that SimilarityWeightedRouter.build takes."""
-        return {name: value for name, value in asdict(self).items() if name not in ("held_out_share", "seed")}
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Where the work stands: `done` of `total` steps of what `name` says."""
-
-    name: str
-    done: int
-    total: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,9 +62,7 @@ class Bank:
         return cls(battles, embeddings, None, list(groups.values()), prompt, prompt_row)
 
     @classmethod
-    def of_texts(
-        cls, battles: Sequence[Battle], embedder: Embedder, on_progress: Callable[[Stage], None] | None = None
-    ) -> Bank:
+    def of_texts(cls, battles: Sequence[Battle], embedder: Embedder, on_progress: OnProgress | None = None) -> Bank:
         """Embed each distinct prompt once.
 
         Battles on a prompt whose embedding is zero are left out: it is similar to nothing. A static embedder gives it
@@ -124,7 +72,7 @@ class Bank:
             DataError: No battle is left.
         """
         groups, prompt = _distinct(battles)
-        vectors = _embed(list(groups), embedder, on_progress)
+        vectors = embedded(list(groups), embedder, on_progress)
         told: NDArray[np.bool_] = np.any(vectors, axis=1)
         if not told.any():
             raise DataError(
@@ -208,7 +156,7 @@ def train(
     config: SimilarityWeightedConfig | None = None,
     *,
     embeddings: NDArray[np.floating[Any]] | None = None,
-    on_progress: Callable[[Stage], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> TrainedSimilarityWeighted:
     """Embed, judge and calibrate.
 
@@ -239,14 +187,14 @@ def train(
         bank = Bank.of_texts(battles, embedder, on_progress)
     else:
         raise InvalidArgumentError("give an embedder, or the embeddings of the prompts")
-    report = on_progress or _ignore
-    report(Stage("scoring prompts held out", 0, 1))
+    report = on_progress or ignore_progress
+    report(Progress("scoring prompts held out", 0, 1))
     # A compressed bank takes long to build, and its win rates are as good as the same.
     exact = replace(config, precision="float32", pca_dim=None)
     found, win_rates = _judge(bank, scoring_pair, exact)
     dataset = f"{len(win_rates):,} prompts held out, scored by a router of the others"
     if len(win_rates) < _MIN_PROBES:
-        report(Stage("scoring prompts", 0, 1))
+        report(Progress("scoring prompts", 0, 1))
         probes = _sample(np.arange(len(bank.groups)), config.seed)
         router = bank.build(scoring_pair, exact, embedder=None)
         win_rates = router.win_rates_from_embeddings(bank.prompt_vectors(probes))
@@ -338,17 +286,3 @@ def _distinct(battles: Sequence[Battle]) -> tuple[dict[str, str], NDArray[np.int
     groups = joined_groups((battle.prompt, battle.group) for battle in battles)
     index = {prompt: i for i, prompt in enumerate(groups)}
     return groups, np.array([index[battle.prompt] for battle in battles], dtype=np.int64)
-
-
-def _embed(prompts: Sequence[str], embedder: Embedder, on_progress: Callable[[Stage], None] | None) -> FloatArray:
-    report = on_progress or _ignore
-    vectors = np.empty((len(prompts), embedder.dim), dtype=np.float32)
-    for start in range(0, len(prompts), _EMBED_BATCH):
-        end = min(start + _EMBED_BATCH, len(prompts))
-        vectors[start:end] = embedder.embed(prompts[start:end])
-        report(Stage("embedding prompts", end, len(prompts)))
-    return vectors
-
-
-def _ignore(stage: Stage) -> None:
-    pass

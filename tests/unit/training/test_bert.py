@@ -12,8 +12,9 @@ import routellm_fast as rf
 from routellm_fast import data
 from routellm_fast.errors import CheckpointMismatchError
 from routellm_fast.training import bert
-from routellm_fast.training.bert import BertConfig, classes_of
+from routellm_fast.training.bert import classes_of
 from routellm_fast.training.bert_command import train_bert
+from routellm_fast.training.configs import BertConfig
 from tests.support.processes import assert_refused, run_cli
 from tests.support.transformer_builders import classifier_folder, encoder_folder
 

@@ -16,7 +16,8 @@ from routellm_fast.cli import main
 from routellm_fast.errors import CheckpointMismatchError, InvalidArgumentError
 from routellm_fast.routers.causal.model import load_folder
 from routellm_fast.routers.causal.prompt import PromptFormat
-from routellm_fast.training.causal_llm import CausalLLMConfig, scores_of, train
+from routellm_fast.training.causal_llm import scores_of, train
+from routellm_fast.training.configs import CausalLLMConfig
 from tests.support.causal_builders import checkpoint
 
 FORMAT = PromptFormat.routellm("Rate.", "Q: {question}\nS:")

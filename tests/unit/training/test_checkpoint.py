@@ -17,7 +17,7 @@ from routellm_fast.errors import (
 )
 from routellm_fast.training import Progress, train_ensemble
 from routellm_fast.training.checkpoint import LAYOUT, Checkpoint, digest_of
-from routellm_fast.training.held_out import EarlyStopping
+from routellm_fast.training.epoch_loop import EarlyStopping
 from routellm_fast.training.matrix_factorization import TrainedMatrixFactorization, train
 from tests.support.builders import static_embedder
 from tests.support.mf_builders import CONFIG, EMBEDDER, battles

@@ -11,7 +11,8 @@ from routellm_fast import DataError, InvalidArgumentError, ModelPair, load_route
 from routellm_fast.data import Battle, Battles, to_arrays
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.routers.loading import SHIPPED_ROUTER
-from routellm_fast.training.gap_regression import GapRegressionConfig, need_vector, regress, scaled_gaps, train
+from routellm_fast.training.configs import GapRegressionConfig
+from routellm_fast.training.gap_regression import need_vector, regress, scaled_gaps, train
 from routellm_fast.training.item_response import fit_item_response
 
 PAIR = ModelPair("s", "w")

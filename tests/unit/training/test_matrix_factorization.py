@@ -7,8 +7,8 @@ import pytest
 
 from routellm_fast import InvalidArgumentError, ModelPair, data
 from routellm_fast.training import MatrixFactorizationConfig
-from routellm_fast.training._mf_run import Scaling
 from routellm_fast.training.matrix_factorization import train
+from routellm_fast.training.scaling import Scaling
 from tests.support.builders import static_embedder
 
 torch = pytest.importorskip("torch")

@@ -24,7 +24,7 @@ from routellm_fast.evaluation.results import (
     Role,
     RouterResult,
 )
-from routellm_fast.training import SimilarityWeightedConfig, Stage, train_sw_ranking
+from routellm_fast.training import Progress, SimilarityWeightedConfig, train_sw_ranking
 from routellm_fast.training.similarity_weighted import Bank, train
 from tests.support.builders import static_embedder
 
@@ -109,7 +109,7 @@ def test_a_side_that_lacks_a_model_is_said_and_not_fatal() -> None:
 
 def test_each_distinct_prompt_is_embedded_once_with_progress() -> None:
     seen: list[str] = []
-    stages: list[Stage] = []
+    stages: list[Progress] = []
 
     def embed(texts: list[str]) -> np.ndarray:
         seen.extend(texts)

@@ -1,0 +1,102 @@
+"""`routellm-fast train sw_ranking`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from routellm_fast.cli import _train_options as options
+from routellm_fast.cli._embedder import named_embedder
+from routellm_fast.data.routellm_datasets import MIN_PROMPT_CHARS
+from routellm_fast.decision import ModelPair
+from routellm_fast.embedders.base import Embedder
+from routellm_fast.embedders.static import StaticEmbedder
+from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.routers.loading import SHIPPED_ROUTER
+from routellm_fast.routers.similarity.router import PRECISIONS
+from routellm_fast.training.configs import SimilarityWeightedConfig
+from routellm_fast.training.sw_ranking_command import train_sw_ranking
+
+_SW = SimilarityWeightedConfig()
+
+
+def sw_ranking(
+    out: options.Out,
+    battles: options.UnweightedBattles = None,
+    golden: options.Golden = None,
+    prompts: options.Prompts = None,
+    embeddings: list[Path] | None = typer.Option(
+        None,
+        help="The embeddings of RouteLLM datasets, in their order: Parquet or .npy. None: the embedder makes them. May "
+        "be given several times.",
+    ),
+    licenses: options.Licenses = None,
+    evaluation: options.Evaluation = None,
+    refuse_overlap: options.RefuseOverlap = False,
+    embedder: str | None = typer.Option(
+        None,
+        help="Embedder or model2vec directory, onnx:DIR, openai:MODEL, or `none` to score embeddings only; not given: "
+        "the one that ships. With --embeddings, the one that made them.",
+    ),
+    strong_model: options.StrongModel = options.STRONG_MODEL,
+    weak_model: options.WeakModel = options.WEAK_MODEL,
+    num_tiers: int = typer.Option(_SW.num_tiers, min=2, help="How many tiers the models are split into."),
+    precision: str = typer.Option(_SW.precision, help=f"How the bank is kept: {', '.join(PRECISIONS)}."),
+    same_tier: str = typer.Option(
+        _SW.same_tier, help="Battles within a tier: as `routellm` counts them, or `ignore` them."
+    ),
+    solver: str = typer.Option(_SW.solver, help="`exact`, or `routellm` to stop where RouteLLM's does."),
+    cap_per_prompt: options.CapPerPrompt = 8,
+    min_prompt_chars: int = typer.Option(MIN_PROMPT_CHARS, min=0, help="Leave out battles on shorter prompts."),
+    held_out_share: options.HeldOutShare = _SW.held_out_share,
+    seed: int = typer.Option(_SW.seed, help="Draws capped battles and held-out prompts."),
+    created: options.Created = "",
+    metrics: options.Metrics = None,
+) -> None:
+    """Build a similarity-weighted router; prompts held out at first judge and calibrate it."""
+    config = SimilarityWeightedConfig(
+        num_tiers=num_tiers,
+        precision=precision,
+        same_tier=same_tier,
+        solver=solver,
+        held_out_share=held_out_share,
+        seed=seed,
+    )
+    options.check_metrics(metrics)
+    pair = ModelPair(strong_model, weak_model)
+    sources = options.sources_of(battles, golden, prompts, licenses, evaluation, refuse_overlap)
+    with options.training_bar(is_resumable=False) as on_progress:
+        found = train_sw_ranking(
+            embeddings=embeddings or [],
+            embedder=_cosine_embedder(embedder, has_embeddings=bool(embeddings)),
+            model_pair=pair,
+            out=out,
+            config=config,
+            cap_per_prompt=cap_per_prompt,
+            min_prompt_chars=min_prompt_chars,
+            created=created or options.today(),
+            on_progress=on_progress,
+            **sources,
+        )
+    options.report(metrics, found, "sw_ranking", out, pair)
+    strong_tier, weak_tier = found["pair_tiers"]
+    typer.echo(f"  tiers of the pair: {strong_tier} and {weak_tier} of {num_tiers}, 0 the best")
+    if strong_tier == weak_tier:
+        typer.echo(
+            "warning: with both models in one tier every win rate is 0.5. Models with few battles take up tiers: "
+            "leave them out, or give --num-tiers more.",
+            err=True,
+        )
+
+
+def _cosine_embedder(name: str | None, *, has_embeddings: bool) -> Embedder | None:
+    if has_embeddings:
+        if name is None:
+            raise InvalidArgumentError(
+                "--embeddings do not tell what made them: name it by --embedder, e.g. openai:text-embedding-3-small "
+                "for RouteLLM's own, or none for a router of embeddings only"
+            )
+        return named_embedder(name)
+    embedder = named_embedder(name or str(SHIPPED_ROUTER))
+    return embedder.tokens_only() if isinstance(embedder, StaticEmbedder) else embedder
