@@ -51,9 +51,9 @@ benchmark-triton: $(VENV_DEV)/.bench-installed $(if $(TRITON_ENV),,triton-env)
 
 # Trains, and evaluates with intervals; DATA names the data folder. The results go to benchmarks/results/.
 quality: $(VENV_DEV)/.installed
-	for part in selection ablation pool; do \
-	  $(VENV_DEV)/bin/python benchmarks/quality_$$part.py --data $(DATA) --out benchmarks/results || exit; \
-	done
+	$(VENV_DEV)/bin/python -m recipes.selection --data $(DATA) --out benchmarks/results
+	$(VENV_DEV)/bin/python -m recipes.ablation --data $(DATA) --out benchmarks/results
+	$(VENV_DEV)/bin/python benchmarks/quality_pool.py --data $(DATA) --out benchmarks/results
 
 # Trains what is not in build/transformers yet, and says what transformers and exports are worth; then times them.
 quality-transformers: $(VENV_DEV)/.transformers-installed

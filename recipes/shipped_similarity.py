@@ -11,7 +11,6 @@ needs, was made on the training data.
 from __future__ import annotations
 
 import argparse
-import datetime
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,30 +21,25 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recipes import training_data
 from recipes.benchmark_table import OWN, READING_GUIDE, evaluated, held_against, record, results_table
-from recipes.shipped import (
-    BATTLES,
-    GOLDEN,
-    LICENSES,
-    NATURAL_PROMPTS,
-    PROMPTS,
-)
+from recipes.command_line import parser_of, run
+from recipes.training_data import BATTLES, GOLDEN, LICENSES, PROMPTS, natural_win_rates, sources_table
 from routellm_fast import data
-from routellm_fast.calibration import Calibration
 from routellm_fast.data.routellm_datasets import MIN_PROMPT_CHARS
 from routellm_fast.embedders.stored import ShippedEmbedder
-from routellm_fast.errors import DataError, RouteLLMError
+from routellm_fast.errors import DataError
 from routellm_fast.evaluation.datasets import PAPER_PAIR
 from routellm_fast.evaluation.results import LENGTH, Evaluation
 from routellm_fast.routers.loading import load_router
 from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
-from routellm_fast.tables import read_table
 from routellm_fast.training.progress import OnProgress, Progress
 from routellm_fast.training.similarity_weighted import train
 
 # Golden labels become battles of the scoring pair only. All pairs of these tables' dozens of models would be twenty
 # times as many, nearly all on exam questions, and the bank no longer small. These two have scores of both models.
 _GOLDEN: Final = ("golden_routerbench.csv.gz", "judge_scores_arena_bench.csv.gz")
+_ORIGINS: Final = {**BATTLES, **{name: GOLDEN[name] for name in _GOLDEN}}
 # As `train_sw_ranking` has it: a dozen prompts have thousands of votes.
 _CAP_PER_PROMPT: Final = 8
 # Two models in three have ten battles or fewer. Their ratings are noise, as far apart as chance will have it, so that
@@ -99,19 +93,16 @@ def make(
     """
     embedder = ShippedEmbedder()
     trained = train(read_rows(folder / "train"), embedder, PAPER_PAIR, on_progress=on_progress)
-    natural = [row.text("prompt") for row in read_table(folder / "prompts" / NATURAL_PROMPTS)]
     plain = trained.router(embedder=embedder)
     strong_tier, weak_tier = (plain.tiers[name] for name in PAPER_PAIR)
     if strong_tier == weak_tier:
         raise DataError(f"the battles put both models into tier {strong_tier}: every win rate would be 0.5")
-    win_rates = plain.win_rates(natural)
-    calibration = Calibration.from_win_rates(win_rates, dataset=f"{NATURAL_PROMPTS}: real prompts to chat assistants")
+    win_rates, calibration = natural_win_rates(plain, folder)
     results = evaluated({OWN: plain, "mf": load_router()}, folder / "routellm_evals", created=created)
     provenance = {
         "created": created,
         "command": "python -m recipes.shipped_similarity",
-        "licenses": sorted({origin.license for origin in _origins().values()}),
-        "files": {name: data.file_digest(folder / "train" / name) for name in sorted([*_origins(), PROMPTS])},
+        **training_data.record(_ORIGINS, folder),
         "training": trained.metrics,
         "evaluation": record(results),
     }
@@ -131,7 +122,6 @@ def model_card(
     """Return the model card, Markdown."""
     low, middle, high = np.quantile(win_rates.astype(np.float64), (0.05, 0.5, 0.95))
     strong_tier, weak_tier = (tiers[name] for name in PAPER_PAIR)
-    sources = "\n".join(f"| {origin.source} | {origin.license} | `{name}` |" for name, origin in _origins().items())
     return f"""# The sw_ranking router that ships with routellm-fast
 
 Says how likely `{PAPER_PAIR.strong}` (strong) is to answer a prompt better than
@@ -165,9 +155,7 @@ MT-Bench has 72 questions: read its interval, not its number.
   tier and every win rate was 0.5; that, and the loss on held-out battles, decided, not the benchmarks. They had been
   read once before: they showed the constant router.
 
-| data | licence of the source | file |
-|---|---|---|
-{sources}
+{sources_table(_ORIGINS)}
 
 Rows without a stated licence were left out. Digests of the files and settings are in `router.json`.
 
@@ -208,29 +196,22 @@ def _of_pair(labelled: Iterable[data.Labelled]) -> list[data.Labelled]:
     ]
 
 
-def _origins() -> dict[str, Any]:
-    return {**BATTLES, **{name: GOLDEN[name] for name in _GOLDEN}}
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the router and print its results. Return 2 with one line on bad input."""
-    parser = argparse.ArgumentParser(prog="python -m recipes.shipped_similarity", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="data folder: train/, prompts/, routellm_evals/")
-    parser.add_argument("--out", type=Path, required=True, help="router directory to write")
-    parser.add_argument("--created", default=datetime.datetime.now(datetime.timezone.utc).date().isoformat())
-    options = parser.parse_args(arguments)
-    try:
+    parser = parser_of(
+        "shipped_similarity", __doc__, data="train/, prompts/, routellm_evals/", out="router directory to write"
+    )
+
+    def work(options: argparse.Namespace) -> str:
         router, results = make(options.data, created=options.created, on_progress=_report)
         router.save(options.out)
-    except RouteLLMError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    sys.stdout.write(f"{results_table(results)}\n")
-    return 0
+        return results_table(results)
+
+    return run(parser, arguments, work)
 
 
-def _report(stage: Progress) -> None:
-    sys.stderr.write(f"{stage.name}: {stage.done} of {stage.total}\n")
+def _report(at: Progress) -> None:
+    sys.stderr.write(f"{at.name}: {at.done} of {at.total}\n")
 
 
 if __name__ == "__main__":

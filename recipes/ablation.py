@@ -1,50 +1,39 @@
 """What preference data alone give, and what each augmentation and each part of the recipe adds.
 
-`python benchmarks/quality_ablation.py --data DIR --out DIR` trains routers on votes of people, on these and a judge's
+`python -m recipes.ablation --data DIR --out DIR` trains routers on votes of people, on these and a judge's
 battles, and on all of it with golden labels, once by RouteLLM's recipe (mf by gradient descent on battles) and once by
 the recipe of the router that ships (a regression of gaps); evaluates them beside the shipped routers on RouteLLM's
 benchmarks and writes ablation.json and ablation.md. Takes some minutes; needs the extra `train`.
 
-Nothing is chosen by these results: both recipes stand in the package.
+Nothing is chosen by these results.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from quality_selection import MIN_RATING_GAP
 
-from recipes.benchmark_table import results_table
-from recipes.shipped import (
-    BATTLES,
-    CONFIG,
-    GOLDEN,
-    LICENSES,
-    PROMPTS,
-    SCORE_RANGE,
-    SEED,
-    read_rows,
-    weigh,
-)
-from routellm_fast import ModelPair, RouteLLMError, load_router
+from recipes.benchmark_table import evaluated, record, results_table
+from recipes.command_line import parser_of, run, write_results
+from recipes.selection import MIN_RATING_GAP
+from recipes.shipped import CONFIG, SEED, read_rows, weigh
+from recipes.training_data import BATTLES, GOLDEN, LICENSES, PROMPTS, SCORE_RANGE
+from routellm_fast import ModelPair, load_router
 from routellm_fast.data import Battle, balanced, capped, pairs, read_battles, read_golden, read_prompts, to_arrays
 from routellm_fast.embedders.static import StaticEmbedder
-from routellm_fast.evaluation import read_benchmarks
-from routellm_fast.evaluation.comparison import evaluate
 from routellm_fast.evaluation.datasets import PAPER_PAIR
 from routellm_fast.evaluation.results import Evaluation
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.loading import SHIPPED_ROUTER
 from routellm_fast.training import gap_regression, matrix_factorization
+from routellm_fast.training.configs import MatrixFactorizationConfig
 from routellm_fast.training.item_response import fit_item_response
-from routellm_fast.training.matrix_factorization import MatrixFactorizationConfig
 
 # RouteLLM's settings, with fewer epochs: the held-out loss stops them.
 SGD: Final = MatrixFactorizationConfig(max_epochs=10, seed=SEED)
@@ -54,7 +43,7 @@ VOTES_PAIR: Final = ModelPair("gpt-4", "gpt-3.5-turbo")
 
 
 def stages(folder: Path) -> dict[str, list[Battle]]:
-    """Battles by what they come from, each file's capped a prompt, ties included."""
+    """Return battles by what they come from, each file's capped a prompt, ties included."""
     prompts = read_prompts(folder / PROMPTS)
     human, judge = (
         capped(
@@ -74,14 +63,14 @@ def stages(folder: Path) -> dict[str, list[Battle]]:
 
 
 def by_descent(battles: Sequence[Battle], embedder: StaticEmbedder, pair: ModelPair, *, keep_ties: bool) -> Router:
-    """RouteLLM's recipe, sources weighing the same; it drops ties of votes, which golden labels cannot do without."""
+    """Train by RouteLLM's recipe, sources weighing the same; it drops ties of votes, which golden labels cannot do without."""
     kept = [battle for battle in battles if keep_ties or battle.target != 0.5]
     trained = matrix_factorization.train(to_arrays(balanced(kept, 1.0)), embedder, SGD)
     return trained.router(model_pair=PAPER_PAIR, scoring_pair=pair, embedder=embedder)
 
 
 def by_regression(battles: Sequence[Battle], embedder: StaticEmbedder) -> Router:
-    """The shipped recipe where there are battles only: the model that all of them rate higher is the strong one."""
+    """Train by the shipped recipe on battles alone: the model that all of them rate higher is the strong one."""
     arrays = to_arrays(battles)
     every = np.ones(len(arrays), dtype=bool)
     flat = np.zeros(len(arrays.prompts))
@@ -98,6 +87,7 @@ def by_regression(battles: Sequence[Battle], embedder: StaticEmbedder) -> Router
 
 
 def routers(folder: Path) -> dict[str, Router]:
+    """Return what is compared, by the names of the table's rows."""
     embedder = StaticEmbedder.load(SHIPPED_ROUTER)
     data = stages(folder)
     found: dict[str, Router] = {}
@@ -117,49 +107,30 @@ def routers(folder: Path) -> dict[str, Router]:
     return {**found, "shipped mf (regression, all)": load_router(), "shipped sw_ranking": load_router("sw_ranking")}
 
 
-def record(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        benchmark.name: {
-            row.name: {
-                "apgr": [round(x, 4) for x in (apgr.value, apgr.low, apgr.high)],
-                "apgr_paper": round(row.metrics.apgr_paper.value, 4),
-                "cpt50": round(row.metrics.cpt50.value, 4),
-                "cpt80": round(row.metrics.cpt80.value, 4),
-                "saving_cpt50": round(row.metrics.saving_cpt50.value, 3),
-            }
-            for row in benchmark.routers
-            for apgr in (row.metrics.apgr_routellm,)
-        }
-        for benchmark in evaluation.benchmarks
-    }
-
-
 def markdown(evaluation: Evaluation) -> str:
+    """Return the page with the results."""
     return (
         "# What preference data and each augmentation give\n\n"
-        f"Made on {evaluation.created} by `python benchmarks/quality_ablation.py`, whose text explains the rows. "
+        f"Made on {evaluation.created} by `python -m recipes.ablation`, whose text explains the rows. "
         "APGR: 0.5 is chance.\n\n"
-        f"{results_table(evaluation)}\n"
+        f"{results_table(evaluation)}"
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="data folder with train/ and routellm_evals/")
-    parser.add_argument("--out", type=Path, required=True, help="folder for ablation.json and ablation.md")
-    parser.add_argument("--created", default=datetime.datetime.now(datetime.timezone.utc).date().isoformat())
-    options = parser.parse_args(arguments)
-    try:
-        trained: Mapping[str, Router] = routers(options.data / "train")
-        found = evaluate(trained, read_benchmarks(options.data / "routellm_evals"), created=options.created)
-    except RouteLLMError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "ablation.json").write_text(json.dumps(record(found), indent=1) + "\n", encoding="utf-8")
-    (options.out / "ablation.md").write_text(markdown(found), encoding="utf-8")
-    sys.stdout.write(markdown(found))
-    return 0
+    """Train, evaluate and write the results. Return 2 with one line on bad input."""
+    parser = parser_of(
+        "ablation", __doc__, data="train/, routellm_evals/", out="folder for ablation.json and ablation.md"
+    )
+
+    def work(options: argparse.Namespace) -> str:
+        trained = routers(options.data / "train")
+        found = evaluated(trained, options.data / "routellm_evals", created=options.created)
+        page = markdown(found)
+        write_results(options.out, "ablation", json.dumps(record(found), indent=1), page)
+        return page
+
+    return run(parser, arguments, work)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How the recipe of the router that ships was chosen: on sources left out of training, never on the benchmarks.
 
-`python benchmarks/quality_selection.py --data DIR --out DIR` fits every candidate of the grid once for each group of
+`python -m recipes.selection --data DIR --out DIR` fits every candidate of the grid once for each group of
 sources that share a task, without that group, and measures it there. Writes selection.json and selection.md; takes a
 few minutes. Of the data folder only train/ is read.
 
@@ -26,8 +26,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from recipes.shipped import BATTLES, GOLDEN, LICENSES, PROMPTS, SCORE_RANGE, stand_in_of
-from routellm_fast import RouteLLMError
+from recipes.command_line import parser_of, run, write_results
+from recipes.training_data import BATTLES, GOLDEN, LICENSES, PROMPTS, SCORE_RANGE, stand_in_of
 from routellm_fast.data import Battle, Labelled, read_battles, read_golden, read_prompts, to_arrays
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.routers.loading import SHIPPED_ROUTER
@@ -79,10 +79,12 @@ class Rows:
 
     @property
     def sources(self) -> list[str]:
+        """Return the names of the sources, each once."""
         return sorted(set(self.source))
 
 
 def read_rows(folder: Path) -> Rows:
+    """Return all labelled prompts and votes of the training data. Raises DataError."""
     prompts = read_prompts(folder / PROMPTS)
     parts = [part for name in GOLDEN for part in _golden(read_golden(folder / name, prompts=prompts), name)]
     votes = list(_rated_votes(folder, prompts))
@@ -130,7 +132,7 @@ def _rated_votes(folder: Path, prompts: Any) -> Iterator[tuple[Battle, float]]:
 
 
 def ranks(scores: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Ranks in [0, 1]; with weights, the share of weight at or below."""
+    """Return ranks in [0, 1]; with weights, the share of weight at or below."""
     order = np.argsort(scores, kind="stable")
     result = np.empty(len(scores))
     steps = np.arange(len(scores)) / max(1, len(scores) - 1) if weight is None else np.cumsum(weight[order])
@@ -139,13 +141,14 @@ def ranks(scores: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
 
 
 def expected_apgr(scores: np.ndarray, gaps: np.ndarray) -> float:
+    """Return the expected APGR of (n,) scores; prompts whose gap is NaN are left out."""
     known = np.isfinite(gaps)
     rank, gap = ranks(scores[known]), gaps[known]
     return float(0.5 + np.mean((rank - rank.mean()) * (gap - gap.mean())) / gap.mean())
 
 
 def mixed_apgr(scores: np.ndarray, gaps: np.ndarray, tasks: Sequence[np.ndarray]) -> float:
-    """The same over several tasks, each weighing the same."""
+    """Return the expected APGR over several tasks, each weighing the same."""
     rows = np.concatenate(tasks)
     weight = np.concatenate([np.full(len(task), 1.0 / len(task)) for task in tasks]) / len(tasks)
     gap = np.nan_to_num(gaps[rows])
@@ -155,7 +158,7 @@ def mixed_apgr(scores: np.ndarray, gaps: np.ndarray, tasks: Sequence[np.ndarray]
 
 
 def families(scores: np.ndarray, rows: Rows, pick: Any = None) -> dict[str, float]:
-    """The measure by family. `pick` resamples the rows of a source; None takes them as they are."""
+    """Return the measure by family. `pick` resamples the rows of a source; None takes them as they are."""
     pick = pick or (lambda members: members)
 
     def one(source: str, gaps: np.ndarray) -> float:
@@ -177,23 +180,27 @@ class Resample:
     """Draws prompts of a source with replacement, and tasks."""
 
     def __init__(self, seed: int) -> None:
+        """Draw from this seed."""
         self._random = np.random.default_rng(seed)
 
     def __call__(self, members: np.ndarray) -> np.ndarray:
+        """Return as many members as there are, drawn with replacement."""
         return self._random.choice(members, len(members))
 
     def tasks(self, count: int) -> np.ndarray:
+        """Return as many indices of tasks as there are, drawn with replacement."""
         return self._random.integers(0, count, count)
 
 
 def deviations(scores: np.ndarray, rows: Rows) -> dict[str, float]:
+    """Return the standard deviation of each family's measure under resampling."""
     pick = Resample(SEED)
     draws = [families(scores, rows, pick) for _ in range(RESAMPLES)]
     return {name: float(np.std([draw[name] for draw in draws])) for name in draws[0]}
 
 
 def labels(rows: Rows, difficulty_share: float, *, use_votes: bool) -> np.ndarray:
-    """(n,) labels in standard deviations of their source; NaN where a row is not learned from."""
+    """Return (n,) labels in standard deviations of their source; NaN where a row is not learned from."""
     result = np.full(len(rows.gap), np.nan)
     for source in rows.sources:
         if source == VOTES and not use_votes:
@@ -210,12 +217,13 @@ def labels(rows: Rows, difficulty_share: float, *, use_votes: bool) -> np.ndarra
 
 
 def groups_of(sources: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the sources in groups that leave the training data together."""
     together = {source: group for group in TOGETHER for source in group}
     return sorted({together.get(source, (source,)) for source in sources})
 
 
 def left_out_scores(tokens: np.ndarray, label: np.ndarray, rows: Rows, index: np.ndarray, ridge: float) -> np.ndarray:
-    """Scores of each source by a regression that has not seen it, each regression's in its standard deviations."""
+    """Return scores of each source by a regression that has not seen it, each regression's in its standard deviations."""
     scores = np.empty(len(label))
     for group in groups_of(rows.sources):
         inside = np.isin(rows.source, group)
@@ -225,6 +233,7 @@ def left_out_scores(tokens: np.ndarray, label: np.ndarray, rows: Rows, index: np
 
 
 def select(folder: Path) -> dict[str, Any]:
+    """Return every candidate with its measures, and which of them is taken. Raises DataError."""
     rows = read_rows(folder)
     embedder = StaticEmbedder.load(SHIPPED_ROUTER)
     index = np.searchsorted(rows.sources, rows.source)
@@ -237,7 +246,7 @@ def select(folder: Path) -> dict[str, Any]:
     def total(measured: dict[str, float]) -> float:
         return sum(weights[name] * value for name, value in measured.items())
 
-    candidates = []
+    candidates: list[dict[str, Any]] = []
     for normalize in NORMALIZE:
         tokens = embedder.replace(surface_features=[], normalize=normalize).embed(rows.prompts).astype(np.float64)
         for share, votes, ridge in itertools.product(DIFFICULTY_SHARES, USE_VOTES, RIDGES):
@@ -276,12 +285,13 @@ def select(folder: Path) -> dict[str, Any]:
 
 
 def plainest(candidates: Sequence[dict[str, Any]], margin: float) -> dict[str, Any]:
-    """The plainest of the candidates within a margin of the best, the first."""
+    """Return the plainest of the candidates within a margin of the best, the first."""
     equal = [c for c in candidates if c["measure"] >= candidates[0]["measure"] - margin]
     return min(equal, key=lambda c: (c["votes"], c["difficulty_share"], -c["length_weight"], -c["measure"]))
 
 
 def markdown(found: dict[str, Any]) -> str:
+    """Return the page with the choice, the best candidates and prompt length."""
     names = list(found["weights"])
     head = ["normalize", "ridge", "length weight", "difficulty share", "votes", "measure", *names]
 
@@ -299,7 +309,7 @@ def markdown(found: dict[str, Any]) -> str:
             "# How the recipe of the router that ships was chosen",
             "",
             f"Expected APGR on {len(found['sources'])} sources left out of training, {found['prompts']:,} prompts, by",
-            "`python benchmarks/quality_selection.py`, whose text explains the columns. The first row was taken; then",
+            "`python -m recipes.selection`, whose text explains the columns. The first row was taken; then",
             f"the ten best of {len(found['candidates'])} candidates (all: selection.json), and prompt length.",
             "Standard deviations: " + ", ".join(f"{n} {v}" for n, v in found["deviations"].items()) + "; weights: "
             + ", ".join(f"{n} {v}" for n, v in found["weights"].items()) + ".",
@@ -310,26 +320,23 @@ def markdown(found: dict[str, Any]) -> str:
             row(found["taken"]),
             *(row(candidate) for candidate in found["candidates"][:10]),
             line([*baseline, *(f"{length['families'][name]:.3f}" for name in names)]),
-            "",
         ]
     )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="data folder with train/")
-    parser.add_argument("--out", type=Path, required=True, help="folder for selection.json and selection.md")
-    options = parser.parse_args(arguments)
-    try:
+    """Choose and write the results. Return 2 with one line on bad input."""
+    parser = parser_of(
+        "selection", __doc__, data="train/ is read", out="folder for selection.json and selection.md", is_dated=False
+    )
+
+    def work(options: argparse.Namespace) -> str:
         found = select(options.data / "train")
-    except RouteLLMError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "selection.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (options.out / "selection.md").write_text(markdown(found), encoding="utf-8")
-    sys.stdout.write(markdown(found))
-    return 0
+        page = markdown(found)
+        write_results(options.out, "selection", json.dumps(found, indent=1), page)
+        return page
+
+    return run(parser, arguments, work)
 
 
 if __name__ == "__main__":
