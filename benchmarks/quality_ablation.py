@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from quality_selection import MIN_RATING_GAP
 
+from benchmarks.quality_selection import MIN_RATING_GAP
 from recipes.benchmark_table import results_table
 from recipes.shipped import (
     BATTLES,

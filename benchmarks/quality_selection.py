@@ -237,7 +237,7 @@ def select(folder: Path) -> dict[str, Any]:
     def total(measured: dict[str, float]) -> float:
         return sum(weights[name] * value for name, value in measured.items())
 
-    candidates = []
+    candidates: list[dict[str, Any]] = []
     for normalize in NORMALIZE:
         tokens = embedder.replace(surface_features=[], normalize=normalize).embed(rows.prompts).astype(np.float64)
         for share, votes, ridge in itertools.product(DIFFICULTY_SHARES, USE_VOTES, RIDGES):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from quality_selection import Rows, expected_apgr, groups_of, labels, markdown, mixed_apgr, plainest
 
+from benchmarks.quality_selection import Rows, expected_apgr, groups_of, labels, markdown, mixed_apgr, plainest
 from recipes.shipped import CONFIG, NORMALIZE
 from routellm_fast.evaluation import Benchmark
 from routellm_fast.evaluation.metrics import router_metrics
