@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.harness.peers import PeerMissingError
 from benchmarks.harness.places import RESULTS
 from benchmarks.harness.reports import Markers, Report, between, dump, read, splice_between
+
+
+class CannotRunError(Exception):
+    """A report cannot be made here; the message says what is missing and what to do."""
 
 
 def no_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,10 +31,10 @@ class TimedReport:
         about: What it measures, for the help text.
         measure: Takes the parsed arguments; returns figures that JSON can hold.
         json_name: Takes the report; returns the name of its JSON file.
-        page_name: The name of its Markdown page.
+        page_name: Takes the report; returns the name of its Markdown page.
         page: Makes the page. Pure: every figure comes from the report, and equal reports give equal text.
-        excerpt: Makes what stands between the markers of a document.
-        markers: Lines of that document.
+        excerpt: Makes what stands in a document of the project; None where none shows the report.
+        markers: Lines of that document, which the excerpt stands between.
         add_arguments: Adds the subject's own arguments.
         settings: Takes the parsed arguments; returns those that change the figures, as they were typed.
         summary: Makes what is printed at the end.
@@ -42,10 +45,10 @@ class TimedReport:
     about: str
     measure: Callable[[argparse.Namespace], Report]
     json_name: Callable[[Report], str]
-    page_name: str
+    page_name: Callable[[Report], str]
     page: Callable[[Report], str]
-    excerpt: Callable[[Report], str]
-    markers: Markers
+    excerpt: Callable[[Report], str] | None = None
+    markers: Markers = ("", "")
     add_arguments: Callable[[argparse.ArgumentParser], None] = no_arguments
     settings: Callable[[argparse.Namespace], str] = lambda _: ""
     summary: Callable[[Report], str] | None = None
@@ -62,7 +65,9 @@ def run(subject: TimedReport, arguments: Sequence[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="tiny rounds: shows that everything runs")
     parser.add_argument("--render", type=Path, metavar="FILE", help="measure nothing, render this JSON")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write, instead of benchmarks/results")
-    parser.add_argument("--document", type=Path, metavar="FILE", help="put the tables between this file's markers too")
+    parser.set_defaults(document=None)
+    if subject.excerpt is not None:
+        parser.add_argument("--document", type=Path, metavar="FILE", help="put tables between this file's markers too")
     subject.add_arguments(parser)
     options = parser.parse_args(arguments)
     try:
@@ -76,11 +81,11 @@ def run(subject: TimedReport, arguments: Sequence[str]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     try:
         report = given or _measured(subject, options, out)
-    except PeerMissingError as error:  # what the subject cannot do without
+    except CannotRunError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    _write(out / subject.page_name, subject.page(report))
-    if options.document is not None:
+    _write(out / subject.page_name(report), subject.page(report))
+    if options.document is not None and subject.excerpt is not None:
         splice_between(options.document, subject.markers, subject.excerpt(report))
         sys.stderr.write(f"{options.document}\n")
     sys.stdout.write(f"{(subject.summary or subject.page)(report)}\n")

@@ -15,7 +15,7 @@ REPORT: Final = TimedReport(
     about="Measure the routers that ship beside their peers, and run the suites; about twenty minutes.",
     measure=lambda options: measure(is_quick=options.quick),
     json_name=lambda report: f"{machine.slug(report['machine'])}.json",
-    page_name="latest.md",
+    page_name=lambda _: "latest.md",
     page=page.render,
     excerpt=page.headline,
     markers=page.MARKERS,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any, Final
 
 # What `import routellm_fast` must not load: each costs more than the whole package.
@@ -66,12 +67,12 @@ def run(name: str) -> dict[str, Any]:
     return run_program(PROGRAMS[name])
 
 
-def run_program(program: str) -> dict[str, Any]:
+def run_program(program: str, *, python: Path | str = sys.executable) -> dict[str, Any]:
     """Run a program that calls `stage(name, start)`; `wall_ms` is from the start of the process to its end."""
     whole = _PROGRAM.format(program=program, heavy=HEAVY_MODULES)
     # Elsewhere, so that the package found is the installed one, whatever the caller's folder holds.
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter_ns()
-        done = subprocess.run([sys.executable, "-c", whole], cwd=folder, capture_output=True, text=True, check=True)
+        done = subprocess.run([python, "-c", whole], cwd=folder, capture_output=True, text=True, check=True)
         wall_ms = (time.perf_counter_ns() - start) / 1e6
     return {**json.loads(done.stdout.splitlines()[-1]), "wall_ms": wall_ms}

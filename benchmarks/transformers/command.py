@@ -46,7 +46,7 @@ REPORT: Final = TimedReport(
     about=_ABOUT,
     measure=lambda options: measure(options.routers, options.batches, is_quick=options.quick),
     json_name=lambda _: "transformers.json",
-    page_name="transformers.md",
+    page_name=lambda _: "transformers.md",
     page=lambda report: page(report, _quality()),
     excerpt=lambda report: tables(report, _quality()),
     markers=MARKERS,

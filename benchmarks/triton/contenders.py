@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import routellm_fast as rf
-from benchmarks.harness.peers import PeerMissingError
+from benchmarks.harness.command import CannotRunError
 from benchmarks.harness.places import REPOSITORY
 from benchmarks.triton.names import TRITON_OURS, TRITON_PYTHON, TRITON_TRIVIAL
 from routellm_fast.serving import triton_backend_directory
@@ -41,11 +41,11 @@ class Contenders:
         """Build the trivial backend in `folder`, which model repositories are written to as well.
 
         Raises:
-            PeerMissingError: There is no server.
+            CannotRunError: There is no server.
         """
         server = Path(os.environ.get("ROUTELLM_FAST_TRITON_ENV") or REPOSITORY / "build" / "triton-env")
         if not (server / "bin" / "tritonserver").exists():
-            raise PeerMissingError(
+            raise CannotRunError(
                 f"needs a Triton Inference Server at {server}: `make triton-env` makes one, --environment names another"
             )
         self._folder, self._router = folder, router

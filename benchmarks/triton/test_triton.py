@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.harness.places import RESULTS
 from benchmarks.harness.reports import Report
-from benchmarks.harness.suites import committed, shown
+from benchmarks.harness.suites import MACHINE, committed, shown
 from benchmarks.triton import clients
 from benchmarks.triton.names import TRITON_OURS, TRITON_PYTHON, TRITON_TRIVIAL
 from benchmarks.triton.page import MARKERS, render, tables
@@ -26,13 +26,8 @@ def sample() -> Report:
         for i, name in enumerate(names)
     }
     many = {name: {"requests_per_s": 12_345.0, "p50_us": 80.0, "p99_us": 160.0} for name in names}
-    machine = {
-        "date": "2026-11-24", "cpu": "A CPU", "cpu_id": "family 1", "cores": 2, "caches": {"L1d": "32K"},
-        "memory_gib": 8, "isa": "avx2", "isa_available": ["scalar", "avx2"], "isa_forced": None, "blas": [],
-        "compiler": "GCC", "commit": "abc", "python": "3.11.0", "versions": {"numpy": "2.4.6"},
-    }  # fmt: skip
     return {
-        "machine": machine,
+        "machine": MACHINE,
         "command": "python -m benchmarks triton",
         "effort": "full",
         "server": "2.51.0",
