@@ -42,26 +42,25 @@ format: $(VENV_DEV)/.lint-installed
 
 # Every figure of the README and of benchmarks/results/ comes from this command; run it on a quiet machine.
 benchmark: $(VENV_DEV)/.bench-installed
-	$(VENV_DEV)/bin/python benchmarks/report.py --readme README.md
+	$(VENV_DEV)/bin/python -m benchmarks report --document README.md
 
 # The Triton backend in a real server; TRITON_ENV names its environment. Writes benchmarks/results/triton.json and triton.md.
 benchmark-triton: $(VENV_DEV)/.bench-installed $(if $(TRITON_ENV),,triton-env)
-	$(VENV_DEV)/bin/python benchmarks/measure_triton.py --environment $(or $(TRITON_ENV),$(VENV_TRITON)) \
+	$(VENV_DEV)/bin/python -m benchmarks triton --environment $(or $(TRITON_ENV),$(VENV_TRITON)) \
 	  --document docs/performance.md
 
 # Trains, and evaluates with intervals; DATA names the data folder. The results go to benchmarks/results/.
 quality: $(VENV_DEV)/.installed
 	$(VENV_DEV)/bin/python -m recipes.selection --data $(DATA) --out benchmarks/results
 	$(VENV_DEV)/bin/python -m recipes.ablation --data $(DATA) --out benchmarks/results
-	$(VENV_DEV)/bin/python benchmarks/quality_pool.py --data $(DATA) --out benchmarks/results
+	$(VENV_DEV)/bin/python -m benchmarks quality-pool --data $(DATA)
 
 # Trains what is not in build/transformers yet, and says what transformers and exports are worth; then times them.
 quality-transformers: $(VENV_DEV)/.transformers-installed
-	$(VENV_DEV)/bin/python benchmarks/quality_transformers.py --data $(DATA) --routers build/transformers \
-	  --out benchmarks/results
+	$(VENV_DEV)/bin/python -m benchmarks quality-transformers --data $(DATA) --routers build/transformers
 
 benchmark-transformers: $(VENV_DEV)/.transformers-installed
-	$(VENV_DEV)/bin/python benchmarks/transformers_report.py --routers build/transformers --document docs/performance.md
+	$(VENV_DEV)/bin/python -m benchmarks transformers --routers build/transformers --document docs/performance.md
 
 fuzz: $(VENV_DEV)/.fuzz-installed
 	sh csrc/fuzz/run.sh $(VENV_DEV)/bin

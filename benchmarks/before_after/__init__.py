@@ -1,0 +1,3 @@
+"""Two versions of routellm_fast, measured in turns."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The mf router on embeddings that exist already."""
+
+from __future__ import annotations

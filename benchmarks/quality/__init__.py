@@ -1,0 +1,3 @@
+"""How good routers are, without timings."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Routers that read prompts themselves: bert and causal_llm."""
+
+from __future__ import annotations
