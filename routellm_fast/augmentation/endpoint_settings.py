@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from routellm_fast.augmentation.budget import TokenPrices
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.prices import ModelPrice
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class EndpointSettings:
     model: str
     base_url: str | None = None
     api_key_variable: str | None = None
-    prices: TokenPrices | None = None
+    prices: ModelPrice | None = None
     requests_per_min: float | None = None
     tokens_per_min: float | None = None
     max_tokens: int = 1024
