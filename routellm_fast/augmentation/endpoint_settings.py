@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from routellm_fast.endpoints import checked_timeout_s
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.prices import ModelPrice
 
@@ -45,7 +46,6 @@ class EndpointSettings:
             raise InvalidArgumentError(
                 f"max_tokens is at least 1 and max_retries 0, found {self.max_tokens} and {self.max_retries}"
             )
-        if not 0.0 < self.timeout_s < math.inf:
-            raise InvalidArgumentError(f"timeout_s must be above 0 and finite, found {self.timeout_s}")
+        checked_timeout_s(self.timeout_s)
         if self.temperature is not None and not 0.0 <= self.temperature < math.inf:
             raise InvalidArgumentError(f"temperature must be at least 0 and finite, found {self.temperature}")
