@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 try:
     # By its full name first: where there is none, `from routellm_fast import _core` would speak of a circular import.
-    import routellm_fast._core
+    import routellm_fast._core  # noqa: F401
 except ImportError as error:
     from routellm_fast._no_core import explained
 
