@@ -64,7 +64,7 @@ MODES: Final = ("native", "python", "onnx", "tensorrt")
 MARKER_FILE: Final = "triton-export.json"
 # What the core loads by itself: the native backend has no other run time.
 _NATIVE_KINDS: Final = ("mf", "sw_ranking")
-_DEVICES: Final = ("cpu", "gpu")
+_DEVICES: Final = ("cpu", "cuda")
 # On a GPU each shape is an engine or a plan's profile: few lengths. On a CPU only padding costs.
 _GPU_LENGTHS: Final = (16, 32, 64, 128, 256, 512, 1024, 2048)
 _CPU_STEP: Final = 16
@@ -153,7 +153,7 @@ def export_triton(
         preferred_batch_sizes: Batches of these sizes do not wait; those above max_batch_size are left out.
         instances: Copies of each model that run at once.
         threads: Of a copy, where it has threads of its own; None for 1, which serves most requests a second.
-        device: Of the graph in mode onnx, "cpu" or "gpu"; mode tensorrt is for GPUs.
+        device: Where mode onnx runs the graph, "cpu" or "cuda" ("gpu" is an old name of it); mode tensorrt is for GPUs.
         response_cache: Whether Triton may answer equal requests from its cache.
         inputs: Of the graph; see export_onnx.
         precision: Of the graph; see export_onnx.
@@ -171,6 +171,7 @@ def export_triton(
         ExportMismatchError, EngineBuildError: See export_onnx and export_tensorrt.
     """
     _check_choice("mode", mode, MODES)
+    device = "cuda" if device == "gpu" else device
     _check_choice("device", device, _DEVICES)
     check_share(default_threshold, "default threshold")
     _check_name(name)
@@ -217,7 +218,7 @@ def export_triton(
             with _scratch(staging) as folder:
                 if mode == "onnx":
                     graph = export_onnx(directory, folder, embedder=embedder, **shared)
-                    native, lengths, on_gpu = _graph_of(loaded, inputs, on_gpu=device == "gpu")
+                    native, lengths, on_gpu = _graph_of(loaded, inputs, on_gpu=device == "cuda")
                 else:
                     native, lengths, on_gpu = _graph_of(loaded, inputs, on_gpu=True)
                     graph = export_tensorrt(

@@ -12,6 +12,7 @@ from routellm_fast import _core
 from routellm_fast.errors import ExportMismatchError, InvalidArgumentError, OnnxModelError
 from routellm_fast.extras import require
 from routellm_fast.onnx import OnnxSession
+from routellm_fast.scoring import score_in_batches
 
 from ._exportable import Exportable
 from ._metadata import check_metadata
@@ -113,7 +114,7 @@ def verify(
     """
     if not prompts:
         raise InvalidArgumentError("an export is verified on prompts: give at least one")
-    expected = np.concatenate([native.native(batch) for batch in batches(prompts)])
+    expected = score_in_batches(native.native, prompts, batch=BATCH)
     found = exported.win_rates(prompts)
     undecided = np.isnan(found)
     difference = np.abs(found - expected)
@@ -167,7 +168,7 @@ def _thresholds(native: Exportable) -> list[float]:
 def _apgr(native: Exportable, exported: ExportedRouter, benchmark: Benchmark) -> dict[str, float]:
     from routellm_fast.evaluation import sweep  # for those who name a benchmark
 
-    expected = np.concatenate([native.native(batch) for batch in batches(benchmark.prompts)])
+    expected = score_in_batches(native.native, benchmark.prompts, batch=BATCH)
     found = exported.win_rates(benchmark.prompts)
     found = np.where(np.isnan(found), expected, found)
     before, after = sweep(expected, benchmark).apgr, sweep(found, benchmark).apgr

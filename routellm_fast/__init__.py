@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 try:
-    from routellm_fast import _core
-except ImportError as error:  # pragma: no cover - only without a build
-    raise ImportError(
-        "the compiled extension of routellm-fast is missing: install the package, or build it with 'pip install .'"
-    ) from error
+    # By its full name first: where there is none, `from routellm_fast import _core` would speak of a circular import.
+    import routellm_fast._core  # noqa: F401
+except ImportError as error:
+    from routellm_fast._no_core import explained
 
-from routellm_fast import embedders
+    raise ImportError(explained(error), name=error.name, path=error.path) from error
+
+from routellm_fast import _core, embedders
 from routellm_fast.calibration import Calibration
 from routellm_fast.decision import Decision, ModelPair
 from routellm_fast.embedders import Embedder, StaticEmbedder
@@ -27,10 +28,16 @@ from routellm_fast.errors import (
     ArtifactNotFoundError,
     ArtifactVersionError,
     ArtifactWriteError,
+    CheckpointMismatchError,
     DataError,
     EmbedderMismatchError,
     EmbedderUnavailableError,
     EmbeddingError,
+    EndpointError,
+    EngineBuildError,
+    ExportError,
+    ExportMismatchError,
+    ForeignExportError,
     InvalidArgumentError,
     InvalidEmbeddingError,
     InvalidThresholdError,
@@ -38,7 +45,14 @@ from routellm_fast.errors import (
     OnnxModelError,
     ProviderUnavailableError,
     RouteLLMError,
+    ScoringError,
+    TritonAnswerError,
+    TritonError,
+    TritonRefusedError,
+    TritonUnavailableError,
     UnknownModelError,
+    UnreachableTargetError,
+    UnsupportedExportError,
     UnsupportedIsaError,
 )
 from routellm_fast.routers import Router, load_router
@@ -57,12 +71,18 @@ __all__ = [
     "ArtifactWriteError",
     "CachedEmbedder",
     "Calibration",
+    "CheckpointMismatchError",
     "DataError",
     "Decision",
     "Embedder",
     "EmbedderMismatchError",
     "EmbedderUnavailableError",
     "EmbeddingError",
+    "EndpointError",
+    "EngineBuildError",
+    "ExportError",
+    "ExportMismatchError",
+    "ForeignExportError",
     "FunctionEmbedder",
     "InvalidArgumentError",
     "InvalidEmbeddingError",
@@ -75,8 +95,15 @@ __all__ = [
     "ProviderUnavailableError",
     "RouteLLMError",
     "Router",
+    "ScoringError",
     "StaticEmbedder",
+    "TritonAnswerError",
+    "TritonError",
+    "TritonRefusedError",
+    "TritonUnavailableError",
     "UnknownModelError",
+    "UnreachableTargetError",
+    "UnsupportedExportError",
     "UnsupportedIsaError",
     "load_router",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from routellm_fast.augmentation.battle_rows import BattleCounts, BattleRow, write_battles
-from routellm_fast.augmentation.budget import Budget, TokenPrices
+from routellm_fast.augmentation.budget import Budget
 from routellm_fast.augmentation.clock import Stop
 from routellm_fast.augmentation.contests import Contest, Contests, read_contests
 from routellm_fast.augmentation.endpoint import ChatEndpoint
@@ -12,7 +12,7 @@ from routellm_fast.augmentation.estimate import Estimate, estimate
 from routellm_fast.augmentation.golden import GoldenBattles, golden_battles
 from routellm_fast.augmentation.guard import forbidden_groups
 from routellm_fast.augmentation.journal import Journal, read_journal
-from routellm_fast.augmentation.judge import Ending, JudgeConfig, Progress, judge_contests
+from routellm_fast.augmentation.judge import Ending, JudgeConfig, JudgeProgress, judge_contests
 from routellm_fast.augmentation.outcomes import JudgeReport, judged_battles
 from routellm_fast.augmentation.questions import Questioner
 from routellm_fast.augmentation.scores import ScoreRules
@@ -32,14 +32,13 @@ __all__ = [
     "GoldenBattles",
     "Journal",
     "JudgeConfig",
+    "JudgeProgress",
     "JudgeReport",
     "Mode",
-    "Progress",
     "Questioner",
     "ScoreRules",
     "Stop",
     "Template",
-    "TokenPrices",
     "estimate",
     "forbidden_groups",
     "golden_battles",

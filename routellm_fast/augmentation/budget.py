@@ -1,30 +1,12 @@
-"""What calls cost, and a cap on it that is never exceeded."""
+"""A cap on what calls cost, which is never exceeded."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass
 
 from routellm_fast.augmentation.clock import Stop
 from routellm_fast.errors import InvalidArgumentError
-
-
-@dataclass(frozen=True, slots=True)
-class TokenPrices:
-    """What a model costs, in US dollars a million tokens."""
-
-    input_usd_per_1m: float
-    output_usd_per_1m: float
-
-    def __post_init__(self) -> None:
-        for value in (self.input_usd_per_1m, self.output_usd_per_1m):
-            if not 0.0 <= value < math.inf:
-                raise InvalidArgumentError(f"a price must be at least 0 and finite, found {value}")
-
-    def cost_usd(self, input_tokens: int, output_tokens: int) -> float:
-        """Return the cost of a call."""
-        return (input_tokens * self.input_usd_per_1m + output_tokens * self.output_usd_per_1m) / 1e6
 
 
 class CostCapReachedError(Exception):

@@ -16,7 +16,7 @@ from routellm_fast.augmentation.contests import Contest
 from routellm_fast.augmentation.endpoint import ChatEndpoint
 from routellm_fast.augmentation.endpoint_settings import EndpointSettings
 from routellm_fast.augmentation.journal import Journal
-from routellm_fast.augmentation.judge import Ending, JudgeConfig, Progress, judge_contests
+from routellm_fast.augmentation.judge import Ending, JudgeConfig, JudgeProgress, judge_contests
 from routellm_fast.augmentation.outcomes import JudgeReport, judged_battles
 from routellm_fast.augmentation.questions import Questioner
 from routellm_fast.augmentation.scores import ScoreRules
@@ -68,7 +68,7 @@ def run_judge(
     job: JudgeJob,
     *,
     clock: Clock | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[JudgeProgress], None] | None = None,
     on_interrupt: Callable[[], None] | None = None,
 ) -> JudgeResult:
     """Judge, and make battles of the journal.
@@ -100,7 +100,7 @@ async def _judge(
     job: JudgeJob,
     journal: Journal,
     clock: Clock,
-    on_progress: Callable[[Progress], None] | None,
+    on_progress: Callable[[JudgeProgress], None] | None,
     on_interrupt: Callable[[], None] | None,
 ) -> Ending:
     stop = Stop()

@@ -7,20 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from routellm_fast.augmentation.api_key import key_for, server_of
 from routellm_fast.augmentation.budget import Budget
 from routellm_fast.augmentation.clock import Clock, Stop, SystemClock
 from routellm_fast.augmentation.completion import Completion, Messages, most_input_tokens, parse_completion
 from routellm_fast.augmentation.endpoint_settings import EndpointSettings
 from routellm_fast.augmentation.failures import Failure, broken_connection, refusal
 from routellm_fast.augmentation.pace import Pace
-from routellm_fast.endpoints import is_openai
+from routellm_fast.endpoints import ApiKey, is_openai, key_for, server_of, shown
 from routellm_fast.errors import EndpointError, InvalidArgumentError
 from routellm_fast.extras import require
 
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
-_MAX_DETAIL_CHARS: Final = 300
 
 
 class CallFailedError(Exception):
@@ -67,7 +65,8 @@ class ChatEndpoint:
             )
         self.settings = settings
         self._server = server_of(settings.base_url)
-        self._key = key_for(self._server, variable=settings.api_key_variable, value=api_key)
+        self._url = f"{self._server}/chat/completions"
+        self._key = key_for(self._server, given=ApiKey(api_key), variable=settings.api_key_variable)
         self._budget = budget
         self._stop = stop
         self._on_lost = on_lost
@@ -153,16 +152,17 @@ class ChatEndpoint:
         try:
             response = await self._client.chat.completions.with_raw_response.create(**self._body(messages, as_json))
         except openai.APIStatusError as error:
-            return refusal(error, self.model, self._clock.time(), self._told)
+            return refusal(error, self._url, self.model, self._clock.time(), self._shown)
         except openai.APITimeoutError as error:
-            return broken_connection(error, f"no answer within {self.settings.timeout_s:g} s", self._told)
+            return broken_connection(error, self._url, self.settings.timeout_s, self._shown)
         except openai.OpenAIError as error:
-            return broken_connection(error, "", self._told)
+            return broken_connection(error, self._url, None, self._shown)
         body = response.http_response.content
         parsed = parse_completion(body, most_input=most_input, most_output=self.settings.max_tokens)
         if parsed is None:
-            reason = f"answered {len(body)} bytes that are no chat completion: {body.decode(errors='replace')}"
-            return Failure(self._told(reason), is_retried=True, may_be_billed=True)
+            said = self._shown(body.decode(errors="replace"))
+            reason = f"{self._url} answered {len(body)} bytes that are no chat completion: {said}"
+            return Failure(reason, is_retried=True, may_be_billed=True)
         return replace(parsed, text=self._key.scrub(parsed.text))
 
     def _body(self, messages: Messages, as_json: bool) -> dict[str, Any]:
@@ -175,11 +175,8 @@ class ChatEndpoint:
             body["response_format"] = {"type": "json_object"}
         return body
 
-    def _told(self, what: str) -> str:
-        # The key goes before the text is cut: half a key is too much.
-        what = " ".join(self._key.scrub(what).split())
-        what = what if len(what) <= _MAX_DETAIL_CHARS else f"{what[:_MAX_DETAIL_CHARS]}..."
-        return f"{self._server}/chat/completions {what}"
+    def _shown(self, text: str) -> str:
+        return shown(text, self._key)
 
     def _cost_usd(self, input_tokens: int, output_tokens: int) -> float:
         prices = self.settings.prices

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from routellm_fast.augmentation.budget import TokenPrices
+from routellm_fast.endpoints import checked_timeout_s
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.prices import ModelPrice
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class EndpointSettings:
     model: str
     base_url: str | None = None
     api_key_variable: str | None = None
-    prices: TokenPrices | None = None
+    prices: ModelPrice | None = None
     requests_per_min: float | None = None
     tokens_per_min: float | None = None
     max_tokens: int = 1024
@@ -45,7 +46,6 @@ class EndpointSettings:
             raise InvalidArgumentError(
                 f"max_tokens is at least 1 and max_retries 0, found {self.max_tokens} and {self.max_retries}"
             )
-        if not 0.0 < self.timeout_s < math.inf:
-            raise InvalidArgumentError(f"timeout_s must be above 0 and finite, found {self.timeout_s}")
+        checked_timeout_s(self.timeout_s)
         if self.temperature is not None and not 0.0 <= self.temperature < math.inf:
             raise InvalidArgumentError(f"temperature must be at least 0 and finite, found {self.temperature}")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from routellm_fast.endpoints import refused, silent, unreachable
+
 # No other call can succeed either: no key, no money, no permission, no such model.
 _HOPELESS: Final = frozenset({401, 402, 403, 404})
 _RETRIED: Final = frozenset({408, 409, 425, 429})
@@ -36,18 +38,18 @@ class Failure:
     asked_pause_s: float | None = None
 
 
-def refusal(error: Any, model: str, now_s: float, told: Callable[[str], str]) -> Failure:
+def refusal(error: Any, url: str, model: str, now_s: float, shown: Callable[[str], str]) -> Failure:
     """Return what an answer of status 400 and above means.
 
     Args:
         error: openai.APIStatusError.
+        url: The address that was asked.
         model: The server's name of the model.
         now_s: Seconds since 1970.
-        told: Makes a reason fit to be shown.
+        shown: Returns what may be shown of a text that the server wrote.
     """
     status = int(error.status_code)
-    advice = _advice(status)
-    reason = told(f"answered status {status} for model {model!r}: {error.message}") + (advice and f" {advice}.")
+    reason = f"{url} {refused(status, f'for model {model!r}', shown(error.message))}"
     if status in _HOPELESS or _OUT_OF_QUOTA in (error.code, error.type):
         return Failure(reason, is_hopeless=True)
     asked_s = _asked_pause_s(error.response.headers, now_s)
@@ -56,17 +58,18 @@ def refusal(error: Any, model: str, now_s: float, told: Callable[[str], str]) ->
     return Failure(reason, is_retried=status in _RETRIED or status >= 500, asked_pause_s=asked_s)
 
 
-def broken_connection(error: Exception, what: str, told: Callable[[str], str]) -> Failure:
+def broken_connection(error: Exception, url: str, timeout_s: float | None, shown: Callable[[str], str]) -> Failure:
     """Return what a time-out or a connection that broke means.
 
     Args:
         error: openai.APITimeoutError or openai.APIConnectionError.
-        what: Happened, for a time-out; else the cause is told.
-        told: Makes a reason fit to be shown.
+        url: The address that was asked.
+        timeout_s: The time that ran out, in seconds; None where the connection broke.
+        shown: Returns what may be shown of the error's text.
     """
     cause = error.__cause__ or error
-    reason = told(what or f"cannot be reached: {type(cause).__name__}: {cause}")
-    return Failure(reason, is_retried=True, may_be_billed=type(cause).__name__ not in _NEVER_SENT)
+    what = unreachable(cause, shown(str(cause))) if timeout_s is None else silent(timeout_s)
+    return Failure(f"{url} {what}", is_retried=True, may_be_billed=type(cause).__name__ not in _NEVER_SENT)
 
 
 def _asked_pause_s(headers: Mapping[str, str], now_s: float) -> float | None:
@@ -80,17 +83,3 @@ def _asked_pause_s(headers: Mapping[str, str], now_s: float) -> float | None:
         except (TypeError, ValueError, OverflowError):
             return None
     return seconds if 0.0 <= seconds < math.inf else None
-
-
-def _advice(status: int) -> str:
-    if status in (401, 403):
-        return "Check the key and the variable that holds it"
-    if status == 402:
-        return "The account has no money left"
-    if status == 404:
-        return "Check the base URL and the model's name"
-    if status in (400, 413, 422):
-        return "The text may be too long for the model, or it may not take these settings (temperature, JSON mode)"
-    if status == 429:
-        return "Rate limit or quota: lower the requests or tokens a minute"
-    return ""

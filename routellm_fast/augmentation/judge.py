@@ -34,8 +34,8 @@ class Ending(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is.
+class JudgeProgress:
+    """How far a judging run is.
 
     Attributes:
         done: Contests that were tried.
@@ -84,7 +84,7 @@ async def judge_contests(
     generators: Mapping[str, ChatEndpoint] | None = None,
     config: JudgeConfig | None = None,
     clock: Clock | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[JudgeProgress], None] | None = None,
 ) -> Ending:
     """Put every contest to the judge; what the journal holds is not asked again.
 
@@ -125,7 +125,7 @@ class _Run:
         generators: Mapping[str, ChatEndpoint],
         config: JudgeConfig,
         clock: Clock | None,
-        on_progress: Callable[[Progress], None] | None,
+        on_progress: Callable[[JudgeProgress], None] | None,
     ) -> None:
         self._contests = contests
         self._questioner = questioner
@@ -177,7 +177,7 @@ class _Run:
             self._check_failures()
             if self._on_progress is not None:
                 spent_usd = self._ledger.spent_usd + self._ledger.lost_usd
-                self._on_progress(Progress(self._done, len(self._contests), self._failed, spent_usd))
+                self._on_progress(JudgeProgress(self._done, len(self._contests), self._failed, spent_usd))
 
     def _end(self, error: Exception) -> None:
         """End the run: the others finish the requests they have sent, which are paid for, and begin none."""

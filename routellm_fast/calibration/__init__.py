@@ -1,7 +1,7 @@
-"""What a router carries of its calibration: table, operating points, prices and a probability map.
+"""What a router carries of its calibration: table, operating points and a probability map.
 
 Routing needs `table` alone; everything else is imported when it is first asked for. `routellm_fast.thresholds` finds
-what stands here.
+what stands here; prices and intervals are those of `routellm_fast.prices` and `routellm_fast.interval`.
 """
 
 from __future__ import annotations
@@ -12,35 +12,17 @@ from typing import TYPE_CHECKING, Any
 from routellm_fast.calibration.table import Calibration
 
 if TYPE_CHECKING:
-    from routellm_fast.calibration.budget import ModelPrice, PairPrices
-    from routellm_fast.calibration.interval import Interval
     from routellm_fast.calibration.operating_points import OperatingPoint, Target
-    from routellm_fast.calibration.probability import IsotonicMap, PlattMap, ProbabilityFit, fit_probability
+    from routellm_fast.calibration.probability import IsotonicMap, PlattMap
 
 _ON_FIRST_USE = {
-    "Interval": "interval",
     "IsotonicMap": "probability",
-    "ModelPrice": "budget",
     "OperatingPoint": "operating_points",
-    "PairPrices": "budget",
     "PlattMap": "probability",
-    "ProbabilityFit": "probability",
     "Target": "operating_points",
-    "fit_probability": "probability",
 }
 
-__all__ = [
-    "Calibration",
-    "Interval",
-    "IsotonicMap",
-    "ModelPrice",
-    "OperatingPoint",
-    "PairPrices",
-    "PlattMap",
-    "ProbabilityFit",
-    "Target",
-    "fit_probability",
-]
+__all__ = ["Calibration", "IsotonicMap", "OperatingPoint", "PlattMap", "Target"]
 
 
 def __getattr__(name: str) -> Any:

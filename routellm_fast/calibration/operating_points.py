@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from routellm_fast.calibration import _strict
-from routellm_fast.calibration.interval import Interval
+from routellm_fast import strict
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.interval import Interval
 
 TargetKind = Literal["strong_share", "cost_usd_per_1k", "cost_share", "pgr", "quality"]
 # Judged on labelled rows; the others on the traffic.
@@ -38,7 +38,7 @@ class Target:
         if self.kind not in get_args(TargetKind):
             raise InvalidArgumentError(f"a target is one of {', '.join(get_args(TargetKind))}, found {self.kind!r}")
         low = -math.inf if self.kind == "quality" else 0.0
-        value = _strict.number(self.value, self.kind, low, 1.0 if self.kind in _UNIT_KINDS else math.inf)
+        value = strict.number(self.value, self.kind, low, 1.0 if self.kind in _UNIT_KINDS else math.inf)
         object.__setattr__(self, "value", value)  # an int is written as the float that it will be read as
 
     @property
@@ -77,21 +77,21 @@ class OperatingPoint:
         return {
             "kind": self.target.kind,
             "value": self.target.value,
-            "threshold": list(self.threshold),
-            "strong_share": list(self.strong_share),
-            **{name: list(interval) for name, interval in optional.items() if interval is not None},
+            "threshold": self.threshold.to_list(),
+            "strong_share": self.strong_share.to_list(),
+            **{name: interval.to_list() for name, interval in optional.items() if interval is not None},
         }
 
     @classmethod
     def from_json(cls, value: Any, what: str) -> OperatingPoint:
         """Read what to_json wrote. Raises InvalidArgumentError."""
         optional = ("cost_usd_per_1k", "quality", "pgr")
-        found = _strict.fields(value, what, ("kind", "value", "threshold", "strong_share"), optional)
+        found = strict.fields(value, what, ("kind", "value", "threshold", "strong_share"), optional)
         return cls(
-            Target(found["kind"], _strict.number(found["value"], f"{what}.value")),
-            Interval.from_json(found["threshold"], f"{what}.threshold", unit=True),
-            Interval.from_json(found["strong_share"], f"{what}.strong_share", unit=True),
-            **{name: Interval.from_json(found[name], f"{what}.{name}") for name in optional if name in found},
+            Target(found["kind"], strict.number(found["value"], f"{what}.value")),
+            Interval.from_list(found["threshold"], f"{what}.threshold", unit=True),
+            Interval.from_list(found["strong_share"], f"{what}.strong_share", unit=True),
+            **{name: Interval.from_list(found[name], f"{what}.{name}") for name in optional if name in found},
         )
 
 

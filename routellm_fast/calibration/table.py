@@ -15,9 +15,9 @@ from routellm_fast.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from routellm_fast.calibration.budget import PairPrices
     from routellm_fast.calibration.operating_points import OperatingPoint
     from routellm_fast.calibration.probability import ProbabilityMap
+    from routellm_fast.prices import PairPrices
 
 # In router.json only where a calibration has them: directories without stay as they were, to the byte.
 _OPTIONAL: Final = ("created", "operating_points", "prices", "probability", "prompt_digest", "win_rate_quantiles")
@@ -156,14 +156,16 @@ class Calibration:
 def _optional_from_json(value: Mapping[str, Any]) -> dict[str, Any]:
     if not set(_OPTIONAL) & set(value):
         return {}
-    from routellm_fast.calibration import _strict, budget, operating_points, probability  # most routers have no need
+    # Imported here, since most routers have none of them.
+    from routellm_fast import prices, strict
+    from routellm_fast.calibration import operating_points, probability
 
     readers: Mapping[str, Any] = {
-        "created": lambda entry: _strict.text(entry, "calibration.created"),
-        "prompt_digest": lambda entry: _strict.text(entry, "calibration.prompt_digest"),
+        "created": lambda entry: strict.text(entry, "calibration.created"),
+        "prompt_digest": lambda entry: strict.text(entry, "calibration.prompt_digest"),
         "operating_points": operating_points.points_from_json,
-        "prices": budget.PairPrices.from_json,
-        "win_rate_quantiles": lambda entry: _strict.rising(entry, "calibration.win_rate_quantiles"),
+        "prices": lambda entry: prices.PairPrices.from_json(entry, "calibration.prices"),
+        "win_rate_quantiles": lambda entry: strict.rising(entry, "calibration.win_rate_quantiles"),
         "probability": probability.map_from_json,
     }
     return {key: readers[key](value[key]) for key in _OPTIONAL if key in value}

@@ -14,8 +14,6 @@ from rich.table import Table
 
 from routellm_fast import data
 from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
-from routellm_fast.calibration.budget import ModelPrice, PairPrices
-from routellm_fast.calibration.interval import Interval
 from routellm_fast.calibration.operating_points import OperatingPoint, Target
 from routellm_fast.cli._embedder import named_embedder
 from routellm_fast.cli._progress import progress_bar
@@ -23,6 +21,8 @@ from routellm_fast.cli._prompts import PromptFormat, read_prompts
 from routellm_fast.data.prompts import prompt_of
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError, UnknownModelError
+from routellm_fast.interval import Interval
+from routellm_fast.prices import ModelPrice, PairPrices, assigned_usd
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.loading import SHIPPED_ROUTER, load_router, router_directory
 from routellm_fast.tables import SUFFIXES, read_table
@@ -213,10 +213,10 @@ def _prices(
         return None
     found: dict[str, dict[str, float]] = {"strong": {}, "weak": {}}
     for text in tokens:
-        model, values = _assignment(text, pair, "--price", "MODEL=IN/OUT", 2)
+        model, values = _assigned(text, pair, "--price", "MODEL=IN/OUT, e.g. strong=10/30", 2)
         _set_once(found[model], {"input_usd_per_1m": values[0], "output_usd_per_1m": values[1]}, text)
     for text in requests:
-        model, values = _assignment(text, pair, "--request-price", "MODEL=USD", 1)
+        model, values = _assigned(text, pair, "--request-price", "MODEL=USD, e.g. strong=0.01", 1)
         _set_once(found[model], {"request_usd": values[0]}, text)
     for model, name in zip(found, pair, strict=True):
         if not found[model]:
@@ -224,17 +224,11 @@ def _prices(
     return PairPrices(ModelPrice(**found["strong"]), ModelPrice(**found["weak"]), output_tokens, input_tokens)
 
 
-def _assignment(text: str, pair: ModelPair, option: str, shape: str, count: int) -> tuple[str, list[float]]:
-    name, _, numbers = text.rpartition("=")
-    parts = numbers.split("/")
-    try:
-        values = [float(part) for part in parts]
-    except ValueError:
-        values = []
-    if not name or len(values) != count:
-        raise InvalidArgumentError(
-            f"{option} must be {shape}, e.g. {'strong=10/30' if count == 2 else 'strong=0.01'}, found {text!r}"
-        )
+def _assigned(text: str, pair: ModelPair, option: str, shape: str, count: int) -> tuple[str, tuple[float, ...]]:
+    assigned = assigned_usd(text, count)
+    if assigned is None:
+        raise InvalidArgumentError(f"{option} must be {shape}, found {text!r}")
+    name, values = assigned
     roles = {"strong": "strong", "weak": "weak", pair.weak: "weak", pair.strong: "strong"}
     if name not in roles:
         raise UnknownModelError(

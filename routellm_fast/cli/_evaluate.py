@@ -27,10 +27,10 @@ from routellm_fast.evaluation.datasets import (
     training_groups,
     without_groups,
 )
-from routellm_fast.evaluation.prices import PAPER_TOKENS_PER_PROMPT, Prices, read_prices
 from routellm_fast.evaluation.results import BASELINES, RANDOM
 from routellm_fast.evaluation.streaming import LogColumns
 from routellm_fast.evaluation.win_rates import RouterIdentity, directory_identity
+from routellm_fast.prices import PAPER_TOKENS, PAPER_USD_PER_1M, PriceList, assigned_usd, read_price_list
 from routellm_fast.routers import Router, load_router
 from routellm_fast.routers.loading import SHIPPED_KINDS, router_directory
 
@@ -80,7 +80,7 @@ def evaluate(
     ] = None,
     tokens_per_prompt: Annotated[
         float, typer.Option(help="Tokens of a prompt and its answer together; the default is the paper's.")
-    ] = PAPER_TOKENS_PER_PROMPT,
+    ] = PAPER_TOKENS.total,
     resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap behind each 95 % interval.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of resamples and random routing.")] = 0,
     cache: Annotated[
@@ -250,24 +250,22 @@ def _named_apart(sets: Sequence[Benchmark]) -> Iterator[Benchmark]:
         yield entry if number == 1 else dataclasses.replace(entry, name=f"{entry.name} ({number})")
 
 
-def _prices(entries: Sequence[str], tokens_per_prompt: float, pair: ModelPair) -> Prices:
+def _prices(entries: Sequence[str], tokens_per_prompt: float, pair: ModelPair) -> PriceList:
     given: dict[str, float] = {}
     aliases = known_aliases()
     names = {aliases.get(name, name) for name in pair}
     for entry in entries:
-        model, mark, usd = entry.rpartition("=")
-        if Path(entry).is_file() or not mark:
-            given.update(read_prices(Path(entry)))
+        if Path(entry).is_file() or "=" not in entry:
+            given.update(read_price_list(Path(entry)))
             continue
-        try:
-            given[model] = float(usd)
-        except ValueError as error:
-            raise InvalidArgumentError(
-                f"--prices takes MODEL=USD a million tokens, or a JSON file, found {entry!r}"
-            ) from error
+        assigned = assigned_usd(entry)
+        if assigned is None:
+            raise InvalidArgumentError(f"--prices takes MODEL=USD a million tokens, or a JSON file, found {entry!r}")
+        model, (usd,) = assigned
+        given[model] = usd
         if aliases.get(model, model) not in names:
             raise UnknownModelError(f"--prices names {model!r}, which is none of the pair: {pair.strong}, {pair.weak}")
-    return Prices({**Prices().usd_per_million_tokens, **given}, tokens_per_prompt)
+    return PriceList({**PAPER_USD_PER_1M, **given}, tokens_per_prompt)
 
 
 def _write(out: Path, evaluation: Any, record: Mapping[str, Any], *, quiet: bool) -> None:

@@ -8,7 +8,8 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from routellm_fast.evaluation.results import BenchmarkResult, Interval, RouterResult
+from routellm_fast.evaluation.results import BenchmarkResult, RouterResult
+from routellm_fast.interval import Interval
 
 # Where no terminal says how wide it is: wide enough for a row, so that each stays on its line.
 _PLAIN_WIDTH: Final = 200

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from routellm_fast.cli._devices import named_device
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
 from routellm_fast.tables import SUFFIXES, read_table
 
@@ -129,7 +130,7 @@ def triton(
     max_queue_delay: int = typer.Option(100, min=0, help="Microseconds that a request waits for others."),
     instances: int = typer.Option(1, min=1, help="Copies of each model that run at once."),
     threads: int | None = typer.Option(None, min=1, help="Of a copy, where it has some of its own; none: 1."),
-    device: str = typer.Option("cpu", help="Of the graph in mode onnx: cpu or gpu."),
+    device: str = typer.Option("cpu", help="Where mode onnx runs the graph: cpu or cuda. gpu is an old name of cuda."),
     response_cache: bool = typer.Option(
         False, "--response-cache", help="Let Triton answer equal requests from its cache."
     ),
@@ -161,7 +162,7 @@ def triton(
         max_queue_delay_us=max_queue_delay,
         instances=instances,
         threads=threads,
-        device=device,
+        device=named_device(device, ("cpu", "cuda")),
         response_cache=response_cache,
         inputs=inputs,
         precision=precision,

@@ -17,11 +17,10 @@ from routellm_fast.augmentation import (
     Contests,
     Ending,
     EndpointSettings,
+    JudgeProgress,
     JudgeReport,
     Mode,
-    Progress,
     Template,
-    TokenPrices,
     estimate,
     read_journal,
     write_battles,
@@ -30,6 +29,7 @@ from routellm_fast.augmentation.command import JudgeJob, run_judge
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.data import Prompts, known_aliases, read_prompts
 from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.prices import ModelPrice
 
 _INTERRUPTED: Final = 130
 _MAX_SHOWN_MODELS: Final = 12
@@ -81,11 +81,11 @@ def model_names(models: Sequence[str] | None) -> list[str] | None:
     return [aliases.get(name, name) for name in models] if models else None
 
 
-def prices_of(price_in: float | None, price_out: float | None) -> TokenPrices | None:
+def prices_of(price_in: float | None, price_out: float | None) -> ModelPrice | None:
     """Return prices; None for none."""
     if (price_in is None) != (price_out is None):
         raise InvalidArgumentError("a price for reading and one for writing go together: give both, or none")
-    return None if price_in is None or price_out is None else TokenPrices(price_in, price_out)
+    return None if price_in is None or price_out is None else ModelPrice(price_in, price_out)
 
 
 def generators_of(
@@ -257,13 +257,13 @@ def busy(text: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _bar(total: int) -> Iterator[Callable[[Progress], None] | None]:
+def _bar(total: int) -> Iterator[Callable[[JudgeProgress], None] | None]:
     with progress_bar("judging") as move:
         if move is None:
             yield None
             return
 
-        def show(progress: Progress) -> None:
+        def show(progress: JudgeProgress) -> None:
             move(f"judging, ${progress.spent_usd:.4f}, {progress.failed:,} without a verdict", progress.done, total)
 
         yield show

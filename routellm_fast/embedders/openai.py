@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import threading
@@ -16,8 +15,19 @@ import numpy as np
 from routellm_fast.arrays import FloatArray
 from routellm_fast.embedders._openai_answer import parse_answer
 from routellm_fast.embedders.base import Stored, check_texts, fingerprint_of, identity_of
-from routellm_fast.endpoints import OPENAI_URL, checked_url, is_openai
-from routellm_fast.errors import EmbedderUnavailableError, EmbeddingError, InvalidArgumentError
+from routellm_fast.endpoints import (
+    OPENAI_URL,
+    ApiKey,
+    checked_timeout_s,
+    is_openai,
+    key_for,
+    named_server,
+    refused,
+    shown,
+    silent,
+    unreachable,
+)
+from routellm_fast.errors import EmbedderUnavailableError, EmbeddingError, EndpointError, InvalidArgumentError
 from routellm_fast.extras import require
 
 if TYPE_CHECKING:
@@ -30,9 +40,7 @@ _FIXED_DIM_MODELS = {"text-embedding-ada-002"}
 _MAX_BATCH_SIZE = 2048
 # OpenAI takes 300,000 tokens a request, and a token is at least a byte.
 _MAX_REQUEST_BYTES = 300_000
-_MAX_DETAIL_CHARS = 300
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
-_HEADER_SAFE = re.compile("[!-~]+")
 
 
 class OpenAIEmbedder:
@@ -106,17 +114,16 @@ class OpenAIEmbedder:
             if value < low or (high is not None and value > high):
                 allowed = f"at least {low}" if high is None else f"{low} to {high}"
                 raise InvalidArgumentError(f"{name} must be {allowed}, found {value}")
-        if not 0 < timeout_s < float("inf"):
-            raise InvalidArgumentError(f"timeout_s must be positive and finite, found {timeout_s}")
-        url = base_url or os.environ.get("OPENAI_BASE_URL") or None
-        self._base_url = None if url is None else checked_url(url)
+        self._timeout_s = checked_timeout_s(timeout_s)
+        self._base_url = named_server(base_url)
         self._is_openai = self._base_url is None or is_openai(self._base_url)
         self._model = model
-        self._api_key = _Secret(api_key)
+        self._api_key = ApiKey(api_key)
+        # Keys that the server has seen and may repeat; clients of several event loops may have got several.
+        self._sent_keys: frozenset[ApiKey] = frozenset()
         self._dim = _checked_dim(model, dim)
         self._dimensions = self._dim if _OPENAI_DIMS.get(model, self._dim) != self._dim else None
         self._provider = provider or (_OPENAI_PROVIDER if self._is_openai else self._endpoint.partition("://")[2])
-        self._timeout_s = timeout_s
         self._max_retries = max_retries
         self._batch_size = batch_size
         self._max_concurrency = max_concurrency
@@ -303,8 +310,13 @@ class OpenAIEmbedder:
         return clients.of_loop[loop]
 
     def _new_client(self, kind: Any, http_client: Any) -> Any:
+        try:
+            key = key_for(self._endpoint, given=self._api_key)
+        except EndpointError as error:
+            raise EmbedderUnavailableError(str(error)) from error
+        self._sent_keys |= {key}
         return kind(
-            api_key=self._resolve_key(),
+            api_key=key.reveal(),
             base_url=self._endpoint,
             timeout=self._timeout_s,
             max_retries=self._max_retries,
@@ -317,71 +329,30 @@ class OpenAIEmbedder:
             self._clients = _Clients()
         return self._clients
 
-    def _resolve_key(self) -> str:
-        key = self._api_key.reveal()
-        if not key and (self._is_openai or self._is_environment_server()):
-            key = os.environ.get("OPENAI_API_KEY", "").strip()
-        if key:
-            if not _HEADER_SAFE.fullmatch(key):
-                raise EmbedderUnavailableError(
-                    "the API key holds blanks or characters beyond ASCII, which no header can carry: check for typos"
-                )
-            return key
-        if self._is_openai:
-            raise EmbedderUnavailableError(f"no API key for {self._endpoint}: pass api_key= or set OPENAI_API_KEY")
-        return "none"  # the package insists on one; servers without authentication ignore it
-
-    def _is_environment_server(self) -> bool:
-        with contextlib.suppress(InvalidArgumentError):
-            return checked_url(os.environ.get("OPENAI_BASE_URL", "")) == self._base_url
-        return False
-
     # --- answers
 
     def _failure(self, openai: Any, error: Exception, count: int) -> EmbeddingError:
         attempts = self._max_retries + 1
         if isinstance(error, openai.APIStatusError):
-            status = error.status_code
-            said = self._scrubbed(error.message)
-            what = f"answered status {status} to {count} texts for model {self._model!r}: {said}"
-            advice = _advice(status)
+            asked = f"to {count} texts for model {self._model!r}"
+            what = refused(error.status_code, asked, self._shown(error.message), shorten="max_chars= cuts texts")
         elif isinstance(error, openai.APITimeoutError):
-            what = f"did not answer within {self._timeout_s} s, {attempts} attempts"
-            advice = "Try later, or give a larger timeout_s"
+            what = silent(self._timeout_s, attempts)
         else:
             cause = error.__cause__ or error
-            what = f"cannot be reached, {attempts} attempts: {type(cause).__name__}: {self._scrubbed(str(cause))}"
-            advice = "Check base_url, the network and whether the server runs"
-        return EmbedderUnavailableError(f"{self._endpoint}/embeddings {what}. {advice}.")
+            what = unreachable(cause, self._shown(str(cause)), attempts)
+        return EmbedderUnavailableError(f"{self._endpoint}/embeddings {what}")
 
     def _parse(self, body: bytes, count: int) -> FloatArray:
-        return parse_answer(body, count, self._dim, f"{self._endpoint}/embeddings", self._scrubbed)
+        return parse_answer(body, count, self._dim, f"{self._endpoint}/embeddings", self._shown)
 
     def _joined(self, answers: Sequence[FloatArray]) -> FloatArray:
         if len(answers) == 1:
             return answers[0]
         return np.concatenate(answers) if answers else np.empty((0, self._dim), dtype=np.float32)
 
-    def _scrubbed(self, text: str) -> str:
-        for key in (self._api_key.reveal(), os.environ.get("OPENAI_API_KEY", "").strip()):
-            if key:
-                text = text.replace(key, "[key]")
-        return text if len(text) <= _MAX_DETAIL_CHARS else f"{text[:_MAX_DETAIL_CHARS]}..."
-
-
-class _Secret:
-    """A key that no dump of variables shows."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str | None) -> None:
-        self._value = (value or "").strip()
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "_Secret(set)" if self._value else "_Secret(none)"
+    def _shown(self, text: str) -> str:
+        return shown(text, *self._sent_keys)
 
 
 class _Clients:
@@ -406,17 +377,3 @@ def _checked_dim(model: str, dim: int | None) -> int:
         allowed = "at least 1" if own is None else f"{own}" if model in _FIXED_DIM_MODELS else f"1 to {own}"
         raise InvalidArgumentError(f"dim of {model!r} must be {allowed}, found {dim}")
     return dim
-
-
-def _advice(status: int) -> str:
-    if status in (401, 403):
-        return (
-            "Check the key: api_key=, or OPENAI_API_KEY, which only OpenAI and the server of OPENAI_BASE_URL get to see"
-        )
-    if status == 404:
-        return "Check base_url and the model's name"
-    if status in (400, 413, 422):
-        return "A text may be longer than the model takes (max_chars= cuts), or it may not take these parameters"
-    if status == 429:
-        return "Rate limit or quota: try later, send fewer at once, or raise max_retries"
-    return "The server is at fault: try later"

@@ -14,6 +14,7 @@ from routellm_fast.evaluation.datasets import (
     training_groups,
     without_groups,
 )
+from routellm_fast.evaluation.metric_set import saving_ratio
 from routellm_fast.evaluation.metrics import (
     Curve,
     FineCurve,
@@ -26,7 +27,6 @@ from routellm_fast.evaluation.metrics import (
     router_metrics,
     sweep,
 )
-from routellm_fast.evaluation.prices import Prices, read_prices, saving_ratio
 from routellm_fast.evaluation.results import (
     BenchmarkResult,
     CurvePoints,
@@ -34,7 +34,6 @@ from routellm_fast.evaluation.results import (
     DomainResult,
     Evaluation,
     Histogram,
-    Interval,
     MetricSet,
     RouterResult,
 )
@@ -50,10 +49,8 @@ __all__ = [
     "Evaluation",
     "FineCurve",
     "Histogram",
-    "Interval",
     "MetricSet",
     "Metrics",
-    "Prices",
     "RouterIdentity",
     "RouterResult",
     "Scorer",
@@ -70,7 +67,6 @@ __all__ = [
     "read_gsm8k",
     "read_mmlu",
     "read_mt_bench",
-    "read_prices",
     "read_table_benchmark",
     "router_metrics",
     "saving_ratio",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.evaluation.datasets import Benchmark
 from routellm_fast.evaluation.metrics import BINS, PAPER_SHARES, check_scores, quantiles_of
-from routellm_fast.evaluation.results import Interval
+from routellm_fast.interval import Interval
 
 METRICS: Final = ("apgr_routellm", "apgr_paper", "cpt20", "cpt50", "cpt80")
 _TARGETS: Final = (0.2, 0.5, 0.8)

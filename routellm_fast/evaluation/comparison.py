@@ -24,7 +24,6 @@ from routellm_fast.evaluation.metrics import (
     router_metrics,
     word_counts,
 )
-from routellm_fast.evaluation.prices import Prices
 from routellm_fast.evaluation.results import (
     BASELINES,
     LENGTH,
@@ -41,6 +40,7 @@ from routellm_fast.evaluation.results import (
     RouterResult,
 )
 from routellm_fast.evaluation.win_rates import OnProgress, RouterIdentity, Scorer, cached_win_rates
+from routellm_fast.prices import PriceList
 
 RANDOM_RUNS: Final = 500
 _HISTOGRAM_BINS: Final = 40
@@ -54,7 +54,7 @@ def evaluate(
     routers: Mapping[str, Scorer],
     benchmarks: Iterable[Benchmark],
     *,
-    prices: Prices | None = None,
+    prices: PriceList | None = None,
     resamples: int = 2000,
     random_runs: int = RANDOM_RUNS,
     seed: int = 0,
@@ -91,7 +91,7 @@ def evaluate(
     for count, what in ((resamples, "resamples"), (random_runs, "random runs")):
         if count < 1:
             raise InvalidArgumentError(f"the number of {what} must be positive, found {count}")
-    chosen, identities = prices or Prices(), identities or {}
+    chosen, identities = prices or PriceList(), identities or {}
     settings = _Settings(chosen, resamples, random_runs, seed, on_progress or (lambda *_: None))
     found = []
     for benchmark in benchmarks:
@@ -122,7 +122,7 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    prices: Prices
+    prices: PriceList
     resamples: int
     random_runs: int
     seed: int
@@ -207,7 +207,7 @@ def _random(benchmark: Benchmark, costs: PairCosts | None, settings: _Settings) 
     return RouterResult(RANDOM, "baseline", _with_intervals(values, draws, costs), _curve_points(line, cost))
 
 
-def _costs(benchmark: Benchmark, prices: Prices) -> PairCosts | None:
+def _costs(benchmark: Benchmark, prices: PriceList) -> PairCosts | None:
     """Return what an answer of the strong and of the weak model costs on average; None where that is not known."""
     if benchmark.strong_cost_usd is not None and benchmark.weak_cost_usd is not None:
         measured = float(benchmark.strong_cost_usd.mean()), float(benchmark.weak_cost_usd.mean())

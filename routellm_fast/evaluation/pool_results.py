@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from routellm_fast.evaluation.results import Interval
+from routellm_fast.interval import Interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from routellm_fast.errors import DataError
-from routellm_fast.evaluation._json_file import read_json
+from routellm_fast.interval import Interval
+from routellm_fast.json_file import read_json
 
 # Raised by one when a reader of the older layout would misread a file.
 FORMAT_VERSION: Final = 1
@@ -23,25 +24,6 @@ RANDOM: Final = "random"
 ORACLE: Final = "oracle"
 BASELINES: Final = frozenset({LENGTH, RANDOM, ORACLE})
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A number and its 95 % interval; low == high == value where nothing is drawn."""
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def exactly(cls, value: float) -> Interval:
-        """Return a number that is known without doubt."""
-        return cls(value, value, value)
-
-    @property
-    def width(self) -> float:
-        """From low to high."""
-        return self.high - self.low
 
 
 @dataclass(frozen=True, slots=True)

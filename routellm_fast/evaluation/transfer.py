@@ -26,8 +26,8 @@ from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.bootstrap import bootstrap, interval, random_runs
 from routellm_fast.evaluation.datasets import Benchmark
 from routellm_fast.evaluation.metrics import apgr_paper, router_metrics, word_counts
-from routellm_fast.evaluation.results import Interval
 from routellm_fast.evaluation.win_rates import Scorer
+from routellm_fast.interval import Interval
 
 MIN_GAP: Final = 0.05
 MIN_PROMPTS: Final = 200

@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.prices import PAPER_TOKENS, ModelPrice, Tokens, assigned_usd
 from routellm_fast.tables import Row, read_table
-
-# Tokens of a request on average, as the RouteLLM paper counts them for its prices.
-INPUT_TOKENS: Final = 95.0
-OUTPUT_TOKENS: Final = 264.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +45,8 @@ class PoolModel:
         *,
         input_usd_per_1m: float,
         output_usd_per_1m: float,
-        input_tokens: float = INPUT_TOKENS,
-        output_tokens: float = OUTPUT_TOKENS,
+        input_tokens: float = PAPER_TOKENS.input,
+        output_tokens: float = PAPER_TOKENS.output,
         scored_as: str = "",
     ) -> PoolModel:
         """Return a model whose price is one of tokens.
@@ -66,9 +62,12 @@ class PoolModel:
         Raises:
             InvalidArgumentError: A price or a length is negative or not finite.
         """
-        cost = _amount(input_usd_per_1m, f"input_usd_per_1m of {name!r}") * _amount(input_tokens, "input_tokens")
-        cost += _amount(output_usd_per_1m, f"output_usd_per_1m of {name!r}") * _amount(output_tokens, "output_tokens")
-        return cls(name, cost / 1000.0, scored_as)
+        price = ModelPrice(
+            _amount(input_usd_per_1m, f"input_usd_per_1m of {name!r}"),
+            _amount(output_usd_per_1m, f"output_usd_per_1m of {name!r}"),
+        )
+        tokens = Tokens(_amount(input_tokens, "input_tokens"), _amount(output_tokens, "output_tokens"))
+        return cls(name, price.usd_per_1k(tokens), scored_as)
 
 
 def read_pool_models(path: Path) -> list[PoolModel]:
@@ -91,18 +90,18 @@ def pool_models_of(entry: str) -> list[PoolModel]:
         DataError: See read_pool_models.
     """
     path = Path(entry)
-    name, mark, cost = entry.rpartition("=")
     if path.is_file():
         return read_pool_models(path)
-    if not mark:
+    if "=" not in entry:
         raise InvalidArgumentError(
             f"{entry!r} is neither NAME=COST, US dollars that 1,000 requests cost, nor a file with such a table"
         )
-    try:
-        number = float(cost)
-    except ValueError:
-        raise InvalidArgumentError(f"{entry}: {cost!r} is no number of US dollars that 1,000 requests cost") from None
-    return [PoolModel(name, number)]
+    assigned = assigned_usd(entry)
+    if assigned is None:
+        cost = entry.rpartition("=")[2]
+        raise InvalidArgumentError(f"{entry}: {cost!r} is no number of US dollars that 1,000 requests cost")
+    name, (cost_usd_per_1k,) = assigned
+    return [PoolModel(name, cost_usd_per_1k)]
 
 
 def _model_of(row: Row) -> PoolModel:
@@ -119,8 +118,8 @@ def _model_of(row: Row) -> PoolModel:
                 name,
                 input_usd_per_1m=prices[0],
                 output_usd_per_1m=prices[1],
-                input_tokens=INPUT_TOKENS if lengths[0] is None else lengths[0],
-                output_tokens=OUTPUT_TOKENS if lengths[1] is None else lengths[1],
+                input_tokens=PAPER_TOKENS.input if lengths[0] is None else lengths[0],
+                output_tokens=PAPER_TOKENS.output if lengths[1] is None else lengths[1],
                 scored_as=scored_as,
             )
     except InvalidArgumentError as error:

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from routellm_fast.thresholds.command import Calibrated, calibrate
 from routellm_fast.thresholds.drift import Drift, check_drift
+from routellm_fast.thresholds.probability_fit import Outcomes, ProbabilityFit, fit_probability
 from routellm_fast.thresholds.traffic import Traffic
 
-__all__ = ["Calibrated", "Drift", "Traffic", "calibrate", "check_drift"]
+__all__ = [
+    "Calibrated",
+    "Drift",
+    "Outcomes",
+    "ProbabilityFit",
+    "Traffic",
+    "calibrate",
+    "check_drift",
+    "fit_probability",
+]

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast.arrays import FloatArray
-from routellm_fast.calibration.budget import PairPrices, token_counts
 from routellm_fast.calibration.operating_points import OperatingPoint, Target
-from routellm_fast.calibration.probability import METHODS, Outcomes, ProbabilityFit, choose, fit_probability
+from routellm_fast.calibration.probability import METHODS
 from routellm_fast.calibration.table import Calibration
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError, UnknownModelError
+from routellm_fast.prices import PairPrices
 from routellm_fast.thresholds.drift import win_rate_quantiles
+from routellm_fast.thresholds.probability_fit import Outcomes, ProbabilityFit, choose, fit_probability
 from routellm_fast.thresholds.search import RESAMPLES, Sample, check_needs, find_points
+from routellm_fast.thresholds.token_counts import token_counts
 from routellm_fast.thresholds.traffic import Traffic, score
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ _FEW: Final = 100
 # A strong share further away than this from the one asked for is worth a word.
 _MISSED_BY: Final = 0.005
 
-Progress = Callable[[str, int, int], None]
+# Called with what is being done, how many steps of it are done, and of how many.
+OnStep = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def calibrate(
     created: str = "",
     seed: int = 0,
     resamples: int = RESAMPLES,
-    on_progress: Progress | None = None,
+    on_progress: OnStep | None = None,
 ) -> Calibrated:
     """Calibrate a router on a log of prompts.
 

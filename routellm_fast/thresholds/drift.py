@@ -14,11 +14,11 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast.calibration.interval import Interval
 from routellm_fast.calibration.table import Calibration
-from routellm_fast.calibration.win_rates import check_win_rates
 from routellm_fast.decision import check_share
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.interval import Interval
+from routellm_fast.scoring import check_win_rates
 
 QUANTILE_STEPS: Final = 256
 # Used where a calibration has no operating points.
@@ -93,7 +93,7 @@ class Drift:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able form."""
-        points = [asdict(point) | {"strong_share": list(point.strong_share)} for point in self.points]
+        points = [asdict(point) | {"strong_share": point.strong_share.to_list()} for point in self.points]
         return {**asdict(self), "points": points}
 
 

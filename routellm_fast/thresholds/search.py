@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast.calibration.interval import Interval
 from routellm_fast.calibration.operating_points import COST_KINDS, QUALITY_KINDS, OperatingPoint, Target
-from routellm_fast.calibration.win_rates import check_win_rates
 from routellm_fast.errors import DataError, InvalidArgumentError, UnreachableTargetError
+from routellm_fast.interval import Interval
+from routellm_fast.scoring import check_win_rates
 
 RESAMPLES: Final = 1000
 # Sums of the same numbers in another order differ by this much, relative to their size.

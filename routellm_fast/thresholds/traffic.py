@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast.arrays import FloatArray
-from routellm_fast.calibration.win_rates import check_win_rates
 from routellm_fast.errors import DataError
+from routellm_fast.scoring import check_win_rates, score_in_batches
 
 if TYPE_CHECKING:
     from routellm_fast.routers.base import Router
@@ -72,15 +72,16 @@ def score(
 ) -> FloatArray:
     """Return (n,) win rates.
 
+    Args:
+        router: Scores the prompts.
+        prompts: At least one.
+        on_progress: Called with the number of prompts scored so far and their total.
+
     Raises:
-        InvalidArgumentError: One of them is not in [0, 1].
+        InvalidArgumentError: A win rate is not in [0, 1].
         EmbedderUnavailableError: The router has no embedder.
     """
-    found = np.empty(len(prompts), dtype=np.float32)
-    for start in range(0, len(prompts), _BATCH):
-        batch = prompts[start : start + _BATCH]
-        found[start : start + len(batch)] = router.win_rates(batch)
-        if on_progress is not None:
-            on_progress(start + len(batch), len(prompts))
+    scored = score_in_batches(router.win_rates, prompts, batch=_BATCH, on_progress=on_progress)
+    found = scored.astype(np.float32, copy=False)
     check_win_rates(found)
     return found

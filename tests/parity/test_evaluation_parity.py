@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from routellm_fast.evaluation import Benchmark, bootstrap, router_metrics, saving_ratio, sweep
-from routellm_fast.evaluation.prices import PAPER_PRICES, PAPER_TOKENS_PER_PROMPT
+from routellm_fast.prices import PAPER_TOKENS, PAPER_USD_PER_1M
 
 CASES = json.loads((Path(__file__).parent / "evaluation_vectors.json").read_text())["cases"]
 
@@ -58,7 +58,7 @@ def test_cost_saving_ratios_of_the_paper(name, random, best, ratios):
     """The paper divides shares of strong calls: with its own prices for the weak model the ratios are smaller."""
     found = [saving_ratio(own / 100, random_share=chance / 100) for own, chance in zip(best, random, strict=True)]
     assert found == pytest.approx(ratios, abs=6e-3)
-    strong, weak = PAPER_PRICES.values()
+    strong, weak = PAPER_USD_PER_1M.values()
     for own, chance, ratio in zip(best, random, ratios, strict=True):
         dollars = saving_ratio(own / 100, random_share=chance / 100, strong_cost=strong, weak_cost=weak)
         assert 1.0 < dollars < ratio + 6e-3
@@ -66,5 +66,5 @@ def test_cost_saving_ratios_of_the_paper(name, random, best, ratios):
 
 def test_the_price_of_the_paper_is_that_of_its_tokens():
     # 10 and 30 US dollars a million tokens of prompt and of answer.
-    per_million = (95 * 10 + 264 * 30) / PAPER_TOKENS_PER_PROMPT
-    assert per_million == pytest.approx(PAPER_PRICES["gpt-4-1106-preview"], abs=0.05)
+    per_million = (95 * 10 + 264 * 30) / PAPER_TOKENS.total
+    assert per_million == pytest.approx(PAPER_USD_PER_1M["gpt-4-1106-preview"], abs=0.05)

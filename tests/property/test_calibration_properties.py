@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from routellm_fast import Calibration, InvalidArgumentError
 from routellm_fast.calibration import IsotonicMap, PlattMap, Target
-from routellm_fast.calibration.probability import _fit_isotonic, _fit_platt, map_from_json
+from routellm_fast.calibration.probability import map_from_json
 from routellm_fast.thresholds import check_drift
 from routellm_fast.thresholds.drift import win_rate_quantiles
+from routellm_fast.thresholds.probability_fit import _fit_isotonic, _fit_platt
 from routellm_fast.thresholds.search import Sample, find_points
 from tests.support.calibration_builders import full_calibration
 

@@ -179,8 +179,9 @@ def test_an_ensemble_fits_together_and_its_graph_runs(tmp_path: Path, kind: str,
     np.testing.assert_allclose(win_rates, router.win_rates(texts), rtol=0, atol=1e-5)
 
 
-def test_on_a_gpu_the_graph_has_few_lengths(tmp_path: Path) -> None:
-    export_triton(saved(mf_router(), tmp_path / "router"), tmp_path / "out", mode="onnx", device="gpu")
+@pytest.mark.parametrize("device", ["cuda", "gpu"])  # the second is an old name of the first
+def test_on_a_gpu_the_graph_has_few_lengths(tmp_path: Path, device: str) -> None:
+    export_triton(saved(mf_router(), tmp_path / "router"), tmp_path / "out", mode="onnx", device=device)
     kinds = {
         name: [group.kind for group in config.instance_group] for name, config in configs_of(tmp_path / "out").items()
     }

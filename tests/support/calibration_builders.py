@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from routellm_fast import Calibration
-from routellm_fast.calibration import Interval, IsotonicMap, ModelPrice, OperatingPoint, PairPrices, Target
+from routellm_fast.calibration import IsotonicMap, OperatingPoint, Target
+from routellm_fast.interval import Interval
+from routellm_fast.prices import ModelPrice, PairPrices
 
 
 def full_calibration() -> Calibration:

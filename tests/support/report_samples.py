@@ -13,10 +13,10 @@ from routellm_fast.evaluation.results import (
     DomainResult,
     Evaluation,
     Histogram,
-    Interval,
     MetricSet,
     RouterResult,
 )
+from routellm_fast.interval import Interval
 
 PRICES = (24.7, 0.24)
 

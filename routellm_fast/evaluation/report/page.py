@@ -12,14 +12,8 @@ from routellm_fast.evaluation.report.guide import GUIDE
 from routellm_fast.evaluation.report.page_style import STYLE
 from routellm_fast.evaluation.report.plot_style import SERIES
 from routellm_fast.evaluation.report.plots import Plot
-from routellm_fast.evaluation.results import (
-    BenchmarkResult,
-    DomainResult,
-    Evaluation,
-    Interval,
-    MetricSet,
-    RouterResult,
-)
+from routellm_fast.evaluation.results import BenchmarkResult, DomainResult, Evaluation, MetricSet, RouterResult
+from routellm_fast.interval import Interval
 
 _WIDE_APGR: Final = 0.1
 

@@ -11,8 +11,9 @@ import numpy as np
 from routellm_fast.evaluation.report.plot_curves import Drawn, draw_cost, draw_quality
 from routellm_fast.evaluation.report.plot_output import to_png, to_svg
 from routellm_fast.evaluation.report.plot_style import GRID, INK, MUTED, RC, Key, drawable, looks_of, new_figure
-from routellm_fast.evaluation.results import BenchmarkResult, CurvePoints, Interval, RouterResult
+from routellm_fast.evaluation.results import BenchmarkResult, CurvePoints, RouterResult
 from routellm_fast.extras import require
+from routellm_fast.interval import Interval
 
 # What more there is stands in the table.
 _MAX_DOMAINS: Final = 80

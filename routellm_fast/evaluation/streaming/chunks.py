@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.streaming.sketch import MAX_QUALITY
 from routellm_fast.evaluation.win_rates import Scorer
+from routellm_fast.scoring import score_in_batches
 from routellm_fast.tables import Row
 
 OnBadRow = Literal["error", "skip"]
@@ -117,12 +118,7 @@ def _quality(row: Row, column: str) -> float:
 
 def checked_win_rates(name: str, router: Scorer, prompts: Sequence[str]) -> NDArray[np.float32]:
     """Return (n,) win rates of a router. Raises InvalidArgumentError where they are not n numbers in [0, 1]."""
-    win_rates = np.asarray(router.win_rates(prompts))
-    if win_rates.shape != (len(prompts),):
-        raise InvalidArgumentError(
-            f"router {name!r} gave win rates of shape {win_rates.shape} for {len(prompts)} prompts"
-        )
-    # Comparisons with NaN are false, so it is caught as well.
+    win_rates = score_in_batches(router.win_rates, prompts, batch=CHUNK_ROWS, name=f"router {name!r}")
     outside = np.flatnonzero(~((win_rates >= 0.0) & (win_rates <= 1.0)))
     if len(outside):
         raise InvalidArgumentError(

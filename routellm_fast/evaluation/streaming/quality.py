@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.datasets import scale_of
-from routellm_fast.evaluation.prices import Prices
 from routellm_fast.evaluation.results import BenchmarkResult
 from routellm_fast.evaluation.streaming.chunks import NO_QUALITY, LogChunk, LogColumns, checked_win_rates
 from routellm_fast.evaluation.streaming.result import stream_result
 from routellm_fast.evaluation.streaming.sketch import DEFAULT_BITS, MAX_QUALITY, QualitySketch
 from routellm_fast.evaluation.win_rates import Scorer
+from routellm_fast.prices import PriceList
 
 MAX_DOMAINS: Final = 1000
 WORD_LIMIT: Final = 1 << DEFAULT_BITS
@@ -129,7 +129,7 @@ class StreamedQuality:
         self,
         name: str,
         *,
-        prices: Prices | None = None,
+        prices: PriceList | None = None,
         max_quality: float | None = None,
         resamples: int = 1000,
         seed: int = 0,
@@ -155,7 +155,7 @@ class StreamedQuality:
         return stream_result(
             name,
             self,
-            prices=prices or Prices(),
+            prices=prices or PriceList(),
             max_quality=max_quality,
             resamples=resamples,
             seed=seed,

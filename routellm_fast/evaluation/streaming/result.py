@@ -14,7 +14,6 @@ from routellm_fast.errors import DataError
 from routellm_fast.evaluation.bootstrap import METRICS, Draws, interval
 from routellm_fast.evaluation.metric_set import PairCosts, domain_apgr, domain_seed, listed_costs, metric_set
 from routellm_fast.evaluation.metrics import BINS, PAPER_SHARES, Curve, FineCurve
-from routellm_fast.evaluation.prices import Prices
 from routellm_fast.evaluation.results import (
     LENGTH,
     ORACLE,
@@ -23,11 +22,12 @@ from routellm_fast.evaluation.results import (
     CurvePoints,
     DomainResult,
     Histogram,
-    Interval,
     MetricSet,
     RouterResult,
 )
 from routellm_fast.evaluation.streaming.sketch import RESAMPLING_CELLS, QualitySketch
+from routellm_fast.interval import Interval
+from routellm_fast.prices import PriceList
 
 if TYPE_CHECKING:
     from routellm_fast.evaluation.streaming.quality import StreamedQuality
@@ -48,7 +48,7 @@ def stream_result(
     name: str,
     found: StreamedQuality,
     *,
-    prices: Prices,
+    prices: PriceList,
     max_quality: float,
     resamples: int,
     seed: int,

@@ -26,23 +26,23 @@ from routellm_fast.augmentation import (
     ScoreRules,
     Stop,
     Template,
-    TokenPrices,
     estimate,
     judged_battles,
     read_contests,
     read_journal,
 )
 from routellm_fast.augmentation.command import JudgeJob, JudgeResult, run_judge
-from routellm_fast.augmentation.judge import Ending, Progress
+from routellm_fast.augmentation.judge import Ending, JudgeProgress
 from routellm_fast.augmentation.pace import Pace
 from routellm_fast.cli import main
 from routellm_fast.data import read_battles
 from routellm_fast.errors import DataError, EndpointError, InvalidArgumentError
+from routellm_fast.prices import ModelPrice
 from tests.support.fake_judge import FakeJudge, Reply, first_always, nonsense, quality_of
 from tests.support.processes import assert_refused, started_cli
 
 KEY = "sk-Secret0Key1For2Tests3Only4"
-PRICES = TokenPrices(10.0, 100.0)  # a call of the fake judge takes 100 and 10 tokens: 0.002 dollars
+PRICES = ModelPrice(10.0, 100.0)  # a call of the fake judge takes 100 and 10 tokens: 0.002 dollars
 CALL_USD = 0.002
 
 
@@ -116,7 +116,7 @@ def records(path: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def test_a_fair_judge_is_asked_in_both_orders(server: FakeJudge, tmp_path: Path) -> None:
-    progress: list[Progress] = []
+    progress: list[JudgeProgress] = []
     result = run(job(server, tmp_path / "j"), on_progress=progress.append)
     assert result.ending is Ending.FINISHED
     assert winners(result) == FAIR_WINNERS
@@ -131,7 +131,7 @@ def test_a_fair_judge_is_asked_in_both_orders(server: FakeJudge, tmp_path: Path)
         (c.prompt, *pair) for c in CONTESTS for pair in ((c.response_a, c.response_b), (c.response_b, c.response_a))
     )
     assert [p.done for p in progress] == list(range(1, 10))
-    assert progress[-1] == Progress(9, 9, 0, pytest.approx(18 * CALL_USD))
+    assert progress[-1] == JudgeProgress(9, 9, 0, pytest.approx(18 * CALL_USD))
 
 
 def test_a_judge_with_a_favourite_position_is_found_out(server: FakeJudge, tmp_path: Path) -> None:
@@ -602,7 +602,7 @@ def test_judgements_of_different_kinds_are_not_mixed(server: FakeJudge, tmp_path
 def test_a_journal_in_use_is_refused(server: FakeJudge, tmp_path: Path) -> None:
     caught: list[Exception] = []
 
-    def second(progress: Progress) -> None:
+    def second(progress: JudgeProgress) -> None:
         with pytest.raises(DataError, match="in use by another process") as refused:
             Journal(tmp_path / "j", {"mode": "pairwise"})
         caught.append(refused.value)

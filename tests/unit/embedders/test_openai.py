@@ -168,7 +168,7 @@ def test_a_refusal_tells_address_status_and_remedy(
 
 def test_a_slow_server_is_a_time_out(server: FakeOpenAI, way: str) -> None:
     server.otherwise = Reply(delay_s=0.6)
-    with pytest.raises(rf.EmbedderUnavailableError, match=r"not answer within 0\.1 s, 1 attempts.*timeout_s"):
+    with pytest.raises(rf.EmbedderUnavailableError, match=r"no answer within 0\.1 s.*timeout_s"):
         embed(connect(server, timeout_s=0.1, max_retries=0), ["a"], way)
 
 
@@ -337,6 +337,23 @@ def test_the_key_shows_nowhere(server: FakeOpenAI, way: str) -> None:
     assert "openai" in recorder.text
     leaks = [line for line in recorder.text.splitlines() if KEY in line]
     assert not leaks
+
+
+def test_a_stand_in_for_a_key_is_a_word_like_others(server: FakeOpenAI, way: str) -> None:
+    server.otherwise = Reply(400, {"error": {"message": "the input is EMPTY"}})
+    with pytest.raises(rf.EmbedderUnavailableError, match="the input is EMPTY"):
+        embed(connect(server, api_key="EMPTY"), ["a"], way)
+
+
+def test_every_key_that_was_sent_is_cut_out(server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    embedder = connect(server)
+    embed(embedder, ["a"], "sync")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another-secret")
+    server.otherwise = Reply(400, {"error": {"message": f"{KEY} or sk-another-secret"}})
+    with pytest.raises(rf.EmbedderUnavailableError, match=r"\[key\] or \[key\]"):
+        embed(embedder, ["a"], "sync")
 
 
 def test_the_key_is_not_saved_with_a_router(

@@ -7,13 +7,13 @@ from routellm_fast import DataError, InvalidArgumentError, ModelPair
 from routellm_fast.evaluation import (
     Benchmark,
     Evaluation,
-    Prices,
     RouterIdentity,
     apgr_paper,
     evaluate,
     router_metrics,
 )
 from routellm_fast.evaluation.results import BenchmarkResult, RouterResult
+from routellm_fast.prices import PriceList
 from tests.support.evaluation_builders import PAIR, TableRouter, knowing_router, made_benchmark
 
 FEW = {"resamples": 40, "random_runs": 40, "created": "2026-11-24"}
@@ -102,7 +102,7 @@ def test_domains():
 
 
 def test_costs_by_price_and_by_answer():
-    prices = Prices({"large": 20.0, "small": 1.0}, tokens_per_prompt=500)
+    prices = PriceList({"large": 20.0, "small": 1.0}, tokens_per_prompt=500)
     bench = made_benchmark(200)
     router = knowing_router(bench)
     row = rows(evaluate({"r": router}, [bench], prices=prices, **FEW).benchmarks[0])["r"]
@@ -119,10 +119,10 @@ def test_costs_by_price_and_by_answer():
     assert chosen.mean() == pytest.approx(share)
     spent = np.where(chosen, measured.strong_cost_usd, measured.weak_cost_usd).mean() * 1000
     assert row.curve.cost_usd_per_1k[30] == pytest.approx(spent)
-    turned = evaluate({"r": router}, [bench], prices=Prices({"large": 1.0, "small": 20.0}), **FEW).benchmarks[0]
+    turned = evaluate({"r": router}, [bench], prices=PriceList({"large": 1.0, "small": 20.0}), **FEW).benchmarks[0]
     saving = rows(turned)["r"].metrics.dollar_saving_cpt50
     assert saving.low <= saving.value <= saving.high
-    free = evaluate({"r": router}, [bench], prices=Prices({"large": 0.0, "small": 0.0}), **FEW).benchmarks[0]
+    free = evaluate({"r": router}, [bench], prices=PriceList({"large": 0.0, "small": 0.0}), **FEW).benchmarks[0]
     assert rows(free)["r"].metrics.dollar_saving_cpt50 is None
 
 

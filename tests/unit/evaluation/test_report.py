@@ -13,7 +13,8 @@ import pytest
 from routellm_fast.errors import DataError, MissingExtraError
 from routellm_fast.evaluation.report import check_report, write_report
 from routellm_fast.evaluation.report.plots import draw_plots
-from routellm_fast.evaluation.results import Evaluation, Interval
+from routellm_fast.evaluation.results import Evaluation
+from routellm_fast.interval import Interval
 from tests.support.report_samples import benchmark, evaluation
 
 pytest.importorskip("matplotlib")

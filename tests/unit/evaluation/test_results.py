@@ -5,7 +5,8 @@ import json
 import pytest
 
 from routellm_fast import DataError
-from routellm_fast.evaluation import Evaluation, Interval, evaluate
+from routellm_fast.evaluation import Evaluation, evaluate
+from routellm_fast.interval import Interval
 from tests.support.evaluation_builders import knowing_router, made_benchmark
 
 

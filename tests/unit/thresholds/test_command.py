@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from routellm_fast import FunctionEmbedder, UnknownModelError
-from routellm_fast.calibration import ModelPrice, PairPrices, PlattMap, Target
+from routellm_fast.calibration import PlattMap, Target
 from routellm_fast.data import Battle, Labelled
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
+from routellm_fast.prices import ModelPrice, PairPrices
 from routellm_fast.routers import Router
 from routellm_fast.thresholds import Calibrated, Traffic, calibrate
 from tests.support.builders import PAIR, mf_router

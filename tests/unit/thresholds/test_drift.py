@@ -8,7 +8,8 @@ import pytest
 from scipy import special, stats
 
 from routellm_fast import Calibration, InvalidArgumentError, InvalidThresholdError
-from routellm_fast.calibration import Interval, OperatingPoint, Target
+from routellm_fast.calibration import OperatingPoint, Target
+from routellm_fast.interval import Interval
 from routellm_fast.thresholds import check_drift
 from routellm_fast.thresholds.drift import QUANTILE_STEPS, kolmogorov_survival, win_rate_quantiles
 

@@ -19,11 +19,11 @@ from routellm_fast.evaluation.results import (
     CurvePoints,
     Difference,
     Evaluation,
-    Interval,
     MetricSet,
     Role,
     RouterResult,
 )
+from routellm_fast.interval import Interval
 from routellm_fast.training import Progress, SimilarityWeightedConfig, train_sw_ranking
 from routellm_fast.training.similarity_weighted import Bank, train
 from tests.support.builders import static_embedder

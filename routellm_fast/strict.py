@@ -1,4 +1,4 @@
-"""Values of a calibration's JSON form, read strictly: each fault is an InvalidArgumentError that names the value."""
+"""Values of a stored JSON form, read strictly: each fault is an InvalidArgumentError that names the value."""
 
 from __future__ import annotations
 

@@ -8,8 +8,10 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from routellm_fast import DataError, InvalidArgumentError
-from routellm_fast.calibration import IsotonicMap, PlattMap, fit_probability, probability
-from routellm_fast.calibration.probability import Outcomes, _ece, _fit_isotonic, _fit_platt, choose, map_from_json
+from routellm_fast.calibration import IsotonicMap, PlattMap
+from routellm_fast.calibration.probability import map_from_json
+from routellm_fast.thresholds import Outcomes, fit_probability, probability_fit
+from routellm_fast.thresholds.probability_fit import _ece, _fit_isotonic, _fit_platt, choose
 
 
 def outcomes(n: int, seed: int = 0, *, shape: str = "overconfident", groups: int | None = None) -> Outcomes:
@@ -73,7 +75,7 @@ def test_no_group_is_fitted_and_judged_at_once(monkeypatch: pytest.MonkeyPatch) 
         fitted.append(set(rates.tolist()))
         return _fit_platt(rates, targets, weights)
 
-    monkeypatch.setattr(probability, "_fit_platt", recorded)
+    monkeypatch.setattr(probability_fit, "_fit_platt", recorded)
     group = np.arange(600) % 30
     rates = ((group + 1) / 40).astype(np.float32)  # one win rate a group
     won = (np.random.default_rng(3).random(600) < rates).astype(float)
