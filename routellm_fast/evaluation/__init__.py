@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from routellm_fast.evaluation.bootstrap import bootstrap, interval, random_runs
 from routellm_fast.evaluation.comparison import evaluate
+from routellm_fast.evaluation.curves import Curve, FineCurve
 from routellm_fast.evaluation.datasets import (
     Benchmark,
     read_benchmarks,
@@ -15,8 +16,6 @@ from routellm_fast.evaluation.datasets import (
     without_groups,
 )
 from routellm_fast.evaluation.metrics import (
-    Curve,
-    FineCurve,
     Metrics,
     apgr_paper,
     fine_curve,

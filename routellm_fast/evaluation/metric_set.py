@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from routellm_fast.decision import ModelPair
-from routellm_fast.evaluation.bootstrap import Draws, interval
+from routellm_fast.evaluation.bootstrap import interval
+from routellm_fast.evaluation.curves import Draws
 from routellm_fast.evaluation.prices import Prices, saving_ratio
 from routellm_fast.evaluation.results import Interval, MetricSet
 
@@ -21,7 +22,7 @@ _MAX_UNDEFINED: Final = 0.05
 
 
 def metric_set(found: Mapping[str, Interval], costs: PairCosts | None) -> MetricSet:
-    """Return a router's metrics, by the names of bootstrap.METRICS, with what they save."""
+    """Return a router's metrics, by the names of curves.METRICS, with what they save."""
 
     def saving(cpt: Interval, random_share: float, strong_cost: float, weak_cost: float) -> Interval:
         value, *ends = (

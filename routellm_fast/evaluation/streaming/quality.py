@@ -7,26 +7,30 @@ one machine or many, and the result is the same to the bit.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.datasets import scale_of
+from routellm_fast.evaluation.metric_set import domain_seed, listed_costs
 from routellm_fast.evaluation.prices import Prices
-from routellm_fast.evaluation.results import BenchmarkResult
+from routellm_fast.evaluation.results import LENGTH, ORACLE, BenchmarkResult, DomainResult
 from routellm_fast.evaluation.streaming.chunks import NO_QUALITY, LogChunk, LogColumns, checked_win_rates
-from routellm_fast.evaluation.streaming.result import stream_result
+from routellm_fast.evaluation.streaming.resampling import random_spread, sketch_draws
 from routellm_fast.evaluation.streaming.sketch import DEFAULT_BITS, MAX_QUALITY, QualitySketch
-from routellm_fast.evaluation.win_rates import Scorer
+from routellm_fast.evaluation.summary import Measured, check_gap, domain_result, notes_on, result_rows
+from routellm_fast.evaluation.win_rates import OnProgress, Scorer
 
 MAX_DOMAINS: Final = 1000
 WORD_LIMIT: Final = 1 << DEFAULT_BITS
 # Domains are many and small: 2^14 bins each keep a thousand of them within a gigabyte, at worst.
 _DOMAIN_BITS: Final = 14
+_DOMAIN_CELLS: Final = 256
 # Gains lie in ±2048; this tells 0.001 apart.
 _GAIN_BITS: Final = 22
 _MAX_EXAMPLES: Final = 5
@@ -133,7 +137,7 @@ class StreamedQuality:
         max_quality: float | None = None,
         resamples: int = 1000,
         seed: int = 0,
-        on_progress: Callable[[str, int, int], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> BenchmarkResult:
         """Return what a report shows of the log.
 
@@ -143,24 +147,62 @@ class StreamedQuality:
             name: Of the log.
             prices: What models cost; none: the paper's.
             max_quality: What a perfect answer scores; None for what datasets.scale_of says.
-            resamples: Of the bootstrap behind each 95 % interval; see QualitySketch.resamples.
+            resamples: Of the bootstrap behind each 95 % interval; see resampling.resampled_cells.
             seed: Of the resamples.
             on_progress: Called with what is done, how many steps of it, and of how many.
 
         Raises:
             DataError: No row was taken in, or the strong model is not better, so that APGR is undefined.
         """
-        if max_quality is None:
-            max_quality = scale_of(self.highest_quality)
-        return stream_result(
+        pair = ModelPair(self.columns.strong, self.columns.weak)
+        strong, weak = self.length.strong_quality, self.length.weak_quality
+        check_gap(name, pair, strong, weak)
+        tell = on_progress or (lambda *_: None)
+        measured = {}
+        for index, (router, sketch) in enumerate(self.routers.items()):
+            tell(f"intervals of {router}", index, len(self.routers))
+            domains = self._domain_results(router, resamples, seed, tell)
+            measured[router] = Measured.of(sketch.levels(), sketch_draws(sketch, resamples, seed=seed), domains)
+        draws = sketch_draws(self.length, resamples, seed=seed)
+        measured[LENGTH] = Measured.of(self.length.levels(scale=float(WORD_LIMIT)), draws)
+        # What the oracle would divide are prompts of one gain, which may go to either model.
+        draws = sketch_draws(self.oracle, resamples, seed=seed, is_divisible=True)
+        measured[ORACLE] = Measured.of(self.oracle.levels(is_divisible=True), draws)
+        rows = result_rows(measured, random_spread(self.length), listed_costs(pair, prices or Prices()))
+        return BenchmarkResult(
             name,
-            self,
-            prices=prices or Prices(),
-            max_quality=max_quality,
-            resamples=resamples,
-            seed=seed,
-            on_progress=on_progress or (lambda *_: None),
+            self.rows,
+            0,
+            *pair,
+            strong,
+            weak,
+            scale_of(self.highest_quality) if max_quality is None else max_quality,
+            rows,
+            unscored=self.unscored,
+            notes=(*notes_on(rows, measured), *self._notes()),
         )
+
+    def _domain_results(
+        self, router: str, resamples: int, seed: int, on_progress: OnProgress
+    ) -> dict[str, DomainResult]:
+        found = {}
+        for index, (domain, sketch) in enumerate(sorted(self.domains[router].items())):
+            on_progress("domains", index, len(self.domains[router]))
+            draws = None
+            if sketch.strong_quality > sketch.weak_quality:
+                draws = sketch_draws(sketch, resamples, seed=domain_seed(domain, seed), cells=_DOMAIN_CELLS)
+            found[domain] = domain_result(sketch.levels(), draws)
+        return found
+
+    def _notes(self) -> Iterator[str]:
+        yield (
+            f"Read as a stream: win rates are rounded down to multiples of {2.0**-self.length.bits:.1g}, and "
+            "differences of routers, which need all prompts at once, are left out."
+        )
+        for reason, count in sorted(self.bad_rows.items()):
+            yield f"Rows left out: {count:,} ({reason})."
+        if self.examples:
+            yield f"Examples of rows left out: {'; '.join(self.examples)}."
 
     def _domain(self, router: str, domain: str) -> QualitySketch:
         known = self.domains[router]
