@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from routellm_fast.evaluation.datasets import Benchmark
 from routellm_fast.evaluation.metrics import sweep
 from routellm_fast.evaluation.streaming import QualitySketch
+from routellm_fast.evaluation.streaming.resampling import resampled_cells
 
 RATES = st.one_of(
     st.floats(0.0, 1.0, width=32),
@@ -45,18 +46,19 @@ def test_the_curve_is_that_of_win_rates_rounded_down(rows, bits):
     rates, strong, weak = np.array(rows, dtype=np.float64).T
     rounded = np.floor(rates * 2.0**bits) / 2.0**bits
     expected = sweep(rounded, Benchmark("log", ("p",) * len(rows), strong, weak, 1.0, 0))
-    found = sketch_of(rows, bits).sweep()
+    found = sketch_of(rows, bits).levels().sweep()
     np.testing.assert_allclose(found.strong_share, expected.strong_share, rtol=0, atol=1e-12)
     # Qualities are rounded to 2^-22.
     np.testing.assert_allclose(found.quality, expected.quality, rtol=0, atol=2.0**-22)
 
 
-@given(ROWS)
+@given(ROWS, st.integers(1, 40))
 @settings(max_examples=50, deadline=None)
-def test_resamples_are_curves(rows):
-    sketch = sketch_of(rows)
-    for share, quality in sketch.resamples(20, seed=1):
-        assert (share[:, 0] == 0.0).all()
-        np.testing.assert_allclose(share[:, -1], 1.0)
-        assert (np.diff(share) >= 0.0).all()
-        assert np.isfinite(quality).all()
+def test_resamples_are_curves(rows, cells):
+    win_rates, sums = sketch_of(rows).cells(cells)
+    assert (np.diff(win_rates) > 0.0).all()
+    assert sums[:, 0].sum() == len(rows)
+    for counts, gains in resampled_cells(sums, 20, seed=1):
+        assert (counts[:, -1] == len(rows)).all()
+        assert (np.diff(counts, prepend=0) >= 0).all()
+        assert np.isfinite(gains).all()
