@@ -16,7 +16,7 @@ from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.bootstrap import bootstrap, interval, random_runs
 from routellm_fast.evaluation.curves import Draws
 from routellm_fast.evaluation.datasets import Benchmark
-from routellm_fast.evaluation.metric_set import PairCosts, domain_seed, listed_costs
+from routellm_fast.evaluation.metric_set import PairCosts, listed_costs
 from routellm_fast.evaluation.metrics import levels_of, oracle_ranks, word_counts
 from routellm_fast.evaluation.prices import Prices
 from routellm_fast.evaluation.results import (
@@ -32,6 +32,7 @@ from routellm_fast.evaluation.summary import (
     Measured,
     check_gap,
     domain_result,
+    domain_seed,
     notes_on,
     random_intervals,
     result_rows,
@@ -129,7 +130,7 @@ def _record(router: Scorer, identity: RouterIdentity) -> dict[str, str]:
 def _compare(
     win_rates: Mapping[str, NDArray[np.float64]], benchmark: Benchmark, settings: _Settings
 ) -> BenchmarkResult:
-    scores = {**win_rates, LENGTH: word_counts(benchmark), ORACLE: oracle_ranks(benchmark)}
+    scores = {**win_rates, LENGTH: word_counts(benchmark.prompts), ORACLE: oracle_ranks(benchmark)}
     settings.on_progress(f"intervals on {benchmark.name}", 0, 1)
     draws = bootstrap(scores, benchmark, resamples=settings.resamples, seed=settings.seed)
     domains = _domains({name: scores[name] for name in (*win_rates, LENGTH)}, benchmark, settings)

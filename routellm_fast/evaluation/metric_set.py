@@ -1,24 +1,15 @@
-"""What evaluations of benchmarks and of logs have in common: intervals with what they save, and domains' draws."""
+"""A router's metrics with what they save, and what answers cost by the price list."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
-from typing import Final
-
-import numpy as np
 
 from routellm_fast.decision import ModelPair
-from routellm_fast.evaluation.bootstrap import interval
-from routellm_fast.evaluation.curves import Draws
 from routellm_fast.evaluation.prices import Prices, saving_ratio
 from routellm_fast.evaluation.results import Interval, MetricSet
 
 # What an answer of the strong and of the weak model costs, in US dollars.
 PairCosts = tuple[float, float]
-
-# Of resamples on which the strong model is not better; a domain with more has no APGR.
-_MAX_UNDEFINED: Final = 0.05
 
 
 def metric_set(found: Mapping[str, Interval], costs: PairCosts | None) -> MetricSet:
@@ -47,14 +38,3 @@ def listed_costs(pair: ModelPair, prices: Prices) -> PairCosts | None:
     if strong is None or weak is None or max(strong, weak) == 0.0:
         return None
     return strong / 1000.0, weak / 1000.0
-
-
-def domain_seed(domain: str, seed: int) -> int:
-    """Return a domain's own seed: what it finds does not depend on which others there are."""
-    return zlib.crc32(domain.encode("utf-8", "surrogatepass")) ^ seed
-
-
-def domain_apgr(value: float, draws: Draws) -> Interval | None:
-    """Return a domain's APGR; None where its gap is too uncertain to divide by."""
-    apgr = draws["apgr_routellm"]
-    return interval(value, apgr) if np.isnan(apgr).mean() <= _MAX_UNDEFINED else None

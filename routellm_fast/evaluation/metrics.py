@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -131,12 +132,12 @@ def random_metrics(benchmark: Benchmark, *, seed: int = 0) -> Metrics:
 
 def length_metrics(benchmark: Benchmark) -> Metrics:
     """Return the metrics of routing by the number of words alone: longer prompts go to the strong model."""
-    return router_metrics("prompt length", word_counts(benchmark), benchmark)
+    return router_metrics("prompt length", word_counts(benchmark.prompts), benchmark)
 
 
-def word_counts(benchmark: Benchmark) -> NDArray[np.float64]:
-    """Return (n,) words of each prompt, the score of the baseline that routes by length."""
-    return np.array([len(prompt.split()) for prompt in benchmark.prompts], dtype=np.float64)
+def word_counts(prompts: Sequence[str]) -> NDArray[np.float64]:
+    """Return (n,) the number of words of each prompt, by which the baseline routes that goes by length."""
+    return np.array([len(prompt.split()) for prompt in prompts], dtype=np.float64)
 
 
 def oracle_ranks(benchmark: Benchmark) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ from routellm_fast.data.golden import Labelled
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation._cost_curves import Array, Curves, hull
 from routellm_fast.evaluation.bootstrap import interval, resampled
+from routellm_fast.evaluation.metrics import word_counts
 from routellm_fast.evaluation.pool_results import AtCost, AtQuality, CostQuality, PoolPoint, PoolResult, pool_table
 from routellm_fast.evaluation.results import Interval
 from routellm_fast.pool import ModelPool, PoolModel
@@ -204,7 +205,7 @@ class _Answers:
 
     def by_length(self) -> NDArray[np.intp]:
         """Return (n, steps + 1) columns: ever more of the longest prompts go to the best single model."""
-        words = np.array([len(prompt.split()) for prompt in self.prompts])
+        words = word_counts(self.prompts)
         rank = np.empty(len(words), dtype=np.intp)
         rank[np.argsort(-words, kind="stable")] = np.arange(len(words))
         limits = np.rint(np.linspace(0.0, 1.0, _LENGTH_STEPS + 1) * len(words))

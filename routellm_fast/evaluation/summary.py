@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +14,7 @@ from routellm_fast.errors import DataError
 from routellm_fast.evaluation.bootstrap import interval
 from routellm_fast.evaluation.curves import CHANCE, METRICS, Draws, FineCurve, FloatArray
 from routellm_fast.evaluation.levels import Levels
-from routellm_fast.evaluation.metric_set import PairCosts, domain_apgr, metric_set
+from routellm_fast.evaluation.metric_set import PairCosts, metric_set
 from routellm_fast.evaluation.results import (
     LENGTH,
     ORACLE,
@@ -32,6 +33,8 @@ _HISTOGRAM_BINS: Final = 40
 _WIDE: Final = 0.1
 # Fewer leave less than three beyond each end of an interval.
 _FEW_RESAMPLES: Final = 100
+# The share of resamples on which the strong model may fail to be better; a domain with more has no APGR.
+_MAX_UNDEFINED: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,15 +91,21 @@ def random_intervals(draws: Draws) -> dict[str, Interval]:
 
 
 def domain_result(levels: Levels, draws: Draws | None) -> DomainResult:
-    """Return a router's results within one domain.
+    """Return a router's results within one domain, without APGR where the gap is too uncertain to divide by.
 
     Args:
         levels: What the router does with the prompts of the domain.
         draws: APGR on resamples of these; None where the strong model is not better on them.
     """
-    gap = levels.strong_quality - levels.weak_quality
-    apgr = None if draws is None else domain_apgr(levels.values()["apgr_routellm"], draws)
-    return DomainResult(levels.prompts, gap, apgr)
+    apgr = None
+    if draws is not None and np.isnan(draws["apgr_routellm"]).mean() <= _MAX_UNDEFINED:
+        apgr = interval(levels.values()["apgr_routellm"], draws["apgr_routellm"])
+    return DomainResult(levels.prompts, levels.strong_quality - levels.weak_quality, apgr)
+
+
+def domain_seed(domain: str, seed: int) -> int:
+    """Return a domain's own seed: what is found in it does not depend on which other domains there are."""
+    return zlib.crc32(domain.encode("utf-8", "surrogatepass")) ^ seed
 
 
 def notes_on(rows: Sequence[RouterResult], measured: Mapping[str, Measured]) -> Iterator[str]:

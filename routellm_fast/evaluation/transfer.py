@@ -25,7 +25,7 @@ from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.bootstrap import bootstrap, interval, random_runs
 from routellm_fast.evaluation.datasets import Benchmark
-from routellm_fast.evaluation.metrics import apgr_paper, router_metrics, word_counts
+from routellm_fast.evaluation.metrics import levels_of, router_metrics, word_counts
 from routellm_fast.evaluation.results import Interval
 from routellm_fast.evaluation.win_rates import Scorer
 
@@ -161,11 +161,13 @@ def transfer_table(
         if pair not in eligible:
             continue
         benchmark, kept = _benchmark(table, labelled, pair)
-        scores: dict[str, NDArray[Any]] = {"router": win_rates[kept], "length": word_counts(benchmark)}
+        scores: dict[str, NDArray[Any]] = {"router": win_rates[kept], "length": word_counts(benchmark.prompts)}
+        values = {name: levels_of(found, benchmark).values(benchmark.name) for name, found in scores.items()}
         draws = bootstrap(scores, benchmark, resamples=resamples, seed=seed)
         chance = random_runs(benchmark, seed=seed)["apgr_routellm"]
-        own, length = (router_metrics(name, values, benchmark) for name, values in scores.items())
-        mine, baseline = draws["router"], draws["length"]
+        found = {metric: interval(value, draws["router"][metric]) for metric, value in values["router"].items()}
+        apgr, length_apgr = (values[name]["apgr_routellm"] for name in scores)
+        apgr_draws, length_draws = (draws[name]["apgr_routellm"] for name in scores)
         rows.append(
             TransferRow(
                 table=table,
@@ -175,13 +177,13 @@ def transfer_table(
                 dropped=len(labelled) - len(kept),
                 strong_quality=float(benchmark.strong_quality.mean()),
                 weak_quality=float(benchmark.weak_quality.mean()),
-                apgr=interval(own.apgr, mine["apgr_routellm"]),
-                apgr_paper=interval(apgr_paper(scores["router"], benchmark), mine["apgr_paper"]),
-                cpt50=interval(own.cpt50, mine["cpt50"]),
-                cpt80=interval(own.cpt80, mine["cpt80"]),
-                length_apgr=interval(length.apgr, baseline["apgr_routellm"]),
+                apgr=found["apgr_routellm"],
+                apgr_paper=found["apgr_paper"],
+                cpt50=found["cpt50"],
+                cpt80=found["cpt80"],
+                length_apgr=interval(length_apgr, length_draws),
                 random_apgr=interval(float(chance.mean()), chance),
-                over_length=interval(own.apgr - length.apgr, mine["apgr_routellm"] - baseline["apgr_routellm"]),
+                over_length=interval(apgr - length_apgr, apgr_draws - length_draws),
             )
         )
     return tuple(rows)
@@ -202,7 +204,7 @@ def transfer_summary(
     found = []
     for pair in pairs:
         benchmark, kept = _benchmark(table, labelled, pair)
-        own, length = win_rates[kept], word_counts(benchmark)
+        own, length = win_rates[kept], word_counts(benchmark.prompts)
         found.append([router_metrics("", scores, benchmark).apgr for scores in (own, length)])
     own, length = np.array(found).T
     return TransferSummary(

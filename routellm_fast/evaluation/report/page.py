@@ -21,8 +21,6 @@ from routellm_fast.evaluation.results import (
     RouterResult,
 )
 
-_WIDE_APGR: Final = 0.1
-
 # The signs that typography wants, by name: they are easily taken for their ASCII look-alikes.
 _NONE: Final = "\N{EN DASH}"
 _MINUS: Final = "\N{MINUS SIGN}"
@@ -92,8 +90,6 @@ def _section(result: BenchmarkResult, name: str, plots: Sequence[Plot]) -> str:
     ]
     facts = "; ".join([f"{result.prompts:,} prompts", *left_out])
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in result.notes)
-    if not result.notes and any(router.metrics.apgr_routellm.width > _WIDE_APGR for router in result.routers):
-        notes = '<p class="note">The benchmark is small: intervals are wide, and small differences mean nothing.</p>'
     strong, weak = _quality(result, result.strong_quality), _quality(result, result.weak_quality)
     return (
         f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{escape(result.name)}</h2>\n'

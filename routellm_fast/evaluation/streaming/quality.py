@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.datasets import scale_of
-from routellm_fast.evaluation.metric_set import domain_seed, listed_costs
+from routellm_fast.evaluation.metric_set import listed_costs
+from routellm_fast.evaluation.metrics import word_counts
 from routellm_fast.evaluation.prices import Prices
 from routellm_fast.evaluation.results import LENGTH, ORACLE, BenchmarkResult, DomainResult
 from routellm_fast.evaluation.streaming.chunks import NO_QUALITY, LogChunk, LogColumns, checked_win_rates
 from routellm_fast.evaluation.streaming.resampling import random_spread, sketch_draws
 from routellm_fast.evaluation.streaming.sketch import DEFAULT_BITS, MAX_QUALITY, QualitySketch
-from routellm_fast.evaluation.summary import Measured, check_gap, domain_result, notes_on, result_rows
+from routellm_fast.evaluation.summary import Measured, check_gap, domain_result, domain_seed, notes_on, result_rows
 from routellm_fast.evaluation.win_rates import OnProgress, Scorer
 
 MAX_DOMAINS: Final = 1000
@@ -118,7 +119,7 @@ class StreamedQuality:
             self.routers[name].add(win_rates, strong, weak)
             for domain, rows in places.items():
                 self._domain(name, domain).add(win_rates[rows], strong[rows], weak[rows])
-        words = np.array([len(prompt.split()) for prompt in chunk.prompts], dtype=np.float64)
+        words = word_counts(chunk.prompts)
         self.length.add(np.minimum(words, WORD_LIMIT) / WORD_LIMIT, strong, weak)
         self.oracle.add((strong - weak) / (4.0 * MAX_QUALITY) + 0.5, strong, weak)
         self.highest_quality = max(self.highest_quality, float(strong.max()), float(weak.max()))

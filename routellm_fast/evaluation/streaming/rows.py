@@ -46,7 +46,7 @@ def log_parts(path: Path, *, part_bytes: int) -> list[LogPart]:
         DataError: The file cannot be read, or is of no known format.
         MissingExtraError: pyarrow is not installed and the file is Parquet.
     """
-    _check_name(path)
+    check_name(path)
     if path.name.endswith(".jsonl"):
         try:
             size = path.stat().st_size
@@ -72,7 +72,7 @@ def read_part(part: LogPart, *, on_damage: Callable[[DataError], None] | None = 
     Raises:
         DataError: The file cannot be read or is damaged; the text names the line.
     """
-    _check_name(part.path)
+    check_name(part.path)
     if part.path.name.endswith(".parquet"):
         yield from _parquet_rows(part)
     elif part.path.name.endswith((".jsonl", ".jsonl.gz")):
@@ -175,7 +175,8 @@ def _runs(sizes: Iterable[int], part_bytes: int) -> Iterator[tuple[int, int]]:
     yield start, stop
 
 
-def _check_name(path: Path) -> None:
+def check_name(path: Path) -> None:
+    """Raise DataError where the name of a log says no format that is known."""
     if not path.name.endswith(SUFFIXES):
         raise DataError(f"{path} must be one of {', '.join(SUFFIXES)}")
 
