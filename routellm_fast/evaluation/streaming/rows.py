@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from routellm_fast.errors import DataError
 from routellm_fast.extras import require
-from routellm_fast.tables import SUFFIXES, Row, read_table
+from routellm_fast.tables import Row, check_name, read_table
 
 _BATCH_ROWS: Final = 1024
 _BUFFER_BYTES: Final = 1 << 20
@@ -173,12 +173,6 @@ def _runs(sizes: Iterable[int], part_bytes: int) -> Iterator[tuple[int, int]]:
         held += size
         stop += 1
     yield start, stop
-
-
-def check_name(path: Path) -> None:
-    """Raise DataError where the name of a log says no format that is known."""
-    if not path.name.endswith(SUFFIXES):
-        raise DataError(f"{path} must be one of {', '.join(SUFFIXES)}")
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from routellm_fast.atomic import replaced_file
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.evaluation.streaming.rows import check_name
 from routellm_fast.extras import require
+from routellm_fast.tables import check_name
 
 WIN_RATE: Final = "win_rate"
 
