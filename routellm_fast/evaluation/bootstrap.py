@@ -40,10 +40,10 @@ def bootstrap(
 
     Args:
         scores: (n,) finite win rates by router; any increasing score will do.
-        benchmark: What is routed.
-        resamples: How many.
-        seed: Of the resamples.
-        with_cpt: Leave this out where only APGR is of interest.
+        benchmark: The prompts that are routed, with both models' qualities.
+        resamples: Number of resamples, at least 1.
+        seed: Seed of the resamples.
+        with_cpt: Whether to compute CPT too; without, only APGR.
 
     Returns:
         By router and metric, (resamples,) float64.

@@ -59,17 +59,17 @@ def evaluate(
     """Evaluate routers side by side; prompt length, random routing and the oracle are always there.
 
     Args:
-        routers: By the name that results show. The others are held against the first one.
-        benchmarks: What is routed, e.g. of read_benchmarks or read_table_benchmark.
-        prices: What models cost; none: the paper's. Where a benchmark has the cost of each answer, that counts.
-        resamples: Of the bootstrap behind each 95 % interval.
-        random_runs: Of random routing, whose interval is over runs.
-        seed: Of resamples and random runs.
-        identities: Of routers, for the record; only routers with a digest are cached.
+        routers: Routers by the name that results show. The others are compared with the first one.
+        benchmarks: Benchmarks to route, e.g. from read_benchmarks or read_table_benchmark.
+        prices: Prices of the models; None takes the paper's. A benchmark's own cost of each answer goes before them.
+        resamples: Number of bootstrap resamples behind each 95 % interval.
+        random_runs: Number of runs of random routing; its interval is over runs.
+        seed: Seed of resamples and random runs.
+        identities: Which routers these are, for the record; only routers with a digest are cached.
         cache: Folder in which win rates are kept by digest of router and prompts.
-        created: Date, for the record; none: today.
+        created: Date for the record, ISO 8601; None takes today's.
         streamed: Results of logs that were read in pieces (`evaluation.streaming`), for the same record.
-        on_progress: Called as work gets on.
+        on_progress: Called with what is done, how many steps of it, and of how many.
 
     Raises:
         DataError: There is no benchmark, or the strong model is not better on one, so that APGR is undefined.

@@ -113,7 +113,7 @@ def metrics_of(
         counts: (b, levels) prompts up to each level of the win rate, levels rising; all rows end in the same number.
         recovered: (b, levels) PGR that is lost when the prompts up to each level go to the weak model.
         win_rates: (levels,) the win rates, rising strictly.
-        with_cpt: Leave CPT out where only APGR is of interest.
+        with_cpt: Whether to compute CPT too; without, only APGR.
         is_divisible: Whether prompts of one level may be divided between the models, as those of the oracle may. Those
             of a router may not: no threshold divides equal win rates.
     """
@@ -166,7 +166,7 @@ def cuts_at_quantiles(counts: Counts, win_rates: FloatArray, bins: int) -> NDArr
     Args:
         counts: (levels,) prompts up to each level.
         win_rates: (levels,) rising strictly.
-        bins: How many bins the quantiles make.
+        bins: Number of bins between the quantiles.
     """
     return np.asarray(_cuts(np.pad(counts, (1, 0))[None], win_rates, bins)[0])
 

@@ -60,7 +60,7 @@ class Levels:
         counts: (levels,) prompts up to each level; the last is the number of prompts.
         gains: (levels,) float64, sum of strong minus weak quality over the prompts up to each level.
         strong_sum: Sum of the strong model's quality over all prompts.
-        weak_sum: The same of the weak model.
+        weak_sum: The same for the weak model.
         extra_usd: (levels,) float64, by how many US dollars the strong model's answers to the prompts up to each level
             cost more; None where the costs of single answers are not known.
         is_divisible: Whether prompts of one level may be divided between the models, as those of the oracle may.
@@ -83,7 +83,7 @@ class Levels:
         Args:
             win_rates: (n,) finite.
             strong: (n,) quality of the strong model's answers.
-            weak: The same of the weak model.
+            weak: The same for the weak model.
             extra_usd: (n,) by how much the strong model's answer costs more, in US dollars; None: not known.
         """
         ranking = Ranking.of(win_rates)

@@ -22,11 +22,11 @@ class Metrics:
     """One row of a results table.
 
     Attributes:
-        name: Of the router.
+        name: Name of the router.
         apgr: Area under PGR; 0.5 is chance.
         cpt20: Strong share for 20 % PGR, in [0, 1].
-        cpt50: For 50 %.
-        cpt80: For 80 %.
+        cpt50: Strong share for 50 % PGR.
+        cpt80: Strong share for 80 % PGR.
         apgr_deviation: Standard deviation of apgr over runs; 0 for a deterministic router.
     """
 
@@ -54,8 +54,8 @@ def sweep(win_rates: NDArray[np.floating[Any]], benchmark: Benchmark, *, bins: i
 
     Args:
         win_rates: (n,) finite, one a prompt of the benchmark; any increasing score will do.
-        benchmark: What is routed.
-        bins: How many bins.
+        benchmark: The prompts that are routed, with both models' qualities.
+        bins: Number of bins between the quantiles.
 
     Raises:
         InvalidArgumentError: The shape is another, or a win rate is not finite.

@@ -42,10 +42,10 @@ class Measured:
     """One router on some prompts.
 
     Attributes:
-        levels: What it does with them.
-        values: Its metrics, by the names of curves.METRICS.
+        levels: The router's win rates as levels, with counts and gains.
+        values: The router's metrics, by the names of curves.METRICS.
         draws: The same metrics on resamples of the prompts.
-        domains: Its results within each domain, by name.
+        domains: The router's results within each domain, by name.
     """
 
     levels: Levels
@@ -76,9 +76,9 @@ def result_rows(
     """Return the rows of a results table: routers, prompt length, random routing, then the oracle.
 
     Args:
-        measured: Of each router by name, of prompt length and of the oracle, in the order of the rows.
+        measured: The routers, prompt length and the oracle, by name and in the order of the rows.
         random: The metrics of random routing, by the names of curves.METRICS.
-        costs: What an answer of either model costs; None where that is not known.
+        costs: Mean cost of an answer of the strong and of the weak model, in US dollars; None where it is not known.
     """
     rows = [_row(name, found, costs) for name, found in measured.items()]
     rows.insert(len(rows) - 1, _random_row(measured[LENGTH].levels, random, costs))

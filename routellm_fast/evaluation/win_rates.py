@@ -36,7 +36,7 @@ class RouterIdentity:
     """Which router it was, for the record and for the cache of win rates.
 
     Attributes:
-        directory: Where it lies, as the user named it.
+        directory: The router's directory, as the user named it.
         digest: "sha256:<hex>" of what it consists of; win rates are cached under it, never under a name.
     """
 
@@ -55,12 +55,12 @@ def cached_win_rates(
     """Return a router's win rates on a benchmark, from the cache where it has them.
 
     Args:
-        name: Of the router, for errors and progress.
+        name: Name of the router, for errors and progress.
         router: Scores the prompts, batch by batch.
-        benchmark: Whose prompts are scored.
-        cache: Folder; None for no cache.
-        digest: Of the router; empty for no cache.
-        on_progress: Called before each batch.
+        benchmark: The benchmark whose prompts are scored.
+        cache: Folder of the cache; None for no cache.
+        digest: Digest of the router; empty for no cache.
+        on_progress: Called before each batch with what is done, how many prompts of it, and of how many.
 
     Raises:
         InvalidArgumentError: Win rates are not finite, or of a wrong shape.

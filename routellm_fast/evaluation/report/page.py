@@ -32,7 +32,7 @@ def page(evaluation: Evaluation, ids: Sequence[str], plots: Sequence[Sequence[Pl
     """Return the HTML page.
 
     Args:
-        evaluation: What to show.
+        evaluation: The evaluation to show.
         ids: An HTML id a benchmark.
         plots: The pictures of each benchmark.
     """

@@ -42,14 +42,14 @@ class StreamedQuality:
     """What a log, or a piece of one, came to. Two of the same routers and columns add up.
 
     Attributes:
-        columns: Of the log.
-        routers: A sketch a router.
-        length: Of routing by the number of words: its "win rate" is words / 2^20, exactly.
-        oracle: Of routing by what the strong model gains, to within 0.0005.
-        domains: A coarser sketch a router and domain.
+        columns: Names of the log's columns.
+        routers: One sketch for each router, by name.
+        length: Sketch of routing by the number of words: its "win rate" is words / 2^20, exactly.
+        oracle: Sketch of routing by what the strong model gains, to within 0.0005.
+        domains: One coarser sketch for each router and domain.
         bad_rows: How many rows were left out, by reason.
-        examples: The first few of them, in alphabetical order.
-        highest_quality: Of any answer.
+        examples: What was wrong with a few of these rows, in alphabetical order.
+        highest_quality: The highest quality of any answer.
     """
 
     columns: LogColumns
@@ -145,11 +145,11 @@ class StreamedQuality:
         Differences of routers are left out: pairing them needs all prompts at once.
 
         Args:
-            name: Of the log.
-            prices: What models cost; none: the paper's.
-            max_quality: What a perfect answer scores; None for what datasets.scale_of says.
-            resamples: Of the bootstrap behind each 95 % interval; see resampling.resampled_cells.
-            seed: Of the resamples.
+            name: Name of the log.
+            prices: Prices of the models; None takes the paper's.
+            max_quality: What a perfect answer scores; None takes datasets.scale_of of the highest quality found.
+            resamples: Number of bootstrap resamples behind each 95 % interval; see resampling.resampled_cells.
+            seed: Seed of the resamples.
             on_progress: Called with what is done, how many steps of it, and of how many.
 
         Raises:

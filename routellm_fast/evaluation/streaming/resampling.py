@@ -25,10 +25,10 @@ def sketch_draws(
     """Return the metrics of bootstrap resamples of a log's prompts; NaN where the strong model is not better.
 
     Args:
-        sketch: Of the router.
-        resamples: How many.
-        seed: Of the generator.
-        cells: How finely win rates are told apart.
+        sketch: The sketch of the router.
+        resamples: Number of resamples.
+        seed: Seed of the random generator.
+        cells: About how many groups of neighbouring win rates are told apart.
         is_divisible: See Levels.
     """
     win_rates, sums = sketch.cells(cells)
@@ -45,8 +45,8 @@ def resampled_cells(sums: FloatArray, resamples: int, *, seed: int) -> Iterator[
 
     Args:
         sums: (cells, 6) as QualitySketch.cells returns them.
-        resamples: How many.
-        seed: Of the generator.
+        resamples: Number of resamples.
+        seed: Seed of the random generator.
 
     Yields:
         (b, cells) prompts and (b, cells) gains of the strong model, both cumulated over rising cells.

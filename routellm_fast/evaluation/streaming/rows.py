@@ -65,7 +65,7 @@ def read_part(part: LogPart, *, on_damage: Callable[[DataError], None] | None = 
     """Yield the rows of a piece. Memory stays constant.
 
     Args:
-        part: What to read.
+        part: The piece of a file to read.
         on_damage: Called with each line that is no JSON object, which is then left out; None raises it. Damaged CSV and
             Parquet always raise: after a broken quote or page nothing that follows can be trusted.
 

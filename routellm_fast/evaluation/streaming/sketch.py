@@ -57,7 +57,7 @@ class QualitySketch:
         Args:
             win_rates: (n,) in [0, 1].
             strong: (n,) quality of the strong model's answers, of a size up to 1024.
-            weak: The same of the weak model.
+            weak: The same for the weak model.
 
         Raises:
             InvalidArgumentError: Shapes differ, or a value is not finite or out of range; nothing was taken in.
@@ -136,7 +136,7 @@ class QualitySketch:
         """Return what metrics need to know, one level a filled bin.
 
         Args:
-            scale: What win rates are multiplied by; a power of two does so exactly.
+            scale: Factor for the win rates; a power of two is exact.
             is_divisible: See Levels.
         """
         self._filled()
