@@ -142,8 +142,15 @@ class Levels:
         return _above(self.extra_usd, self._cuts(points)) / self.prompts
 
     def histogram(self, bins: int) -> tuple[FloatArray, NDArray[np.int64]]:
-        """Return the edges of equal bins from the lowest to the highest win rate, and how many prompts lie in each."""
-        counts, edges = np.histogram(self.win_rates, bins=bins, weights=np.diff(self.counts, prepend=0))
+        """Return the edges of equal bins from the lowest to the highest win rate, and how many prompts lie in each.
+
+        Where these two are too close for as many bins, the edges reach from 0.5 below to 0.5 above, as for equal ones.
+        """
+        low, high = self.win_rates[0], self.win_rates[-1]
+        if high - low < 2 * bins * np.spacing(max(abs(low), abs(high))):
+            low = high = (low + high) / 2
+        weights = np.diff(self.counts, prepend=0)
+        counts, edges = np.histogram(self.win_rates, bins=bins, range=(low, high), weights=weights)
         return edges, counts.astype(np.int64)
 
     def _cuts(self, points: int | None) -> NDArray[np.intp]:
