@@ -72,6 +72,12 @@ class Row:
         return number
 
 
+def check_name(path: Path) -> None:
+    """Raise DataError unless the file's name ends as a table's does, which says its format."""
+    if not path.name.endswith(SUFFIXES):
+        raise DataError(f"{path} must be one of {', '.join(SUFFIXES)}")
+
+
 def read_table(path: Path) -> Iterator[Row]:
     """Yield the rows of a file, at least one.
 
@@ -81,8 +87,7 @@ def read_table(path: Path) -> Iterator[Row]:
         DataError: The file cannot be read, has no rows, or one of them is damaged; the text names the line.
         MissingExtraError: It is a Parquet file, and pyarrow is not installed.
     """
-    if not path.name.endswith(SUFFIXES):
-        raise DataError(f"{path} must be one of {', '.join(SUFFIXES)}")
+    check_name(path)
     empty = True
     for row in _parquet_rows(path) if path.suffix == parquet.SUFFIX else _text_rows(path):
         empty = False

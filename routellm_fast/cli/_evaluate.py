@@ -39,8 +39,8 @@ def evaluate(
     routers: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Routers to compare: directories, NAME=DIRECTORY, or mf, sw_ranking for those that ship; none: mf. "
-            "Random routing, prompt length and the oracle are always there.",
+            help="Routers to compare: directories, NAME=DIRECTORY, or mf and sw_ranking, which ship. Without any: mf. "
+            "Random routing, prompt length and the oracle are always shown beside them.",
             show_default=False,
         ),
     ] = None,
@@ -50,7 +50,9 @@ def evaluate(
     ] = None,
     benchmark: Annotated[
         list[str] | None,
-        typer.Option(help=f"Of the folder, use this only: {', '.join(BENCHMARKS)}. May be given several times."),
+        typer.Option(
+            help=f"Use only this benchmark of --benchmarks: {', '.join(BENCHMARKS)}. May be given several times."
+        ),
     ] = None,
     golden: Annotated[
         list[Path] | None,
@@ -60,29 +62,32 @@ def evaluate(
         ),
     ] = None,
     prompts: Annotated[
-        Path | None, typer.Option(help="File in which prompt_id of --golden and --train-data is looked up.")
+        Path | None, typer.Option(help="File of prompts in which a prompt_id of --golden or --train-data is looked up.")
     ] = None,
-    strong_model: Annotated[str, typer.Option(help="Strong model, as the data name it.")] = PAPER_PAIR.strong,
-    weak_model: Annotated[str, typer.Option(help="Weak model.")] = PAPER_PAIR.weak,
+    strong_model: Annotated[str, typer.Option(help="Name of the strong model in the data.")] = PAPER_PAIR.strong,
+    weak_model: Annotated[str, typer.Option(help="Name of the weak model in the data.")] = PAPER_PAIR.weak,
     train_data: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Training file; prompts that occur in it are left out (of all but --log) and counted. May be given "
-            "several times."
+            help="Training file. Prompts that it holds are left out of --benchmarks and --golden, and counted; --log "
+            "is read as it is. May be given several times."
         ),
     ] = None,
     prices: Annotated[
         list[str] | None,
         typer.Option(
-            help="MODEL=USD a million tokens, or a JSON file of such; none: the paper's. Costs in --golden go first. "
-            "May be given several times."
+            help="Price of a model: MODEL=USD a million tokens, or a JSON file of such pairs. Default: the paper's "
+            "prices. Costs in --golden go before any price. May be given several times."
         ),
     ] = None,
     tokens_per_prompt: Annotated[
-        float, typer.Option(help="Tokens of a prompt and its answer together; the default is the paper's.")
+        float,
+        typer.Option(help="Mean number of tokens of a prompt and its answer together; the default is the paper's."),
     ] = PAPER_TOKENS.total,
-    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap behind each 95 % interval.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Of resamples and random routing.")] = 0,
+    resamples: Annotated[
+        int, typer.Option(min=1, help="Number of bootstrap resamples behind each 95 % interval.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples and of random routing.")] = 0,
     cache: Annotated[
         Path | None, typer.Option(help="Folder in which win rates are kept, by digest of router and prompts.")
     ] = None,
@@ -94,9 +99,9 @@ def evaluate(
     pool: Annotated[
         list[str] | None,
         typer.Option(
-            help="Choose among many models of --golden with the first router, of kind mf: NAME=USD a thousand "
-            f"requests, a table of models as `rank` reads it, or `{TABLE_COSTS}` for all models whose costs --golden "
-            "holds. May be given several times. --golden then serves --pool and --transfer only."
+            help="Choose among many models of --golden with the first router, which must be of kind mf. Takes NAME=USD "
+            f"a thousand requests, a table of models as `rank` reads it, or `{TABLE_COSTS}` for all models whose costs "
+            "--golden holds. May be given several times. --golden then serves --pool and --transfer only."
         ),
     ] = None,
     transfer: Annotated[
@@ -108,14 +113,19 @@ def evaluate(
     ] = None,
     log: Annotated[
         list[Path] | None,
-        typer.Option(help="Log of any size, as --golden, read in constant memory. May be given several times."),
+        typer.Option(
+            help="Log of any size, with the columns of --golden, read in constant memory. May be given several times."
+        ),
     ] = None,
     domain_column: Annotated[str | None, typer.Option(help="Column of --log that names a domain.")] = None,
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Leave out and count rows of --log that cannot be used.")
     ] = False,
     engine: Annotated[
-        str, typer.Option(help=f"What reads --log: {' or '.join(ENGINES)} (extra `ray`); the result is the same.")
+        str,
+        typer.Option(
+            help=f"Engine that reads --log: {' or '.join(ENGINES)} (needs the extra `ray`); the result is the same."
+        ),
     ] = "local",
 ) -> None:
     """Measure routers on benchmarks: APGR, CPT and savings, with 95 % intervals, beside the baselines."""

@@ -27,10 +27,10 @@ def stream_logs(
     """Read logs by the engine asked for. Raises what `evaluate_log` and `ray_engine.run` do.
 
     Args:
-        routers: By the name that results show.
-        places: Where each lies: workers of another engine load their own.
+        routers: Loaded routers, by the name that results show.
+        places: Each router as the user named it: workers of another engine load their own.
         files: The logs.
-        columns: Which of their columns hold what.
+        columns: Names of the columns that hold the prompt, both qualities and the domain.
         engine: One of ENGINES.
         skip_bad_rows: Leave out and count rows that cannot be used.
         on_progress: Called as rows are read.

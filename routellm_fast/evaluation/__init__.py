@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from routellm_fast.evaluation.bootstrap import bootstrap, interval, random_runs
 from routellm_fast.evaluation.comparison import evaluate
+from routellm_fast.evaluation.curves import Curve, FineCurve
 from routellm_fast.evaluation.datasets import (
     Benchmark,
     read_benchmarks,
@@ -16,8 +17,6 @@ from routellm_fast.evaluation.datasets import (
 )
 from routellm_fast.evaluation.metric_set import saving_ratio
 from routellm_fast.evaluation.metrics import (
-    Curve,
-    FineCurve,
     Metrics,
     apgr_paper,
     fine_curve,

@@ -39,13 +39,13 @@ class Benchmark:
         name: "mmlu", "gsm8k", "mt_bench", or what the user calls it.
         prompts: n prompts.
         strong_quality: (n,) float64, in [0, max_quality].
-        weak_quality: The same of the weak model.
+        weak_quality: The same for the weak model.
         max_quality: 1 where answers are right or wrong, 10 where a judge gave points.
         dropped: How many prompts were left out, because training data of RouteLLM's routers held them.
         domains: The domain of each prompt; empty where all are of one.
-        pair: Whose answers these are.
+        pair: The two models that gave these answers.
         strong_cost_usd: (n,) float64, what each answer of the strong model cost; None where that is not known of all.
-        weak_cost_usd: The same of the weak model.
+        weak_cost_usd: The same for the weak model.
         overlapping: How many were left out because training data that the user named hold them.
         unscored: How many were left out because one of the models has no score.
     """
@@ -122,8 +122,8 @@ def read_benchmarks(
 
     Args:
         folder: `routellm/evals` of a checkout of RouteLLM, the checkout itself, or a folder of that layout.
-        pair: Whose answers are compared; both must have a column.
-        names: Which, of "mmlu", "gsm8k" and "mt_bench".
+        pair: The two models whose answers are compared; both must have a column.
+        names: The benchmarks to read: any of "mmlu", "gsm8k" and "mt_bench".
 
     Raises:
         DataError: A file is missing or damaged; the text names file and line.
@@ -198,8 +198,8 @@ def read_table_benchmark(
     Args:
         path: A table, or a folder of them, as `routellm_fast.data.sources` says.
         pair: The columns to compare. A model may go by any name that `routellm_fast.data.known_aliases` knows.
-        name: Of the benchmark; none: the file's.
-        prompts: Where prompt_id is looked up.
+        name: Name of the benchmark; None takes the file's.
+        prompts: The prompts in which a prompt_id is looked up.
 
     Raises:
         UnknownModelError: The table has no column of a model.

@@ -1,17 +1,12 @@
-"""What evaluations of benchmarks and of logs have in common: intervals with what they save, and domains' draws."""
+"""A router's metrics with what they save, and what answers cost by the price list."""
 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping
-from typing import Final
-
-import numpy as np
 
 from routellm_fast.data.names import known_aliases
 from routellm_fast.decision import ModelPair
-from routellm_fast.evaluation.bootstrap import Draws, interval
 from routellm_fast.evaluation.results import MetricSet
 from routellm_fast.interval import Interval
 from routellm_fast.prices import PriceList
@@ -19,12 +14,9 @@ from routellm_fast.prices import PriceList
 # What an answer of the strong and of the weak model costs, in US dollars.
 PairCosts = tuple[float, float]
 
-# Of resamples on which the strong model is not better; a domain with more has no APGR.
-_MAX_UNDEFINED: Final = 0.05
-
 
 def metric_set(found: Mapping[str, Interval], costs: PairCosts | None) -> MetricSet:
-    """Return a router's metrics, by the names of bootstrap.METRICS, with what they save."""
+    """Return a router's metrics, by the names of curves.METRICS, with what they save."""
 
     def saving(cpt: Interval, random_share: float, strong_cost: float, weak_cost: float) -> Interval:
         value, *ends = (
@@ -64,14 +56,3 @@ def listed_costs(pair: ModelPair, prices: PriceList) -> PairCosts | None:
     if strong is None or weak is None or max(strong, weak) == 0.0:
         return None
     return strong / 1000.0, weak / 1000.0
-
-
-def domain_seed(domain: str, seed: int) -> int:
-    """Return a domain's own seed: what it finds does not depend on which others there are."""
-    return zlib.crc32(domain.encode("utf-8", "surrogatepass")) ^ seed
-
-
-def domain_apgr(value: float, draws: Draws) -> Interval | None:
-    """Return a domain's APGR; None where its gap is too uncertain to divide by."""
-    apgr = draws["apgr_routellm"]
-    return interval(value, apgr) if np.isnan(apgr).mean() <= _MAX_UNDEFINED else None

@@ -23,6 +23,7 @@ from routellm_fast.data.golden import Labelled
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation._cost_curves import Array, Curves, hull
 from routellm_fast.evaluation.bootstrap import interval, resampled
+from routellm_fast.evaluation.metrics import word_counts
 from routellm_fast.evaluation.pool_results import AtCost, AtQuality, CostQuality, PoolPoint, PoolResult, pool_table
 from routellm_fast.interval import Interval
 from routellm_fast.pool import ModelPool, PoolModel
@@ -48,7 +49,7 @@ def priced_pool(
     Args:
         router: An mf router.
         labelled: Rows with costs. To take a price from the rows that are evaluated later would be to look ahead.
-        models: Which; None for all that the rows have costs of and the router a vector for.
+        models: Names of the pool's models; None takes all for which the rows have costs and the router a vector.
         best_model: See ModelPool.
 
     Raises:
@@ -83,13 +84,13 @@ def evaluate_pool(
     of all models, and the pool's cost else. A row on which a model of the pool was not run is left out and counted.
 
     Args:
-        pool: Its models are looked for in the rows by name, then by the name that they are scored as.
+        pool: The pool. Its models are looked up in the rows by name, then by the name that they are scored as.
         labelled: Rows of prompt groups that the router was not trained on.
-        name: Of the table, for the record.
-        taus: Where to evaluate; None for about fifty, at even steps of how many models may answer. The prompts alone
-            decide these, not the scores.
-        resamples: How often the bootstrap draws.
-        seed: Of the bootstrap.
+        name: Name of the table, for the record.
+        taus: The values of tau to evaluate; None chooses about fifty, at even steps of how many models may answer.
+            The prompts alone decide these, not the scores.
+        resamples: Number of bootstrap resamples, at least 1.
+        seed: Seed of the bootstrap.
 
     Raises:
         DataError: No row has scores of all models, a model is in none, or all models cost the same.
@@ -204,7 +205,7 @@ class _Answers:
 
     def by_length(self) -> NDArray[np.intp]:
         """Return (n, steps + 1) columns: ever more of the longest prompts go to the best single model."""
-        words = np.array([len(prompt.split()) for prompt in self.prompts])
+        words = word_counts(self.prompts)
         rank = np.empty(len(words), dtype=np.intp)
         rank[np.argsort(-words, kind="stable")] = np.arange(len(words))
         limits = np.rint(np.linspace(0.0, 1.0, _LENGTH_STEPS + 1) * len(words))

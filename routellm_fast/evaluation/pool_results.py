@@ -16,7 +16,7 @@ class CostQuality:
     """Something that answers every prompt: what it scores and costs on average.
 
     Attributes:
-        name: Of the model, or "oracle".
+        name: Name of the model, or "oracle".
         quality: Mean score.
         cost_usd_per_1k: US dollars a thousand prompts.
     """
@@ -51,9 +51,9 @@ class AtCost:
     """What a share of the best single model's cost buys, as shares of its quality.
 
     Attributes:
-        cost_share: Of the best single model's cost.
-        quality_share: The pool's.
-        mixture_quality_share: The random mixture's.
+        cost_share: The cost, as a share of the best single model's cost.
+        quality_share: The pool's quality there, as a share of the best single model's quality.
+        mixture_quality_share: The same for the random mixture.
     """
 
     cost_share: float
@@ -68,9 +68,10 @@ class AtQuality:
     Read off the curves, hence with hindsight: which tau reaches the quality is known only when all is scored.
 
     Attributes:
-        quality_share: Of the best single model's quality.
-        cost_share: The pool's; 1 where it does not get there for less, since the best single model is at hand.
-        mixture_cost_share: The random mixture's.
+        quality_share: The quality, as a share of the best single model's quality.
+        cost_share: The pool's cost, as a share of the best single model's cost; 1 where it does not get there for less,
+            since the best single model is at hand.
+        mixture_cost_share: The same for the random mixture.
     """
 
     quality_share: float
@@ -87,30 +88,31 @@ class PoolResult:
     which costs span the range, is read off all prompts and kept.
 
     Attributes:
-        name: Of the table.
-        prompts: How many were routed.
-        groups: How many prompt groups they are.
-        dropped: How many were left out, because some model of the pool was not run on them.
+        name: Name of the table.
+        prompts: Number of prompts that were routed.
+        groups: Number of prompt groups among them.
+        dropped: Number of prompts left out because some model of the pool was not run on them.
         costs: "measured": what the table says each answer cost; "priced": each model's cost in the pool.
         best_model: The model that others are held against; None for the best on each prompt.
         models: Every model alone, cheapest by the pool's costs first.
         best_single: Name of the model with the highest mean score, the cheaper of equals.
         cheapest: Name of the model that costs least.
-        curve: By falling tau, hence rising cost.
+        curve: The pool at each tau, by falling tau, hence rising cost.
         mixture: Names of the models at the corners of the hull of single models: prompts go to one or the other of two
             neighbours at random ("zero router" of RouterBench).
         oracle: The best score on each prompt, from the cheapest model that has it.
-        area: Of the pool's curve as it stands.
-        length_area: Of routing by prompt length: the longest prompts to the best single model, others to the cheapest.
-        aiq: Of the hull of the pool's curve: RouterBench's average improvement in quality. A hull picks the luckiest
-            points, so that a long curve of pure chance has a little more than the mixture.
-        mixture_aiq: Of the random mixture.
+        area: Area of the pool's curve as it stands.
+        length_area: Area of routing by prompt length: the longest prompts go to the best single model, others to the
+            cheapest.
+        aiq: Area of the hull of the pool's curve: RouterBench's average improvement in quality. A hull picks the
+            luckiest points, so that a long curve of pure chance has a little more than the mixture.
+        mixture_aiq: Area of the random mixture.
         area_gain: area - mixture_aiq.
         aiq_gain: aiq - mixture_aiq.
         length_gain: area - length_area.
         at_cost: Shares of cost that are below the cheapest model's cost are left out.
-        at_quality: For each of QUALITY_SHARES.
-        settings: seed and resamples.
+        at_quality: One entry for each of QUALITY_SHARES.
+        settings: The seed and the number of resamples.
     """
 
     name: str

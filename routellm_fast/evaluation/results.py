@@ -31,9 +31,9 @@ class CurvePoints:
     """Quality and cost against the strong share, from no prompt at the strong model to all.
 
     Attributes:
-        strong_share: In [0, 1], rising.
+        strong_share: Share of prompts at the strong model, in [0, 1], rising.
         quality: Mean quality of the answers at each share.
-        threshold: Win rate from which the strong model is chosen there.
+        threshold: Win rate from which the strong model is chosen, at each share.
         cost_usd_per_1k: US dollars a thousand prompts; None where a model has no price.
     """
 
@@ -49,15 +49,16 @@ class MetricSet:
 
     Attributes:
         apgr_routellm: Area under PGR as RouteLLM's code takes it: trapezoids between ten quantiles of win rates.
-        apgr_paper: As its paper defines it: the mean of PGR at ten strong shares.
+        apgr_paper: Mean of PGR at ten strong shares, as RouteLLM's paper defines APGR.
         cpt20: Strong share, in [0, 1], for 20 % PGR.
-        cpt50: For 50 %.
-        cpt80: For 80 %.
+        cpt50: Strong share for 50 % PGR.
+        cpt80: Strong share for 80 % PGR.
         saving_cpt50: How many times fewer strong calls than random routing needs for 50 % PGR: table 6 of the paper,
             which counts the weak model as free.
-        saving_cpt80: For 80 %.
-        dollar_saving_cpt50: The same in dollars, with what the weak model costs; None where a model has no price.
-        dollar_saving_cpt80: For 80 %.
+        saving_cpt80: The same for 80 % PGR.
+        dollar_saving_cpt50: The saving for 50 % PGR in dollars, the weak model's cost counted; None where a model has
+            no price.
+        dollar_saving_cpt80: The same for 80 % PGR.
     """
 
     apgr_routellm: Interval
@@ -76,9 +77,9 @@ class DomainResult:
     """A router within one domain of a benchmark.
 
     Attributes:
-        prompts: How many.
+        prompts: Number of prompts.
         gap: Mean quality of the strong model over that of the weak one.
-        apgr: As RouteLLM's code takes it; None where the gap is not above zero beyond doubt, which APGR divides by.
+        apgr: APGR as RouteLLM's code takes it. It divides by the gap: None where that may not be above zero.
     """
 
     prompts: int
@@ -104,12 +105,12 @@ class RouterResult:
     """One row of a results table.
 
     Attributes:
-        name: Of the router, as given.
+        name: Name of the router, as given.
         role: "router" for what is evaluated, "baseline" for random and prompt length, "bound" for the oracle.
-        metrics: Its numbers.
-        curve: Its curve.
-        by_domain: Its numbers within each domain; empty where the benchmark has one domain only.
-        histogram: Of its win rates; None where it has none.
+        metrics: The router's metrics on all prompts.
+        curve: The router's quality and cost against its strong share.
+        by_domain: The router's results within each domain; empty where the benchmark has one domain only.
+        histogram: How the router's win rates are spread; None for baselines and bounds.
     """
 
     name: str
@@ -140,18 +141,18 @@ class BenchmarkResult:
     """All routers on one benchmark.
 
     Attributes:
-        name: Of the benchmark.
-        prompts: How many were routed.
-        dropped: How many were left out as contaminated by RouteLLM's training data.
-        strong_model: By name.
-        weak_model: By name.
+        name: Name of the benchmark.
+        prompts: Number of prompts that were routed.
+        dropped: Number of prompts left out because RouteLLM's training data held them.
+        strong_model: Name of the strong model.
+        weak_model: Name of the weak model.
         strong_quality: Mean quality of the strong model alone.
-        weak_quality: Of the weak model alone.
+        weak_quality: Mean quality of the weak model alone.
         max_quality: What a perfect answer scores.
         routers: Routers in the order given, then baselines, then bounds.
-        differences: Of each router to the first one and to prompt length.
-        overlapping: How many were left out because the given training files hold them.
-        unscored: How many were left out because one of the models has no score on them.
+        differences: Differences in APGR of each router to the first one and to prompt length.
+        overlapping: Number of prompts left out because the given training files hold them.
+        unscored: Number of prompts left out because one of the models has no score on them.
         notes: What a reader of the numbers must know, e.g. that intervals are wide; one sentence each.
     """
 
@@ -182,8 +183,8 @@ class Evaluation:
 
     Attributes:
         created: Date, ISO 8601.
-        routers: By name: "directory", "kind" and "digest"; empty text where unknown.
-        benchmarks: In the order given.
+        routers: For each router, by name: its "directory", "kind" and "digest"; empty text where unknown.
+        benchmarks: Results of the benchmarks, in the order given.
         settings: What the numbers depend on, JSON-able: seed, resamples, prices and the like.
     """
 

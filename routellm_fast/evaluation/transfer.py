@@ -25,7 +25,7 @@ from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.bootstrap import bootstrap, interval, random_runs
 from routellm_fast.evaluation.datasets import Benchmark
-from routellm_fast.evaluation.metrics import apgr_paper, router_metrics, word_counts
+from routellm_fast.evaluation.metrics import levels_of, router_metrics, word_counts
 from routellm_fast.evaluation.win_rates import Scorer
 from routellm_fast.interval import Interval
 
@@ -38,19 +38,19 @@ class TransferRow:
     """The router on one pair of one table. Intervals are 95 %, of a bootstrap over prompts.
 
     Attributes:
-        table: Its name.
-        strong_model: By name.
-        weak_model: By name.
-        prompts: How many were routed: those on which both models were run.
-        dropped: How many were left out, because one of the models was not.
+        table: Name of the table.
+        strong_model: Name of the strong model.
+        weak_model: Name of the weak model.
+        prompts: Number of prompts that were routed: those on which both models were run.
+        dropped: Number of prompts left out because one of the models was not run on them.
         strong_quality: Mean score of the strong model alone.
-        weak_quality: Of the weak model alone.
-        apgr: As RouteLLM's code takes it; 0.5 is chance. Divides by the gap of the two qualities.
-        apgr_paper: As the paper defines it.
+        weak_quality: Mean score of the weak model alone.
+        apgr: APGR as RouteLLM's code takes it; 0.5 is chance. It divides by the gap of the two qualities.
+        apgr_paper: APGR as the paper defines it.
         cpt50: Strong share, in [0, 1], for half of the gap.
-        cpt80: For 80 %.
-        length_apgr: Of routing by the number of words, in place of `apgr`.
-        random_apgr: Of random routing; its interval is over draws of win rates.
+        cpt80: The same for 80 % of the gap.
+        length_apgr: APGR of routing by the number of words.
+        random_apgr: APGR of random routing; its interval is over draws of win rates.
         over_length: apgr - length_apgr, within each resample.
     """
 
@@ -79,10 +79,10 @@ class TransferSummary:
     """The router over all eligible pairs of one table. The pairs share prompts and models: they are no sample.
 
     Attributes:
-        table: Its name.
-        pairs: How many there are.
-        mean_apgr: Mean over them, RouteLLM's APGR.
-        mean_length_apgr: The same of routing by prompt length.
+        table: Name of the table.
+        pairs: Number of pairs.
+        mean_apgr: Mean over the pairs of APGR as RouteLLM's code takes it.
+        mean_length_apgr: The same mean for routing by prompt length.
         above_chance: Share of pairs with an APGR above 0.5.
         above_length: Share of pairs with an APGR above that of prompt length.
     """
@@ -146,8 +146,8 @@ def transfer_table(
         table: Name of the table, for the record.
         min_gap: See eligible_pairs.
         min_prompts: See eligible_pairs.
-        resamples: How often the bootstrap draws.
-        seed: Of the bootstrap, and of random routing.
+        resamples: Number of bootstrap resamples, at least 1.
+        seed: Seed of the bootstrap and of random routing.
 
     Raises:
         DataError: No row has a score of a model.
@@ -161,11 +161,13 @@ def transfer_table(
         if pair not in eligible:
             continue
         benchmark, kept = _benchmark(table, labelled, pair)
-        scores: dict[str, NDArray[Any]] = {"router": win_rates[kept], "length": word_counts(benchmark)}
+        scores: dict[str, NDArray[Any]] = {"router": win_rates[kept], "length": word_counts(benchmark.prompts)}
+        values = {name: levels_of(found, benchmark).values(benchmark.name) for name, found in scores.items()}
         draws = bootstrap(scores, benchmark, resamples=resamples, seed=seed)
         chance = random_runs(benchmark, seed=seed)["apgr_routellm"]
-        own, length = (router_metrics(name, values, benchmark) for name, values in scores.items())
-        mine, baseline = draws["router"], draws["length"]
+        found = {metric: interval(value, draws["router"][metric]) for metric, value in values["router"].items()}
+        apgr, length_apgr = (values[name]["apgr_routellm"] for name in scores)
+        apgr_draws, length_draws = (draws[name]["apgr_routellm"] for name in scores)
         rows.append(
             TransferRow(
                 table=table,
@@ -175,13 +177,13 @@ def transfer_table(
                 dropped=len(labelled) - len(kept),
                 strong_quality=float(benchmark.strong_quality.mean()),
                 weak_quality=float(benchmark.weak_quality.mean()),
-                apgr=interval(own.apgr, mine["apgr_routellm"]),
-                apgr_paper=interval(apgr_paper(scores["router"], benchmark), mine["apgr_paper"]),
-                cpt50=interval(own.cpt50, mine["cpt50"]),
-                cpt80=interval(own.cpt80, mine["cpt80"]),
-                length_apgr=interval(length.apgr, baseline["apgr_routellm"]),
+                apgr=found["apgr_routellm"],
+                apgr_paper=found["apgr_paper"],
+                cpt50=found["cpt50"],
+                cpt80=found["cpt80"],
+                length_apgr=interval(length_apgr, length_draws),
                 random_apgr=interval(float(chance.mean()), chance),
-                over_length=interval(own.apgr - length.apgr, mine["apgr_routellm"] - baseline["apgr_routellm"]),
+                over_length=interval(apgr - length_apgr, apgr_draws - length_draws),
             )
         )
     return tuple(rows)
@@ -202,7 +204,7 @@ def transfer_summary(
     found = []
     for pair in pairs:
         benchmark, kept = _benchmark(table, labelled, pair)
-        own, length = win_rates[kept], word_counts(benchmark)
+        own, length = win_rates[kept], word_counts(benchmark.prompts)
         found.append([router_metrics("", scores, benchmark).apgr for scores in (own, length)])
     own, length = np.array(found).T
     return TransferSummary(

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from routellm_fast import _core
 from routellm_fast.atomic import replaced_file
 from routellm_fast.data.digest import file_digest
-from routellm_fast.errors import DataError
+from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.datasets import Benchmark
-from routellm_fast.scoring import score_in_batches
 
 _BATCH: Final = 1024
 
@@ -37,7 +36,7 @@ class RouterIdentity:
     """Which router it was, for the record and for the cache of win rates.
 
     Attributes:
-        directory: Where it lies, as the user named it.
+        directory: The router's directory, as the user named it.
         digest: "sha256:<hex>" of what it consists of; win rates are cached under it, never under a name.
     """
 
@@ -56,12 +55,12 @@ def cached_win_rates(
     """Return a router's win rates on a benchmark, from the cache where it has them.
 
     Args:
-        name: Of the router, for errors and progress.
+        name: Name of the router, for errors and progress.
         router: Scores the prompts, batch by batch.
-        benchmark: Whose prompts are scored.
-        cache: Folder; None for no cache.
-        digest: Of the router; empty for no cache.
-        on_progress: Called before the first batch and after each one.
+        benchmark: The benchmark whose prompts are scored.
+        cache: Folder of the cache; None for no cache.
+        digest: Digest of the router; empty for no cache.
+        on_progress: Called before each batch with what is done, how many prompts of it, and of how many.
 
     Raises:
         InvalidArgumentError: Win rates are not finite, or of a wrong shape.
@@ -75,14 +74,20 @@ def cached_win_rates(
         cached = _read_cached(file, len(benchmark.prompts))
         if cached is not None:
             return cached
-    win_rates = score_in_batches(
-        router.win_rates,
-        benchmark.prompts,
-        batch=_BATCH,
-        name=f"router {name!r}",
-        source=benchmark.name,
-        on_progress=lambda done, count: on_progress(f"{name} on {benchmark.name}", done, count),
-    ).astype(np.float64, copy=False)
+    count = len(benchmark.prompts)
+    parts = []
+    for start in range(0, count, _BATCH):
+        on_progress(f"{name} on {benchmark.name}", start, count)
+        batch = benchmark.prompts[start : start + _BATCH]
+        part = np.asarray(router.win_rates(batch), dtype=np.float64)
+        if part.shape != (len(batch),) or not np.isfinite(part).all():
+            bad = "" if part.shape != (len(batch),) else f", {int((~np.isfinite(part)).sum())} of them not finite"
+            raise InvalidArgumentError(
+                f"router {name!r} gave win rates of shape {part.shape} for {len(batch)} prompts of "
+                f"{benchmark.name}{bad}; expected one finite number a prompt"
+            )
+        parts.append(part)
+    win_rates = np.concatenate(parts)
     if file is not None:
         _write_cached(file, win_rates)
     return win_rates

@@ -5,8 +5,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from routellm_fast.evaluation.datasets import Benchmark
+from routellm_fast.evaluation.levels import Levels
 from routellm_fast.evaluation.metrics import sweep
 from routellm_fast.evaluation.streaming import QualitySketch
+from routellm_fast.evaluation.streaming.resampling import resampled_cells
 
 RATES = st.one_of(
     st.floats(0.0, 1.0, width=32),
@@ -45,18 +47,38 @@ def test_the_curve_is_that_of_win_rates_rounded_down(rows, bits):
     rates, strong, weak = np.array(rows, dtype=np.float64).T
     rounded = np.floor(rates * 2.0**bits) / 2.0**bits
     expected = sweep(rounded, Benchmark("log", ("p",) * len(rows), strong, weak, 1.0, 0))
-    found = sketch_of(rows, bits).sweep()
+    found = sketch_of(rows, bits).levels().sweep()
     np.testing.assert_allclose(found.strong_share, expected.strong_share, rtol=0, atol=1e-12)
     # Qualities are rounded to 2^-22.
     np.testing.assert_allclose(found.quality, expected.quality, rtol=0, atol=2.0**-22)
 
 
-@given(ROWS)
+@given(ROWS, st.integers(1, 24), st.integers(1, 50))
+@settings(max_examples=100, deadline=None)
+def test_a_table_and_its_sketch_come_down_to_the_same_levels(rows, bits, bins):
+    rates, strong, weak = np.array(rows, dtype=np.float64).T
+    expected = Levels.of(np.floor(rates * 2.0**bits) / 2.0**bits, strong, weak)
+    found = sketch_of(rows, bits).levels()
+    np.testing.assert_array_equal(found.win_rates, expected.win_rates)
+    np.testing.assert_array_equal(found.counts, expected.counts)
+    # Qualities are rounded to 2^-22.
+    np.testing.assert_allclose(found.gains, expected.gains, rtol=0, atol=len(rows) * 2.0**-22)
+    for one, other in zip(found.histogram(bins), expected.histogram(bins), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found.histogram(bins)[1].sum() == len(rows)
+    one, other = found.curve(bins), expected.curve(bins)
+    np.testing.assert_array_equal(one.strong_share, other.strong_share)
+    np.testing.assert_array_equal(one.threshold, other.threshold)
+    np.testing.assert_allclose(one.quality, other.quality, rtol=0, atol=2.0**-20)
+
+
+@given(ROWS, st.integers(1, 40))
 @settings(max_examples=50, deadline=None)
-def test_resamples_are_curves(rows):
-    sketch = sketch_of(rows)
-    for share, quality in sketch.resamples(20, seed=1):
-        assert (share[:, 0] == 0.0).all()
-        np.testing.assert_allclose(share[:, -1], 1.0)
-        assert (np.diff(share) >= 0.0).all()
-        assert np.isfinite(quality).all()
+def test_resamples_are_curves(rows, cells):
+    win_rates, sums = sketch_of(rows).cells(cells)
+    assert (np.diff(win_rates) > 0.0).all()
+    assert sums[:, 0].sum() == len(rows)
+    for counts, gains in resampled_cells(sums, 20, seed=1):
+        assert (counts[:, -1] == len(rows)).all()
+        assert (np.diff(counts, prepend=0) >= 0).all()
+        assert np.isfinite(gains).all()

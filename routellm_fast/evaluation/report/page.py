@@ -15,8 +15,6 @@ from routellm_fast.evaluation.report.plots import Plot
 from routellm_fast.evaluation.results import BenchmarkResult, DomainResult, Evaluation, MetricSet, RouterResult
 from routellm_fast.interval import Interval
 
-_WIDE_APGR: Final = 0.1
-
 # The signs that typography wants, by name: they are easily taken for their ASCII look-alikes.
 _NONE: Final = "\N{EN DASH}"
 _MINUS: Final = "\N{MINUS SIGN}"
@@ -28,7 +26,7 @@ def page(evaluation: Evaluation, ids: Sequence[str], plots: Sequence[Sequence[Pl
     """Return the HTML page.
 
     Args:
-        evaluation: What to show.
+        evaluation: The evaluation to show.
         ids: An HTML id a benchmark.
         plots: The pictures of each benchmark.
     """
@@ -86,8 +84,6 @@ def _section(result: BenchmarkResult, name: str, plots: Sequence[Plot]) -> str:
     ]
     facts = "; ".join([f"{result.prompts:,} prompts", *left_out])
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in result.notes)
-    if not result.notes and any(router.metrics.apgr_routellm.width > _WIDE_APGR for router in result.routers):
-        notes = '<p class="note">The benchmark is small: intervals are wide, and small differences mean nothing.</p>'
     strong, weak = _quality(result, result.strong_quality), _quality(result, result.weak_quality)
     return (
         f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{escape(result.name)}</h2>\n'

@@ -28,7 +28,7 @@ class Plot:
         name: What it shows: "quality", "cost", "win_rates" or "domains".
         caption: One sentence below it.
         alt: What it shows, for those who cannot see it.
-        svg: For a page, its colours being CSS variables (--ink, --muted, --grid, --surface, --series-1 ...).
+        svg: The picture for a page; its colours are CSS variables (--ink, --muted, --grid, --surface, --series-1 ...).
         png: On white.
     """
 

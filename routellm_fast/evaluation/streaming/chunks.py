@@ -33,7 +33,7 @@ class LogColumns:
 
     Attributes:
         strong: Quality of the strong model's answer; the column's name is taken for the model's.
-        weak: The same of the weak model.
+        weak: The same for the weak model.
         prompt: The prompt.
         domain: What kind of prompt it is; None for a log of one kind.
     """

@@ -34,12 +34,12 @@ def evaluate_stream(
     """Evaluate routers on rows, each of which is looked at once.
 
     Args:
-        routers: By the name that results show; anything whose win_rates lie in [0, 1].
-        rows: Of a log.
-        columns: Which of them hold what.
+        routers: Routers by the name that results show: anything whose win_rates lie in [0, 1].
+        rows: The rows of a log.
+        columns: Names of the columns that hold the prompt, both qualities and the domain.
         on_bad_row: "skip" leaves out and counts a row whose prompt is no text or that lacks a quality.
         chunk_rows: How many prompts are scored at a time; the result does not depend on it.
-        into: Where to add them; none: start empty.
+        into: The result to add these rows to; None starts an empty one.
         on_progress: Called with the number of rows taken in so far.
 
     Raises:

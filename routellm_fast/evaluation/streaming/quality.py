@@ -7,26 +7,31 @@ one machine or many, and the result is the same to the bit.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.datasets import scale_of
-from routellm_fast.evaluation.results import BenchmarkResult
+from routellm_fast.evaluation.metric_set import listed_costs
+from routellm_fast.evaluation.metrics import word_counts
+from routellm_fast.evaluation.results import LENGTH, ORACLE, BenchmarkResult, DomainResult
 from routellm_fast.evaluation.streaming.chunks import NO_QUALITY, LogChunk, LogColumns, checked_win_rates
-from routellm_fast.evaluation.streaming.result import stream_result
+from routellm_fast.evaluation.streaming.resampling import random_spread, sketch_draws
 from routellm_fast.evaluation.streaming.sketch import DEFAULT_BITS, MAX_QUALITY, QualitySketch
-from routellm_fast.evaluation.win_rates import Scorer
+from routellm_fast.evaluation.summary import Measured, check_gap, domain_result, domain_seed, notes_on, result_rows
+from routellm_fast.evaluation.win_rates import OnProgress, Scorer
 from routellm_fast.prices import PriceList
 
 MAX_DOMAINS: Final = 1000
 WORD_LIMIT: Final = 1 << DEFAULT_BITS
 # Domains are many and small: 2^14 bins each keep a thousand of them within a gigabyte, at worst.
 _DOMAIN_BITS: Final = 14
+_DOMAIN_CELLS: Final = 256
 # Gains lie in ±2048; this tells 0.001 apart.
 _GAIN_BITS: Final = 22
 _MAX_EXAMPLES: Final = 5
@@ -37,14 +42,14 @@ class StreamedQuality:
     """What a log, or a piece of one, came to. Two of the same routers and columns add up.
 
     Attributes:
-        columns: Of the log.
-        routers: A sketch a router.
-        length: Of routing by the number of words: its "win rate" is words / 2^20, exactly.
-        oracle: Of routing by what the strong model gains, to within 0.0005.
-        domains: A coarser sketch a router and domain.
+        columns: Names of the log's columns.
+        routers: One sketch for each router, by name.
+        length: Sketch of routing by the number of words: its "win rate" is words / 2^20, exactly.
+        oracle: Sketch of routing by what the strong model gains, to within 0.0005.
+        domains: One coarser sketch for each router and domain.
         bad_rows: How many rows were left out, by reason.
-        examples: The first few of them, in alphabetical order.
-        highest_quality: Of any answer.
+        examples: What was wrong with a few of these rows, in alphabetical order.
+        highest_quality: The highest quality of any answer.
     """
 
     columns: LogColumns
@@ -114,7 +119,7 @@ class StreamedQuality:
             self.routers[name].add(win_rates, strong, weak)
             for domain, rows in places.items():
                 self._domain(name, domain).add(win_rates[rows], strong[rows], weak[rows])
-        words = np.array([len(prompt.split()) for prompt in chunk.prompts], dtype=np.float64)
+        words = word_counts(chunk.prompts)
         self.length.add(np.minimum(words, WORD_LIMIT) / WORD_LIMIT, strong, weak)
         self.oracle.add((strong - weak) / (4.0 * MAX_QUALITY) + 0.5, strong, weak)
         self.highest_quality = max(self.highest_quality, float(strong.max()), float(weak.max()))
@@ -133,34 +138,72 @@ class StreamedQuality:
         max_quality: float | None = None,
         resamples: int = 1000,
         seed: int = 0,
-        on_progress: Callable[[str, int, int], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> BenchmarkResult:
         """Return what a report shows of the log.
 
         Differences of routers are left out: pairing them needs all prompts at once.
 
         Args:
-            name: Of the log.
-            prices: What models cost; none: the paper's.
-            max_quality: What a perfect answer scores; None for what datasets.scale_of says.
-            resamples: Of the bootstrap behind each 95 % interval; see QualitySketch.resamples.
-            seed: Of the resamples.
+            name: Name of the log.
+            prices: PriceList of the models; None takes the paper's.
+            max_quality: What a perfect answer scores; None takes datasets.scale_of of the highest quality found.
+            resamples: Number of bootstrap resamples behind each 95 % interval; see resampling.resampled_cells.
+            seed: Seed of the resamples.
             on_progress: Called with what is done, how many steps of it, and of how many.
 
         Raises:
             DataError: No row was taken in, or the strong model is not better, so that APGR is undefined.
         """
-        if max_quality is None:
-            max_quality = scale_of(self.highest_quality)
-        return stream_result(
+        pair = ModelPair(self.columns.strong, self.columns.weak)
+        strong, weak = self.length.strong_quality, self.length.weak_quality
+        check_gap(name, pair, strong, weak)
+        tell = on_progress or (lambda *_: None)
+        measured = {}
+        for index, (router, sketch) in enumerate(self.routers.items()):
+            tell(f"intervals of {router}", index, len(self.routers))
+            domains = self._domain_results(router, resamples, seed, tell)
+            measured[router] = Measured.of(sketch.levels(), sketch_draws(sketch, resamples, seed=seed), domains)
+        draws = sketch_draws(self.length, resamples, seed=seed)
+        measured[LENGTH] = Measured.of(self.length.levels(scale=float(WORD_LIMIT)), draws)
+        # What the oracle would divide are prompts of one gain, which may go to either model.
+        draws = sketch_draws(self.oracle, resamples, seed=seed, is_divisible=True)
+        measured[ORACLE] = Measured.of(self.oracle.levels(is_divisible=True), draws)
+        rows = result_rows(measured, random_spread(self.length), listed_costs(pair, prices or PriceList()))
+        return BenchmarkResult(
             name,
-            self,
-            prices=prices or PriceList(),
-            max_quality=max_quality,
-            resamples=resamples,
-            seed=seed,
-            on_progress=on_progress or (lambda *_: None),
+            self.rows,
+            0,
+            *pair,
+            strong,
+            weak,
+            scale_of(self.highest_quality) if max_quality is None else max_quality,
+            rows,
+            unscored=self.unscored,
+            notes=(*notes_on(rows, measured), *self._notes()),
         )
+
+    def _domain_results(
+        self, router: str, resamples: int, seed: int, on_progress: OnProgress
+    ) -> dict[str, DomainResult]:
+        found = {}
+        for index, (domain, sketch) in enumerate(sorted(self.domains[router].items())):
+            on_progress("domains", index, len(self.domains[router]))
+            draws = None
+            if sketch.strong_quality > sketch.weak_quality:
+                draws = sketch_draws(sketch, resamples, seed=domain_seed(domain, seed), cells=_DOMAIN_CELLS)
+            found[domain] = domain_result(sketch.levels(), draws)
+        return found
+
+    def _notes(self) -> Iterator[str]:
+        yield (
+            f"Read as a stream: win rates are rounded down to multiples of {2.0**-self.length.bits:.1g}, and "
+            "differences of routers, which need all prompts at once, are left out."
+        )
+        for reason, count in sorted(self.bad_rows.items()):
+            yield f"Rows left out: {count:,} ({reason})."
+        if self.examples:
+            yield f"Examples of rows left out: {'; '.join(self.examples)}."
 
     def _domain(self, router: str, domain: str) -> QualitySketch:
         known = self.domains[router]

@@ -48,14 +48,15 @@ def run(
     A Ray that runs in this process already is used and left running; otherwise one is started and stopped.
 
     Args:
-        routers: What loads each, by the name that results show, e.g. `partial(load_router, directory)`.
+        routers: A function that loads each router, by the name that results show, e.g.
+            `partial(load_router, directory)`.
         files: CSV or JSON lines, gzipped or not, or Parquet, at a path that every worker can read. CSV and compressed
             files are one piece each.
-        columns: Which of them hold what.
+        columns: Names of the columns that hold the prompt, both qualities and the domain.
         on_bad_row: See evaluate_stream.
         part_bytes: About how large a piece is.
-        address: Of a cluster, e.g. "auto" or "ray://host:10001"; None for this machine.
-        workers: How many at most; None for one a CPU.
+        address: Address of a Ray cluster, e.g. "auto" or "ray://host:10001"; None for this machine.
+        workers: The most workers to use; None for one worker a CPU.
         on_progress: Called with the number of rows taken in so far.
 
     Raises:
@@ -63,7 +64,7 @@ def run(
         DataError: A file cannot be read, or a row is bad; the text names file and line.
         InvalidArgumentError: A router gave something else than one win rate in [0, 1] a prompt, or there is no such
             cluster.
-        RouteLLMError: What else loading a router raised; or Ray failed, e.g. a machine was lost.
+        RouteLLMError: Loading a router raised another error, or Ray failed, e.g. because a machine was lost.
     """
     check_options(on_bad_row, part_bytes)
     if workers is not None and workers < 1:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from routellm_fast.errors import DataError
 from routellm_fast.extras import require
-from routellm_fast.tables import SUFFIXES, Row, read_table
+from routellm_fast.tables import Row, check_name, read_table
 
 _BATCH_ROWS: Final = 1024
 _BUFFER_BYTES: Final = 1 << 20
@@ -46,7 +46,7 @@ def log_parts(path: Path, *, part_bytes: int) -> list[LogPart]:
         DataError: The file cannot be read, or is of no known format.
         MissingExtraError: pyarrow is not installed and the file is Parquet.
     """
-    _check_name(path)
+    check_name(path)
     if path.name.endswith(".jsonl"):
         try:
             size = path.stat().st_size
@@ -65,14 +65,14 @@ def read_part(part: LogPart, *, on_damage: Callable[[DataError], None] | None = 
     """Yield the rows of a piece. Memory stays constant.
 
     Args:
-        part: What to read.
+        part: The piece of a file to read.
         on_damage: Called with each line that is no JSON object, which is then left out; None raises it. Damaged CSV and
             Parquet always raise: after a broken quote or page nothing that follows can be trusted.
 
     Raises:
         DataError: The file cannot be read or is damaged; the text names the line.
     """
-    _check_name(part.path)
+    check_name(part.path)
     if part.path.name.endswith(".parquet"):
         yield from _parquet_rows(part)
     elif part.path.name.endswith((".jsonl", ".jsonl.gz")):
@@ -173,11 +173,6 @@ def _runs(sizes: Iterable[int], part_bytes: int) -> Iterator[tuple[int, int]]:
         held += size
         stop += 1
     yield start, stop
-
-
-def _check_name(path: Path) -> None:
-    if not path.name.endswith(SUFFIXES):
-        raise DataError(f"{path} must be one of {', '.join(SUFFIXES)}")
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

@@ -31,7 +31,8 @@ def score_log(
     Args:
         router: Scores the prompts.
         source: CSV or JSON lines, gzipped or not, or Parquet.
-        out: The same formats: the columns to keep, as text, and `win_rate`. Appears whole or not at all.
+        out: File to write, in one of the same formats. It holds the columns to keep, as text, and `win_rate`, and
+            appears whole or not at all.
         prompt: Column of the prompt.
         keep: Columns to copy, e.g. an id; None for the prompt.
         on_bad_row: "skip" leaves out and counts rows without a prompt or a column to keep, and damaged lines.

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.evaluation.metrics import BINS, Curve, FineCurve, quantiles_of
+from routellm_fast.evaluation.levels import Levels
 
 DEFAULT_BITS: Final = 20
-RESAMPLING_CELLS: Final = 2048
 MAX_QUALITY: Final = 1024.0
 _MAX_BITS: Final = 24
 # 63 bits of an int64 hold 31 bits of rows beside 10 bits of quality and 22 of its fraction, or 20 of a product and 12.
@@ -22,8 +20,6 @@ _QUALITY_SCALE: Final = float(1 << 22)
 _PRODUCT_SCALE: Final = float(1 << 12)
 _COLUMNS: Final = 6  # rows, strong, weak, strong², weak², strong·weak
 _MIN_PENDING: Final = 1 << 14
-# Some 2 MB an array.
-_RESAMPLED_AT_ONCE: Final = 1 << 18
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -61,7 +57,7 @@ class QualitySketch:
         Args:
             win_rates: (n,) in [0, 1].
             strong: (n,) quality of the strong model's answers, of a size up to 1024.
-            weak: The same of the weak model.
+            weak: The same for the weak model.
 
         Raises:
             InvalidArgumentError: Shapes differ, or a value is not finite or out of range; nothing was taken in.
@@ -136,103 +132,41 @@ class QualitySketch:
         at_least = keys >= np.ceil(threshold * float(1 << self._bits))
         return int(sums[at_least, 0].sum()) / self._filled()
 
-    def points(self) -> FineCurve:
-        """Return the whole curve, one point a filled bin."""
-        keys, sums = self._compacted()
-        rows = self._filled()
-        falling = np.cumsum(sums[::-1, :3], axis=0)
-        share = np.concatenate([[0.0], falling[:, 0] / rows])
-        gain = np.concatenate([[0], falling[:, 1] - falling[:, 2]])
-        quality = (int(self._total(2)) + gain) / _QUALITY_SCALE / rows
-        thresholds = keys[::-1] / float(1 << self._bits)
-        thresholds = np.concatenate([[np.nextafter(thresholds[0], np.inf)], thresholds])
-        return FineCurve(share, quality, thresholds, self.strong_quality, self.weak_quality)
-
-    def sweep(self, *, bins: int = BINS) -> Curve:
-        """Route at every quantile of the win rates, as metrics.sweep does with those rounded down to the grid."""
-        whole = self.points()
-        edges = self._quantiles(quantiles_of(bins))
-        # Points stand in order of falling thresholds: how many of them lie at or above each edge but the last.
-        reached = np.searchsorted(-whole.threshold, -edges[:-1], side="right") - 1
-        chosen = np.unique(np.concatenate([[0], reached]))
-        return Curve(whole.strong_share[chosen], whole.quality[chosen], whole.strong_quality, whole.weak_quality)
-
-    def histogram(self, bins: int = 60) -> tuple[FloatArray, IntArray]:
-        """Return the edges of equal bins from the lowest to the highest win rate, and how many prompts lie in each."""
-        keys, sums = self._compacted()
-        self._filled()
-        low, high = keys[0] / float(1 << self._bits), keys[-1] / float(1 << self._bits)
-        if low == high:
-            low, high = max(low - 0.5 / bins, 0.0), min(high + 0.5 / bins, 1.0)
-        edges = np.linspace(low, high, bins + 1)
-        place = np.clip(np.searchsorted(edges, keys / float(1 << self._bits), side="right") - 1, 0, bins - 1)
-        counts = np.zeros(bins, dtype=np.int64)
-        np.add.at(counts, place, sums[:, 0])
-        return edges, counts
-
-    def resamples(
-        self, count: int, *, seed: int, cells: int = RESAMPLING_CELLS
-    ) -> Iterator[tuple[FloatArray, FloatArray]]:
-        """Yield the curves of bootstrap resamples of the prompts, some at a time, as far as the sums tell.
-
-        Weights drawn for a bin would treat its prompts as one. Instead a resample draws how many prompts come from each
-        bin, multinomially, and then the sums of their qualities, normally with the bin's own means and covariance:
-        those of a true resample, from which it differs in the third moment within a bin only. Neighbouring bins are put
-        together until about as many as wanted are left, which keeps their moments.
+    def levels(self, *, scale: float = 1.0, is_divisible: bool = False) -> Levels:
+        """Return what metrics need to know, one level a filled bin.
 
         Args:
-            count: How many resamples.
-            seed: Of the generator.
-            cells: How finely thresholds are told apart.
-
-        Yields:
-            (b, t) strong share, from 0 to 1, and (b, t) quality, from that of the weak model to that of the strong one.
+            scale: Factor for the win rates; a power of two is exact.
+            is_divisible: See Levels.
         """
-        sums = self._cells(cells)
-        rows = self._filled()
-        counts = sums[:, 0]
-        means = sums[:, 1:3] / counts[:, None]
-        strong_variance = np.maximum(sums[:, 3] / counts - means[:, 0] ** 2, 0.0)
-        weak_variance = np.maximum(sums[:, 4] / counts - means[:, 1] ** 2, 0.0)
-        covariance = sums[:, 5] / counts - means[:, 0] * means[:, 1]
-        # Cholesky factor of each cell's 2 x 2 covariance.
-        first = np.sqrt(strong_variance)
-        second = np.divide(covariance, first, out=np.zeros_like(first), where=first > 0.0)
-        third = np.sqrt(np.maximum(weak_variance - second**2, 0.0))
-        generator = np.random.default_rng(seed)
-        at_once = max(1, _RESAMPLED_AT_ONCE // len(sums))
-        for start in range(0, count, at_once):
-            size = min(at_once, count - start)
-            drawn = generator.multinomial(rows, counts / rows, size=size).astype(np.float64)
-            spread = np.sqrt(drawn)
-            normal = generator.standard_normal((2, *drawn.shape))
-            strong = drawn * means[:, 0] + spread * first * normal[0]
-            weak = drawn * means[:, 1] + spread * (second * normal[0] + third * normal[1])
-            nothing = np.zeros((size, 1))
-            share = np.concatenate([nothing, drawn.cumsum(axis=1)], axis=1) / rows
-            gain = np.concatenate([nothing, (strong - weak).cumsum(axis=1)], axis=1)
-            yield share, (weak.sum(axis=1, keepdims=True) + gain) / rows
+        self._filled()
+        keys, sums = self._compacted()
+        return Levels(
+            self._rates(keys) * scale,
+            np.cumsum(sums[:, 0]),
+            np.cumsum(sums[:, 1] - sums[:, 2]) / _QUALITY_SCALE,
+            int(self._total(1)) / _QUALITY_SCALE,
+            int(self._total(2)) / _QUALITY_SCALE,
+            is_divisible=is_divisible,
+        )
 
-    def _cells(self, count: int) -> FloatArray:
-        """Sums of some `count` runs of neighbouring bins, about equally full, from the highest win rate down."""
-        sums = self._compacted()[1][::-1]
+    def cells(self, count: int) -> tuple[FloatArray, FloatArray]:
+        """Return some `count` runs of neighbouring bins, about equally full, by rising win rate.
+
+        Returns:
+            (cells,) the lowest win rate of each, and (cells, 6) its number of prompts and its sums of the strong
+            quality, the weak quality, their squares and their product.
+        """
+        keys, sums = (column[::-1] for column in self._compacted())
         before = np.cumsum(sums[:, 0]) - sums[:, 0]
         cell = before * count // self._filled()
         starts = np.flatnonzero(np.diff(cell, prepend=-1))
         scale = np.array([1.0, *[1.0 / _QUALITY_SCALE] * 2, *[1.0 / _PRODUCT_SCALE] * 3])
-        return np.asarray(np.add.reduceat(sums, starts, axis=0) * scale, dtype=np.float64)
+        lowest = keys[np.append(starts[1:], len(keys)) - 1]
+        return self._rates(lowest)[::-1], (np.add.reduceat(sums, starts, axis=0) * scale)[::-1]
 
-    def _quantiles(self, wanted: FloatArray) -> FloatArray:
-        """numpy.quantile of the rounded win rates."""
-        keys, sums = self._compacted()
-        ranks = np.cumsum(sums[:, 0])
-        position = wanted * (self._filled() - 1)
-        below = np.floor(position)
-        values = [
-            keys[np.searchsorted(ranks, at, side="right")] / float(1 << self._bits)
-            for at in (below, np.minimum(below + 1, self._rows - 1))
-        ]
-        return np.asarray(values[0] + (values[1] - values[0]) * (position - below), dtype=np.float64)
+    def _rates(self, keys: IntArray) -> FloatArray:
+        return np.asarray(keys / float(1 << self._bits))
 
     def _gather(self, keys: IntArray, sums: IntArray, *, rows: int) -> None:
         self._pending.append((keys, sums))

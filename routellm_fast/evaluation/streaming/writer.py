@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from routellm_fast.atomic import replaced_file
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.extras import require
-from routellm_fast.tables import SUFFIXES
+from routellm_fast.tables import check_name
 
 WIN_RATE: Final = "win_rate"
 
@@ -33,8 +33,7 @@ def log_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRows]:
         InvalidArgumentError: A column is named twice, or `win_rate`.
         MissingExtraError: pyarrow is not installed and the file is Parquet.
     """
-    if not path.name.endswith(SUFFIXES):
-        raise DataError(f"{path} must be one of {', '.join(SUFFIXES)}")
+    check_name(path)
     if len({*columns, WIN_RATE}) != len(columns) + 1:
         raise InvalidArgumentError(
             f"columns to keep must differ from one another and from {WIN_RATE!r}, found {list(columns)}"

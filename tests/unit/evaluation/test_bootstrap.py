@@ -7,7 +7,7 @@ import pytest
 
 from routellm_fast import InvalidArgumentError
 from routellm_fast.evaluation import Benchmark, apgr_paper, bootstrap, interval, random_runs, router_metrics
-from routellm_fast.evaluation.bootstrap import METRICS
+from routellm_fast.evaluation.curves import METRICS
 from tests.support.evaluation_builders import knowing_router, made_benchmark
 
 

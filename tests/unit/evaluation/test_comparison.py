@@ -176,7 +176,15 @@ def test_notes_say_what_a_reader_must_know():
     assert not evaluate({}, [made_benchmark(5000)], **{**FEW, "resamples": 100}).benchmarks[0].notes
 
 
-class Wrong:
+def test_win_rates_that_differ_in_the_last_bit_have_a_histogram():
+    bench = made_benchmark(40)
+    close = Given(lambda count: np.where(np.arange(count) % 2, 0.3, np.nextafter(0.3, 1.0)))
+    histogram = rows(evaluate({"close": close}, [bench], **FEW).benchmarks[0])["close"].histogram
+    assert sum(histogram.counts) == 40
+    assert (histogram.edges[0], histogram.edges[-1]) == pytest.approx((-0.2, 0.8))
+
+
+class Given:
     def __init__(self, win_rates):
         self._win_rates = win_rates
 
@@ -194,7 +202,7 @@ class Wrong:
 )
 def test_bad_win_rates_name_the_router(win_rates, message):
     with pytest.raises(InvalidArgumentError, match=f"router 'odd' gave win rates .*{message}"):
-        evaluate({"odd": Wrong(win_rates)}, [made_benchmark()], **FEW)
+        evaluate({"odd": Given(win_rates)}, [made_benchmark()], **FEW)
 
 
 def test_no_gap_is_a_named_error():

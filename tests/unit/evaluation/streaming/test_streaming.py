@@ -14,7 +14,7 @@ import pytest
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.bootstrap import bootstrap
 from routellm_fast.evaluation.datasets import Benchmark
-from routellm_fast.evaluation.metrics import apgr_paper, oracle_metrics, router_metrics, sweep
+from routellm_fast.evaluation.metrics import apgr_paper, oracle_metrics, oracle_ranks, router_metrics, sweep
 from routellm_fast.evaluation.results import BenchmarkResult
 from routellm_fast.evaluation.streaming import (
     LogColumns,
@@ -24,6 +24,7 @@ from routellm_fast.evaluation.streaming import (
     evaluate_stream,
     score_log,
 )
+from routellm_fast.evaluation.streaming.resampling import resampled_cells, sketch_draws
 from routellm_fast.evaluation.streaming.rows import log_parts, read_part
 from routellm_fast.tables import Row
 from tests.support.builders import mf_router
@@ -89,7 +90,7 @@ def test_metrics_are_exactly_those_of_win_rates_rounded_down():
     rates, strong, weak = sample()
     rounded = np.floor(rates.astype(np.float64) / GRID) * GRID
     expected = sweep(rounded, as_benchmark(rates, strong, weak))
-    found = sketch_of(rates, strong, weak).sweep()
+    found = sketch_of(rates, strong, weak).levels().sweep()
     np.testing.assert_allclose(found.strong_share, expected.strong_share, rtol=0, atol=1e-15)
     np.testing.assert_allclose(found.quality, expected.quality, rtol=0, atol=1e-12)
     assert found.apgr == pytest.approx(expected.apgr, abs=1e-12)
@@ -100,7 +101,7 @@ def test_ties_are_treated_as_the_exact_metrics_do(levels):
     rates, strong, weak = sample(999)
     rates = (np.digitize(rates, np.quantile(rates, np.linspace(0, 1, levels + 1)[1:-1])) / 64).astype(np.float32)
     benchmark = as_benchmark(rates, strong, weak)
-    found, expected = sketch_of(rates, strong, weak).sweep(), router_metrics("", rates, benchmark)
+    found, expected = sketch_of(rates, strong, weak).levels().sweep(), router_metrics("", rates, benchmark)
     assert found.apgr == pytest.approx(expected.apgr, abs=1e-12)
     assert [found.cpt(x) for x in (0.2, 0.5, 0.8)] == pytest.approx([expected.cpt20, expected.cpt50, expected.cpt80])
 
@@ -111,13 +112,13 @@ def test_the_stated_error_bound_holds():
     for bits in (6, 8, 12, 20):
         sketch = sketch_of(rates, strong, weak, bits=bits)
         bound = sketch.largest_bin_share * np.abs(strong - weak).max()
-        whole = sketch.points()
+        whole = sketch.levels().curve()
         order = np.argsort(-rates, kind="stable")
         shares = np.arange(len(rates) + 1) / len(rates)
         truth = weak.mean() + np.concatenate([[0.0], np.cumsum((strong - weak)[order])]) / len(rates)
         assert np.abs(np.interp(shares, whole.strong_share, whole.quality) - truth).max() <= bound + 1e-12
         gap = strong.mean() - weak.mean()
-        assert abs(sketch.sweep().apgr - router_metrics("", rates, exact).apgr) <= 2 * bound / gap
+        assert abs(sketch.levels().sweep().apgr - router_metrics("", rates, exact).apgr) <= 2 * bound / gap
 
 
 def test_strong_share_at_a_threshold_on_the_grid_is_exact():
@@ -138,7 +139,7 @@ def test_neither_chunks_nor_order_nor_merging_change_a_bit(chunk):
     for part in reversed(parts):
         whole.merge(pickle.loads(pickle.dumps(part)))
     assert whole.digest == expected.digest
-    assert whole.sweep().apgr == expected.sweep().apgr
+    assert whole.levels().sweep().apgr == expected.levels().sweep().apgr
     assert whole.strong_quality == expected.strong_quality == pytest.approx(strong.mean(), abs=2.0**-22)
 
 
@@ -154,40 +155,61 @@ def test_merging_an_empty_sketch_changes_nothing_and_leaves_the_other_alone():
 
 def test_the_ends_of_the_win_rate_have_places():
     sketch = sketch_of(np.array([0.0, 1.0]), np.array([1.0, 1.0]), np.array([0.0, 0.0]))
-    assert sketch.points().strong_share.tolist() == [0.0, 0.5, 1.0]
-    assert sketch.points().threshold[0] > 1.0
-    edges, counts = sketch.histogram(4)
+    assert sketch.levels().curve().strong_share.tolist() == [0.0, 0.5, 1.0]
+    assert sketch.levels().curve().threshold[0] > 1.0
+    edges, counts = sketch.levels().histogram(4)
     assert (edges.tolist(), counts.tolist()) == ([0.0, 0.25, 0.5, 0.75, 1.0], [1, 0, 0, 1])
 
 
 def test_the_histogram_counts_every_prompt():
     rates, strong, weak = sample()
-    edges, counts = sketch_of(rates, strong, weak).histogram(30)
+    edges, counts = sketch_of(rates, strong, weak).levels().histogram(30)
     assert counts.sum() == len(rates)
     assert (np.diff(edges) > 0).all()
-    assert sketch_of(np.full(9, 0.5), np.ones(9), np.ones(9)).histogram()[1].sum() == 9
+    assert sketch_of(np.full(9, 0.5), np.ones(9), np.ones(9)).levels().histogram(60)[1].sum() == 9
 
 
 @pytest.mark.parametrize("metric", ["apgr_routellm", "apgr_paper", "cpt50"])
 def test_intervals_are_those_of_the_bootstrap_over_prompts(metric):
-    from routellm_fast.evaluation.streaming.result import _draws
-
     rates, strong, weak = sample(4000)
     exact = bootstrap({"a": rates}, as_benchmark(rates, strong, weak), resamples=1000)["a"][metric]
-    found = _draws(sketch_of(rates, strong, weak), 1000, 0)[metric]
+    found = sketch_draws(sketch_of(rates, strong, weak), 1000, seed=0)[metric]
     width = np.quantile(exact, 0.975) - np.quantile(exact, 0.025)
     np.testing.assert_allclose(
         np.quantile(found, (0.025, 0.975)), np.quantile(exact, (0.025, 0.975)), atol=width * 0.12
     )
 
 
-def test_intervals_cover_what_a_larger_log_shows():
-    from routellm_fast.evaluation.streaming.result import _draws
+def test_a_resample_has_the_metrics_of_the_prompts_drawn():
+    """Where every prompt has a cell of its own nothing is lost, and a log says what a table says."""
+    rates, (_, strong, weak) = np.arange(1, 115) / 256, sample(114)
+    sketch = sketch_of(rates, strong, weak)
+    draws = sketch_draws(sketch, 30, seed=5)
+    ((counts, _),) = resampled_cells(sketch.cells(2048)[1], 30, seed=5)
+    for index, drawn in enumerate(np.diff(counts, prepend=0)):
+        repeated = [np.repeat(column, drawn) for column in (rates, strong, weak)]
+        expected = router_metrics("", repeated[0], as_benchmark(*repeated))
+        assert draws["apgr_routellm"][index] == pytest.approx(expected.apgr, abs=1e-9)
+        assert draws["cpt50"][index] == pytest.approx(expected.cpt50, abs=1e-9)
 
-    truth = sketch_of(*sample(200_000, seed=99)).sweep().apgr
+
+def test_the_interval_of_the_oracle_is_that_of_the_bootstrap_over_prompts():
+    """Most prompts gain nothing: they are of one level, which the oracle may divide and a threshold may not."""
+    strong, weak = np.repeat([1.0, 0.5, 0.0], [80, 900, 20]), np.repeat([0.0, 0.5, 1.0], [80, 900, 20])
+    benchmark = as_benchmark(strong, strong, weak)
+    exact = bootstrap({"oracle": oracle_ranks(benchmark)}, benchmark, resamples=1000)["oracle"]["apgr_routellm"]
+    sketch = sketch_of((strong - weak + 2048.0) / 4096.0, strong, weak, bits=22)
+    found = sketch_draws(sketch, 1000, seed=0, is_divisible=True)["apgr_routellm"]
+    low, high = np.quantile(exact, (0.025, 0.975))
+    np.testing.assert_allclose(np.quantile(found, (0.025, 0.975)), (low, high), atol=(high - low) * 0.12)
+    assert low < sketch.levels(is_divisible=True).values()["apgr_routellm"] < high
+
+
+def test_intervals_cover_what_a_larger_log_shows():
+    truth = sketch_of(*sample(200_000, seed=99)).levels().sweep().apgr
     covered = 0
     for seed in range(60):
-        draws = _draws(sketch_of(*sample(600, seed)), 200, seed, cells=256)["apgr_routellm"]
+        draws = sketch_draws(sketch_of(*sample(600, seed)), 200, seed=seed, cells=256)["apgr_routellm"]
         low, high = np.quantile(draws, (0.025, 0.975))
         covered += low <= truth <= high
     # 57 of 60 on average; fewer than 50 in one of 4,000 such tests.
@@ -212,7 +234,7 @@ def test_bad_numbers_are_refused_and_not_taken_in(arrays, problem):
 
 
 def test_an_empty_sketch_has_no_figures():
-    for read in (QualitySketch.sweep, QualitySketch.points, QualitySketch.histogram, lambda s: s.strong_quality):
+    for read in (QualitySketch.levels, lambda s: s.cells(10), lambda s: s.strong_quality):
         with pytest.raises(DataError, match="empty"):
             read(QualitySketch())
 
@@ -476,6 +498,13 @@ def test_models_that_are_equally_good_have_no_apgr(tmp_path):
     path = write(tmp_path / "log.jsonl", [{**record, STRONG: 1, WEAK: 1} for record in records(5)])
     with pytest.raises(DataError, match="must be above zero"):
         evaluate_log({"fixed": Fixed()}, [path], COLUMNS).result("log")
+
+
+def test_a_log_of_few_prompts_is_noted_as_a_table_of_few_prompts_is(tmp_path):
+    found = evaluate_log({"fixed": Fixed()}, [write(tmp_path / "log.jsonl", records(60))], COLUMNS)
+    notes = " ".join(found.result("log", resamples=50).notes)
+    assert "60 prompts are few" in notes
+    assert "50 resamples are too few" in notes
 
 
 def test_a_constant_router_is_noted(tmp_path):
