@@ -262,7 +262,7 @@ class CausalLLMRouter(Router):
                 "a faithful causal_llm router decodes step by step where one pass is not enough, which is no graph: "
                 "export as_faithful(False)"
             )
-        from routellm_fast.routers.causal._graph import win_rate_graph
+        from routellm_fast.routers.causal.graph import win_rate_graph
 
         return win_rate_graph(
             self.model,
@@ -273,7 +273,7 @@ class CausalLLMRouter(Router):
 
     def onnx_inputs(self, prompts: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Return the graph's inputs for prompts: token ids and their mask, padded on the left."""
-        from routellm_fast.routers.causal._graph import padded
+        from routellm_fast.routers.causal.graph import padded
 
         return padded(self.rows(prompts), pad_id=0)  # masked: any token will do
 
