@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
-from routellm_fast.embedders.base import check_texts
 from routellm_fast.errors import (
     ArtifactFormatError,
     ArtifactNotFoundError,
@@ -38,6 +37,7 @@ from routellm_fast.routers.causal.prompt import (
     has_llama3_turns,
 )
 from routellm_fast.routers.causal.scorer import PrefillScorer, Scoring, ScoringCounts
+from routellm_fast.texts import check_texts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
