@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from ._onnx_export import export_onnx
     from ._precision import bound_of
     from ._report import ExportReport
-    from ._tensorrt_export import check_plan, export_tensorrt
     from ._triton_export import TritonExport, export_triton
-    from ._triton_preparation import PreparationModel
     from ._verification import ExportedRouter, verify
+    from .tensorrt_export import check_plan, export_tensorrt
+    from .triton_preparation import PreparationModel
 
 _ON_FIRST_USE = {
     "ExportReport": "_report",
     "Exportable": "_exportable",
     "ExportedRouter": "_verification",
-    "PreparationModel": "_triton_preparation",
+    "PreparationModel": "triton_preparation",
     "TritonExport": "_triton_export",
     "bound_of": "_precision",
-    "check_plan": "_tensorrt_export",
+    "check_plan": "tensorrt_export",
     "export_onnx": "_onnx_export",
-    "export_tensorrt": "_tensorrt_export",
+    "export_tensorrt": "tensorrt_export",
     "export_triton": "_triton_export",
     "exportable": "_exportable",
     "router_digest": "_metadata",

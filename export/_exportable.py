@@ -14,14 +14,15 @@ from routellm_fast.embedders.onnx import OnnxEmbedder
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError, UnsupportedExportError
 from routellm_fast.extras import require
+from routellm_fast.onnx.text_graph import GRAPH_INPUTS
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
 
-from ._composition import behind
-from ._graph import Dialect
 from ._scorer_graphs import EMBEDDINGS, WIDE_NODES, mf_graph, native_win_rates, sw_graph
 from ._static_graph import ATTENTION_MASK, INPUT_IDS, SURFACE_FEATURES, StaticParts
+from .composition import behind
+from .graph import Dialect
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +62,8 @@ def exportable(router: Router, inputs: str = "auto") -> Exportable:
             is a transformer, else embeddings.
 
     Raises:
-        UnsupportedExportError: A kind without a graph, or tokens where the embedder is no graph.
+        UnsupportedExportError: A kind without a graph, tokens where the embedder is no graph, or embeddings where the
+            router reads text.
         InvalidArgumentError: An unknown kind of inputs.
     """
     if inputs not in INPUTS:
@@ -113,14 +115,16 @@ def _scorer(router: MatrixFactorizationRouter | SimilarityWeightedRouter, inputs
 
 
 def _transformer(router: Any, inputs: str) -> Exportable:
-    """Take over the graph that the router runs itself: `onnx_graph()` gives its bytes, `onnx_inputs(prompts)` reads."""
+    """Take over the graph that the router itself gives by `onnx_graph()`; `onnx_inputs(prompts)` makes its inputs.
+
+    The graph is made when it is built, not before: of a language model it is as large as the model.
+    """
     if inputs == "embeddings":
         raise UnsupportedExportError(f"a {router.kind} router reads text, not embeddings: export it with inputs=tokens")
-    onnx = require("onnx", "onnx")
-    content: bytes = router.onnx_graph()
 
     def build(metadata: Mapping[str, str], _version: str, _dialect: Dialect) -> Any:
-        model = onnx.load_model_from_string(content)
+        onnx = require("onnx", "onnx")
+        model = onnx.load_model_from_string(router.onnx_graph())
         own = {entry.key: entry.value for entry in model.metadata_props}
         del model.metadata_props[:]
         onnx.helper.set_model_props(model, own | dict(metadata))
@@ -129,8 +133,7 @@ def _transformer(router: Any, inputs: str) -> Exportable:
     def native(prompts: Sequence[str]) -> NDArray[np.float64]:
         return np.asarray(router.win_rates(prompts), dtype=np.float64)
 
-    names = [entry.name for entry in onnx.load_model_from_string(content).graph.input]
-    return Exportable(router, "tokens", build, router.onnx_inputs, native, frozenset(), dict.fromkeys(names))
+    return Exportable(router, "tokens", build, router.onnx_inputs, native, frozenset(), dict.fromkeys(GRAPH_INPUTS))
 
 
 def _embedder_of(router: Router) -> Embedder | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from routellm_fast import _core
-from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact
+from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, read_artifact
 from routellm_fast.errors import ForeignExportError
 from routellm_fast.routers.base import Router
 
@@ -19,13 +19,23 @@ _SCORING_KEYS: Final = ("kind", "settings", "embedder", "tensors", "files")
 
 
 def router_digest(directory: Path) -> str:
-    """Return "sha256:<hex>" of all of a router directory that a win rate depends on, which calibrating leaves as it is.
+    """Return the digest_of a router directory.
 
     Raises:
         ArtifactError: There is no such router directory.
     """
-    read_artifact(directory, ROUTER_LAYOUT)
-    manifest = json.loads((directory / ROUTER_LAYOUT.manifest_file).read_bytes())
+    return digest_of(read_artifact(directory, ROUTER_LAYOUT))
+
+
+def digest_of(artifact: Artifact) -> str:
+    """Return "sha256:<hex>" of everything in a router directory that a win rate depends on.
+
+    A router that is calibrated anew, or whose models get other names, keeps its digest.
+
+    Args:
+        artifact: The directory as read_artifact read it, in the current format.
+    """
+    manifest = {**artifact.manifest, **artifact.recorded}
     scoring = {key: manifest[key] for key in _SCORING_KEYS}
     return f"sha256:{hashlib.sha256(json.dumps(scoring, sort_keys=True).encode()).hexdigest()}"
 

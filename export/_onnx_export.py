@@ -1,32 +1,55 @@
-"""From a router directory to a directory with an ONNX graph that was held against the router."""
+"""From a router directory to a directory with an ONNX graph that was compared with the router."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from routellm_fast import _core
-from routellm_fast.atomic import staged_directory
-from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError
-from routellm_fast.routers.loading import load_router, router_directory
+from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
 
+from ._directory import export_directory
 from ._exportable import Exportable, exportable
-from ._graph import ONNX_RUNTIME, Dialect
-from ._metadata import metadata_of, router_digest
+from ._metadata import metadata_of
 from ._model_file import MAX_INLINE_BYTES, write_model
 from ._precision import bound_of, check_precision, with_precision
 from ._probes import PROBES
-from ._report import REPORT_FILE, ExportReport
+from ._report import ExportReport
+from ._source import read_source
 from ._verification import ExportedRouter, batches, verify
+from .graph import ONNX_RUNTIME, Dialect
 
 if TYPE_CHECKING:
     from routellm_fast.embedders.base import Embedder
     from routellm_fast.evaluation import Benchmark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphOptions:
+    """How a graph is made and held against its router; see export_onnx.
+
+    Attributes:
+        precision: One of PRECISIONS.
+        prompts: On which graph and router are compared; none: PROBES.
+        bound: The largest difference of win rates allowed; None for the precision's own.
+        benchmarks: On which APGR is compared.
+    """
+
+    precision: str = "float32"
+    prompts: Sequence[str] = ()
+    bound: float | None = None
+    benchmarks: Sequence[Benchmark] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what no graph can be made with."""
+        check_precision(self.precision)
+        if self.bound is not None and not 0.0 <= self.bound <= 1.0:
+            raise InvalidArgumentError(f"a bound on differences of win rates lies in [0, 1], found {self.bound}")
 
 
 def export_onnx(
@@ -49,7 +72,7 @@ def export_onnx(
         inputs: What the graph reads: "tokens", "embeddings", or "auto"; see `exportable`.
         precision: "float32", "float16", "bfloat16", "int8" (scales of activations found at run time), or
             "int8-static" (QDQ, scales chosen on the prompts).
-        prompts: On which the graph is held against the router, and by which int8-static is calibrated; none: some of
+        prompts: On which the graph is compared with the router, and by which int8-static is calibrated; none: some of
             all sorts.
         bound: The largest difference of win rates allowed; None for the precision's own.
         benchmarks: On which APGR is compared.
@@ -63,51 +86,33 @@ def export_onnx(
         InvalidArgumentError: An unknown precision or kind of inputs, or int8-static without prompts.
         MissingExtraError: onnx or onnxruntime is not installed.
     """
-    check_precision(precision)
-    directory = router_directory(router)
-    native = exportable(load_router(directory, embedder=embedder), inputs)
-    allowed = bound_of(native.router.kind, precision) if bound is None else bound
-    if not 0.0 <= allowed <= 1.0:
-        raise InvalidArgumentError(f"a bound on differences of win rates lies in [0, 1], found {allowed}")
-    digest = router_digest(directory)
+    options = GraphOptions(precision=precision, prompts=prompts, bound=bound, benchmarks=benchmarks)
+    source = read_source(router, embedder=embedder)
+    native = exportable(source.router, inputs)
     with export_directory(Path(out)) as staging:
-        return write_onnx(
-            native, digest, staging, precision, prompts, allowed, benchmarks, ONNX_RUNTIME, max_inline_bytes
-        )
-
-
-@contextmanager
-def export_directory(out: Path, *, marker: str = REPORT_FILE) -> Iterator[Path]:
-    """Fill a directory that takes the place of an earlier export, which its marker tells. Raises ArtifactWriteError."""
-    if out.is_symlink() or (out.exists() and not (out / marker).is_file() and not _is_empty(out)):
-        raise ArtifactWriteError(f"{out} exists and is no export ({marker}): it is left alone. Choose another path.")
-    try:
-        with staged_directory(out) as staging:
-            yield staging
-    except OSError as error:
-        if isinstance(error, ArtifactWriteError) or error.errno is None:
-            raise
-        raise ArtifactWriteError(
-            error.errno, f"{out} could not be written ({error.strerror or error}). What stood there is unchanged."
-        ) from error
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
+        return write_onnx(native, source.digest, staging, options, ONNX_RUNTIME, max_inline_bytes)
 
 
 def write_onnx(
     native: Exportable,
     digest: str,
     folder: Path,
-    precision: str,
-    prompts: Sequence[str],
-    bound: float,
-    benchmarks: Sequence[Benchmark],
+    options: GraphOptions,
     dialect: Dialect,
-    max_inline_bytes: int,
+    max_inline_bytes: int = MAX_INLINE_BYTES,
 ) -> ExportReport:
-    """Write model.onnx and its report into a folder, or raise; see `export_onnx`."""
+    """Write model.onnx and its report into a folder, or raise; see `export_onnx`.
+
+    Args:
+        native: The router.
+        digest: Its digest.
+        folder: An empty folder.
+        options: How the graph is made and compared.
+        dialect: What the run time of the graph can do.
+        max_inline_bytes: See export_onnx.
+    """
+    precision, prompts = options.precision, options.prompts
+    bound = bound_of(native.router.kind, precision) if options.bound is None else options.bound
     metadata = metadata_of(native.router, digest, native.inputs, precision)
     model: Any = native.build(metadata, _core.__version__, dialect)
     samples = [native.feeds(batch) for batch in batches(prompts)] if precision == "int8-static" else []
@@ -122,7 +127,7 @@ def write_onnx(
         bound=bound,
         model_bytes=sum(file.stat().st_size for file in folder.iterdir()),
         opset=opset,
-        benchmarks=benchmarks,
+        benchmarks=options.benchmarks,
         notes=_notes(native, prompts, precision, dialect),
     )
     report.write(folder)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ._graph import Graph
+from .graph import Graph
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray

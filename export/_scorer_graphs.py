@@ -12,9 +12,9 @@ from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_fast.routers.similarity.bank import A_WINS, TIE
 from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
 
-from ._graph import Dialect, Graph
 from ._refit_graph import Refit, add_refit, starting_ratings
 from ._static_graph import StaticInputs, StaticParts
+from .graph import Dialect, Graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

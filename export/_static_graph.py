@@ -21,7 +21,7 @@ from routellm_fast.tokenization import (
     unknown_token_id,
 )
 
-from ._graph import Dialect, Graph
+from .graph import Dialect, Graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

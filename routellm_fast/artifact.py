@@ -83,6 +83,7 @@ class Artifact:
             read_artifact gives are read-only and backed by their files; write_artifact links to such a file instead of
             writing it again. No name is also in `tensors`.
         file_sha256: Digests of `files`, hexadecimal, as read_artifact verified them; write_artifact makes its own.
+        recorded: `tensors` and `files` of the manifest that read_artifact read; write_artifact makes its own.
     """
 
     manifest: Manifest
@@ -91,6 +92,7 @@ class Artifact:
     model_card: str = ""
     mapped: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     file_sha256: Mapping[str, str] = field(default_factory=dict)
+    recorded: Manifest = field(default_factory=dict)
 
 
 def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None:
@@ -401,6 +403,7 @@ def _read_contents(directory: Path, handle: int, manifest: Manifest) -> Artifact
         model_card=_read_card(directory, handle),
         mapped=mapped,
         file_sha256={name: manifest["files"][name]["sha256"] for name in files},
+        recorded={key: manifest[key] for key in ("tensors", "files")},
     )
 
 

@@ -131,5 +131,9 @@ class TritonRefusedError(TritonError, ValueError):
     """The server refuses a request, which another replica would refuse too."""
 
 
+class TritonClosedError(TritonError, RuntimeError):
+    """The client was closed before the call began, or while it waited for an answer."""
+
+
 class TritonAnswerError(TritonError):
     """What answers is no router of this package, or of another version."""

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from routellm_fast.cli._devices import named_device
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
+from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.tables import SUFFIXES, read_table
 
 if TYPE_CHECKING:
     from routellm_fast.export import ExportReport
 
 app = typer.Typer(help="Write a router in another format, held against the router itself.", no_args_is_help=True)
+
+_MOST_PROMPTS: Final = 512
 
 _Router = Annotated[str, typer.Argument(help="Router directory, or the kind of one that ships: mf, sw_ranking.")]
 _Out = Annotated[Path, typer.Argument(help="Directory to write; an earlier export there is replaced.")]
@@ -30,7 +33,14 @@ _Prompts = Annotated[
         "or a table with a column `prompt`. None: a few of all sorts."
     ),
 ]
-_Limit = Annotated[int, typer.Option(min=1, help="At most this many prompts, spread over the file.")]
+_Limit = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help=f"At most this many of the prompts, spread over the file; none: {_MOST_PROMPTS}.",
+        show_default=False,
+    ),
+]
 _Bound = Annotated[
     float | None, typer.Option(help="Largest difference of win rates allowed; none: by kind and precision.")
 ]
@@ -47,7 +57,7 @@ def onnx(
     inputs: _Inputs = "auto",
     precision: str = typer.Option("float32", help="float32, float16, bfloat16, int8 or int8-static (QDQ)."),
     prompts: _Prompts = None,
-    limit: _Limit = 512,
+    limit: _Limit = None,
     bound: _Bound = None,
     benchmarks: _Benchmarks = None,
     as_json: _Json = False,
@@ -60,7 +70,7 @@ def onnx(
         out,
         inputs=inputs,
         precision=precision,
-        prompts=_read(prompts, limit),
+        prompts=_read(prompts, limit) or (),
         bound=bound,
         benchmarks=_benchmarks(benchmarks),
     )
@@ -74,7 +84,9 @@ def tensorrt(
     inputs: _Inputs = "auto",
     precision: str = typer.Option("float32", help="float32, float16, bfloat16 or int8-static."),
     batch: tuple[int, int, int] = typer.Option((1, 8, 64), help="Least, usual and largest number of prompts at once."),
-    length: tuple[int, int, int] = typer.Option((1, 64, 512), help="The same of tokens."),
+    length: tuple[int, int, int] | None = typer.Option(
+        None, help="The same of tokens, where the graph reads tokens; none: 1 64 512.", show_default=False
+    ),
     runtime: str = typer.Option("auto", help="tensorrt, tensorrt_rtx, or auto for the first that is installed."),
     targets: list[str] | None = typer.Option(
         None,
@@ -83,7 +95,7 @@ def tensorrt(
     ),
     cache: Path | None = typer.Option(None, help="Folder of timings and engines that were built before."),
     prompts: _Prompts = None,
-    limit: _Limit = 512,
+    limit: _Limit = None,
     bound: _Bound = None,
     benchmarks: _Benchmarks = None,
     as_json: _Json = False,
@@ -101,7 +113,7 @@ def tensorrt(
         runtime=runtime,
         targets=targets or (),
         cache=cache,
-        prompts=_read(prompts, limit),
+        prompts=_read(prompts, limit) or (),
         bound=bound,
         benchmarks=_benchmarks(benchmarks),
     )
@@ -121,7 +133,9 @@ def triton(
     version: int = typer.Option(1, min=1, help="Of the model."),
     strong_model: str | None = typer.Option(None, help="Send prompts to this model instead of the stored name."),
     weak_model: str | None = typer.Option(None, help="The same for the weak model."),
-    default_threshold: float = typer.Option(0.5, help="Of requests that bring none."),
+    default_threshold: float | None = typer.Option(
+        None, help="Of requests that bring none; none: 0.5.", show_default=False
+    ),
     strong_share: float | None = typer.Option(
         None,
         help="Instead of --default-threshold: the one that sends this share of the calibration to the strong model.",
@@ -129,26 +143,40 @@ def triton(
     max_batch_size: int = typer.Option(64, min=1, help="Most prompts that are scored at once."),
     max_queue_delay: int = typer.Option(100, min=0, help="Microseconds that a request waits for others."),
     instances: int = typer.Option(1, min=1, help="Copies of each model that run at once."),
-    threads: int | None = typer.Option(None, min=1, help="Of a copy, where it has some of its own; none: 1."),
-    device: str = typer.Option("cpu", help="Where mode onnx runs the graph: cpu or cuda. gpu is an old name of cuda."),
+    threads: int | None = typer.Option(
+        None, min=1, help="Of a copy, in modes native and onnx, and in mode python of a bert router; none: 1."
+    ),
+    device: str | None = typer.Option(
+        None, help="Where mode onnx runs the graph: cpu or cuda. gpu is an old name of cuda.", show_default=False
+    ),
     response_cache: bool = typer.Option(
         False, "--response-cache", help="Let Triton answer equal requests from its cache."
     ),
-    inputs: _Inputs = "auto",
-    precision: str = typer.Option("float32", help="Of the graph; see export onnx and export tensorrt."),
-    runtime: str = typer.Option("tensorrt", help="That builds the plan; see export tensorrt."),
-    cache: Path | None = typer.Option(None, help="Folder of timings and engines that were built before."),
+    inputs: str | None = typer.Option(
+        None, help="Modes onnx and tensorrt: tokens, embeddings, or none for auto; see export onnx.", show_default=False
+    ),
+    precision: str | None = typer.Option(
+        None,
+        help="Modes onnx and tensorrt: of the graph, none for float32; see export onnx and export tensorrt.",
+        show_default=False,
+    ),
+    runtime: str | None = typer.Option(
+        None, help="Mode tensorrt: what builds the plan, none for tensorrt; see export tensorrt.", show_default=False
+    ),
+    cache: Path | None = typer.Option(
+        None, help="Mode tensorrt: folder of timings and engines that were built before."
+    ),
     prompts: _Prompts = None,
-    limit: _Limit = 512,
+    limit: _Limit = None,
     bound: _Bound = None,
     as_json: _Json = False,
 ) -> None:
-    """Write a model repository of Triton Inference Server; docs/triton.md says how it is served."""
-    from routellm_fast.export import export_triton
-    from routellm_fast.routers.loading import load_router
+    """Write a model repository of Triton Inference Server; docs/triton.md says how it is served.
 
-    if strong_share is not None:
-        default_threshold = load_router(router).threshold_for(strong_share)
+    An option that the mode has no use for is refused.
+    """
+    from routellm_fast.export import export_triton
+
     export = export_triton(
         router,
         out,
@@ -158,11 +186,12 @@ def triton(
         strong_model=strong_model,
         weak_model=weak_model,
         default_threshold=default_threshold,
+        strong_share=strong_share,
         max_batch_size=max_batch_size,
         max_queue_delay_us=max_queue_delay,
         instances=instances,
         threads=threads,
-        device=named_device(device, ("cpu", "cuda")),
+        device=None if device is None else named_device(device, ("cpu", "cuda")),
         response_cache=response_cache,
         inputs=inputs,
         precision=precision,
@@ -179,14 +208,19 @@ def triton(
         _show(out, export.graph, as_json=False)
 
 
-def _read(path: Path | None, limit: int) -> list[str]:
+def _read(path: Path | None, limit: int | None) -> list[str] | None:
+    """Return the prompts of a file, at most so many; None where there is no file."""
     if path is None:
-        return []
+        if limit is not None:
+            raise InvalidArgumentError("--limit is of the prompts in --prompts: give both, or neither")
+        return None
     if path.name.endswith(tuple(suffix for suffix in SUFFIXES if ".jsonl" not in suffix)):
         found = [row.text("prompt") for row in read_table(path)]
     else:
         found = [prompt.text for prompt in read_prompts([], path, PromptFormat.AUTO)]
-    return found[:: -(-len(found) // limit)] if found else []
+    if not found:
+        raise DataError(f"{path} holds no prompts: expected one a line, JSON lines, or a table with a column prompt")
+    return found[:: -(-len(found) // (limit or _MOST_PROMPTS))]
 
 
 def _benchmarks(folder: Path | None) -> Sequence[Any]:

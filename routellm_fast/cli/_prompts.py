@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sys
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
+from select import select
 from typing import Any, Final, NamedTuple
 
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.prompt import text_of
 
 _BYTE_ORDER_MARK: Final = "\ufeff"
+_CHUNK_BYTES: Final = 1 << 16
 # Its byte order mark, which is no UTF-8 either way round.
 _UTF_16_READ_AS_UTF_8: Final = "\N{REPLACEMENT CHARACTER}" * 2
 
@@ -34,8 +38,52 @@ class Prompt(NamedTuple):
     id: Any = None
 
 
-def read_prompts(arguments: Sequence[str], file: Path | None, form: PromptFormat) -> Iterator[Prompt]:
+class PipedLines:
+    """The lines of a file descriptor as they come, of which one can ask whether the next is there."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Take a descriptor, which stays open."""
+        self._descriptor = descriptor
+        self._lines: deque[bytes] = deque()
+        self._rest: list[bytes] = []  # pieces of a line whose end has not come yet
+        self._has_ended = False
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield each line with its line end, as text; bytes that are no UTF-8 become U+FFFD."""
+        while self._lines or not self._has_ended:
+            if self._lines:
+                yield self._lines.popleft().decode("utf-8", "replace")
+            else:
+                self._read()
+
+    def is_at_hand(self, patience_s: float) -> bool:
+        """Return whether a line, or the end, can be had without waiting for longer than this many seconds."""
+        return bool(self._lines) or self._has_ended or bool(select([self._descriptor], [], [], patience_s)[0])
+
+    def _read(self) -> None:
+        content = os.read(self._descriptor, _CHUNK_BYTES)
+        *lines, rest = content.split(b"\n")
+        for line in lines:
+            self._lines.append(b"".join((*self._rest, line, b"\n")))
+            self._rest = []
+        if rest:
+            self._rest.append(rest)
+        if not content:
+            self._has_ended = True
+            if self._rest:
+                self._lines.append(b"".join(self._rest))
+
+
+def read_prompts(
+    arguments: Sequence[str], file: Path | None, form: PromptFormat, pipe: PipedLines | None = None
+) -> Iterator[Prompt]:
     """Yield the arguments; or the lines of a file (.gz too), or of standard input. Memory stays constant.
+
+    Args:
+        arguments: Prompts.
+        file: A file of prompts; None for none.
+        form: How lines become prompts.
+        pipe: What reads standard input, where it is read; None for a reader of its own.
 
     Raises:
         DataError: The file cannot be read, or a JSON line is no object with `prompt` or `messages`.
@@ -44,6 +92,8 @@ def read_prompts(arguments: Sequence[str], file: Path | None, form: PromptFormat
         raise InvalidArgumentError("give prompts as arguments or in --file, not both")
     if arguments:
         yield from (Prompt(text) for text in arguments)
+    elif file is None and pipe is not None:
+        yield from _parse_lines(pipe, "standard input", form)
     elif file is None:
         # Its own reader, since sys.stdin's encoding is the locale's; closing it must not close standard input itself.
         with open(sys.stdin.fileno(), encoding="utf-8", errors="replace", newline="\n", closefd=False) as stream:

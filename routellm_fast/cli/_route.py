@@ -8,21 +8,21 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, NamedTuple
 
 import typer
 from rich.cells import cell_len, set_cell_size
 
-from routellm_fast.cli._prompts import Prompt, PromptFormat, read_prompts
+from routellm_fast.cli._prompts import PipedLines, Prompt, PromptFormat, read_prompts
 from routellm_fast.decision import Decision, ModelPair, check_share
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
 from routellm_fast.routers import Router, load_router
 
-_T = TypeVar("_T")
-_REMOTE_BATCH = 64
+_BATCH: Final = 64
+# How long a batch that is not full waits for the next line of a pipe.
+_PATIENCE_S: Final = 0.1
 
 
 def route(
@@ -44,15 +44,21 @@ def route(
     form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
     jsonl: bool = typer.Option(False, "--jsonl", help="Print one JSON object a prompt."),
 ) -> None:
-    """Decide for each prompt between the strong and the weak model, in constant memory."""
+    """Decide for each prompt between the strong and the weak model, in constant memory.
+
+    Routers that take longer than microseconds a prompt, such as transformers, score files and pipes in batches.
+    """
     loaded = load_router(router, strong_model=strong_model, weak_model=weak_model)
     limit = _threshold(loaded, threshold, strong_share)
     table = None if jsonl else _Table(loaded.model_pair, limit)
     tally = _Tally()
-    for prompt, decision, microseconds in _decide(loaded, read_prompts(prompts or [], file, form), limit):
-        sys.stdout.write(table.row(prompt, decision, microseconds) if table else _json(prompt, decision, microseconds))
+    size = _batch_size(loaded, is_typed=not prompts and file is None and sys.stdin.isatty())
+    pipe = PipedLines(sys.stdin.fileno()) if size > 1 and not prompts and file is None else None
+    found = read_prompts(prompts or [], file, form, pipe)
+    for answer in _decide(loaded, found, limit, size, pipe):
+        sys.stdout.write(table.row(answer) if table else _json(answer))
         _flush_for_readers()
-        tally.add(decision, microseconds)
+        tally.add(answer)
     if table:
         sys.stdout.write(tally.summary())
 
@@ -67,34 +73,55 @@ def _threshold(router: Router, threshold: float | None, strong_share: float | No
     return 0.5
 
 
-def _decide(router: Router, prompts: Iterable[Prompt], threshold: float) -> Iterator[tuple[Prompt, Decision, float]]:
-    size = _batch_size(router)
-    if size == 1:
+class _Answer(NamedTuple):
+    """A decision, and what it cost: the time of its batch, divided by the prompts in it."""
+
+    prompt: Prompt
+    decision: Decision
+    microseconds: float
+    batch_size: int
+
+
+def _decide(
+    router: Router, prompts: Iterable[Prompt], threshold: float, size: int, pipe: PipedLines | None
+) -> Iterator[_Answer]:
+    if _takes_microseconds(router):
         router.win_rate("")  # the first call of a thread sets its buffers up; it is nobody's prompt
-    for batch in _batched(prompts, size):
+    for batch in _batched(prompts, size, pipe):
         texts = [prompt.text for prompt in batch]
         start = time.perf_counter_ns()
         decisions = router.route_batch(texts, threshold) if size > 1 else [router.route(texts[0], threshold)]
         microseconds = (time.perf_counter_ns() - start) / 1000 / len(batch)
         for prompt, decision in zip(batch, decisions, strict=True):
-            yield prompt, decision, microseconds
+            yield _Answer(prompt, decision, microseconds, len(batch))
 
 
-def _batch_size(router: Router) -> int:
-    """One at a time where a prompt costs microseconds, so that a slow producer gets each answer at once."""
+def _batch_size(router: Router, *, is_typed: bool) -> int:
+    """One at a time where a prompt costs microseconds, or where somebody types prompts and waits for each answer."""
+    return 1 if is_typed or _takes_microseconds(router) else _BATCH
+
+
+def _takes_microseconds(router: Router) -> bool:
     try:
-        return 1 if isinstance(router.embedder, StaticEmbedder) else _REMOTE_BATCH
+        return router.kind == "random" or isinstance(router.embedder, StaticEmbedder)
     except EmbedderUnavailableError:
-        return 1
+        return False
 
 
-def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
+def _batched(prompts: Iterable[Prompt], size: int, pipe: PipedLines | None) -> Iterator[list[Prompt]]:
+    """Yield full batches, and smaller ones where a pipe falls silent: a slow producer gets its answers soon."""
+    batch: list[Prompt] = []
+    for prompt in prompts:
+        batch.append(prompt)
+        if len(batch) == size or (pipe is not None and not pipe.is_at_hand(_PATIENCE_S)):
+            yield batch
+            batch = []
+    if batch:
         yield batch
 
 
-def _json(prompt: Prompt, decision: Decision, microseconds: float) -> str:
+def _json(answer: _Answer) -> str:
+    prompt, decision = answer.prompt, answer.decision
     record = {
         **({} if prompt.id is None else {"id": prompt.id}),
         "prompt": prompt.text,
@@ -102,7 +129,9 @@ def _json(prompt: Prompt, decision: Decision, microseconds: float) -> str:
         "threshold": decision.threshold,
         "model": decision.model,
         "is_strong": decision.is_strong,
-        "microseconds": round(microseconds, 1),
+        "microseconds": round(answer.microseconds, 1),
+        # Where it stands, the microseconds are this batch's time divided by its prompts.
+        **({} if answer.batch_size == 1 else {"batch_size": answer.batch_size}),
     }
     line = json.dumps(record, ensure_ascii=False)
     # A lone surrogate has no place in UTF-8 output.
@@ -120,14 +149,16 @@ class _Table:
         self._prompt_width = max(20, shutil.get_terminal_size((120, 24)).columns - used - 1)
         self._title += f"{'win rate':>8}  {'model':{self._model_width}}  {'µs':>8}  prompt\n"
 
-    def row(self, prompt: Prompt, decision: Decision, microseconds: float) -> str:
+    def row(self, answer: _Answer) -> str:
+        prompt, decision = answer.prompt, answer.decision
+        microseconds = f"{'~' if answer.batch_size > 1 else ''}{answer.microseconds:.1f}"
         width = self._prompt_width
         text = " ".join(prompt.text[: 4 * width].split())
         text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
         shown = text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
         model = decision.model[: self._model_width]
         title, self._title = self._title, ""  # above the first row, and nothing where no prompt could be routed
-        return f"{title}{decision.win_rate:8.4f}  {model:{self._model_width}}  {microseconds:8.1f}  {shown}\n"
+        return f"{title}{decision.win_rate:8.4f}  {model:{self._model_width}}  {microseconds:>8}  {shown}\n"
 
 
 def _flush_for_readers() -> None:
@@ -142,9 +173,12 @@ class _Tally:
     def __init__(self) -> None:
         self._strong = 0
         self._tenths: Counter[int] = Counter()
+        self._largest_batch = 1
 
-    def add(self, decision: Decision, microseconds: float) -> None:
-        self._strong += decision.is_strong
+    def add(self, answer: _Answer) -> None:
+        microseconds = answer.microseconds
+        self._strong += answer.decision.is_strong
+        self._largest_batch = max(self._largest_batch, answer.batch_size)
         # Above a millisecond to the hundredth of a millisecond: the histogram stays small.
         self._tenths[round(microseconds * 10) if microseconds < 1000 else round(microseconds / 10) * 100] += 1
 
@@ -162,4 +196,12 @@ class _Tally:
             return "no prompts\n"
         p50, p99 = self._quantile(0.5), self._quantile(0.99)
         share = self._strong / total
-        return f"\n{total:,} prompts, {share:.1%} to the strong model; p50 {p50:.1f} µs, p99 {p99:.1f} µs a decision\n"
+        shared = (
+            ""
+            if self._largest_batch == 1
+            else f"; ~ the time of a batch of up to {self._largest_batch} prompts, divided by their number"
+        )
+        return (
+            f"\n{total:,} prompts, {share:.1%} to the strong model; p50 {p50:.1f} µs, p99 {p99:.1f} µs a decision"
+            f"{shared}\n"
+        )

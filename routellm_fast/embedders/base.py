@@ -49,17 +49,6 @@ class Storable(Protocol):
         ...
 
 
-def check_texts(texts: Sequence[str]) -> list[str]:
-    """Return the texts as a list, or raise TypeError naming the element that is not a str."""
-    if isinstance(texts, (str, bytes)):
-        raise TypeError(f"expected a sequence of str, found one {type(texts).__name__}: put it into a list")
-    items = list(texts)
-    for index, text in enumerate(items):
-        if not isinstance(text, str):
-            raise TypeError(f"text {index} must be str, not {type(text).__name__}")
-    return items
-
-
 def fingerprint_of(identity: Mapping[str, Any], *contents: bytes | memoryview) -> str:
     """Return "sha256:<hex>" of a JSON-able identity and raw contents."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True, ensure_ascii=False).encode())

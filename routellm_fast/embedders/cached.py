@@ -17,10 +17,11 @@ import numpy as np
 from routellm_fast import _core
 from routellm_fast.arrays import FloatArray
 from routellm_fast.embedders._flights import Flights, split_landed
-from routellm_fast.embedders.base import Embedder, Stored, check_texts
+from routellm_fast.embedders.base import Embedder, Stored
 from routellm_fast.embedders.stored import store_embedder
 from routellm_fast.embedders.vectors import check_vectors
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.texts import check_texts
 
 if TYPE_CHECKING:
     # Imported where they are used: importing the package must stay cheap.

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from routellm_fast.arrays import FloatArray
-from routellm_fast.embedders.base import check_texts, fingerprint_of
+from routellm_fast.embedders.base import fingerprint_of
 from routellm_fast.embedders.vectors import check_vectors
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.texts import check_texts
 
 
 class FunctionEmbedder:

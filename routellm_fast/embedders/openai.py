@@ -14,7 +14,7 @@ import numpy as np
 
 from routellm_fast.arrays import FloatArray
 from routellm_fast.embedders._openai_answer import parse_answer
-from routellm_fast.embedders.base import Stored, check_texts, fingerprint_of, identity_of
+from routellm_fast.embedders.base import Stored, fingerprint_of, identity_of
 from routellm_fast.endpoints import (
     OPENAI_URL,
     ApiKey,
@@ -29,6 +29,7 @@ from routellm_fast.endpoints import (
 )
 from routellm_fast.errors import EmbedderUnavailableError, EmbeddingError, EndpointError, InvalidArgumentError
 from routellm_fast.extras import require
+from routellm_fast.texts import check_texts
 
 if TYPE_CHECKING:
     # Imported where it is used: it takes tens of milliseconds, and programs with an event loop have it already.

@@ -12,9 +12,10 @@ import numpy as np
 from routellm_fast import _core
 from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import EMBEDDER_LAYOUT, ROUTER_LAYOUT, Artifact, is_artifact, read_artifact, write_artifact
-from routellm_fast.embedders.base import Stored, check_texts, fingerprint_of, identity_of
+from routellm_fast.embedders.base import Stored, fingerprint_of, identity_of
 from routellm_fast.embedders.model2vec import is_model2vec_folder, read_model2vec
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
+from routellm_fast.texts import check_texts
 from routellm_fast.tokenization import (
     LibraryTokenizer,
     native_tokenizer,

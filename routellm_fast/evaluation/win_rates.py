@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from routellm_fast import _core
 from routellm_fast.atomic import replaced_file
 from routellm_fast.data.digest import file_digest
-from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.errors import DataError
 from routellm_fast.evaluation.datasets import Benchmark
+from routellm_fast.scoring import score_in_batches
 
 _BATCH: Final = 1024
 
@@ -74,20 +75,14 @@ def cached_win_rates(
         cached = _read_cached(file, len(benchmark.prompts))
         if cached is not None:
             return cached
-    count = len(benchmark.prompts)
-    parts = []
-    for start in range(0, count, _BATCH):
-        on_progress(f"{name} on {benchmark.name}", start, count)
-        batch = benchmark.prompts[start : start + _BATCH]
-        part = np.asarray(router.win_rates(batch), dtype=np.float64)
-        if part.shape != (len(batch),) or not np.isfinite(part).all():
-            bad = "" if part.shape != (len(batch),) else f", {int((~np.isfinite(part)).sum())} of them not finite"
-            raise InvalidArgumentError(
-                f"router {name!r} gave win rates of shape {part.shape} for {len(batch)} prompts of "
-                f"{benchmark.name}{bad}; expected one finite number a prompt"
-            )
-        parts.append(part)
-    win_rates = np.concatenate(parts)
+    win_rates = score_in_batches(
+        router.win_rates,
+        benchmark.prompts,
+        batch=_BATCH,
+        name=f"router {name!r}",
+        source=benchmark.name,
+        on_progress=lambda done, count: on_progress(f"{name} on {benchmark.name}", done, count),
+    ).astype(np.float64, copy=False)
     if file is not None:
         _write_cached(file, win_rates)
     return win_rates

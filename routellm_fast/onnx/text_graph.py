@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from routellm_fast.arrays import FloatArray
-from routellm_fast.embedders.base import check_texts
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError, OnnxModelError
 from routellm_fast.onnx.session import OnnxSession, Profile, SessionOptions
 from routellm_fast.onnx.tokens import TokenEncoder
+from routellm_fast.texts import check_texts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

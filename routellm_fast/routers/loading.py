@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact
+from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, read_artifact
 from routellm_fast.calibration import Calibration
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
@@ -71,6 +71,30 @@ def load_router(
     """
     directory = router_directory(path)
     artifact = read_artifact(directory, ROUTER_LAYOUT)
+    return restore_router(
+        artifact, directory, strong_model=strong_model, weak_model=weak_model, embedder=embedder, **runtime
+    )
+
+
+def restore_router(
+    artifact: Artifact,
+    directory: Path,
+    *,
+    strong_model: str | None = None,
+    weak_model: str | None = None,
+    embedder: Embedder | None = None,
+    **runtime: Any,
+) -> Router:
+    """Build a router from a directory's contents, which were read before.
+
+    Args:
+        artifact: The contents.
+        directory: Where they were read, for the text of errors.
+        strong_model: See load_router, as for the rest and for the errors.
+        weak_model: See load_router.
+        embedder: See load_router.
+        **runtime: See load_router.
+    """
     manifest = artifact.manifest
     if manifest["kind"] not in ROUTER_KINDS:
         raise ArtifactFormatError(

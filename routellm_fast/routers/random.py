@@ -11,9 +11,9 @@ import numpy as np
 from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
-from routellm_fast.embedders.base import check_texts
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
 from routellm_fast.routers.base import Router
+from routellm_fast.texts import check_texts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

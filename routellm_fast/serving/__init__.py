@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from routellm_fast.serving._triton_backend import triton_backend_directory
+from routellm_fast.serving.native_backend import triton_backend_directory
 
 __all__ = ["triton_backend_directory"]

@@ -44,6 +44,7 @@ _DECISION: Final = (WIN_RATE, IS_STRONG, MODEL)
 _MAX_REQUEST_BYTES: Final = 16 << 20
 _CONCURRENT_CHUNKS: Final = 8
 _AnyT = TypeVar("_AnyT")
+_PartT = TypeVar("_PartT")
 _REGIONS = itertools.count()
 
 
@@ -152,7 +153,7 @@ class TritonCore:
                 chunk = embeddings[start : start + rows]
                 return await self._inferred({EMBEDDING: chunk}, (WIN_RATE,), deadline, region, start)
 
-            answers = await self._gathered(ask(start) for start in starts)
+            answers = await self._gathered(ask, starts)
         counts = (len(embeddings[start : start + rows]) for start in starts)
         return _joined(_win_rates(_checked(answer, n)) for answer, n in zip(answers, counts, strict=True))
 
@@ -202,7 +203,7 @@ class TritonCore:
             outputs = (WIN_RATE,) if threshold is None else _DECISION
             return _checked(await self._inferred(tensors, outputs, deadline), len(values))
 
-        return await self._gathered(ask(chunk) for chunk in _chunks(_bytes(prompts), served.max_batch_size))
+        return await self._gathered(ask, _chunks(_bytes(prompts), served.max_batch_size))
 
     async def _inferred(
         self,
@@ -225,15 +226,15 @@ class TritonCore:
         return await self._tried(ask, deadline)
 
     @staticmethod
-    async def _gathered(questions: Iterable[Awaitable[_AnyT]]) -> list[_AnyT]:
+    async def _gathered(ask: Callable[[_PartT], Awaitable[_AnyT]], parts: Iterable[_PartT]) -> list[_AnyT]:
         # Of one call: a large batch leaves the server room for others.
         turns = asyncio.Semaphore(_CONCURRENT_CHUNKS)
 
-        async def limited(question: Awaitable[_AnyT]) -> _AnyT:
+        async def limited(part: _PartT) -> _AnyT:
             async with turns:
-                return await question
+                return await ask(part)
 
-        tasks = [asyncio.ensure_future(limited(question)) for question in questions]
+        tasks = [asyncio.ensure_future(limited(part)) for part in parts]
         try:
             return list(await asyncio.gather(*tasks))
         finally:

@@ -11,270 +11,27 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
+from concurrent import futures
 from types import TracebackType
-from typing import Any, Final, Literal, TypeVar, cast
-
-import numpy as np
+from typing import Any, Final, TypeVar
 
 from routellm_fast.arrays import FloatArray
-from routellm_fast.decision import Decision, ModelPair, check_share, decide
-from routellm_fast.embedders.base import check_texts
-from routellm_fast.errors import (
-    InvalidArgumentError,
-    InvalidEmbeddingError,
-    RouteLLMError,
-    TritonUnavailableError,
-)
-from routellm_fast.routers.base import Router
-from routellm_fast.serving._triton_core import Target, TritonCore, TritonCounts
+from routellm_fast.decision import Decision, ModelPair
+from routellm_fast.errors import RouteLLMError, TritonClosedError
+from routellm_fast.serving._async_router import HEALTH_TIMEOUT_S, AsyncTritonRouter
+from routellm_fast.serving._triton_core import TritonCounts
 from routellm_fast.serving.triton_protocol import DEFAULT_NAME
 
 __all__ = ["AsyncTritonRouter", "TritonCounts", "TritonRouter", "main"]
 
-Fallback = Router | Literal["strong", "error"]
-
-_TIMEOUT_S: Final = 5.0
-_COOL_DOWN_S: Final = 1.0
-_HEALTH_TIMEOUT_S: Final = 2.0
+_CLOSED: Final = "this client was closed: make another one for further calls"
 _AnyT = TypeVar("_AnyT")
-
-
-class AsyncTritonRouter:
-    """A router behind one or more replicas of a Triton server, for asyncio. Belongs to one event loop.
-
-    An inference that fails is tried again on another replica; where none answers in time, the fallback does. What the
-    server refuses as a bad request raises: another replica would refuse it too.
-    """
-
-    kind: Final = "triton"
-
-    def __init__(
-        self,
-        urls: str | Sequence[str],
-        *,
-        model: str = DEFAULT_NAME,
-        version: str = "",
-        timeout_s: float = _TIMEOUT_S,
-        tries: int | None = None,
-        cool_down_s: float = _COOL_DOWN_S,
-        fallback: Fallback = "error",
-        model_pair: ModelPair | None = None,
-        shared_memory_from_bytes: int | None = None,
-    ) -> None:
-        """Connect to nothing yet.
-
-        Args:
-            urls: http://host:port or grpc://host:port, one a replica; https and grpcs with TLS.
-            model: Its name on the server.
-            version: Its version; "" for the server's choice.
-            timeout_s: For a call, all its tries together.
-            tries: Of an inference; None for one a replica, and two at least: inferences change nothing.
-            cool_down_s: How long a replica that failed is asked last. With a fallback, calls go there at once as long
-                as all replicas failed that shortly ago.
-            fallback: What decides where no replica answers: a local router, "strong" for always the strong model with
-                a win rate of 1, "error" for TritonUnavailableError.
-            model_pair: For fallback "strong" before the server has told its own.
-            shared_memory_from_bytes: Size from which embeddings are passed in system shared memory, where the server
-                runs on the same machine; None for never. A server that cannot see it is sent the values.
-
-        Raises:
-            InvalidArgumentError: A URL or number breaks its rule.
-            MissingExtraError: The extra `triton` is not installed.
-        """
-        addresses = (urls,) if isinstance(urls, str) else tuple(urls)
-        if not addresses:
-            raise InvalidArgumentError("a TritonRouter needs at least one URL")
-        if not (isinstance(fallback, Router) or fallback in ("strong", "error")):
-            raise InvalidArgumentError(f'fallback is a router, "strong" or "error", found {fallback!r}')
-        tries = max(2, len(addresses)) if tries is None else tries
-        for what, value, least in (
-            ("timeout_s", timeout_s, 1e-3),
-            ("tries", tries, 1),
-            ("cool_down_s", cool_down_s, 0),
-        ):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
-                raise InvalidArgumentError(f"{what} is a number of at least {least:g}, found {value!r}")
-        if type(tries) is not int:
-            raise InvalidArgumentError(f"tries is an integer, found {tries!r}")
-        self._core = TritonCore(
-            Target(
-                addresses,
-                model,
-                version,
-                float(timeout_s),
-                tries,
-                float(cool_down_s),
-                fails_fast=fallback != "error",
-                shared_memory_from_bytes=shared_memory_from_bytes,
-            )
-        )
-        self._fallback, self._given_pair = fallback, model_pair
-        self._counts = TritonCounts()
-
-    @property
-    def counts(self) -> TritonCounts:
-        """What became of the calls so far."""
-        return replace(self._counts, retries=self._core.retries)
-
-    async def model_pair(self) -> ModelPair:
-        """Return the models that prompts are sent to: the server's, else the fallback's, else the given ones.
-
-        Raises:
-            TritonUnavailableError: None of them is known.
-        """
-        try:
-            served = await self._core.served()
-        except TritonUnavailableError:
-            pair = self._local_pair()
-            if pair is None:
-                raise
-            return pair
-        pair = served.model_pair or self._local_pair()
-        if pair is None:
-            raise InvalidArgumentError("the server's configuration names no models: give model_pair")
-        return pair
-
-    async def threshold_for(self, strong_share: float) -> float:
-        """Return the threshold that sends this share of the calibration prompts to the strong model.
-
-        By the server's calibration, else by that of the fallback.
-
-        Raises:
-            InvalidThresholdError: The share is outside [0, 1] or NaN.
-            InvalidArgumentError: Neither is calibrated.
-            TritonUnavailableError: No replica answered, and there is no local router.
-        """
-        share = check_share(strong_share, "strong share")
-        local = self._fallback if isinstance(self._fallback, Router) else None
-        try:
-            served = await self._core.served()
-        except TritonUnavailableError:
-            if local is None:
-                raise
-            return local.threshold_for(share)
-        if served.calibration is not None:
-            return served.calibration.threshold_for(share)
-        if local is not None:
-            return local.threshold_for(share)
-        raise InvalidArgumentError(
-            "the server's configuration holds no calibration: give a threshold, or a calibrated router as fallback"
-        )
-
-    async def win_rate(self, prompt: str) -> float:
-        """Return the strong model's win rate in [0, 1]. Raises as win_rates."""
-        return float((await self.win_rates([prompt]))[0])
-
-    async def win_rates(self, prompts: Sequence[str]) -> FloatArray:
-        """Return (n,) float32 win rates.
-
-        Raises:
-            TritonUnavailableError: No replica answered in time, and the fallback is "error".
-            TritonRefusedError: The server refuses the request.
-            TritonAnswerError: What answers is no router of this package.
-            TypeError: An element is not str.
-        """
-        texts = check_texts(prompts)
-        return await self._or_fallback(
-            self._core.win_rates(texts), lambda router: router.win_rates(texts), lambda: _ones(len(texts))
-        )
-
-    async def win_rates_from_embeddings(self, embeddings: FloatArray) -> FloatArray:
-        """Return (n,) float32 win rates of (n, dim) float32 embeddings.
-
-        Raises:
-            InvalidEmbeddingError: They have another shape, or a value that is not finite.
-            TritonError: See win_rates.
-        """
-        array = np.asarray(embeddings)
-        if array.ndim != 2 or array.dtype.kind not in "fiu":
-            raise InvalidEmbeddingError(f"expected real numbers of shape (n, dim), found {array.dtype} {array.shape}")
-        array = np.ascontiguousarray(array, dtype=np.float32)
-        if not np.isfinite(array).all():
-            row, column = np.argwhere(~np.isfinite(array))[0]
-            raise InvalidEmbeddingError(
-                f"embeddings: row {row}, column {column} is {array[row, column]}: expected finite float32 values"
-            )
-        return await self._or_fallback(
-            self._core.win_rates_from_embeddings(array),
-            lambda router: cast("FloatArray", cast("Any", router).win_rates_from_embeddings(array)),
-            lambda: _ones(len(array)),
-        )
-
-    async def route(self, prompt: str, threshold: float = 0.5) -> Decision:
-        """Choose the strong model when its win rate is at least the threshold. Raises as win_rates."""
-        return (await self.route_batch([prompt], threshold))[0]
-
-    async def route_batch(self, prompts: Sequence[str], threshold: float = 0.5) -> list[Decision]:
-        """Return route of each prompt."""
-        texts, threshold = check_texts(prompts), check_share(threshold, "threshold")
-        return await self._or_fallback(
-            self._core.decisions(texts, threshold),
-            lambda router: router.route_batch(texts, threshold),
-            lambda: [decide(self._strong_pair(), 1.0, threshold)] * len(texts),
-        )
-
-    async def health(self, timeout_s: float = _HEALTH_TIMEOUT_S) -> dict[str, str]:
-        """Return by URL what is wrong with a replica, "" for nothing: each runs an inference that no cache answers."""
-        return await self._core.health(timeout_s)
-
-    async def is_healthy(self, timeout_s: float = _HEALTH_TIMEOUT_S) -> bool:
-        """Return whether a replica answers an inference. Ready says less: a model whose process died stays ready."""
-        return "" in (await self.health(timeout_s)).values()
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._core.close()
-
-    async def __aenter__(self) -> AsyncTritonRouter:
-        """Return self."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close all connections."""
-        await self.close()
-
-    async def _or_fallback(
-        self, remote: Coroutine[Any, Any, _AnyT], local: Callable[[Router], _AnyT], strong: Callable[[], _AnyT]
-    ) -> _AnyT:
-        self._counts.requests += 1
-        try:
-            try:
-                return await remote
-            except TritonUnavailableError:
-                if self._fallback == "error":
-                    raise
-                # In a thread: a transformer on the CPU would hold up the loop.
-                answer = (
-                    await asyncio.to_thread(local, self._fallback) if isinstance(self._fallback, Router) else strong()
-                )
-                self._counts.fallbacks += 1
-                return answer
-        except BaseException:
-            self._counts.failures += 1
-            raise
-
-    def _continue(self, counts: TritonCounts) -> None:
-        self._counts, self._core.retries = counts, counts.retries
-
-    def _local_pair(self) -> ModelPair | None:
-        return self._fallback.model_pair if isinstance(self._fallback, Router) else self._given_pair
-
-    def _strong_pair(self) -> ModelPair:
-        known = self._core.known
-        pair = (known and known.model_pair) or self._given_pair
-        if pair is None:
-            raise TritonUnavailableError(
-                "no replica has answered yet, so the strong model's name is not known: give model_pair"
-            )
-        return pair
 
 
 class TritonRouter:
     """AsyncTritonRouter for code without asyncio. Thread-safe: an event loop in a thread of its own does the work.
 
+    After `close`, and in calls that it cuts, every method raises TritonClosedError; the fallback does not answer these.
     A process that was forked has a loop and connections of its own.
     """
 
@@ -283,9 +40,12 @@ class TritonRouter:
     def __init__(self, urls: str | Sequence[str], **settings: Any) -> None:
         """Connect to nothing yet; arguments and errors as AsyncTritonRouter."""
         self._urls, self._settings = urls, settings
-        self._lock = threading.Lock()
+        # Taken again by a signal handler or finalizer that closes the client while its thread hands a call over.
+        self._lock = threading.RLock()
         self._router = self._make()  # its faults are raised here
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
         self._process = os.getpid()
 
     @property
@@ -322,25 +82,34 @@ class TritonRouter:
         """Return route of each prompt."""
         return self._run(lambda router: router.route_batch(prompts, threshold))
 
-    def health(self, timeout_s: float = _HEALTH_TIMEOUT_S) -> dict[str, str]:
+    def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> dict[str, str]:
         """Return by URL what is wrong with a replica, "" for nothing; see AsyncTritonRouter.health."""
         return self._run(lambda router: router.health(timeout_s))
 
-    def is_healthy(self, timeout_s: float = _HEALTH_TIMEOUT_S) -> bool:
+    def is_healthy(self, timeout_s: float = HEALTH_TIMEOUT_S) -> bool:
         """Return whether a replica answers an inference."""
         return self._run(lambda router: router.is_healthy(timeout_s))
 
     def close(self) -> None:
-        """Close all connections and end the thread; a later call starts them anew."""
-        with self._lock:
-            loop, self._loop = self._loop, None
-            if loop is None or self._process != os.getpid():
-                return
-            asyncio.run_coroutine_threadsafe(self._router.close(), loop).result()
-            loop.call_soon_threadsafe(loop.stop)
-            # Another loop needs other connections.
-            counts, self._router = self._router.counts, self._make()
-            self._router._continue(counts)
+        """Cut the calls that are under way, which raise TritonClosedError, close all connections and end the thread.
+
+        A client stays closed. Closing it again does nothing but wait for the thread's end; calls may come from any
+        thread.
+        """
+        with self._in_this_process():
+            loop, thread, self._loop, self._is_closed = self._loop, self._thread, None, True
+        if thread is None:
+            return
+        is_inside = thread is threading.current_thread()  # e.g. a finalizer that runs there: nobody to wait for
+        if loop is not None:
+            closing = asyncio.run_coroutine_threadsafe(self._router.close(), loop)
+            try:
+                if not is_inside:
+                    closing.result()
+            finally:
+                closing.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+        if not is_inside:
+            thread.join()
 
     def __enter__(self) -> TritonRouter:
         """Return self."""
@@ -353,27 +122,43 @@ class TritonRouter:
         self.close()
 
     def _run(self, call: Callable[[AsyncTritonRouter], Coroutine[Any, Any, _AnyT]]) -> _AnyT:
-        loop = self._running()
-        future = asyncio.run_coroutine_threadsafe(call(self._router), loop)
+        # Handed over under the lock: what is handed over before close() is there for close() to cut.
+        with self._in_this_process():
+            loop = self._running()
+            coroutine = call(self._router)
+            try:
+                future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+            except RuntimeError as error:  # a signal handler closed the client in this very moment
+                coroutine.close()
+                raise TritonClosedError(_CLOSED) from error
         try:
             return future.result()
+        except futures.CancelledError as error:  # the loop ended first
+            raise TritonClosedError(_CLOSED) from error
         except BaseException:
             future.cancel()
             raise
 
-    def _make(self) -> AsyncTritonRouter:
-        return AsyncTritonRouter(self._urls, **self._settings)
-
     def _running(self) -> asyncio.AbstractEventLoop:
+        if self._is_closed:
+            raise TritonClosedError(_CLOSED)
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_serve, args=(self._loop,), name="routellm-fast triton", daemon=True)
+            self._thread.start()
+        return self._loop
+
+    def _in_this_process(self) -> threading.RLock:
+        """Return the lock; in a process that was forked, first forget what was the other's."""
         if self._process != os.getpid():
             # The lock may have been held, and threads do not survive a fork.
-            self._lock, self._process, self._loop, self._router = threading.Lock(), os.getpid(), None, self._make()
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                thread = threading.Thread(target=_serve, args=(self._loop,), name="routellm-fast triton", daemon=True)
-                thread.start()
-            return self._loop
+            self._lock, self._process = threading.RLock(), os.getpid()
+            self._loop = self._thread = None
+            self._router = self._make()
+        return self._lock
+
+    def _make(self) -> AsyncTritonRouter:
+        return AsyncTritonRouter(self._urls, **self._settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -383,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--check", metavar="URL", required=True, help="http://host:port or grpc://host:port")
     parser.add_argument("--model", default=DEFAULT_NAME, help="the model's name (default: %(default)s)")
-    parser.add_argument("--timeout", metavar="SECONDS", type=float, default=_HEALTH_TIMEOUT_S)
+    parser.add_argument("--timeout", metavar="SECONDS", type=float, default=HEALTH_TIMEOUT_S)
     options = parser.parse_args(arguments)
     try:
         with TritonRouter(options.check, model=options.model) as router:
@@ -406,10 +191,6 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
     finally:
         loop.close()
-
-
-def _ones(count: int) -> FloatArray:
-    return np.ones(count, np.float32)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from routellm_fast.errors import (
 )
 from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter, SimilarityWeightedRouter
 from tests.support.builders import PAIR, mf_router, mf_weights, static_embedder
+from tests.support.opened_files import counted_opens
 from tests.support.sw_builders import battle_texts, battles, sw_router
 
 onnx = pytest.importorskip("onnx")
@@ -158,6 +161,48 @@ def test_the_digest_is_of_what_is_scored(tmp_path: Path) -> None:
     first = router_digest(saved(router, tmp_path / "a"))
     assert router_digest(saved(router.with_calibration(None), tmp_path / "b")) == first
     assert router_digest(saved(router.for_pair("strong-model", "other-model"), tmp_path / "c")) != first
+
+
+def test_the_digest_stays_what_earlier_exports_recorded() -> None:
+    golden = Path(__file__).parents[1] / "artifacts" / "v1"
+    for directory in (golden / "mf-int8-folded", golden / "sw-moments", golden / "bert"):
+        manifest = json.loads((directory / "router.json").read_bytes())
+        scoring = {key: manifest[key] for key in ("kind", "settings", "embedder", "tensors", "files")}
+        expected = hashlib.sha256(json.dumps(scoring, sort_keys=True).encode()).hexdigest()
+        assert router_digest(directory) == f"sha256:{expected}"
+
+
+def test_the_digest_is_of_the_migrated_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = saved(mf_router(), tmp_path / "router")
+    expected = router_digest(directory)
+    manifest = json.loads((directory / "router.json").read_bytes())
+    manifest["options"] = manifest.pop("settings")  # as an older format might have called them
+    (directory / "router.json").write_text(json.dumps(manifest))
+
+    def migrate(old: dict[str, Any], where: Path) -> dict[str, Any]:
+        return {**{key: value for key, value in old.items() if key != "options"}, "settings": old["options"]}
+
+    monkeypatch.setattr("routellm_fast.artifact.migrate", migrate)
+    assert router_digest(directory) == expected
+    assert export_onnx(directory, tmp_path / "out").router_digest == expected
+
+
+def test_a_router_is_read_once(tmp_path: Path) -> None:
+    directory = saved(mf_router(), tmp_path / "router")
+    with counted_opens(directory) as opened:
+        export_onnx(directory, tmp_path / "out")
+    assert set(opened.values()) == {1}
+    assert {"router.json", "weights.safetensors"} <= set(opened)
+
+
+def test_options_that_would_do_nothing_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    arguments = ["export", "onnx", "mf", str(tmp_path / "out")]
+    assert cli.main([*arguments, "--limit", "3"]) == 2
+    assert "--limit is of the prompts in --prompts" in capsys.readouterr().err
+    assert cli.main([*arguments, "--prompts", str(tmp_path / "empty.txt")]) == 2
+    assert "empty.txt holds no prompts" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_foreign_and_damaged_graphs_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.support.builders import mf_router
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from routellm_fast.export import _tensorrt_engine, _tensorrt_export, export_tensorrt, router_digest  # noqa: E402
+from routellm_fast.export import export_tensorrt, router_digest, tensorrt_engine, tensorrt_export  # noqa: E402
 
 RTX = "tensorrt_rtx"
 needs_rtx = pytest.mark.skipif(
@@ -54,8 +54,8 @@ def test_an_engine_is_built_once_and_a_damaged_one_again(tmp_path: Path, monkeyp
     router, cache = tmp_path / "router", tmp_path / "cache"
     mf_router().save(router)
     built = []
-    build = _tensorrt_export.build_engine
-    monkeypatch.setattr(_tensorrt_export, "build_engine", lambda *a, **k: built.append(k) or build(*a, **k))
+    build = tensorrt_export.build_engine
+    monkeypatch.setattr(tensorrt_export, "build_engine", lambda *a, **k: built.append(k) or build(*a, **k))
     for damage in (False, False, True):
         if damage:
             next(cache.glob("*.plan")).write_bytes(b"not a plan")
@@ -71,17 +71,17 @@ def test_a_plan_of_another_router_or_gpu_is_refused(tmp_path: Path, monkeypatch:
     mf_router().save(router)
     mf_router().for_pair("weak-model", "other-model").save(other)
     export_tensorrt(router, out, inputs="embeddings", runtime=RTX)
-    assert _tensorrt_export.check_plan(out, router)["precision"] == "float32"
+    assert tensorrt_export.check_plan(out, router)["precision"] == "float32"
     with pytest.raises(ForeignExportError, match="router_digest"):
-        _tensorrt_export.check_plan(out, other)
+        tensorrt_export.check_plan(out, other)
     manifest = json.loads((out / "engine.json").read_text())
     manifest["gpu"] = {"name": "another GPU", "compute_capability": "8.9", "driver": 13000}
     (out / "engine.json").write_text(json.dumps(manifest))
     with pytest.raises(ForeignExportError, match="another GPU"):
-        _tensorrt_export.check_plan(out, router)
+        tensorrt_export.check_plan(out, router)
     (out / "model.plan").write_bytes(b"cut")
     with pytest.raises(ForeignExportError, match="plan_sha256"):
-        _tensorrt_export.check_plan(out, router)
+        tensorrt_export.check_plan(out, router)
 
 
 @needs_rtx
@@ -89,28 +89,35 @@ def test_graphs_that_cannot_be_built(tmp_path: Path) -> None:
     damaged = tmp_path / "model.onnx"
     damaged.write_bytes(b"no graph")
     with pytest.raises(EngineBuildError, match="cannot parse"):
-        _tensorrt_engine.build_engine(damaged, {}, runtime=RTX)
+        tensorrt_engine.build_engine(damaged, {}, runtime=RTX)
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 3])
     result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["batch", 3])
     graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "g", [value], [result])
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8), damaged)
     with pytest.raises(InvalidArgumentError, match="give least, usual and largest"):
-        _tensorrt_engine.build_engine(damaged, {}, runtime=RTX)
+        tensorrt_engine.build_engine(damaged, {}, runtime=RTX)
     with pytest.raises(InvalidArgumentError, match="fit the graph"):
-        _tensorrt_engine.build_engine(damaged, {"x": ((2, 3), (1, 3), (4, 3))}, runtime=RTX)
+        tensorrt_engine.build_engine(damaged, {"x": ((2, 3), (1, 3), (4, 3))}, runtime=RTX)
     graph.initializer.append(onnx.numpy_helper.from_array(np.ones(3, np.float16), "unused"))
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8), damaged)
     with pytest.raises(EngineBuildError, match="another precision"):
-        _tensorrt_engine.build_engine(damaged, {"x": ((1, 3), (2, 3), (4, 3))}, runtime=RTX)
+        tensorrt_engine.build_engine(damaged, {"x": ((1, 3), (2, 3), (4, 3))}, runtime=RTX)
+
+
+@needs_rtx
+def test_a_length_is_refused_where_no_tokens_are_read(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="this one reads embeddings: leave it out"):
+        export_tensorrt("mf", tmp_path / "out", inputs="embeddings", runtime=RTX, length=(1, 64, 512))
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_tensorrt_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(module: str, extra: str) -> None:
         raise MissingExtraError(f"{module} {extra}")
 
-    monkeypatch.setattr(_tensorrt_engine, "require", missing)
+    monkeypatch.setattr(tensorrt_engine, "require", missing)
     with pytest.raises(MissingExtraError, match="pip install tensorrt-rtx-cu13"):
-        _tensorrt_engine.tensorrt_module()
+        tensorrt_engine.tensorrt_module()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from routellm_fast.export import export_onnx, export_tensorrt, exportable  # noqa: E402
-from routellm_fast.export._graph import Graph  # noqa: E402
+from routellm_fast.export.graph import Graph  # noqa: E402
 
 PROMPTS = ["prove the", "hello ? a b c", "write {1} " * 20, *battle_texts(20)]
 DIM = 9
@@ -90,7 +90,7 @@ def test_a_scorer_behind_an_encoder_is_one_graph_from_tokens(tmp_path: Path, kin
 def test_an_older_encoder_is_refused(tmp_path: Path) -> None:
     model = onnx.load_model_from_string(encoder("embedding"))
     model.opset_import[0].version = 17
-    from routellm_fast.export._composition import behind
+    from routellm_fast.export.composition import behind
 
     with pytest.raises(UnsupportedExportError, match="opset 17"):
         behind(model.SerializeToString(), "embedding", model, "embeddings", {})

@@ -125,10 +125,8 @@ def test_many_threads_share_one_client(nobody: str) -> None:
             thread.join()
         assert wrong == []
         assert router.counts.requests == router.counts.fallbacks == 48
-    # A closed one starts anew and goes on counting.
-    assert router.win_rate("a") == local.win_rate("a")
-    assert router.counts.requests == 49
-    router.close()
+    # What it counted stays to be read.
+    assert router.counts.requests == 48
 
 
 def test_a_forked_process_asks_by_itself(nobody: str) -> None:

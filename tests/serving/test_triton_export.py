@@ -20,9 +20,10 @@ from routellm_fast.errors import (
     MissingExtraError,
     UnsupportedExportError,
 )
-from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter
+from routellm_fast.routers import BertRouter, MatrixFactorizationRouter, RandomRouter
 from routellm_fast.serving.triton_protocol import Served, float32_threshold
 from tests.support.builders import PAIR, bert_router, mf_router, mf_weights, static_embedder
+from tests.support.opened_files import counted_opens
 from tests.support.processes import assert_refused, run_cli
 from tests.support.sw_builders import battle_texts, sw_router
 
@@ -32,8 +33,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from google.protobuf import text_format  # noqa: E402
 from google.protobuf.json_format import MessageToDict  # noqa: E402
-from routellm_fast.export import export_triton, exportable  # noqa: E402
-from routellm_fast.export._triton_preparation import Preparation, longest_of  # noqa: E402
+from routellm_fast.export import export_triton, exportable, router_digest  # noqa: E402
+from routellm_fast.export.triton_preparation import Preparation, longest_of  # noqa: E402
 from tritonclient.grpc import model_config_pb2  # noqa: E402
 
 PROMPTS = ["", "prove the", "hello ? a b c", "unknown words only", "write {1} " * 40, "é\ud800", *battle_texts(20)]
@@ -74,7 +75,8 @@ def test_one_model_holds_the_router_and_says_all(tmp_path: Path, mode: str) -> N
     router = mf_router()
     export = export_triton(
         saved(router, tmp_path / "router"), tmp_path / "out", mode=mode, name="mine", version=3, strong_model="big",
-        default_threshold=0.25, max_batch_size=16, max_queue_delay_us=250, instances=2, threads=3, response_cache=True,
+        default_threshold=0.25, max_batch_size=16, max_queue_delay_us=250, instances=2, response_cache=True,
+        threads=3 if mode == "native" else None,
     )  # fmt: skip
     assert (export.mode, export.name, export.models, export.kind) == (mode, "mine", ("mine",), "mf")
     assert export.graph is None
@@ -191,6 +193,78 @@ def test_on_a_gpu_the_graph_has_few_lengths(tmp_path: Path, device: str) -> None
     assert lengths == [16, 32, 64, 128, 256, 512]
 
 
+def test_a_router_is_read_once_made_a_graph_once_and_its_new_names_reach_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = saved(bert_router(), tmp_path / "router")
+    made = []
+    make = BertRouter.onnx_graph
+    monkeypatch.setattr(BertRouter, "onnx_graph", lambda router: made.append(router) or make(router))
+    with counted_opens(directory) as opened:
+        export = export_triton(
+            directory, tmp_path / "out", mode="onnx", strong_model="big", weak_model="small", prompts=PROMPTS
+        )
+    assert opened == {"router.json": 1, "model.onnx": 1, "tokenizer.json": 1}
+    assert len(made) == 1
+    model = onnx.load(tmp_path / "out" / "router_graph" / "1" / "model.onnx", load_external_data=False)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata["routellm_fast.strong_model"] == "big"
+    assert metadata["routellm_fast.weak_model"] == "small"
+    assert metadata["routellm_fast.router_digest"] == export.router_digest == router_digest(directory)
+
+
+@pytest.mark.parametrize("mode", ["native", "python", "onnx"])
+def test_a_directory_is_read_once_in_every_mode(tmp_path: Path, mode: str) -> None:
+    directory = saved(mf_router(), tmp_path / "router")
+    with counted_opens(directory) as opened:
+        export_triton(directory, tmp_path / "out", mode=mode, strong_share=0.5)
+    assert opened == {"router.json": 1, "weights.safetensors": 1, "tokenizer.json": 1, "README.md": 1}
+    parameters = config_of(tmp_path / "out" / "router").parameters
+    assert float(parameters["default_threshold"].string_value) == 0.4
+
+
+USELESS = {
+    "native": ("inputs", "precision", "prompts", "bound", "device", "runtime", "cache"),
+    "python": ("inputs", "precision", "prompts", "bound", "device", "runtime", "cache"),
+    "onnx": ("runtime", "cache"),
+    "tensorrt": ("threads", "device"),
+}
+# What each option is where nothing is given: to say it is refused too, since saying it has no effect either.
+USUAL = {
+    "inputs": "auto", "precision": "float32", "prompts": "prompts.txt", "bound": 0.1, "device": "cpu",
+    "runtime": "tensorrt", "cache": "cache", "threads": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mode", "option"), [(mode, option) for mode, options in USELESS.items() for option in options]
+)
+def test_an_option_that_the_mode_has_no_use_for_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str, option: str
+) -> None:
+    (tmp_path / "prompts.txt").write_text("hello\n")
+    value = PROMPTS if option == "prompts" else USUAL[option]
+    words = f"mode {mode} takes no {option}, found it given: {option} is for mode "
+    with pytest.raises(InvalidArgumentError, match=words) as caught:
+        export_triton("mf", tmp_path / "out", mode=mode, **{option: value})
+    takers = str(caught.value).rpartition("for mode ")[2].split(" or ")
+    assert set(takers) == {taker for taker in USELESS if option not in USELESS[taker]}
+    given = str(tmp_path / "prompts.txt") if option == "prompts" else str(value)
+    assert cli.main(["export", "triton", "mf", str(tmp_path / "out"), "--mode", mode, f"--{option}", given]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_threads_are_refused_where_the_router_has_none(tmp_path: Path) -> None:
+    directory = saved(mf_router(), tmp_path / "router")
+    with pytest.raises(InvalidArgumentError, match="kind mf has no threads of its own in mode python"):
+        export_triton(directory, tmp_path / "out", threads=2)
+    export_triton(saved(bert_router(), tmp_path / "bert"), tmp_path / "out", threads=2)
+    assert config_of(tmp_path / "out" / "router").parameters["threads"].string_value == "2"
+    with pytest.raises(InvalidArgumentError, match="not both"):
+        export_triton(directory, tmp_path / "out", default_threshold=0.5, strong_share=0.5)
+
+
 def check_data_flow(configs: dict[str, Any], ensemble: Any) -> None:
     """Every tensor that a step takes was given before it, with the same type and dims."""
     known = {entry.name: (entry.data_type, tuple(entry.dims)) for entry in ensemble.input}
@@ -264,7 +338,7 @@ def test_a_plan_is_served_by_tensorrt_on_a_gpu(tmp_path: Path) -> None:
     assert least == [1, 1]
     assert most == [4, lengths[-1]]
     assert export.graph is not None
-    with pytest.raises(InvalidArgumentError, match="no threads"):
+    with pytest.raises(InvalidArgumentError, match="mode tensorrt takes no threads"):
         export_triton(directory, tmp_path / "out", mode="tensorrt", threads=2)
 
 

@@ -11,7 +11,7 @@ from tests.support import triton_server
 from tests.support.builders import mf_router, static_embedder
 from tests.support.sw_builders import battle_texts, sw_router
 
-backend = pytest.importorskip("routellm_fast.serving._triton_backend")
+backend = pytest.importorskip("routellm_fast.serving.native_backend")
 pytest.importorskip("tritonclient.grpc")
 pytest.importorskip("tritonclient.http")
 

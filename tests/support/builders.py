@@ -85,7 +85,7 @@ def mf_router(embedder: StaticEmbedder | None = None, **overrides: object) -> Ma
 
 def bert_router() -> BertRouter:
     """A sum of token scores, as a graph made by hand; needs onnx and onnxruntime."""
-    from routellm_fast.export._graph import Graph
+    from routellm_fast.export.graph import Graph
 
     rng, graph = np.random.default_rng(2), Graph("classifier")
     ids = graph.input("input_ids", np.int64, ("batch", "length"))

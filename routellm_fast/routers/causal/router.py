@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
-from routellm_fast.embedders.base import check_texts
 from routellm_fast.errors import (
     ArtifactFormatError,
     ArtifactNotFoundError,
@@ -38,6 +37,7 @@ from routellm_fast.routers.causal.prompt import (
     has_llama3_turns,
 )
 from routellm_fast.routers.causal.scorer import PrefillScorer, Scoring, ScoringCounts
+from routellm_fast.texts import check_texts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -262,7 +262,7 @@ class CausalLLMRouter(Router):
                 "a faithful causal_llm router decodes step by step where one pass is not enough, which is no graph: "
                 "export as_faithful(False)"
             )
-        from routellm_fast.routers.causal._graph import win_rate_graph
+        from routellm_fast.routers.causal.graph import win_rate_graph
 
         return win_rate_graph(
             self.model,
@@ -273,7 +273,7 @@ class CausalLLMRouter(Router):
 
     def onnx_inputs(self, prompts: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Return the graph's inputs for prompts: token ids and their mask, padded on the left."""
-        from routellm_fast.routers.causal._graph import padded
+        from routellm_fast.routers.causal.graph import padded
 
         return padded(self.rows(prompts), pad_id=0)  # masked: any token will do
 

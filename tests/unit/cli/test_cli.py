@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 
 import routellm_fast as rf
-from tests.support.builders import mf_router, model2vec_folder
+from routellm_fast import cli
+from tests.support.builders import bert_router, mf_router, model2vec_folder
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.processes import assert_refused, run_cli, run_python
 
@@ -180,6 +183,93 @@ def test_a_remote_embedder_gets_the_prompts_in_batches_and_nothing_else(tmp_path
         assert [record["prompt"] for record in records(run.stdout)] == prompts
         assert server.texts == prompts
         assert len(server.requests) == 2
+
+
+def scored_batches(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The prompts of each run of a bert router's graph."""
+    from routellm_fast.onnx.text_graph import TextGraph
+
+    batches = []
+    run = TextGraph.run
+    monkeypatch.setattr(TextGraph, "run", lambda graph, texts: batches.append(list(texts)) or run(graph, texts))
+    return batches
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    path = tmp_path_factory.mktemp("cli") / "bert"
+    bert_router().save(path)
+    return path
+
+
+def test_a_transformer_scores_a_file_in_batches_and_says_what_a_prompt_costs(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batches = scored_batches(monkeypatch)
+    prompts = [f"prove the {'a b c ' * (i % 5)}" for i in range(100)]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts) + "\n")
+    assert cli.main(["route", "--router", str(bert), "--jsonl", "--file", str(tmp_path / "prompts.txt")]) == 0
+    found = records(capsys.readouterr().out)
+    # No warm-up of its own, and two runs for a hundred prompts.
+    assert batches == [prompts[:64], prompts[64:]]
+    assert [record["batch_size"] for record in found] == [64] * 64 + [36] * 36
+    assert len({record["microseconds"] for record in found[:64]}) == 1
+    alone = rf.load_router(bert)
+    for prompt, record in zip(prompts, found, strict=True):
+        decision = alone.route(prompt, 0.5)
+        assert (record["prompt"], record["model"]) == (prompt, decision.model)
+        assert record["win_rate"] == round(decision.win_rate, 7)
+    assert cli.main(["route", "--router", str(bert), "--file", str(tmp_path / "prompts.txt")]) == 0
+    *_, row, _, summary = capsys.readouterr().out.splitlines()
+    assert "~" in row
+    assert "~ the time of a batch of up to 64 prompts, divided by their number" in summary
+    del batches[:]
+    assert cli.main(["route", "--router", str(bert), "--jsonl", "hello"]) == 0
+    assert batches == [["hello"]]
+    assert "batch_size" not in records(capsys.readouterr().out)[0]
+
+
+def test_a_pipe_that_falls_silent_gets_the_answers_that_are_due(bert: Path) -> None:
+    command = [sys.executable, "-u", "-m", "routellm_fast", "route", "--router", str(bert), "--jsonl"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for lines in ([b"hello\n"], [b"prove\n", b"the\n"]):
+            process.stdin.write(b"".join(lines))
+            process.stdin.flush()
+            for line in lines:  # a hundred lines would be waited for here without end
+                assert json.loads(process.stdout.readline())["prompt"] == line.decode().strip()
+        process.stdin.close()
+        assert process.stdout.read() == b""
+    assert process.returncode == 0
+
+
+def test_somebody_who_types_gets_each_answer_at_once(bert: Path) -> None:
+    master, slave = pty.openpty()
+    with os.fdopen(master, "wb", buffering=0) as terminal:
+        command = [sys.executable, "-m", "routellm_fast", "route", "--router", str(bert), "--jsonl"]
+        with subprocess.Popen(command, stdin=slave, stdout=subprocess.PIPE, cwd="/") as process:
+            os.close(slave)
+            assert process.stdout is not None
+            terminal.write(b"hello\nprove\n")
+            found = [json.loads(process.stdout.readline()) for _ in range(2)]
+            terminal.write(b"\x04")  # ^D
+            assert process.stdout.read() == b""
+    assert [record["prompt"] for record in found] == ["hello", "prove"]
+    assert not any("batch_size" in record for record in found)
+    assert process.returncode == 0
+
+
+def test_a_pipe_has_the_prompts_that_a_file_has(bert: Path, tmp_path: Path) -> None:
+    content = b"first\n\nlong " + b"x" * 200_000 + b"\ncaf\xe9\r\n\xef\xbb\xbflast"
+    (tmp_path / "prompts.txt").write_bytes(content)
+    arguments = ["route", "--router", str(bert), "--jsonl", "--format", "text"]
+    file, pipe = run_cli(*arguments, "--file", str(tmp_path / "prompts.txt")), run_cli(*arguments, stdin=content)
+    found = [[(record["prompt"], record["win_rate"]) for record in records(run.stdout)] for run in (file, pipe)]
+    assert len(found[0]) == 5
+    assert found[0] == found[1]
 
 
 def test_version() -> None:

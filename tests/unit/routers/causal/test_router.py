@@ -299,7 +299,7 @@ def test_command_line(folder, tmp_path, capsys):
 def test_what_a_graph_is_made_of_scores_as_the_router(tmp_path, scores):
     import torch
 
-    from routellm_fast.routers.causal._graph import win_rate_module
+    from routellm_fast.routers.causal.graph import win_rate_module
 
     router = CausalLLMRouter.from_pretrained(checkpoint(tmp_path / "m", writes_header=True, scores=scores))
     module = win_rate_module(router.model, score_ids=router.score_ids, score_threshold=4)

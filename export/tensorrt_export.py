@@ -1,26 +1,27 @@
-"""From a router directory to a TensorRT plan, by way of an ONNX graph that was held against the router."""
+"""From a router directory to a TensorRT plan, by way of an ONNX graph that was compared with the router."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from routellm_fast.errors import ForeignExportError, InvalidArgumentError
-from routellm_fast.routers.loading import load_router, router_directory
+from routellm_fast.routers.loading import router_directory
 
+from ._directory import export_directory
 from ._exportable import Exportable, exportable
 from ._gpu import current_gpu
-from ._graph import TENSORRT
 from ._metadata import router_digest
-from ._model_file import MAX_INLINE_BYTES, MODEL_FILE
-from ._onnx_export import export_directory, write_onnx
-from ._precision import bound_of
+from ._model_file import MODEL_FILE
+from ._onnx_export import GraphOptions, write_onnx
 from ._report import ExportReport
-from ._tensorrt_engine import Engine, Profile, build_engine, tensorrt_module
+from ._source import read_source
+from .graph import TENSORRT
+from .tensorrt_engine import Engine, Profile, build_engine, tensorrt_module
 
 if TYPE_CHECKING:
     from routellm_fast.embedders.base import Embedder
@@ -32,6 +33,34 @@ MANIFEST_FILE: Final = "engine.json"
 TENSORRT_PRECISIONS: Final = ("float32", "float16", "bfloat16", "int8-static")
 
 Range = tuple[int, int, int]
+_LENGTH: Final = (1, 64, 512)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """How a plan is built of a graph; see export_tensorrt.
+
+    Attributes:
+        batch: Least, usual and largest number of prompts at once.
+        length: The same of tokens; None for the usual, and where the graph reads no tokens.
+        runtime: One of RUNTIMES.
+        targets: Compute capabilities.
+        cache: Folder of timings and engines; None for none.
+    """
+
+    batch: Range = (1, 8, 64)
+    length: Range | None = None
+    runtime: str = "auto"
+    targets: Sequence[str] = ()
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse ranges that are none."""
+        for what, (least, usual, largest) in (("batch", self.batch), ("length", self.length or _LENGTH)):
+            if not 1 <= least <= usual <= largest:
+                raise InvalidArgumentError(
+                    f"{what} needs 1 <= least <= usual <= largest, found {least}, {usual}, {largest}"
+                )
 
 
 def export_tensorrt(
@@ -41,7 +70,7 @@ def export_tensorrt(
     inputs: str = "auto",
     precision: str = "float32",
     batch: Range = (1, 8, 64),
-    length: Range = (1, 64, 512),
+    length: Range | None = None,
     runtime: str = "auto",
     targets: Sequence[str] = (),
     cache: str | Path | None = None,
@@ -61,7 +90,7 @@ def export_tensorrt(
         inputs: See export_onnx.
         precision: float32, float16, bfloat16 or int8-static.
         batch: Least, usual and largest number of prompts at once.
-        length: The same of tokens, where the graph reads tokens.
+        length: The same of tokens, where the graph reads tokens; None for (1, 64, 512).
         runtime: "tensorrt", "tensorrt_rtx" or "auto".
         targets: Compute capabilities that TensorRT-RTX builds for, e.g. "8.9"; none: all that it knows.
         cache: Folder of timings and engines; an engine for the same router, GPU, driver, TensorRT and shapes is not
@@ -74,39 +103,50 @@ def export_tensorrt(
     Raises:
         EngineBuildError: TensorRT refuses the graph.
         MissingExtraError: TensorRT, onnx or onnxruntime is not installed.
-        InvalidArgumentError, UnsupportedExportError, ExportMismatchError, ArtifactError: See export_onnx.
+        InvalidArgumentError: A range breaks its rule, TensorRT has no such precision, or a length was given for a
+            graph that reads no tokens.
+        UnsupportedExportError, ExportMismatchError, ArtifactError: See export_onnx.
     """
+    check_plan_precision(precision)
+    options = GraphOptions(precision=precision, prompts=prompts, bound=bound, benchmarks=benchmarks)
+    plan = PlanOptions(
+        batch=batch, length=length, runtime=runtime, targets=targets, cache=Path(cache) if cache else None
+    )
+    tensorrt_module(runtime)  # a runtime that is missing is found before the work
+    source = read_source(router, embedder=embedder)
+    native = exportable(source.router, inputs)
+    with export_directory(Path(out)) as staging:
+        return write_plan(native, source.digest, staging, options, plan)
+
+
+def check_plan_precision(precision: str) -> None:
+    """Raise InvalidArgumentError unless TensorRT takes this precision from a graph."""
     if precision not in TENSORRT_PRECISIONS:
         raise InvalidArgumentError(
             f"TensorRT's precision is one of {', '.join(TENSORRT_PRECISIONS)}, found {precision!r}"
         )
-    for what, (least, usual, largest) in (("batch", batch), ("length", length)):
-        if not 1 <= least <= usual <= largest:
-            raise InvalidArgumentError(
-                f"{what} needs 1 <= least <= usual <= largest, found {least}, {usual}, {largest}"
-            )
-    trt = tensorrt_module(runtime)
-    directory = router_directory(router)
-    native = exportable(load_router(directory, embedder=embedder), inputs)
-    digest = router_digest(directory)
-    allowed = bound_of(native.router.kind, precision) if bound is None else bound
-    with export_directory(Path(out)) as staging:
-        report = write_onnx(
-            native, digest, staging, precision, prompts, allowed, benchmarks, TENSORRT, MAX_INLINE_BYTES
-        )
-        profiles = _profiles(native, batch, length)
-        target = _target(trt, digest, precision, profiles, targets, staging / MODEL_FILE)
-        engine = _cached_engine(staging / MODEL_FILE, profiles, trt.__name__, target, Path(cache) if cache else None)
-        (staging / PLAN_FILE).write_bytes(engine.plan)
-        manifest = {
-            **target,
-            "plan_bytes": len(engine.plan),
-            "plan_sha256": hashlib.sha256(engine.plan).hexdigest(),
-            "network_types": dict(engine.network_types),
-            "engine_types": None if engine.engine_types is None else dict(engine.engine_types),
-        }
-        (staging / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        return report
+
+
+def write_plan(native: Exportable, digest: str, folder: Path, options: GraphOptions, plan: PlanOptions) -> ExportReport:
+    """Write graph, report, plan and engine.json into a folder, or raise; see `export_tensorrt`."""
+    if native.inputs == "embeddings" and plan.length is not None:
+        raise InvalidArgumentError("length is of graphs that read tokens, this one reads embeddings: leave it out")
+    trt = tensorrt_module(plan.runtime)
+    report = write_onnx(native, digest, folder, options, TENSORRT)
+    model = folder / MODEL_FILE
+    profiles = _profiles(native, plan.batch, plan.length or _LENGTH)
+    target = _target(trt, digest, options.precision, profiles, plan.targets, model)
+    engine = _cached_engine(model, profiles, trt.__name__, target, plan.cache)
+    (folder / PLAN_FILE).write_bytes(engine.plan)
+    manifest = {
+        **target,
+        "plan_bytes": len(engine.plan),
+        "plan_sha256": hashlib.sha256(engine.plan).hexdigest(),
+        "network_types": dict(engine.network_types),
+        "engine_types": None if engine.engine_types is None else dict(engine.engine_types),
+    }
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return report
 
 
 def check_plan(folder: str | Path, router: str | Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from routellm_fast.errors import UnsupportedExportError
 from routellm_fast.extras import require
 
-from ._graph import IR_VERSION, OPSET
+from .graph import IR_VERSION, OPSET
 
 _PREFIX = "encoder_"
 
