@@ -26,15 +26,16 @@ class BattleRow:
     """One row of a file of battles.
 
     Attributes:
-        prompt: The text.
-        group: Held out as a whole.
-        model_a: The first model.
-        model_b: The second.
+        prompt: Text of the prompt.
+        group: Name of the prompt group; a group is held out as a whole.
+        model_a: Name of the first model.
+        model_b: Name of the second model.
         winner: "model_a", "model_b" or "tie".
-        source: Data set.
+        source: Name of the data set.
         weight: How much the battle counts, > 0.
-        judge: Who decided: a judge's model, or "golden" for golden labels.
-        position_consistent: Whether a judge decided alike in both orders; None where only one was asked, or none.
+        judge: Who decided: the name of the judge's model, or "golden" for golden labels.
+        position_consistent: Whether the judge named the same winner in both orders of the responses; None where fewer
+            than two orders were asked.
     """
 
     prompt: str
@@ -53,11 +54,11 @@ class BattleCounts:
     """What a file of battles holds.
 
     Attributes:
-        battles: Rows.
-        ties: Those without a winner.
-        prompts: Distinct prompts.
-        models: Battles by model, the most first.
-        sources: Battles by source, the most first.
+        battles: Number of rows.
+        ties: Number of rows without a winner.
+        prompts: Number of distinct prompts.
+        models: Number of battles by model, the largest first.
+        sources: Number of battles by source, the largest first.
     """
 
     battles: int
@@ -68,7 +69,7 @@ class BattleCounts:
 
     @classmethod
     def of(cls, rows: Sequence[BattleRow]) -> BattleCounts:
-        """Count."""
+        """Count the rows of a file."""
         models = Counter(name for row in rows for name in (row.model_a, row.model_b))
         return cls(
             battles=len(rows),
@@ -97,11 +98,11 @@ def write_battles(path: Path, rows: Iterable[BattleRow]) -> None:
     """Write a file of battles; readers see the old one or the whole new one. The same rows make the same bytes.
 
     Args:
-        path: CSV or JSON lines, plain or gzipped, by its name.
-        rows: In the order to write.
+        path: The file; its name says whether it is CSV or JSON lines, plain or gzipped.
+        rows: The battles, in the order to write.
 
     Raises:
-        DataError: It cannot be written.
+        DataError: The file cannot be written.
     """
     check_battles_path(path)
     write = _write_csv if ".csv" in path.suffixes[-2:] else _write_json

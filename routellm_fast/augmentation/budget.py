@@ -14,7 +14,7 @@ class CostCapReachedError(Exception):
 
 
 class Budget:
-    """Money for calls. Before a call the most that it can cost is reserved; afterwards what it did cost is booked.
+    """The money for calls. Before a call the most that it can cost is reserved; afterwards its actual cost is booked.
 
     Usable in one event loop at a time.
     """
@@ -23,8 +23,8 @@ class Budget:
         """Open a budget.
 
         Args:
-            max_cost_usd: The cap; None for no cap.
-            spent_usd: What earlier runs spent of it.
+            max_cost_usd: The most US dollars to spend, >= 0; None for no cap.
+            spent_usd: US dollars of it that earlier runs spent.
         """
         if max_cost_usd is not None and not 0.0 <= max_cost_usd < math.inf:
             raise InvalidArgumentError(f"max_cost_usd must be at least 0 and finite, found {max_cost_usd}")
@@ -35,20 +35,22 @@ class Budget:
 
     @property
     def max_cost_usd(self) -> float | None:
-        """The cap."""
+        """The most US dollars to spend; None for no cap."""
         return self._max_cost_usd
 
     @property
     def spent_usd(self) -> float:
-        """What was booked, earlier runs included."""
+        """US dollars that were booked, earlier runs included."""
         return self._spent_usd
 
     async def reserve(self, most_usd: float, stop: Stop) -> None:
-        """Set aside the most that a call can cost; waits for calls under way, which mostly cost less than reserved.
+        """Set aside the most US dollars that a call can cost.
+
+        Where they do not fit, this waits for calls that were sent, which mostly cost less than was reserved for them.
 
         Raises:
-            StoppedError: Asked to stop; nothing was set aside.
-            CostCapReachedError: It does not fit even when nothing is under way.
+            StoppedError: Somebody asked to stop; nothing was set aside.
+            CostCapReachedError: They do not fit even when no other call is running.
         """
         while self._max_cost_usd is not None:
             # fsum: adding and taking away again leaves no crumbs.

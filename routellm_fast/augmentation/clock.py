@@ -1,4 +1,4 @@
-"""Time, and the wish to stop: both are handed in, so that tests neither wait nor interrupt."""
+"""The clock, and the request to stop. Both are passed in, so that tests neither wait nor interrupt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the package needs of time."""
+    """What this package needs to know of time, and to wait."""
 
     def monotonic(self) -> float:
         """Seconds since some moment; never goes back."""
@@ -19,12 +19,12 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait that many seconds."""
         ...
 
 
 class SystemClock:
-    """The machine's own time."""
+    """The clock of this machine."""
 
     def monotonic(self) -> float:
         """Seconds since some moment; never goes back."""
@@ -35,23 +35,23 @@ class SystemClock:
         return time.time()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait that many seconds."""
         await asyncio.sleep(seconds)
 
 
 class StoppedError(Exception):
-    """Work ends here because somebody asked for it. Never leaves this package."""
+    """Work was asked to stop. This error never leaves the package."""
 
 
 class Stop:
     """Asks running work to end.
 
-    Requests under way are awaited, since they are paid for; none is begun, and no pause is waited out. Usable in one
-    event loop at a time.
+    Requests that were sent are still awaited, since they are paid for. No new request is sent, and pauses end at once.
+    Usable in one event loop at a time.
     """
 
     def __init__(self) -> None:
-        """Nothing is asked yet."""
+        """Begin without a request to stop."""
         self._event = asyncio.Event()
 
     @property
@@ -60,7 +60,7 @@ class Stop:
         return self._event.is_set()
 
     def ask(self) -> None:
-        """Ask to stop. Harmless when asked before."""
+        """Ask to stop. A second call does nothing."""
         self._event.set()
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""A whole judging run: journal, budget, endpoints, ctrl-C, and the battles at the end."""
+"""A whole judging run: it opens the journal, keeps the budget, asks the endpoints, and writes battles at the end."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from routellm_fast.augmentation.scores import ScoreRules
 
 @dataclass(frozen=True, slots=True)
 class JudgeJob:
-    """What to judge, by whom, and what to make of it.
+    """What to judge, which model judges, and how verdicts become battles.
 
     Attributes:
         contests: See contests.read_contests.
-        questioner: Judge and template.
-        journal: The file of the journal; a run goes on from what it holds.
-        generators: By model, who makes the responses that are missing.
-        config: How to work.
+        questioner: The judge and its template.
+        journal: The file of the journal; a run continues from what it holds.
+        generators: The endpoint that generates missing responses, by model.
+        config: Limits of the run; see JudgeConfig.
         rules: How verdicts become battles.
         on_disagreement: See outcomes.judged_battles.
-        max_cost_usd: Cap on all that the journal books, earlier runs included; None for none.
+        max_cost_usd: The most US dollars that the journal may book, earlier runs included; None for no cap.
     """
 
     contests: tuple[Contest, ...]
@@ -49,13 +49,13 @@ class JudgeJob:
 
 @dataclass(frozen=True, slots=True)
 class JudgeResult:
-    """What came of it.
+    """What a judging run made.
 
     Attributes:
-        ending: Why it ended.
-        rows: Battles of all that the journal holds.
-        report: On the same.
-        repaired_bytes: Length of a torn last line that was cut off the journal.
+        ending: Why the run ended.
+        rows: The battles that all verdicts of the journal make.
+        report: Counts and costs of the same verdicts.
+        repaired_bytes: Length of an incomplete last line that was cut off the journal.
     """
 
     ending: Ending
@@ -71,19 +71,19 @@ def run_judge(
     on_progress: Callable[[JudgeProgress], None] | None = None,
     on_interrupt: Callable[[], None] | None = None,
 ) -> JudgeResult:
-    """Judge, and make battles of the journal.
+    """Judge all contests of a job, and make battles of what the journal then holds.
 
-    In a program's main thread the first ctrl-C ends the run when the requests under way are answered, a second one
-    abandons them.
+    In the main thread of a program the first ctrl-C ends the run as soon as the requests that were sent are answered; a
+    second ctrl-C abandons them.
 
     Args:
-        job: See there.
-        clock: Time; None: the machine's.
+        job: What to do.
+        clock: The clock; None for the machine's.
         on_progress: Called after every contest.
         on_interrupt: Called at the first ctrl-C.
 
     Raises:
-        KeyboardInterrupt: At the second ctrl-C.
+        KeyboardInterrupt: ctrl-C was pressed a second time.
         EndpointError: See judge.judge_contests.
         DataError: The journal cannot be used.
         InvalidArgumentError: A rule does not fit the mode, or a cap has no prices to go with it.
@@ -135,7 +135,7 @@ async def _judge(
 
 @contextlib.contextmanager
 def _interruptible(stop: Stop, on_interrupt: Callable[[], None] | None) -> Iterator[None]:
-    """Make the first ctrl-C ask to stop; from the second on it is Python's again."""
+    """Let the first ctrl-C ask to stop, and give the signal back to Python then."""
     loop = asyncio.get_running_loop()
     previous = signal.getsignal(signal.SIGINT)
     if previous is None or previous == signal.SIG_IGN:  # ignored, as in the background, or not Python's

@@ -1,4 +1,4 @@
-"""What a chat completions endpoint answers, and what a call may cost at most."""
+"""The answer of a chat completions endpoint, and the most tokens that a call can take."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Completion:
 
     Attributes:
         text: The answer.
-        input_tokens: As the server counts; the most there can be where it does not tell.
-        output_tokens: The same.
-        is_cut_off: The answer ended at the token limit.
-        is_metered: The server told how many tokens it took.
-        cost_usd: Of this call.
-        attempts: Requests sent for it.
-        latency_s: From sending to having it, the last attempt only.
+        input_tokens: Tokens of the question, as the server counts; the most there can be where it does not tell.
+        output_tokens: Tokens of the answer, likewise.
+        is_cut_off: Whether the answer ended at the token limit.
+        is_metered: Whether the server told how many tokens the call took.
+        cost_usd: US dollars that this call cost.
+        attempts: Number of requests that were sent for it.
+        latency_s: Seconds from sending the last attempt to having its answer.
     """
 
     text: str
@@ -61,9 +61,9 @@ def parse_completion(body: bytes, *, most_input: int, most_output: int) -> Compl
     """Return the first choice of a chat completion, or None for anything else.
 
     Args:
-        body: The response.
-        most_input: Counted where the server does not tell how many tokens it took.
-        most_output: The same for the answer.
+        body: Body of the server's response.
+        most_input: Input tokens to count where the server does not tell how many there were.
+        most_output: Output tokens to count, likewise.
     """
     try:
         answer = json.loads(body)

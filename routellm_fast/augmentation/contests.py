@@ -30,15 +30,15 @@ class Contest:
     """A prompt and the responses of two models.
 
     Attributes:
-        prompt: The text.
-        group: Held out as a whole.
-        source: Data set.
-        model_a: The first model.
-        model_b: The second.
-        response_a: Its response; None is to be generated.
-        response_b: The same.
-        reference: A correct answer.
-        winner: What people decided.
+        prompt: Text of the prompt.
+        group: Name of the prompt group; a group is held out as a whole.
+        source: Name of the data set.
+        model_a: Name of the first model.
+        model_b: Name of the second model.
+        response_a: Response of model_a; None where it has to be generated.
+        response_b: Response of model_b, likewise.
+        reference: A correct answer; None where there is none.
+        winner: Whom people chose: "model_a", "model_b" or "tie"; None where nobody was asked.
     """
 
     prompt: str
@@ -80,11 +80,12 @@ def read_contests(
     """Read contests.
 
     Args:
-        path: The source; its layout is in the module's text.
-        prompts: What prompt_id refers to.
-        models: Contests between these only; None takes all.
-        generated: Models whose missing responses can be generated. A file of prompts alone is a contest of the two.
-        forbidden: Groups to leave out.
+        path: The source; the text at the top of this module describes its layout.
+        prompts: The prompts by the id that `prompt_id` refers to.
+        models: Names of models; contests of any other model are left out. None takes all.
+        generated: Models whose missing responses can be generated. With two of them, a file of prompts alone makes each
+            prompt a contest of the two.
+        forbidden: Names of prompt groups to leave out.
 
     Raises:
         DataError: A row breaks the layout, or no contest is left.

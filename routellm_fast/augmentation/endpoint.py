@@ -1,4 +1,4 @@
-"""Chat completions from any server that speaks OpenAI's API: paced, retried, and within a budget."""
+"""Chat completions from any server that speaks OpenAI's API, at a limited pace, with retries, within a budget."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LONGEST_PAUSE_S: Final = 60.0
 
 
 class CallFailedError(Exception):
-    """One call failed for good; others may not. Never leaves this package. Its text holds no key."""
+    """One call failed for good; other calls may succeed. Never leaves this package. Its text holds no key."""
 
 
 class ChatEndpoint:
     """One model at one server. Usable in one event loop; close it in that loop.
 
-    A call first waits for its turn, then reserves the most that it can cost, then is sent. An attempt that was sent and
-    never answered may have been paid for: what was reserved for it counts as spent.
+    A call first waits for its turn, then reserves the most that it can cost, then sends its request. A request that was
+    sent and never answered may have been billed, so what was reserved for it counts as spent.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class ChatEndpoint:
         """Describe the service; no request is sent.
 
         Args:
-            settings: See there.
-            budget: Shared by all endpoints of a run.
-            stop: Ends waiting.
+            settings: Model, server, limits and prices.
+            budget: The budget that all endpoints of a run share.
+            stop: Ends the waiting of calls when it is asked to.
             on_lost: Called with the most that an unanswered attempt may have cost, in US dollars, and what happened.
-            clock: Time; None: the machine's.
-            rng: Spreads retries; None: seeded by the system.
-            api_key: The key itself, instead of a variable's.
+            clock: The clock; None for the machine's.
+            rng: Draws how long to wait before a retry; None for one that the system seeds.
+            api_key: The key itself; None reads the variable of the settings.
 
         Raises:
-            InvalidArgumentError: A setting breaks a rule, or a cap on cost has no prices to go with it.
+            InvalidArgumentError: A setting breaks a rule, or there is a cap on cost and no price.
             EndpointError: OpenAI needs a key and there is none.
             MissingExtraError: The openai package is not installed.
         """
@@ -98,13 +98,13 @@ class ChatEndpoint:
 
         Args:
             messages: The chat.
-            as_json: Ask for the server's JSON mode.
+            as_json: Whether to ask for the server's JSON mode.
 
         Raises:
-            StoppedError: Asked to stop, before it was sent.
-            CostCapReachedError: It could exceed the cap.
+            StoppedError: Somebody asked to stop before the request was sent.
+            CostCapReachedError: The call could exceed the cap.
             CallFailedError: This call failed for good.
-            EndpointError: No call can succeed.
+            EndpointError: No call to this endpoint can succeed.
         """
         reason = ""
         for attempt in range(self.settings.max_retries + 1):
@@ -183,5 +183,5 @@ class ChatEndpoint:
         return 0.0 if prices is None else prices.cost_usd(input_tokens, output_tokens)
 
     def _pause_s(self, attempt: int) -> float:
-        """Twice as long each time, spread so that tasks that failed together do not come back together."""
+        """Return a pause in seconds: twice as long each time, and drawn so that tasks do not all retry at once."""
         return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (attempt - 1)) * self._rng.uniform(0.5, 1.0)

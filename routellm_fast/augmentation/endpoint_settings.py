@@ -1,4 +1,4 @@
-"""Which model, where, how fast, and for how much."""
+"""The settings of an endpoint: model, server, limits and prices."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from routellm_fast.prices import ModelPrice
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """Which model, where, how fast, and for how much.
+    """The settings of an endpoint: model, server, limits and prices.
 
     Attributes:
         model: The server's name of the model.
-        base_url: Address in front of `/chat/completions`. None: OPENAI_BASE_URL if set, else OpenAI.
-        api_key_variable: Environment variable that holds the key. None: OPENAI_API_KEY, which only OpenAI and the
-            server of OPENAI_BASE_URL get to see.
-        prices: What it costs; None: nothing is booked, and no cap can be kept.
-        requests_per_min: Most requests a minute; None for no limit.
-        tokens_per_min: Most tokens a minute, questions and answers; None for no limit.
-        max_tokens: Most tokens of an answer, thinking included.
-        temperature: None sends none, for models that take no other than their own.
-        timeout_s: Of one attempt.
-        max_retries: Further attempts after 408, 409, 425, 429, 5xx, a time-out or a broken connection.
+        base_url: Address in front of `/chat/completions`. None takes OPENAI_BASE_URL if set, else OpenAI.
+        api_key_variable: Name of the environment variable that holds the key. None takes OPENAI_API_KEY, which is sent
+            to OpenAI and the server of OPENAI_BASE_URL only.
+        prices: What the model charges; with None nothing is booked, and no cap on cost can be kept.
+        requests_per_min: The most requests a minute; None for no limit.
+        tokens_per_min: The most tokens a minute, questions and answers together; None for no limit.
+        max_tokens: The most tokens of an answer, thinking included, >= 1.
+        temperature: Sampling temperature, >= 0. None sends none, for models that take only their own.
+        timeout_s: Seconds that one attempt may take, > 0.
+        max_retries: Number of further attempts after status 408, 409, 425, 429 or 5xx, a time-out or a broken
+            connection, >= 0.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""What a run would take, before it is begun."""
+"""How many calls, tokens and US dollars a run would take."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from routellm_fast.augmentation.questions import Questioner, response_key
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Calls still to make, with no retries.
+    """The calls that are still to be made, without retries.
 
     Attributes:
-        contests: All.
-        judgements: Questions to the judge.
-        responses: Responses to generate.
-        on_record: Calls that the journal holds.
-        input_tokens: About, at four bytes a token; a response not yet there counts as long as it may get.
-        output_tokens: At most.
-        cost_usd: Of these tokens; None without prices.
-        most_usd: The most that the calls can cost, at one byte a token.
+        contests: Number of contests.
+        judgements: Number of questions to the judge.
+        responses: Number of responses to generate.
+        on_record: Number of calls that the journal holds already.
+        input_tokens: About how many tokens are sent, at four bytes a token. A response that is not yet generated counts
+            with the most tokens that it may have.
+        output_tokens: The most tokens that can be answered.
+        cost_usd: US dollars that these tokens cost; None without prices.
+        most_usd: The most US dollars that the calls can cost, at one byte a token; None without prices.
     """
 
     contests: int

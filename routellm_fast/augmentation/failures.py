@@ -1,4 +1,4 @@
-"""Attempts without an answer: whether to try again, whether to go on at all, and what they may have cost."""
+"""Attempts without an answer: whether to try again, whether to go on at all, and whether they may be billed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Failure:
 
     Attributes:
         reason: What happened, and what to do.
-        is_retried: A further attempt may succeed.
-        is_hopeless: No other call can succeed either.
-        may_be_billed: It was sent and not refused.
-        asked_pause_s: How long the server asks to wait.
+        is_retried: Whether a further attempt may succeed.
+        is_hopeless: Whether no other call can succeed either.
+        may_be_billed: Whether the request was sent and not refused.
+        asked_pause_s: Seconds that the server asks to wait; None where it does not ask.
     """
 
     reason: str

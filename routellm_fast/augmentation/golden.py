@@ -23,9 +23,9 @@ class GoldenBattles:
 
     Attributes:
         rows: The battles, in an order that does not depend on the cap.
-        counts: What they are.
-        forbidden_prompts: Distinct prompts left out because they belong to a forbidden group.
-        unpaired_prompts: Distinct prompts on which fewer than two of the chosen models have a score.
+        counts: How many there are, by model and source.
+        forbidden_prompts: Number of distinct prompts that were left out, since they belong to a forbidden group.
+        unpaired_prompts: Number of distinct prompts on which fewer than two of the chosen models have a score.
     """
 
     rows: tuple[BattleRow, ...]
@@ -45,9 +45,9 @@ def golden_battles(
 
     Args:
         labelled: The rows; data.read_golden reads them.
-        models: Battles between these only, at least two; None takes all models.
-        rules: Ties, margin, weights and cap.
-        forbidden: Groups to leave out; guard.forbidden_groups reads them.
+        models: Names of at least two models; battles of any other model are left out. None takes all models.
+        rules: How scores become battles.
+        forbidden: Names of prompt groups to leave out; guard.forbidden_groups reads them.
 
     Raises:
         UnknownModelError: A model has no score anywhere.

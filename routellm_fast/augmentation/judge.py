@@ -1,4 +1,4 @@
-"""Judging: many contests at once, each answer on record before the next question is asked."""
+"""Judging: many contests at once; each answer is in the journal before the next question of its contest is asked."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class JudgeProgress:
     """How far a judging run is.
 
     Attributes:
-        done: Contests that were tried.
-        total: All.
-        failed: Those without a verdict, because a call failed or the judge's answers could not be read.
-        spent_usd: By the journal, earlier runs included.
+        done: Number of contests that were tried.
+        total: Number of all contests.
+        failed: Number of contests without a verdict, because a call failed or the judge's answers could not be read.
+        spent_usd: US dollars that the journal has booked, earlier runs included.
     """
 
     done: int
@@ -52,12 +52,12 @@ class JudgeProgress:
 
 @dataclass(frozen=True, slots=True)
 class JudgeConfig:
-    """How to work.
+    """Limits of a judging run.
 
     Attributes:
-        max_concurrency: Most contests at once, and so most requests at once.
-        parse_retries: How often to ask again, more strictly, when an answer holds no verdict.
-        max_failure_share: Stop when more than this share of the contests is left without a verdict.
+        max_concurrency: The most contests, and so the most requests, at once, >= 1.
+        parse_retries: How often to ask again, in stricter words, when an answer holds no verdict, >= 0.
+        max_failure_share: The run stops when more than this share of the contests, in [0, 1], has no verdict.
     """
 
     max_concurrency: int = 8
@@ -86,23 +86,24 @@ async def judge_contests(
     clock: Clock | None = None,
     on_progress: Callable[[JudgeProgress], None] | None = None,
 ) -> Ending:
-    """Put every contest to the judge; what the journal holds is not asked again.
+    """Ask the judge about every contest; what the journal holds is not asked again.
 
     Args:
         contests: See contests.read_contests.
-        questioner: What is asked.
-        judge: Who is asked.
-        journal: Where every answer goes; outcomes.judged_battles makes battles of it.
-        stop: The one that the endpoints were given; asking it ends the run when the requests under way are answered.
-        generators: By model, who makes the responses that are missing.
-        config: How to work.
-        clock: For the record; None: the machine's.
+        questioner: Makes the questions.
+        judge: The endpoint of the judge.
+        journal: Where every answer is written; outcomes.judged_battles makes battles of it.
+        stop: The same that the endpoints were given; asking it to stop ends the run as soon as the requests that were
+            sent are answered.
+        generators: The endpoint that generates missing responses, by model.
+        config: Limits of the run.
+        clock: The clock that dates the records; None for the machine's.
         on_progress: Called after every contest.
 
     Raises:
-        InvalidArgumentError: A response is missing that nobody generates.
-        EndpointError: An endpoint refuses everything, or more contests than allowed were left without a verdict. What
-            was answered before is in the journal.
+        InvalidArgumentError: A response is missing, and no endpoint generates it.
+        EndpointError: An endpoint refuses every call, or more contests than allowed have no verdict. What was answered
+            before is in the journal.
         DataError: The journal cannot be written.
     """
     generators = generators or {}
@@ -249,7 +250,7 @@ class _Run:
             raise
 
     def _alone(self, key: str) -> asyncio.Lock:
-        """Two contests may share a question or a response; the second finds it answered."""
+        """Return the lock of a question or response: of two contests that share it, the second finds it answered."""
         lock = self._locks.get(key)
         if lock is None:
             lock = self._locks[key] = asyncio.Lock()

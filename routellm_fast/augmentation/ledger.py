@@ -1,4 +1,4 @@
-"""What a journal's records add up to: contests, verdicts, generated responses, money.
+"""The sum of a journal's records: contests, verdicts, generated responses and costs.
 
 Each record is a JSON object with a `record`: `settings` (first, once), `contest` (before its first call), `judgement`
 (one for each answer of the judge, read or not), `response` (a generated one), `loss` (an attempt that may have been
@@ -24,9 +24,9 @@ class Judgement:
     """A judge's answers to one question.
 
     Attributes:
-        verdict: None while none of them could be read.
-        attempts: How many there are.
-        is_cut_off: The last one ended at the token limit.
+        verdict: The verdict; None while no answer could be read.
+        attempts: Number of answers.
+        is_cut_off: Whether the last answer ended at the token limit.
     """
 
     verdict: Verdict | None = None
@@ -36,17 +36,17 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A contest as recorded.
+    """A contest as the journal holds it.
 
     Attributes:
-        prompt: The text.
-        group: Held out as a whole.
-        source: Data set.
-        model_a: The first model.
-        model_b: The second.
-        winner: What people decided.
-        calls: Key of each judgement by what it is: pairwise "ab" and "ba", the order shown; score "a" and "b", the
-            response; none where both responses are the same.
+        prompt: Text of the prompt.
+        group: Name of the prompt group; a group is held out as a whole.
+        source: Name of the data set.
+        model_a: Name of the first model.
+        model_b: Name of the second model.
+        winner: Whom people chose: "model_a", "model_b" or "tie"; None where nobody was asked.
+        calls: Key of each judgement by its label. In pairwise mode "ab" and "ba" name the order in which the responses
+            are shown; in score mode "a" and "b" name the response. Empty where both responses are the same.
     """
 
     prompt: str
@@ -63,18 +63,18 @@ class Ledger:
     """The sum of a journal.
 
     Attributes:
-        settings: The first record.
-        contests: By id.
-        judgements: By key.
-        responses: Generated texts by key.
-        failures: Reasons by key, of calls that were given up and not made since.
-        calls: Answered ones.
-        input_tokens: Of those.
-        output_tokens: Of those.
-        unmetered: Calls whose server did not tell tokens; the most there could be is counted.
-        cut_off_responses: Generated responses that ended at the token limit.
-        spent_usd: Cost of answered calls.
-        lost_usd: The most that unanswered attempts may have cost.
+        settings: The first record, without its kind.
+        contests: All contests, by id.
+        judgements: All judgements, by key.
+        responses: All generated texts, by key.
+        failures: Why calls were given up, by key; a call that succeeded later is not among them.
+        calls: Number of answered calls.
+        input_tokens: Tokens sent in answered calls.
+        output_tokens: Tokens received in answered calls.
+        unmetered: Number of calls whose server did not tell tokens; for them the most there could be is counted.
+        cut_off_responses: Number of generated responses that ended at the token limit.
+        spent_usd: US dollars that answered calls cost.
+        lost_usd: The most US dollars that unanswered attempts may have cost.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Ledger:
         return Mode(self.settings["mode"])
 
     def apply(self, record: Mapping[str, Any]) -> None:
-        """Add a record. Raises ValueError, KeyError or TypeError where it breaks the layout."""
+        """Add a record. Raises ValueError, KeyError or TypeError where the record breaks the layout."""
         kind = record["record"]
         if (kind == "settings") == bool(self.settings):
             raise ValueError("settings are the first record, and only that")

@@ -17,31 +17,31 @@ DISAGREEMENTS: Final = ("tie", "drop")
 
 @dataclass(frozen=True, slots=True)
 class JudgeReport:
-    """What judging found, and what it cost. Counts are of contests unless they say otherwise.
+    """What judging found, and what it cost. Counts are numbers of contests unless they say otherwise.
 
     Attributes:
-        judge: The judge's model.
+        judge: Name of the judge's model.
         mode: "pairwise" or "score".
-        contests: All on record.
-        judged: Those with all their verdicts.
-        identical: Those whose responses are the same: ties that took no call.
-        unparsable: Those with a judgement in which no verdict could be read.
-        unfinished: Those that still lack an answer: never asked, or the call failed.
-        battles: Rows made.
-        ties: Those without a winner.
-        both_orders: Judged in both orders.
-        order_changed: Of these, where the order changed the verdict.
-        favoured_first: Of these, where the response shown first won both times.
-        favoured_second: The same for the second.
-        compared_with_people: Judged, and with people's verdict.
-        agreed_with_people: Of these, where it is the judge's.
-        calls: Answered calls, generated responses included.
-        input_tokens: Of those.
-        output_tokens: Of those.
-        unmetered_calls: Those whose server did not tell tokens; the most there could be is counted.
-        cut_off_responses: Generated responses that ended at the token limit.
-        spent_usd: Cost of answered calls.
-        lost_usd: The most that unanswered attempts may have cost.
+        contests: All contests of the journal.
+        judged: Contests with all their verdicts.
+        identical: Contests whose responses are the same: ties that took no call.
+        unparsable: Contests with a judgement in which no verdict could be read.
+        unfinished: Contests that still lack an answer: never asked, or the call failed.
+        battles: Number of battles made.
+        ties: Number of battles without a winner.
+        both_orders: Contests judged in both orders of the responses.
+        order_changed: Those of both_orders in which the order changed the verdict.
+        favoured_first: Those of order_changed in which the response shown first won both times.
+        favoured_second: Those of order_changed in which the response shown second won both times.
+        compared_with_people: Judged contests for which people's verdict is known too.
+        agreed_with_people: Those of compared_with_people in which the judge decided as people did.
+        calls: Number of answered calls, generated responses included.
+        input_tokens: Tokens sent in answered calls.
+        output_tokens: Tokens received in answered calls.
+        unmetered_calls: Number of calls whose server did not tell tokens; the most there could be is counted.
+        cut_off_responses: Number of generated responses that ended at the token limit.
+        spent_usd: US dollars that answered calls cost.
+        lost_usd: The most US dollars that unanswered attempts may have cost.
     """
 
     judge: str
@@ -103,12 +103,13 @@ def judged_battles(
     """Make battles of all judgements on record, in the order in which the contests were begun.
 
     Args:
-        ledger: The journal's.
-        rules: Ties and cap; margin and weights are of score mode.
-        on_disagreement: Pairwise: a contest whose verdict the order changed is a "tie", or left out: "drop".
+        ledger: The sum of the journal.
+        rules: How verdicts become battles; margin and weights apply to score mode only.
+        on_disagreement: What becomes of a contest whose verdict changed with the order of the responses: "tie" makes it
+            a tie, "drop" leaves it out. Applies to pairwise mode.
 
     Raises:
-        InvalidArgumentError: A rule that the mode does not know.
+        InvalidArgumentError: A rule does not apply to the journal's mode.
     """
     rules = rules or ScoreRules()
     if on_disagreement not in DISAGREEMENTS:

@@ -1,4 +1,4 @@
-"""Rate limits: requests and tokens a minute."""
+"""Rate limits: how many requests and tokens may be sent in a minute."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from routellm_fast.errors import InvalidArgumentError
 
 
 class Pace:
-    """Spaces requests evenly, so that no minute holds more than allowed, and none comes in a burst.
+    """Spaces requests evenly, so that no minute holds more than allowed and there are no bursts.
 
-    Tokens are not known before the answer: a turn takes as many as there could be, and gives back those not used.
+    The tokens of a request are known only after its answer: a turn takes as many as there could be, and those that were
+    not used are given back later.
     Usable in one event loop.
     """
 
@@ -47,5 +48,5 @@ class Pace:
         self._next_token_s -= self._s_per_token * tokens
 
     def pause(self, seconds: float) -> None:
-        """Let nobody send for so long: the server asked for it, and it asks everybody."""
+        """Hold all requests back for that many seconds: a server that asks for a pause means every request."""
         self._paused_until_s = max(self._paused_until_s, self._clock.monotonic() + seconds)

@@ -1,4 +1,4 @@
-"""Which questions a contest puts to the judge, and the key under which each is paid for once."""
+"""The questions to the judge about a contest, and the key by which each is asked, and paid for, only once."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Question:
     """One judgement to ask for.
 
     Attributes:
-        key: Of judge, template, prompt, reference and the responses in their order: the same question is never paid
-            for twice, whichever contest it comes from. The server is no part of it: a judge may move.
-        prompt: What was asked of the models.
-        responses: In the order to show.
-        reference: A correct answer.
+        key: Digest of judge, template, prompt, reference and the responses in their order, so that the same question is
+            never paid for twice, whichever contest it comes from. The server's address is left out: a judge may move.
+        prompt: The prompt that the models answered.
+        responses: The responses, in the order to show.
+        reference: A correct answer; None where there is none.
     """
 
     key: str
@@ -40,8 +40,8 @@ class Questioner:
     """Makes questions of contests, for one judge and one template.
 
     Attributes:
-        judge: The judge's model and temperature count.
-        template: What is asked.
+        judge: Settings of the judge's endpoint; its model and temperature are part of each question's key.
+        template: The text of the questions.
         orders: Pairwise: "both" asks twice, each response first once; "one" once, in an order drawn by the contest's
             key, at half the cost and blind to position bias.
     """

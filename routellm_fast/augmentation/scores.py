@@ -1,4 +1,4 @@
-"""What two scores say about who won, and how much that counts."""
+"""How two scores become a winner and a weight."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class ScoreRules:
     """How scores become battles.
 
     Attributes:
-        margin: Scores that differ by less are a tie; equal ones always are.
-        ties: "keep" or "drop".
+        margin: Scores that differ by less than this are a tie, >= 0; equal scores always are.
+        ties: Whether to "keep" or "drop" ties.
         weights: "equal": every battle weighs 1. "difference": a win weighs |a - b| / range and a tie
             1 - |a - b| / range, range being that of the data set's scores: a narrow win says little, a clear one much.
-        cap_per_prompt: At most this many battles a prompt of a source, chosen by seed; None takes all.
-        seed: See cap_per_prompt.
+        cap_per_prompt: The most battles to keep of each prompt of a source; None keeps all.
+        seed: Draws which battles the cap keeps.
     """
 
     margin: float = 0.0

@@ -1,4 +1,4 @@
-"""What a judge is asked, in words."""
+"""The text of the questions to a judge."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ _PLACEHOLDERS: Final = {Mode.PAIRWISE: ("prompt", "response_a", "response_b"), M
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A judge's question.
+    """A question to a judge, with placeholders.
 
     Attributes:
-        mode: What is asked.
+        mode: Whether it compares two responses or scores one.
         user: The question, with the placeholders {prompt}, {response_a} and {response_b} or {response}, and
             {reference}. How to end is added behind it, since the verdict is read by that form.
-        as_json: Ask for a JSON object instead of a last line.
+        as_json: Whether to ask for a JSON object instead of a fixed last line.
         frames_reference: {reference} stands for a whole tagged block, gone where there is no reference answer; else
             for the bare text.
     """
@@ -126,10 +126,10 @@ class Template:
         """Return the chat for one judgement.
 
         Args:
-            prompt: What was asked of the models.
-            responses: In the order to show: two for pairwise, one for score.
-            reference: A correct answer, if there is one.
-            remind: Insist on the form, after an answer that could not be read.
+            prompt: The prompt that the models answered.
+            responses: The responses, in the order to show: two in mode pairwise, one in mode score.
+            reference: A correct answer; None where there is none.
+            remind: Whether to insist on the form, after an answer that could not be read.
         """
         names = ("response_a", "response_b") if self.mode is Mode.PAIRWISE else ("response",)
         shown = "" if reference is None else reference

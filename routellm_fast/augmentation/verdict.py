@@ -1,6 +1,6 @@
 """What a judge decided, read from a fixed last line or from a JSON object, and from nothing else.
 
-A judge that says anything else has not decided: guessing from its prose would make labels of our own.
+Any other answer is no verdict: to guess one from the judge's prose would be to invent labels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SCORE: Final = re.compile(r"SCORE[*_` ]{0,8}:[*_` ]{0,8}([1-5])", re.IGNORECASE
 
 
 class Mode(str, Enum):
-    """What a judge is asked: which of two responses is better, or how good one is."""
+    """Whether a judge compares two responses (pairwise) or gives each a score."""
 
     PAIRWISE = "pairwise"
     SCORE = "score"

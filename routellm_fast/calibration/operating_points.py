@@ -1,4 +1,4 @@
-"""Thresholds that were asked for by what they should reach, and what they do reach."""
+"""Thresholds that were chosen to reach a target, and what each of them does reach."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Target:
             at which a thousand requests cost at most this, in US dollars. "cost_share": the same, as a share of what
             the strong model alone would cost. "pgr": the least strong share that recovers this part of the quality gap
             between the models. "quality": the least strong share with this mean score.
-        value: How much of it.
+        value: The share, cost, part of the gap or mean score to reach, in the unit that `kind` says.
     """
 
     kind: TargetKind
@@ -43,7 +43,7 @@ class Target:
 
     @property
     def name(self) -> str:
-        """E.g. "strong_share=0.3"."""
+        """Name of the target, e.g. "strong_share=0.3"."""
         return f"{self.kind}={self.value:.12g}"
 
 
@@ -51,17 +51,18 @@ class Target:
 class OperatingPoint:
     """A threshold and what it yields.
 
-    Intervals are over resamples of the prompts. That of `threshold` says how far another log of the same traffic would
-    move it; all others hold the threshold as it is, which is what a deployed router does.
+    Intervals are over resamples of the prompts. The interval of `threshold` says how far another log of the same
+    traffic would move the threshold; all other intervals keep the threshold fixed, as a deployed router does.
 
     Attributes:
-        target: What was asked for.
+        target: What the threshold should reach.
         threshold: Win rate from which the strong model is chosen.
-        strong_share: Of requests, achieved; tied win rates can keep it away from the one asked for.
-        cost_usd_per_1k: US dollars a thousand requests; None without prices.
+        strong_share: Share of requests that the strong model then gets. It can differ from the share asked for where
+            many prompts have one and the same win rate.
+        cost_usd_per_1k: US dollars that a thousand requests cost; None without prices.
         quality: Mean score of the answers on the labelled rows; None without labels.
-        pgr: Part of the quality gap that is recovered there; None without labels, or where the strong model is no
-            better on them.
+        pgr: Part of the quality gap that is recovered on the labelled rows; None without labels, or where the strong
+            model is not better on them.
     """
 
     target: Target

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Method = Literal["platt", "isotonic"]
 METHODS: Final = ("platt", "isotonic")
 
-# Win rates of 0 and 1 have no logit; and a loss of a certainty that fails has no end.
+# Win rates of 0 and 1 have no finite logit, and a certain prediction that fails has no finite loss.
 _EDGE: Final = 1e-6
 # Far beyond any fit, and far from where float64 ends.
 _STEEPEST: Final = 1e12
@@ -37,7 +37,7 @@ class PlattMap:
 
     @property
     def levels(self) -> int | None:
-        """How many values it takes: None for as many as there are win rates, 1 where it is flat."""
+        """Number of values that the map can yield: 1 where it is flat, None for any number."""
         return None if self.slope > 0.0 else 1
 
     def to_json(self) -> dict[str, object]:
@@ -51,7 +51,7 @@ class IsotonicMap:
 
     Attributes:
         win_rates: Mean win rate of each step, rising strictly.
-        probabilities: Of each step, never falling.
+        probabilities: Probability at each step, never falling.
     """
 
     win_rates: tuple[float, ...]
@@ -63,7 +63,7 @@ class IsotonicMap:
 
     @property
     def levels(self) -> int | None:
-        """How many steps it has."""
+        """Number of different probabilities of its steps."""
         return len(set(self.probabilities))
 
     def to_json(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What a calibration keeps: from a share of prompts for the strong model to the threshold that yields it, and more."""
+"""The calibration that a router carries: a table from a strong share to the threshold that yields it, and more."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Calibration:
     """Quantiles of a router's win rates over prompts that look like its traffic.
 
     Attributes:
-        dataset: What the prompts were.
-        prompt_count: How many there were, each as often as it was asked.
+        dataset: Name of the prompts.
+        prompt_count: Number of prompts, each counted as often as it was asked.
         table: (strong share, threshold) rows; shares rise strictly from 0 to 1, thresholds never rise.
-        created: Date; "" where unknown.
-        prompt_digest: Which prompts they were, "sha256:<hex>"; see `Traffic.digest`. "" where unknown.
-        operating_points: What the user asked for, by the name of the target, e.g. "pgr=0.8".
-        prices: What the costs of operating points rest on; None without costs.
-        win_rate_quantiles: Win rates at equal steps from the smallest to the largest, what recent traffic is held
-            against; () where only the table is known.
-        probability: Turns win rates into probabilities; None where none was fitted.
+        created: Date of the calibration; "" where unknown.
+        prompt_digest: Digest of the prompts, "sha256:<hex>"; see `Traffic.digest`. "" where unknown.
+        operating_points: The thresholds that the user asked for, by the name of the target, e.g. "pgr=0.8".
+        prices: The prices behind the costs of operating points; None without costs.
+        win_rate_quantiles: Win rates at equal steps from the smallest to the largest, with which recent traffic is
+            compared; () where only the table is known.
+        probability: Map from win rates to probabilities; None where none was fitted.
     """
 
     dataset: str
@@ -74,7 +74,7 @@ class Calibration:
 
         Args:
             win_rates: (n,) win rates in [0, 1], n >= 1.
-            dataset: What the prompts were, for the record.
+            dataset: Name of the prompts, for the record.
             steps: How many intervals the table has; 1000 answers shares to a tenth of a percent.
 
         Source:

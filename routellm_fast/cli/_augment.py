@@ -15,31 +15,39 @@ from routellm_fast.errors import InvalidArgumentError
 app = typer.Typer(help="Make more battles: from golden labels, or by a judge.", no_args_is_help=True)
 
 _Model = Annotated[
-    list[str] | None, typer.Option("--model", help="Battles between these models only; not given: all. Give it twice.")
+    list[str] | None,
+    typer.Option("--model", help="Make battles of these models only; give it twice or more. Not given: of all models."),
 ]
-_PromptFiles = Annotated[list[Path] | None, typer.Option("--prompts", help="File in which prompt_id is looked up.")]
+_PromptFiles = Annotated[
+    list[Path] | None, typer.Option("--prompts", help="File with the prompts that prompt_id refers to.")
+]
 _NotIn = Annotated[
     list[Path] | None,
     typer.Option("--not-in", help="Leave out prompts that are in this file or folder, such as an evaluation set."),
 ]
-_Ties = Annotated[str, typer.Option(help="`keep` or `drop`.")]
+_Ties = Annotated[str, typer.Option(help="What to do with ties: `keep` or `drop`.")]
 _Margin = Annotated[float, typer.Option(help="Scores that differ by less are a tie.")]
 _Weights = Annotated[
-    str, typer.Option(help="`equal`, or `difference`: a battle counts by how far its scores are apart.")
+    str,
+    typer.Option(
+        help="`equal`: every battle counts alike. `difference`: a battle counts more the further its scores are apart."
+    ),
 ]
-_CapPerPrompt = Annotated[int | None, typer.Option(min=1, help="At most this many battles a prompt; not given: all.")]
-_Seed = Annotated[int, typer.Option(help="Draws capped battles.")]
+_CapPerPrompt = Annotated[int | None, typer.Option(min=1, help="The most battles of each prompt; not given: all.")]
+_Seed = Annotated[int, typer.Option(help="Draws which battles --cap-per-prompt keeps.")]
 
 
 @app.command("golden")
 def golden(
-    labels: Annotated[list[Path], typer.Argument(help="Files of golden labels: a prompt, one score column a model.")],
+    labels: Annotated[
+        list[Path], typer.Argument(help="Files of golden labels: a prompt and one score column for each model.")
+    ],
     out: Annotated[Path, typer.Option(help="File of battles to write: .csv or .jsonl, plain or .gz.")],
     models: _Model = None,
     prompts: _PromptFiles = None,
     not_in: _NotIn = None,
     licenses: Annotated[
-        list[str] | None, typer.Option("--license", help="Use only rows of this license; none: all.")
+        list[str] | None, typer.Option("--license", help="Use only rows of this license; not given: all rows.")
     ] = None,
     ties: _Ties = "keep",
     margin: _Margin = 0.0,
@@ -47,7 +55,7 @@ def golden(
     cap_per_prompt: _CapPerPrompt = None,
     seed: _Seed = 0,
 ) -> None:
-    """Make battles of golden labels: of two models, the one with the higher score wins."""
+    """Make battles from golden labels: of two models, the one with the higher score wins."""
     from routellm_fast.augmentation import ScoreRules, forbidden_groups, golden_battles, write_battles
     from routellm_fast.augmentation.battle_rows import check_battles_path
     from routellm_fast.cli import _judging
@@ -74,78 +82,110 @@ def judge(
     contests: Annotated[
         Path | None,
         typer.Argument(
-            help="File of responses: prompt, model_a, model_b, response_a, response_b, or columns response:MODEL; "
-            "prompts alone with two --generate.",
+            help="File of responses: columns prompt, model_a, model_b, response_a and response_b, or response:MODEL "
+            "for each model. With two --generate, prompts alone.",
             show_default=False,
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File of battles to write: .csv or .jsonl, plain or .gz.")] = None,
-    judge_model: Annotated[str | None, typer.Option(help="The judge, by its server's name.")] = None,
+    judge_model: Annotated[str | None, typer.Option(help="Name of the judge's model at its server.")] = None,
     base_url: Annotated[
-        str | None, typer.Option(help="The judge's server; none: OPENAI_BASE_URL, else OpenAI's.")
+        str | None, typer.Option(help="Address of the judge's server; not given: OPENAI_BASE_URL, else OpenAI's.")
     ] = None,
     api_key_env: Annotated[
         str | None,
-        typer.Option(help="Variable with the judge's key; none: OPENAI_API_KEY, for OpenAI and OPENAI_BASE_URL only."),
+        typer.Option(
+            help="Environment variable with the judge's key; not given: OPENAI_API_KEY, which only OpenAI and "
+            "the server of OPENAI_BASE_URL get."
+        ),
     ] = None,
-    price_in: Annotated[float | None, typer.Option(help="US dollars a million tokens that the judge reads.")] = None,
-    price_out: Annotated[float | None, typer.Option(help="US dollars a million tokens that it writes.")] = None,
+    price_in: Annotated[
+        float | None, typer.Option(help="US dollars for a million tokens that the judge reads.")
+    ] = None,
+    price_out: Annotated[
+        float | None, typer.Option(help="US dollars for a million tokens that the judge writes.")
+    ] = None,
     mode: Annotated[
         str, typer.Option(help="`pairwise` compares two responses, `score` gives each 1 to 5.")
     ] = "pairwise",
     orders: Annotated[
-        str, typer.Option(help="pairwise: `both`, each response first once, or `one` at half the cost.")
+        str,
+        typer.Option(help="With pairwise: `both` shows each response first once, `one` asks once, at half the cost."),
     ] = "both",
     on_disagreement: Annotated[
-        str, typer.Option(help="pairwise: a verdict that changes with the order is a `tie`, or `drop` it.")
+        str,
+        typer.Option(
+            help="With pairwise: a verdict that changes with the order becomes a `tie`; `drop` leaves it out."
+        ),
     ] = "tie",
     template: Annotated[
-        Path | None, typer.Option(help="Question of your own, with {prompt}, {response_a} and {response_b}.")
+        Path | None,
+        typer.Option(help="File with a question of your own, which holds {prompt}, {response_a} and {response_b}."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Ask for JSON instead of a last line.")] = False,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 1024,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Ask the judge for JSON instead of a fixed last line.")
+    ] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")] = 1024,
     temperature: Annotated[
-        float, typer.Option(help="Of all models; negative: send none, for models that take only their own.")
+        float,
+        typer.Option(help="Temperature of all models; a negative one sends none, for models that take only their own."),
     ] = 0.0,
     generate: Annotated[
         list[str] | None,
-        typer.Option(help="Model that makes the responses that are missing. May be given several times."),
+        typer.Option(help="Model that generates missing responses. May be given several times."),
     ] = None,
-    generate_base_url: Annotated[list[str] | None, typer.Option(help="Its server; once for all, or once each.")] = None,
+    generate_base_url: Annotated[
+        list[str] | None, typer.Option(help="Address of its server; given once for all models, or once for each.")
+    ] = None,
     generate_api_key_env: Annotated[
-        list[str] | None, typer.Option(help="Variable with its key; once for all, or once each.")
+        list[str] | None,
+        typer.Option(help="Environment variable with its key; given once for all models, or once for each."),
     ] = None,
-    generate_price_in: Annotated[list[float] | None, typer.Option(help="Once for all, or once each.")] = None,
-    generate_price_out: Annotated[list[float] | None, typer.Option(help="Once for all, or once each.")] = None,
-    generate_max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a response.")] = 1024,
+    generate_price_in: Annotated[
+        list[float] | None, typer.Option(help="As --price-in; given once for all models, or once for each.")
+    ] = None,
+    generate_price_out: Annotated[
+        list[float] | None, typer.Option(help="As --price-out; given once for all models, or once for each.")
+    ] = None,
+    generate_max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of a generated response.")] = 1024,
     models: _Model = None,
     prompts: _PromptFiles = None,
     not_in: _NotIn = None,
-    requests_per_min: Annotated[float | None, typer.Option(help="Most requests a minute to each model.")] = None,
-    tokens_per_min: Annotated[float | None, typer.Option(help="Most tokens a minute of each model.")] = None,
-    max_concurrency: Annotated[int, typer.Option(min=1, help="Most requests at once.")] = 8,
-    timeout_s: Annotated[float, typer.Option(help="Of one attempt.")] = 120.0,
-    max_retries: Annotated[int, typer.Option(min=0, help="After 429, 5xx, time-outs, broken connections.")] = 5,
-    parse_retries: Annotated[int, typer.Option(min=0, help="How often to ask again where there is no verdict.")] = 2,
+    requests_per_min: Annotated[float | None, typer.Option(help="The most requests a minute to each model.")] = None,
+    tokens_per_min: Annotated[
+        float | None, typer.Option(help="The most tokens a minute of each model, questions and answers together.")
+    ] = None,
+    max_concurrency: Annotated[int, typer.Option(min=1, help="The most requests at once.")] = 8,
+    timeout_s: Annotated[float, typer.Option(help="Seconds that one attempt may take.")] = 120.0,
+    max_retries: Annotated[
+        int, typer.Option(min=0, help="Further attempts after status 429 or 5xx, a time-out or a broken connection.")
+    ] = 5,
+    parse_retries: Annotated[
+        int, typer.Option(min=0, help="How often to ask again when an answer holds no verdict.")
+    ] = 2,
     max_failure_share: Annotated[
-        float, typer.Option(help="Stop when more than this share is left without a verdict.")
+        float, typer.Option(help="Stop when more than this share of the contests has no verdict.")
     ] = 0.1,
     max_cost_usd: Annotated[
-        float | None, typer.Option(help="Stop before the call that could exceed it, earlier runs included.")
+        float | None,
+        typer.Option(help="Stop before the call that could exceed this many US dollars, earlier runs included."),
     ] = None,
     journal: Annotated[
-        Path | None, typer.Option(help="Where every answer is kept; none: beside --out, as OUT.journal.")
+        Path | None, typer.Option(help="File that keeps every answer; not given: OUT.journal beside --out.")
     ] = None,
-    from_journal: Annotated[Path | None, typer.Option(help="Make battles of this journal, without any call.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what a run would take, and call nobody.")] = False,
+    from_journal: Annotated[Path | None, typer.Option(help="Make battles from this journal, without any call.")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say how many calls, tokens and US dollars a run would take, and call nobody."),
+    ] = False,
     ties: _Ties = "keep",
     margin: _Margin = 0.0,
     weights: _Weights = "equal",
     cap_per_prompt: _CapPerPrompt = None,
     seed: _Seed = 0,
-    report: Annotated[Path | None, typer.Option(help="Also write the report here, as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write the report to this file, as JSON.")] = None,
 ) -> None:
-    """Let a language model judge responses. Every answer is kept: the same command goes on where it was cut off."""
+    """Let a language model judge responses. Every answer is kept, so the same command continues an interrupted run."""
     from routellm_fast.augmentation import (
         EndpointSettings,
         JudgeConfig,

@@ -43,48 +43,57 @@ _FILE_WIDTH: Final = 200
 def calibrate(
     router: Path = typer.Argument(help="Router directory, or mf or sw_ranking for one that ships."),
     prompts: Path = typer.Argument(
-        help="Log of prompts: text, one a line; JSON lines with `prompt` or `messages`; a table with a column "
-        "`prompt`; - for standard input. A prompt that was asked twice counts twice."
+        help="Log of prompts: text with one prompt a line, JSON lines with `prompt` or `messages`, a table with a "
+        "column `prompt`, or - for standard input. A prompt that was asked twice counts twice."
     ),
     strong_share: list[float] | None = typer.Option(
-        None, help="Find the threshold for this share of requests at the strong model. As all targets, may be repeated."
+        None,
+        help="Find the threshold that sends this share of requests to the strong model. Every target may be repeated.",
     ),
     cost_usd_per_1k: list[float] | None = typer.Option(
-        None, help="For at most this cost of a thousand requests, in US dollars. Needs prices."
+        None, help="Find the one at which 1,000 requests cost at most this many US dollars. Needs prices."
     ),
     cost_share: list[float] | None = typer.Option(
-        None, help="For at most this share of what the strong model alone would cost. Needs prices."
+        None, help="Find the one that costs at most this share of what the strong model alone would cost. Needs prices."
     ),
     pgr: list[float] | None = typer.Option(
-        None, help="For recovering this part of the quality gap between the models, e.g. 0.8. Needs --labels."
+        None,
+        help="Find the one that recovers this part of the quality gap between the models, e.g. 0.8. Needs --labels.",
     ),
-    quality: list[float] | None = typer.Option(None, help="For this mean score. Needs --labels."),
+    quality: list[float] | None = typer.Option(None, help="Find the one with this mean score. Needs --labels."),
     price: list[str] | None = typer.Option(
         None,
         metavar="MODEL=IN/OUT",
-        help="US dollars a million input and output tokens. MODEL: a name of the pair, or strong, or weak.",
+        help="US dollars that a million input tokens and a million output tokens cost. MODEL is a name of the pair, or "
+        "strong, or weak.",
     ),
-    request_price: list[str] | None = typer.Option(None, metavar="MODEL=USD", help="US dollars a request, on top."),
-    output_tokens: float | None = typer.Option(None, help="Mean length of an answer, where output tokens cost."),
+    request_price: list[str] | None = typer.Option(
+        None, metavar="MODEL=USD", help="US dollars for each request, on top."
+    ),
+    output_tokens: float | None = typer.Option(
+        None, help="Mean number of tokens of an answer; needed where output tokens cost."
+    ),
     input_tokens: float | None = typer.Option(
-        None, help="Mean length of a prompt; none: the router's tokenizer counts each."
+        None, help="Mean number of tokens of a prompt; not given: the router's tokenizer counts each prompt."
     ),
     labels: list[Path] | None = typer.Option(
-        None, help="File of golden labels: a prompt and one score column a model. May be repeated."
+        None, help="File of golden labels: a prompt and one score column for each model. May be repeated."
     ),
     battles: list[Path] | None = typer.Option(
         None, help="File of battles: prompt, model_a, model_b, winner; for --probability. May be repeated."
     ),
     prompt_ids: list[Path] | None = typer.Option(None, help="File in which the prompt_id of a row is looked up."),
-    strong_label: str | None = typer.Option(None, help="The strong model's name in labels and battles; none: its own."),
-    weak_label: str | None = typer.Option(None, help="The weak model's."),
+    strong_label: str | None = typer.Option(
+        None, help="Name of the strong model in labels and battles; not given: the router's."
+    ),
+    weak_label: str | None = typer.Option(None, help="The same for the weak model."),
     probability: str = typer.Option(
         "keep",
         help="Probability map to fit on labels and battles: platt, isotonic, or the best of both; keep what the router "
         "has, or none.",
     ),
-    out: Path | None = typer.Option(None, help="Router directory to write: the router with its new calibration."),
-    in_place: bool = typer.Option(False, "--in-place", help="Write it over the router itself, in one step."),
+    out: Path | None = typer.Option(None, help="Router directory to write the router with its new calibration to."),
+    in_place: bool = typer.Option(False, "--in-place", help="Replace the router itself, in one step."),
     check: bool = typer.Option(
         False,
         "--check",
@@ -95,13 +104,13 @@ def calibrate(
         _TOLERANCE, help="With --check: a change of the strong share that does not matter."
     ),
     embedder: str | None = typer.Option(
-        None, help="Embedder or model2vec directory, or openai:MODEL, where the router does not hold its own."
+        None, help="Directory of an embedder, or openai:MODEL; needed where the router does not hold its own."
     ),
-    dataset: str = typer.Option("", help="What the prompts are, for the record; none: the file's name."),
-    created: str = typer.Option("", help="Date for the record; none: today."),
+    dataset: str = typer.Option("", help="Name of the prompts, for the record; not given: the file's name."),
+    created: str = typer.Option("", help="Date for the record; not given: today."),
     form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
-    seed: int = typer.Option(0, min=0, help="Draws resamples and folds: same seed, same result."),
-    resamples: int = typer.Option(RESAMPLES, min=100, help="Resamples that an interval rests on."),
+    seed: int = typer.Option(0, min=0, help="Draws resamples and folds; the same seed gives the same result."),
+    resamples: int = typer.Option(RESAMPLES, min=100, help="Number of resamples behind each interval."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Find thresholds for a share, a budget or a quality on your own prompts, and store them in the router."""
@@ -177,7 +186,7 @@ def _probability(choice: str) -> ProbabilityChoice:
 
 
 def _target_directory(directory: Path, out: Path | None, *, in_place: bool) -> Path | None:
-    """Where the router goes; what cannot be is refused before the work, not after it."""
+    """Return where the router goes; a place that cannot be written is refused before the work."""
     if out is not None and in_place:
         raise InvalidArgumentError("give --out or --in-place, not both")
     target = directory if in_place else out

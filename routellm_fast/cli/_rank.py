@@ -27,17 +27,18 @@ _MAX_SHOWN_CHARACTERS: Final = 300
 
 def rank(
     prompts: list[str] | None = typer.Argument(
-        None, help="Prompts; none: read --file or standard input.", show_default=False
+        None, help="Prompts; not given: read --file or standard input.", show_default=False
     ),
     models: list[str] | None = typer.Option(
         None,
-        help="NAME=COST, with the US dollars that 1,000 requests cost, or a table of models: columns model and "
-        "cost_usd_per_1k, or input_usd_per_1m and output_usd_per_1m; optional scored_as. May be given several times.",
+        help="NAME=COST, where COST is the US dollars that 1,000 requests cost, or a table of models: columns model "
+        "and cost_usd_per_1k, or input_usd_per_1m and output_usd_per_1m; optional scored_as. May be given several "
+        "times.",
         show_default=False,
     ),
-    router: Path | None = typer.Option(None, help="Directory of an mf router; none: the one that ships."),
+    router: Path | None = typer.Option(None, help="Directory of an mf router; not given: the one that ships."),
     file: Path | None = typer.Option(
-        None, help="File of prompts: one a line, or JSON lines with `prompt` or `messages`."
+        None, help="File of prompts: one prompt a line, or JSON lines with `prompt` or `messages`."
     ),
     tau: float | None = typer.Option(
         None,
@@ -48,10 +49,10 @@ def rank(
         None, help="Instead of --tau: US dollars that 1,000 requests may cost, on average over these prompts."
     ),
     best_model: str | None = typer.Option(
-        None, help="Hold all models against this one instead of the best on each prompt; tau then starts at 0."
+        None, help="Compare all models with this one instead of with the best on each prompt; tau then starts at 0."
     ),
     form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
-    jsonl: bool = typer.Option(False, "--jsonl", help="Print one JSON object a prompt, with all models."),
+    jsonl: bool = typer.Option(False, "--jsonl", help="Print one JSON object for each prompt, with all models."),
 ) -> None:
     """Rank a pool of models for each prompt; with --tau or --budget, choose the cheapest that is good enough."""
     if tau is not None and budget is not None:

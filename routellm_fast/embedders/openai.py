@@ -92,11 +92,11 @@ class OpenAIEmbedder:
             dim: Length of a vector. None: known for OpenAI's models (1536, 3072, 1536), to be given for others. A
                 smaller one than a text-embedding-3 model's own is asked for with the `dimensions` parameter.
             provider: Whose model this is, as part of the fingerprint.
-            timeout_s: Time-out of each attempt's connecting, sending and waiting for an answer, > 0.
-            max_retries: Further attempts after a failed one, >= 0.
-            batch_size: Most texts a request, 1 to 2,048. A request also stays within 300,000 bytes of text.
-            max_concurrency: Most requests of `aembed` at once in an event loop, >= 1. `embed` sends one after another.
-            max_chars: Only that many characters of a text are sent, >= 1. None: all.
+            timeout_s: Seconds that each attempt may take to connect, to send and to wait for an answer, > 0.
+            max_retries: Number of further attempts after a failed one, >= 0.
+            batch_size: The most texts of a request, 1 to 2,048. A request also stays within 300,000 bytes of text.
+            max_concurrency: The most requests of `aembed` at once in an event loop, >= 1. `embed` sends one at a time.
+            max_chars: The most characters of a text that are sent, >= 1; None for all.
             http_client: The httpx client of `embed`, for proxies or certificates of your own; it stays yours to close.
             async_http_client: The same for `aembed`. It may be used in one event loop only.
 

@@ -16,9 +16,9 @@ class PoolModel:
     """One model of a pool.
 
     Attributes:
-        name: Whom requests are sent to.
+        name: Name of the model that requests are sent to.
         cost_usd_per_1k: US dollars that 1,000 requests cost, at least 0.
-        scored_as: The model of the router that stands for it; "" where that has the same name.
+        scored_as: Name of the router's model that stands for it; "" where the router knows it by the same name.
     """
 
     name: str
@@ -49,14 +49,15 @@ class PoolModel:
         output_tokens: float = PAPER_TOKENS.output,
         scored_as: str = "",
     ) -> PoolModel:
-        """Return a model whose price is one of tokens.
+        """Return a model that charges for tokens.
 
         Args:
             name: See PoolModel.
-            input_usd_per_1m: US dollars a million tokens of prompt.
-            output_usd_per_1m: US dollars a million tokens of answer.
-            input_tokens: Mean length of a prompt; the RouteLLM paper's where not given.
-            output_tokens: Mean length of an answer, likewise. Models that talk more cost more: give each its own.
+            input_usd_per_1m: US dollars that a million tokens of prompts cost.
+            output_usd_per_1m: US dollars that a million tokens of answers cost.
+            input_tokens: Mean length of a prompt in tokens; that of RouteLLM's paper where not given.
+            output_tokens: Mean length of an answer in tokens, likewise. Models with longer answers cost more, so give
+                each model its own.
             scored_as: See PoolModel.
 
         Raises:

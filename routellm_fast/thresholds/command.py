@@ -44,10 +44,10 @@ class Calibrated:
     """A new calibration and how it came about.
 
     Attributes:
-        calibration: To be stored by `router.with_calibration(calibration).save(path)`.
+        calibration: The calibration; `router.with_calibration(calibration).save(path)` stores it.
         facts: JSON-able counts: requests, distinct and blank prompts, labelled rows.
-        probability: The fit of the probability map, also where the map was refused; None where none was asked for.
-        warnings: What the user should know, a sentence each.
+        probability: The fit of the probability map, also where the map was refused; None where no fit was asked for.
+        warnings: What the user should know, one sentence each.
     """
 
     calibration: Calibration
@@ -75,26 +75,26 @@ def calibrate(
     """Calibrate a router on a log of prompts.
 
     Args:
-        router: It is not changed.
+        router: The router, which is not changed.
         traffic: The log.
-        dataset: What the prompts are, for the record.
-        targets: Operating points to find. Strong shares need the log alone, costs also prices, qualities also labelled
-            rows.
-        prices: Of both models.
+        dataset: Name of the prompts, for the record.
+        targets: Operating points to find. Strong shares need the log alone, costs need prices too, and qualities need
+            labelled rows too.
+        prices: Prices of both models; None without costs.
         labelled: Rows with the scores of both models, for qualities and probabilities.
         battles: Battles of both models, for probabilities.
-        labelled_pair: What the labels and battles call the two models; None: as the router does.
-        probability: Which probability map is fitted on labels and battles.
+        labelled_pair: Names of the two models in labels and battles; None for the router's own names.
+        probability: Which probability map to fit on labels and battles.
         created: Date for the record.
-        seed: Draws resamples and folds: same input and seed, same calibration.
-        resamples: How many resamples an interval rests on.
-        on_progress: Called with what is being done, steps done, and their total.
+        seed: Draws resamples and folds: the same input and seed give the same calibration.
+        resamples: Number of resamples behind each interval, >= 100.
+        on_progress: Called with what is being done, the number of steps done, and their total.
 
     Raises:
         DataError: All win rates are equal; or labels leave nothing to judge by.
         EmbedderUnavailableError: The router scores embeddings only.
         InvalidArgumentError: A target needs what is not given.
-        UnknownModelError: Labels or battles have none of the pair.
+        UnknownModelError: Labels or battles lack one of the two models.
         UnreachableTargetError: No threshold reaches a target.
     """
     if probability not in PROBABILITY_CHOICES:

@@ -1,8 +1,8 @@
 """Whether recent traffic still looks like the prompts of a calibration.
 
-Two things can go wrong once a router is in use: win rates are distributed otherwise, and the strong share at a
-threshold is another. The first is tested by Kolmogorov and Smirnov's statistic D, which is the largest change of the
-strong share that any threshold sees; the second at each threshold in use, where a test of that one is sharper.
+Two things can change once a router is in use: the distribution of win rates, and the strong share at a threshold. The
+first is tested by the Kolmogorov-Smirnov statistic D, which is the largest change of the strong share at any threshold.
+The second is tested at each threshold in use, where a test of that threshold alone is sharper.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ Verdict = Literal["matches", "drifted", "too few to tell"]
 
 @dataclass(frozen=True, slots=True)
 class PointDrift:
-    """One threshold in use.
+    """A threshold in use, on the calibration prompts and on recent ones.
 
     Attributes:
-        name: Of the operating point.
-        threshold: Of it.
+        name: Name of the operating point.
+        threshold: Its threshold.
         expected_share: Strong share on the calibration prompts.
-        strong_share: On the recent ones, with its 95 % interval.
-        p_value: Of a difference at least this large where nothing has changed.
+        strong_share: Strong share on the recent prompts, with its 95 % interval.
+        p_value: Probability of a difference at least this large where nothing has changed.
     """
 
     name: str
@@ -62,17 +62,17 @@ class Drift:
     Attributes:
         verdict: "drifted" where a test is significant and its difference larger than the tolerance; "too few to tell"
             where nothing is, but a large change could have stayed unseen.
-        request_count: Recent requests.
-        calibration_count: Prompts of the calibration.
+        request_count: Number of recent requests.
+        calibration_count: Number of prompts of the calibration.
         statistic: Kolmogorov and Smirnov's D, in [0, 1]: the largest change of the strong share at any threshold. At
             most half a percentage point too small, since a calibration keeps quantiles and not all win rates.
-        p_value: Of a D at least this large where nothing has changed.
-        detectable: The least D that so many requests could have shown.
+        p_value: Probability of a D at least this large where nothing has changed.
+        detectable: The smallest D that this number of requests can show.
         psi: Population stability index over tenths of the calibration prompts; commonly, 0.1 is called some change and
             0.25 a large one.
-        points: Thresholds in use, one by one.
-        alpha: Share of false alarms, over all tests together, at most.
-        tolerance: Differences of a strong share up to this are no drift, however certain.
+        points: The thresholds in use, one by one.
+        alpha: The largest share of false alarms, over all tests together.
+        tolerance: A strong share that changed by no more than this has not drifted, however certain the change is.
     """
 
     verdict: Verdict
@@ -111,7 +111,7 @@ def check_drift(
     """Compare the win rates of recent requests with those of a calibration.
 
     Args:
-        calibration: Of the router that gave the win rates.
+        calibration: The calibration of the router that gave the win rates.
         win_rates: (n,) win rates, one a request: a prompt that was asked twice counts twice.
         alpha: How often traffic that has not changed may be called drifted, in (0, 1).
         tolerance: Change of a strong share that does not matter, in [0, 1].
@@ -186,7 +186,7 @@ def _critical(alpha: float) -> float:
 
 
 def _reference(calibration: Calibration) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Levels, the quantiles there, and how far the levels may be off."""
+    """Return levels, the quantiles at these levels, and how far the levels may be off."""
     if calibration.win_rate_quantiles:
         quantiles = np.array(calibration.win_rate_quantiles)
         return np.linspace(0.0, 1.0, len(quantiles)), quantiles, 0.0
@@ -226,7 +226,7 @@ def _point(
 
 
 def _wilson(share: float, count: int) -> Interval:
-    """Wilson's 95 % interval of a share, which is one even where the share is 0 or 1."""
+    """Return Wilson's 95 % interval of a share; it has a width even where the share is 0 or 1."""
     squared = _NORMAL_95**2 / count
     centre = (share + squared / 2.0) / (1.0 + squared)
     half = _NORMAL_95 / (1.0 + squared) * math.sqrt(share * (1.0 - share) / count + squared / (4.0 * count))
@@ -234,7 +234,7 @@ def _wilson(share: float, count: int) -> Interval:
 
 
 def _psi(levels: NDArray[np.float64], quantiles: NDArray[np.float64], recent: NDArray[np.float64]) -> float:
-    """Population stability index; a bin that one side leaves empty counts as half a request."""
+    """Return the population stability index; a bin that is empty on one side counts as half a request."""
     wanted = np.linspace(0.0, 1.0, _PSI_BINS + 1)[1:-1]
     edges = np.unique(quantiles[np.searchsorted(levels, wanted).clip(max=len(levels) - 1)])
     expected = np.diff([0.0, *levels[np.searchsorted(quantiles, edges, side="right") - 1], 1.0])

@@ -41,10 +41,10 @@ class Outcomes:
     """Labelled prompts.
 
     Attributes:
-        win_rates: (n,) of the router.
-        targets: (n,) 1 where the strong model's answer was better, 0 where the weak one's was, 0.5 for a tie.
-        groups: n group names; a group is on one side of a split as a whole.
-        weights: (n,) above 0; None for ones.
+        win_rates: (n,) win rates of the router.
+        targets: (n,) 1 where the strong model's answer was better, 0 where the weak model's was, 0.5 for a tie.
+        groups: n names of prompt groups; a group is on one side of a split as a whole.
+        weights: (n,) weights above 0; None weighs all alike.
     """
 
     win_rates: NDArray[np.float32]
@@ -99,14 +99,15 @@ class ProbabilityFit:
     """A map and what it is worth.
 
     Attributes:
-        map: Fitted on all rows.
-        method: How.
-        rows: How many there were.
-        groups: In how many prompt groups.
-        before: Of the win rates themselves.
-        after: Of maps fitted in the same way on four fifths of the groups, each judged on the other fifth.
-        log_loss_gain: Loss before less loss after, with its interval over prompt groups.
-        refusal: Why the map must not be used; "" where it may be.
+        map: The map, fitted on all rows.
+        method: How it was fitted.
+        rows: Number of labelled rows.
+        groups: Number of prompt groups.
+        before: Reliability of the win rates themselves.
+        after: Reliability of maps that were fitted in the same way on four fifths of the groups, each measured on the
+            other fifth.
+        log_loss_gain: Log loss before less log loss after, with its interval over prompt groups.
+        refusal: Why the map must not be used; "" where it may be used.
     """
 
     map: ProbabilityMap
@@ -139,7 +140,7 @@ def fit_probability(outcomes: Outcomes, method: Method, *, seed: int = 0) -> Pro
     """Fit a map on labelled prompts and measure it on prompt groups held out.
 
     Args:
-        outcomes: The rows.
+        outcomes: The labelled rows.
         method: "platt" needs few rows and is smooth; "isotonic" takes any rising shape and needs about a thousand.
         seed: Draws folds and resamples.
 
@@ -197,7 +198,7 @@ def _refusal(found: ProbabilityMap, before: Reliability, after: Reliability) -> 
 
 
 def _fit_platt(win_rates: NDArray[np.float32], targets: Floats, weights: Floats) -> PlattMap:
-    """Newton's method; targets move a little from 0 and 1, as Platt's do, so that there always is a maximum."""
+    """Fit by Newton's method; targets are moved a little from 0 and 1, as Platt does, so that a maximum exists."""
     x = logit(win_rates)
     y = (targets * len(targets) + 1.0) / (len(targets) + 2.0)
     mean = float(np.average(y, weights=weights))
@@ -223,7 +224,7 @@ def _fit_platt(win_rates: NDArray[np.float32], targets: Floats, weights: Floats)
 
 
 def _fit_isotonic(win_rates: NDArray[np.float32], targets: Floats, weights: Floats) -> IsotonicMap:
-    """Pool adjacent violators; every step keeps a distance from 0 and 1, which no finite sample can promise."""
+    """Fit by pooling adjacent violators; every step keeps a distance from 0 and 1, which few rows cannot prove."""
     levels, level = np.unique(win_rates.astype(np.float64), return_inverse=True)
     level = level.reshape(-1)
     mass = np.bincount(level, weights=weights)
@@ -266,7 +267,7 @@ def _reliability(
 
 
 def _ece(probabilities: Floats, targets: Floats, weights: Floats) -> tuple[float, float]:
-    """ECE over bins of equal mass, equal probabilities in one bin; as it is, and less the bins' noise."""
+    """Return the ECE over bins of equal mass, and the same less the noise of the bins."""
     levels, level = np.unique(probabilities, return_inverse=True)
     level = level.reshape(-1)
     mass = np.bincount(level, weights=weights, minlength=len(levels))

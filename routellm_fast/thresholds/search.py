@@ -27,13 +27,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Prompts by win rate, and what each yields with either model: a cost or a quality.
+    """Prompts with their win rates, and what each yields with either model: a cost or a quality.
 
     Attributes:
-        win_rates: (m,) in [0, 1].
-        counts: (m,) int64 how often each prompt counts, >= 1.
-        strong: (m,) what the strong model's answer costs or is worth; None where only shares are asked for.
-        weak: (m,) the same of the weak model.
+        win_rates: (m,) win rates in [0, 1].
+        counts: (m,) int64: how often each prompt counts, >= 1.
+        strong: (m,) cost or quality of the strong model's answers; None where only shares are asked for.
+        weak: (m,) cost or quality of the weak model's answers, likewise.
     """
 
     win_rates: NDArray[np.float32]
@@ -45,7 +45,7 @@ class Sample:
     _owner: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Sort, once for all resamples."""
+        """Sort the win rates, once for all resamples."""
         check_win_rates(self.win_rates)
         for name in ("counts", "strong", "weak"):
             values = getattr(self, name)
@@ -60,7 +60,7 @@ class Sample:
 
     @property
     def thresholds(self) -> Floats:
-        """(K + 1,) falling: of the split without a prompt for the strong model, up to the one with all."""
+        """(K + 1,) thresholds, falling: the first sends no prompt to the strong model, the last sends all."""
         return np.concatenate([[1.0], (self._levels[:-1] + self._levels[1:]) / 2.0, [0.0]])
 
     @property
@@ -70,7 +70,7 @@ class Sample:
 
     @property
     def level_count(self) -> int:
-        """How many distinct win rates there are."""
+        """Number of distinct win rates."""
         return len(self._levels)
 
     def check_divisible(self) -> None:
@@ -82,7 +82,7 @@ class Sample:
             )
 
     def splits(self, counts: NDArray[np.int64] | None = None) -> Splits:
-        """Return all splits, of the sample or of a resample that counts its prompts otherwise."""
+        """Return all splits of the sample, or of a resample that counts its prompts in another way."""
         weights = (self.counts if counts is None else counts).astype(np.float64)
         total = float(weights.sum())
         share = self._cumulated(weights) / total
@@ -120,13 +120,13 @@ class Splits:
     first: int
 
     def pgr(self, split: int | np.int64) -> float:
-        """Part of the gap between the models that a split recovers; NaN where the strong model is no better."""
+        """Return the part of the quality gap that a split recovers; NaN where the strong model is no better."""
         if self.value is None or not self.value[-1] > self.value[0]:
             return float("nan")
         return float((self.value[split] - self.value[0]) / (self.value[-1] - self.value[0]))
 
     def best(self, target: Target) -> tuple[int, bool]:
-        """Return the split for a target, or the nearest to it and False where none reaches it."""
+        """Return the split for a target and True, or the nearest split and False where none reaches the target."""
         allowed = slice(self.first, None)
         if target.kind == "strong_share":
             return self.first + int(np.argmin(np.abs(self.share[allowed] - target.value))), True
@@ -154,20 +154,21 @@ def find_points(
 ) -> list[OperatingPoint]:
     """Return an operating point for each target.
 
-    Requests are drawn with replacement, as many as there are; labelled rows on their own, likewise. A quality target is
-    the first split that reaches it, on the very rows that state its quality: with few rows that is optimistic.
+    Resamples draw as many requests as there are, with replacement, and labelled rows likewise, apart from them. For a
+    quality target the first split that reaches it is taken. The same rows choose the split and state its quality, which
+    is optimistic where they are few.
 
     Args:
         targets: What to reach.
-        traffic: The requests, with costs where a target is one.
-        labelled: Labelled prompts with the quality of both models' answers, where a target is a quality.
-        seed: Draws the resamples: same seed, same intervals.
-        resamples: How many, >= 100.
-        on_progress: Called with the resamples that are done, and all of them.
+        traffic: The requests; with costs where a target is a cost.
+        labelled: Labelled prompts with the quality of both models' answers; needed where a target is a quality.
+        seed: Draws the resamples: the same seed gives the same intervals.
+        resamples: Number of resamples, >= 100.
+        on_progress: Called with the number of resamples done and their total.
 
     Raises:
-        UnreachableTargetError: No threshold reaches a cost or quality; the text names the nearest.
-        DataError: All win rates are equal; or a recovered gap is asked for where the strong model is no better.
+        UnreachableTargetError: No threshold reaches a cost or quality; the text names the nearest one.
+        DataError: All win rates are equal, or the target is a part of the gap and the strong model is no better.
         InvalidArgumentError: A target needs prices or labels that are not given.
     """
     if resamples < 100:
@@ -207,7 +208,7 @@ def find_points(
 
 
 class _Bootstrap:
-    """What thresholds yield on a sample and on its resamples."""
+    """Collects what thresholds yield on a sample and on its resamples."""
 
     def __init__(self, sample: Sample, limits: Sequence[float], resamples: int, generator: np.random.Generator) -> None:
         self._sample, self._generator = sample, generator
@@ -225,7 +226,7 @@ class _Bootstrap:
             self._pgrs[:, number] = [self._drawn.pgr(split) for split in self._splits]
 
     def threshold(self, target: Target) -> float:
-        """Return what the last resample would have chosen, NaN where its models leave no gap to recover."""
+        """Return the threshold that the last resample would choose; NaN where its models leave no gap to recover."""
         if target.kind == "pgr" and np.isnan(self._drawn.pgr(0)):
             return float("nan")
         return float(self._thresholds[self._drawn.best(target)[0]])
@@ -247,7 +248,7 @@ class _Bootstrap:
 
 
 def check_needs(targets: Sequence[Target], *, has_prices: bool, has_labels: bool) -> None:
-    """Refuse a target that needs what there is not. Raises InvalidArgumentError."""
+    """Refuse a target whose prices or labels are not there. Raises InvalidArgumentError."""
     for target in targets:
         if target.kind in COST_KINDS and not has_prices:
             raise InvalidArgumentError(f"{target.name} needs prices of both models")

@@ -1,4 +1,4 @@
-"""A log of prompts, each distinct one once and with the number of times it was asked."""
+"""A log of prompts: each distinct prompt once, with the number of times it was asked."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _BATCH: Final = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Traffic:
-    """Prompts as they were asked.
+    """The prompts of a log, counted.
 
     Attributes:
         prompts: m distinct prompts, in the order in which they were first asked.
-        counts: (m,) int64 how often each was asked, >= 1.
-        blank: How many more were empty or white space only. They are left out: nothing can be learned from them, and a
-            log's empty lines are many.
-        digest: "sha256:<hex>" of the prompts as they were asked, blank ones left out: of each its UTF-8 and a zero
-            byte.
+        counts: (m,) int64: how often each was asked, >= 1.
+        blank: Number of further prompts that were empty or white space only. They are left out, since nothing can be
+            learned from them and a log may have many empty lines.
+        digest: "sha256:<hex>" over all prompts in the order of the log, blank ones left out: the UTF-8 bytes of each,
+            followed by a zero byte.
     """
 
     prompts: tuple[str, ...]
@@ -59,11 +59,11 @@ class Traffic:
 
     @property
     def request_count(self) -> int:
-        """How many prompts were asked, each as often as it was."""
+        """Number of requests: each prompt counts as often as it was asked."""
         return int(self.counts.sum())
 
     def per_request(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (request_count,) values, of (m,) ones a distinct prompt."""
+        """Return (request_count,) values, one for each request, from (m,) values, one for each distinct prompt."""
         return np.repeat(values, self.counts)
 
 
