@@ -35,13 +35,10 @@ def test_a_version_beside_itself_gives_the_same_bits(tmp_path: Path, capsys: pyt
     cases = report["cases"]
     names = {case["case"] for case in cases}
     assert {"import", "load_router('mf')", "load_router('sw_ranking')"} <= names
-    assert {
-        f"sw_ranking, 300 battles, {precision}, one query a call" for precision in ("float32", "int8", "moments")
-    } <= (names)
-    assert [case["percentile"] for case in cases if case["case"] == "text → decision, one prompt a call"] == [
-        "p50",
-        "p99",
-    ]
+    precisions = ("float32", "int8", "moments")
+    assert {f"sw_ranking, 1,000 battles, {precision}, one query a call" for precision in precisions} <= names
+    texts = [case["percentile"] for case in cases if case["case"] == "text → decision, one prompt a call"]
+    assert texts == ["p50", "p99"]
     # Fresh processes answer nothing.
     assert [case["has_same_bits"] for case in cases] == [None] * 3 + [True] * (len(cases) - 3)
     assert all(case["before_us"] > 0 and case["low"] <= case["ratio"] <= case["high"] for case in cases)
