@@ -2,9 +2,10 @@
 
 It imports nothing of this repository, so that the installed version is the one that runs. `PYTHON -I child.py`
 answers each line of JSON with one. A group of cases is prepared once; then rounds of a case are timed as often as the
-other side wants. Inputs lie in a folder, the same for both versions (inputs.py). Only what both versions have is called:
-load_router, route, win_rates, win_rates_from_embeddings, win_rate_from_embedding, from_routellm and
-SimilarityWeightedRouter.build.
+other side wants. Inputs lie in a folder, the same for both versions (inputs.py).
+
+Only what both versions have is called: load_router, route, win_rates, win_rates_from_embeddings,
+win_rate_from_embedding, from_routellm and SimilarityWeightedRouter.build.
 """
 
 from __future__ import annotations

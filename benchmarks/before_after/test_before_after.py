@@ -5,18 +5,20 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.before_after import command, measure
+from benchmarks.before_after import command, inputs, measure
 from benchmarks.before_after.figures import compare
 from benchmarks.before_after.page import is_slower, page
 from benchmarks.before_after.sides import AFTER, BEFORE
 from benchmarks.harness.reports import Report, read
 from benchmarks.harness.suites import MACHINE
+from benchmarks.similarity.workload import RankingTask, openai_like_battles
 
 
 @pytest.fixture
@@ -25,6 +27,12 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         prompts=16, embeddings=64, battles=(1_000,), queries=4, rounds=2, block_rounds=2, interpreters=1
     )
     monkeypatch.setattr(measure, "QUICK", effort)
+
+    def narrow_battles(count: int, queries: int) -> RankingTask:
+        task = openai_like_battles(count, queries)
+        return replace(task, embeddings=task.embeddings[:, :64].copy(), queries=task.queries[:, :64].copy())
+
+    monkeypatch.setattr(inputs, "openai_like_battles", narrow_battles)
 
 
 @pytest.mark.usefixtures("tiny")
