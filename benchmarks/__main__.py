@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks.harness import environment
 
 # A command, the module whose main(arguments) runs it, what it does, and whether its figures are times.
-_COMMANDS: Final = {
+COMMANDS: Final = {
     "report": ("benchmarks.report.command", "the routers that ship, beside their peers", True),
     "transformers": (
         "benchmarks.transformers.command",
@@ -32,14 +32,14 @@ def main() -> int:
     """Run one command. Return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="\n".join(f"{name:22}{about}" for name, (_, about, _) in _COMMANDS.items()),
+        description="\n".join(f"{name:22}{about}" for name, (_, about, _) in COMMANDS.items()),
         epilog="`python -m benchmarks COMMAND --help` shows a command's arguments.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=_COMMANDS, metavar="COMMAND")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="…", help="the command's own")
     options = parser.parse_args()
-    module, _, is_timed = _COMMANDS[options.command]
+    module, _, is_timed = COMMANDS[options.command]
     if is_timed:
         environment.enter()  # before anything loads numpy, whose BLAS reads the environment only then
     return int(importlib.import_module(module).main(options.arguments))

@@ -1,10 +1,11 @@
 """A process that runs one version of routellm_fast, asked over its standard input.
 
-It imports nothing of this repository, so that the installed version is the one that runs. `PYTHON -I child.py FOLDER`
+It imports nothing of this repository, so that the installed version is the one that runs. `PYTHON -I child.py`
 answers each line of JSON with one. A group of cases is prepared once; then rounds of a case are timed as often as the
-other side wants. Inputs lie in FOLDER, the same for both versions (inputs.py). Only what both versions have is called:
-load_router, route, win_rates, win_rates_from_embeddings, win_rate_from_embedding, from_routellm and
-SimilarityWeightedRouter.build.
+other side wants. Inputs lie in a folder, the same for both versions (inputs.py).
+
+Only what both versions have is called: load_router, route, win_rates, win_rates_from_embeddings,
+win_rate_from_embedding, from_routellm and SimilarityWeightedRouter.build.
 """
 
 from __future__ import annotations
@@ -152,7 +153,9 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         if asked["do"] == "prepare":
-            cases = kinds[asked["kind"]](Path(sys.argv[1]))
+            cases = {}  # gives the memory of the group before back first
+            gc.collect()
+            cases = kinds[asked["kind"]](Path(asked["folder"]))
             answer: Any = {
                 name: {"items": len(case.items), "stretch": case.stretch, "tail": case.has_tail, "digest": case.digest}
                 for name, case in cases.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -74,22 +74,22 @@ def measure(pythons: Mapping[str, Path], *, is_quick: bool) -> Report:
     effort = QUICK if is_quick else FULL
     prompts = prompts_at_hand()
     loads = machine.loads()
-    report: Report = {"missing": prompts.missing, "prompts": prompts.source, "cases": []}
-    with tempfile.TemporaryDirectory(prefix="before-after-") as name, contextlib.ExitStack() as stack:
-        sides = {side: stack.enter_context(Side(side, python, Path(name))) for side, python in pythons.items()}
+    report: Report = {"missing": prompts.missing, "prompts": prompts.source}
+    with contextlib.ExitStack() as stack:
+        sides = {side: stack.enter_context(Side(side, python)) for side, python in pythons.items()}
         report["sides"] = {side: process.ask(do="describe") for side, process in sides.items()}
-    say("import and load")
-    report["cases"] += _fresh_cases(pythons, effort.interpreters)
-    with tempfile.TemporaryDirectory(prefix="before-after-") as name:
-        write_text_inputs(Path(name), prompts, effort.prompts)
-        report["cases"] += _cases("text", pythons, Path(name), effort)
-    with tempfile.TemporaryDirectory(prefix="before-after-") as name:
-        write_mf_inputs(Path(name), effort.embeddings)
-        report["cases"] += _cases("mf", pythons, Path(name), effort)
-    for battles in effort.battles:
-        with tempfile.TemporaryDirectory(prefix="before-after-") as name:
-            write_similarity_inputs(Path(name), battles, effort.queries)
-            report["cases"] += _cases("similarity", pythons, Path(name), effort)
+        say("import and load")
+        report["cases"] = _fresh_cases(pythons, effort.interpreters)
+        with _inputs() as folder:
+            write_text_inputs(folder, prompts, effort.prompts)
+            report["cases"] += _cases("text", sides, folder, effort)
+        with _inputs() as folder:
+            write_mf_inputs(folder, effort.embeddings)
+            report["cases"] += _cases("mf", sides, folder, effort)
+        for battles in effort.battles:
+            with _inputs() as folder:
+                write_similarity_inputs(folder, battles, effort.queries)
+                report["cases"] += _cases("similarity", sides, folder, effort)
     report["machine"] = machine.describe()
     report["loads"] = {"before": loads, "after": machine.loads()}
     return report
@@ -110,20 +110,24 @@ def _fresh_cases(pythons: Mapping[str, Path], interpreters: int) -> list[dict[st
     return found
 
 
-def _cases(kind: str, pythons: Mapping[str, Path], folder: Path, effort: Effort) -> list[dict[str, Any]]:
-    """Time one kind of case in two processes."""
+def _cases(kind: str, sides: Mapping[str, Side], folder: Path, effort: Effort) -> list[dict[str, Any]]:
+    """Time one kind of case."""
     found = []
-    with contextlib.ExitStack() as stack:
-        sides = {side: stack.enter_context(Side(side, python, folder)) for side, python in pythons.items()}
-        cases = {side: process.ask(do="prepare", kind=kind) for side, process in sides.items()}
-        for name, case in cases[BEFORE].items():
-            say(name)
-            rounds = effort.block_rounds if case["items"] < _FEW_ITEMS else effort.rounds
-            times = _times(name, sides, case["items"], case["stretch"], rounds)
-            has_same_bits = case["digest"] == cases[AFTER][name]["digest"]
-            percentiles = ("p50", "p99") if case["tail"] else ("p50",)
-            found += [_entry(name, percentile, times, has_same_bits) for percentile in percentiles]
+    cases = {side: process.ask(do="prepare", kind=kind, folder=str(folder)) for side, process in sides.items()}
+    for name, case in cases[BEFORE].items():
+        say(name)
+        rounds = effort.block_rounds if case["items"] < _FEW_ITEMS else effort.rounds
+        times = _times(name, sides, case["items"], case["stretch"], rounds)
+        has_same_bits = case["digest"] == cases[AFTER][name]["digest"]
+        percentiles = ("p50", "p99") if case["tail"] else ("p50",)
+        found += [_entry(name, percentile, times, has_same_bits) for percentile in percentiles]
     return found
+
+
+@contextlib.contextmanager
+def _inputs() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="before-after-") as name:
+        yield Path(name)
 
 
 def _times(name: str, sides: Mapping[str, Side], items: int, stretch: int, rounds: int) -> dict[str, list[list[float]]]:

@@ -21,13 +21,12 @@ _CHILD: Final = Path(__file__).with_name("child.py")
 class Side:
     """A process of one version; a context manager that ends it."""
 
-    def __init__(self, name: str, python: Path, folder: Path) -> None:
+    def __init__(self, name: str, python: Path) -> None:
         """Start it.
 
         Args:
             name: BEFORE or AFTER, for messages.
             python: An interpreter that has routellm_fast installed.
-            folder: Holds the inputs.
 
         Raises:
             CannotRunError: There is no such interpreter.
@@ -37,7 +36,7 @@ class Side:
         try:
             self._process = subprocess.Popen(
                 # Isolated: neither this repository's modules nor the caller's are on its path.
-                [python, "-I", _CHILD, folder],
+                [python, "-I", _CHILD],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,

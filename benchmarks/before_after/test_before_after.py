@@ -5,18 +5,20 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.before_after import command, measure
+from benchmarks.before_after import command, inputs, measure
 from benchmarks.before_after.figures import compare
 from benchmarks.before_after.page import is_slower, page
 from benchmarks.before_after.sides import AFTER, BEFORE
 from benchmarks.harness.reports import Report, read
 from benchmarks.harness.suites import MACHINE
+from benchmarks.similarity.workload import RankingTask, openai_like_battles
 
 
 @pytest.fixture
@@ -25,6 +27,12 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         prompts=16, embeddings=64, battles=(1_000,), queries=4, rounds=2, block_rounds=2, interpreters=1
     )
     monkeypatch.setattr(measure, "QUICK", effort)
+
+    def narrow_battles(count: int, queries: int) -> RankingTask:
+        task = openai_like_battles(count, queries)
+        return replace(task, embeddings=task.embeddings[:, :64].copy(), queries=task.queries[:, :64].copy())
+
+    monkeypatch.setattr(inputs, "openai_like_battles", narrow_battles)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -35,13 +43,10 @@ def test_a_version_beside_itself_gives_the_same_bits(tmp_path: Path, capsys: pyt
     cases = report["cases"]
     names = {case["case"] for case in cases}
     assert {"import", "load_router('mf')", "load_router('sw_ranking')"} <= names
-    assert {
-        f"sw_ranking, 300 battles, {precision}, one query a call" for precision in ("float32", "int8", "moments")
-    } <= (names)
-    assert [case["percentile"] for case in cases if case["case"] == "text → decision, one prompt a call"] == [
-        "p50",
-        "p99",
-    ]
+    precisions = ("float32", "int8", "moments")
+    assert {f"sw_ranking, 1,000 battles, {precision}, one query a call" for precision in precisions} <= names
+    texts = [case["percentile"] for case in cases if case["case"] == "text → decision, one prompt a call"]
+    assert texts == ["p50", "p99"]
     # Fresh processes answer nothing.
     assert [case["has_same_bits"] for case in cases] == [None] * 3 + [True] * (len(cases) - 3)
     assert all(case["before_us"] > 0 and case["low"] <= case["ratio"] <= case["high"] for case in cases)

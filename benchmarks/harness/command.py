@@ -74,7 +74,10 @@ def run(subject: TimedReport, arguments: Sequence[str]) -> int:
         if options.document is not None:
             between(options.document, subject.markers)  # before minutes of measuring, not after
         given = None if options.render is None else read(options.render)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        sys.stderr.write(f"error: {error.filename} cannot be read: {error.strerror}\n")
+        return 2
+    except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     out = options.out or (Path(tempfile.mkdtemp(prefix="benchmark-")) if options.quick else RESULTS)

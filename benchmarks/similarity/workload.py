@@ -19,8 +19,7 @@ from routellm_fast.routers import SimilarityWeightedRouter
 # The generators are the tests' own: what is measured is what is tested.
 from tests.support import sw_data, sw_reference
 
-# Those of text-embedding-3-small, and RouteLLM's.
-EMBEDDING_DIM: Final = 1536
+# RouteLLM's.
 NUM_TIERS: Final = 10
 _SEED: Final = 65
 
@@ -89,7 +88,7 @@ def openai_like_battles(
         queries: Number of queries.
         prepare: Changes the embeddings in place, before anything is derived from them.
     """
-    embeddings = sw_data.openai_like(count, dim=EMBEDDING_DIM, seed=_SEED)
+    embeddings = sw_data.openai_like(count, seed=_SEED)
     if prepare is not None:
         prepare(embeddings)
     return _battles(embeddings, sw_data.openai_like_queries(embeddings, queries, seed=_SEED))

@@ -9,30 +9,28 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.harness.command import TimedReport, run
-from benchmarks.harness.reports import Report
+from benchmarks.harness.places import REPOSITORY
 from benchmarks.triton import page
 from benchmarks.triton.measure import measure
+
+# The tests' environment of the server, which ROUTELLM_FAST_TRITON_ENV may name elsewhere.
+_ENVIRONMENT: Final = Path(os.environ.get("ROUTELLM_FAST_TRITON_ENV") or REPOSITORY / "build" / "triton-env")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--environment",
         type=Path,
+        default=_ENVIRONMENT,
         metavar="DIR",
-        help="environment of the server; default: build/triton-env, which `make triton-env` makes",
+        help="environment of the server; default: the one that `make triton-env` makes",
     )
-
-
-def _measure(options: argparse.Namespace) -> Report:
-    if options.environment is not None:
-        os.environ["ROUTELLM_FAST_TRITON_ENV"] = str(options.environment.resolve())
-    return measure(is_quick=options.quick)
 
 
 REPORT: Final = TimedReport(
     name="triton",
     about="Measure the Triton backend in a real server beside a trivial C++ backend and Triton's Python backend.",
-    measure=_measure,
+    measure=lambda options: measure(options.environment.resolve(), is_quick=options.quick),
     json_name=lambda _: "triton.json",
     page_name=lambda _: "triton.md",
     page=page.render,

@@ -14,7 +14,7 @@ from benchmarks.harness.command import CannotRunError
 from benchmarks.harness.places import REPOSITORY
 from benchmarks.triton.names import TRITON_OURS, TRITON_PYTHON, TRITON_TRIVIAL
 from routellm_fast.serving import triton_backend_directory
-from tests.support import triton_server
+from tests.support.triton_server import Server
 
 BATCHING: Final = ("alone", "batched")
 _TENSORS: Final = """
@@ -37,42 +37,47 @@ class Contenders:
         missing: Why a contender takes no part, by name.
     """
 
-    def __init__(self, folder: Path, router: rf.Router) -> None:
-        """Build the trivial backend in `folder`, which model repositories are written to as well.
+    def __init__(self, folder: Path, environment: Path, router: rf.Router) -> None:
+        """Build the trivial backend.
+
+        Args:
+            folder: Where it is built, and where model repositories are written to.
+            environment: The server's, as `make triton-env` makes it.
+            router: What our backend and the Python backend run.
 
         Raises:
-            CannotRunError: There is no server.
+            CannotRunError: There is no server in that environment.
         """
-        server = Path(os.environ.get("ROUTELLM_FAST_TRITON_ENV") or REPOSITORY / "build" / "triton-env")
-        if not (server / "bin" / "tritonserver").exists():
+        if not (environment / "bin" / "tritonserver").exists():
             raise CannotRunError(
-                f"needs a Triton Inference Server at {server}: `make triton-env` makes one, --environment names another"
+                f"needs a Triton Inference Server in {environment}: `make triton-env` makes one, --environment names "
+                "another"
             )
-        self._folder, self._router = folder, router
+        self._folder, self._environment, self._router = folder, environment, router
         self._libraries = {
             "routellm": triton_backend_directory() / "routellm",
             "trivial": build_trivial_backend(folder),
         }
         self.missing: dict[str, str] = {}
         self.backends = {TRITON_OURS: "routellm", TRITON_TRIVIAL: "trivial", TRITON_PYTHON: "python"}
-        if not has_python_model(triton_server.environment()):
+        if not has_python_model(environment):
             self.missing[TRITON_PYTHON] = "the server's environment has no routellm-fast: `make triton-env` installs it"
             del self.backends[TRITON_PYTHON]
 
-    def server(self) -> triton_server.Server:
+    def server(self) -> Server:
         """Return a server of all contenders, ready; to be closed."""
         server = self.unstarted(self.backends.values(), BATCHING)
         server.restart()
         return server
 
-    def unstarted(self, backends: Iterable[str], batchings: Iterable[str]) -> triton_server.Server:
+    def unstarted(self, backends: Iterable[str], batchings: Iterable[str]) -> Server:
         """Return a server with one model for each backend and way of batching, not started."""
         repository = Path(tempfile.mkdtemp(dir=self._folder, prefix="repository-"))
         ways = list(batchings)
         for backend in backends:
             for batching in ways:
                 self._write(repository, backend, batching)
-        return triton_server.Server(triton_server.environment(), repository, self._libraries, None, (), {})
+        return Server(self._environment, repository, self._libraries, None, (), {})
 
     def _write(self, repository: Path, backend: str, batching: str) -> None:
         name = model_of(backend, batching)

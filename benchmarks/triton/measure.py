@@ -47,8 +47,8 @@ FULL: Final = Effort(prompts=500, rounds=9, load_rounds=5, load_requests=1_200, 
 QUICK: Final = Effort(prompts=32, rounds=2, load_rounds=2, load_requests=128, starts=1)
 
 
-def measure(*, is_quick: bool) -> Report:
-    """Measure everything; progress goes to standard error."""
+def measure(environment: Path, *, is_quick: bool) -> Report:
+    """Measure everything in a server of that environment; progress goes to standard error."""
     effort = QUICK if is_quick else FULL
     found = prompts_at_hand()
     random.Random(0).shuffle(found.texts)
@@ -61,7 +61,7 @@ def measure(*, is_quick: bool) -> Report:
         "router": {"kind": router.kind, "dim": router.embedder.dim},
     }
     with tempfile.TemporaryDirectory(prefix="triton-benchmark-") as name:
-        contenders = Contenders(Path(name), router)
+        contenders = Contenders(Path(name), environment, router)
         report["missing"] = contenders.missing
         say("starting")
         report["starting"] = starting(contenders, effort.starts)

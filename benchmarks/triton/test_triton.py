@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from benchmarks.harness.places import RESULTS
 from benchmarks.harness.reports import Report
 from benchmarks.harness.suites import MACHINE, committed, shown
-from benchmarks.triton import clients
+from benchmarks.triton import clients, command
 from benchmarks.triton.names import TRITON_OURS, TRITON_PYTHON, TRITON_TRIVIAL
 from benchmarks.triton.page import MARKERS, render, tables
 
@@ -82,3 +83,11 @@ def test_a_request_counts_its_bytes() -> None:
     assert int(fields[b"content-length"]) == len(body)
     assert json.loads(body[:length])["inputs"][0]["parameters"]["binary_data_size"] == len(body) - length
     assert body[length:] == struct.pack("<I", 7) + "écrits".encode()
+
+
+def test_a_missing_server_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--environment", str(tmp_path), "--quick", "--out", str(tmp_path)]
+    assert command.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: needs a Triton Inference Server in {tmp_path}: `make triton-env` makes one")
+    assert said.count("\n") == 1

@@ -1,0 +1,148 @@
+"""Draw docs/architecture.svg: the way of a prompt, and the rooms of the house on their floors.
+
+`python docs/architecture.py` writes the picture. The floors are those of `.importlinter`, which `make lint` enforces, and
+the core's rooms are the folders of csrc/, so the picture cannot show what the code does not do.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from xml.sax.saxutils import escape
+
+REPOSITORY: Final = Path(__file__).resolve().parent.parent
+PICTURE: Final = REPOSITORY / "docs" / "architecture.svg"
+
+_WIDTH: Final = 1080
+_MARGIN: Final = 20
+_GAP: Final = 8
+_BOX_HEIGHT: Final = 44
+
+_WAY: Final = (
+    ("chat messages", "prompt.py takes the text"),
+    ("text", "tokenizer and token table"),
+    ("embedding", "cache, where one is given"),
+    ("win rate", "the router's score"),
+    ("decision", "win rate ≥ threshold: strong"),
+)
+
+# What a room is for. Every room of the contract needs a line here.
+PURPOSES: Final = {
+    "cli": "routellm-fast: flags and printing",
+    "export": "ONNX, TensorRT, Triton repositories",
+    "evaluation": "what a router is worth: metrics, report",
+    "augmentation": "more labels: golden, judge",
+    "training": "labels → routers",
+    "thresholds": "share, budget, quality → threshold",
+    "pool": "more than two models",
+    "data": "preference data from files",
+    "serving": "routers behind Triton",
+    "c_abi": "where the C library lies",
+    "routers": "one module or package a kind",
+    "embedders": "texts → vectors",
+    "artifact": "router directories: writing",
+    "onnx": "graphs that ONNX Runtime runs",
+    "calibration": "what a router carries of it",
+}
+
+# The core's rooms, lowest first; what stands on one line stands on one floor.
+CORE: Final = (
+    (("base", "errors, aligned memory"), ("kernels", "a file an instruction set"), ("dispatch", "the one in use")),
+    (("text", "UTF-8, WordPiece, surface features"), ("score", "linear scores, banks of battles, refit")),
+    (("directory", "router directories: reading"), ("embed", "token table, embedder, cache")),
+    (("router", "Router: the only thing that scores"),),
+    (("python", "the extension"), ("c_abi", "C, Go, Rust, C++"), ("triton", "Triton's backend")),
+)
+
+_STYLE: Final = """
+  svg { color-scheme: light dark; --ink: #1b1f24; --faint: #57606a; --paper: #ffffff; --room: #f3f5f8; --line: #c3cad3;
+        --core: #e4eefb; --way: #fdf0da; }
+  @media (prefers-color-scheme: dark) {
+    svg { --ink: #e6e9ee; --faint: #a2abb6; --paper: #14171c; --room: #20252d; --line: #3d4652; --core: #1c2c45;
+          --way: #3a2f1a; }
+  }
+  text { font-family: system-ui, -apple-system, 'Segoe UI', sans-serif; fill: var(--ink); }
+  .head { font-size: 15px; font-weight: 600; }
+  .name { font-size: 14px; font-weight: 600; }
+  .note { font-size: 11.5px; fill: var(--faint); }
+  rect { stroke: var(--line); rx: 6; }
+  .paper { fill: var(--paper); stroke: none; }
+  .room { fill: var(--room); } .core { fill: var(--core); } .way { fill: var(--way); }
+  path { stroke: var(--faint); fill: none; }
+"""
+
+
+@dataclass(slots=True)
+class _Drawing:
+    parts: list[str] = field(default_factory=list)
+    bottom: float = _MARGIN
+
+    def heading(self, text: str) -> None:
+        self.bottom += 22
+        self.parts.append(f'<text class="head" x="{_MARGIN}" y="{self.bottom}">{escape(text)}</text>')
+        self.bottom += 10
+
+    def floor(self, boxes: list[tuple[str, str]], kind: str, *, arrows: bool = False) -> None:
+        """Add one row of boxes, as wide as the picture together."""
+        gap = 28 if arrows else _GAP
+        width = (_WIDTH - 2 * _MARGIN - gap * (len(boxes) - 1)) / len(boxes)
+        for number, (name, note) in enumerate(boxes):
+            left = _MARGIN + number * (width + gap)
+            middle = left + width / 2
+            self.parts += [
+                f'<rect class="{kind}" x="{left:.1f}" y="{self.bottom}" width="{width:.1f}" height="{_BOX_HEIGHT}"/>',
+                f'<text class="name" text-anchor="middle" x="{middle:.1f}" y="{self.bottom + 19}">{escape(name)}</text>',
+                f'<text class="note" text-anchor="middle" x="{middle:.1f}" y="{self.bottom + 35}">{escape(note)}</text>',
+            ]
+            if arrows and number:
+                tip, height = left - 4, self.bottom + _BOX_HEIGHT / 2
+                self.parts.append(f'<path d="M{tip - 20:.1f} {height} H{tip:.1f} m-6 -4 l6 4 l-6 4"/>')
+        self.bottom += _BOX_HEIGHT + _GAP
+
+    def line(self, text: str) -> None:
+        self.bottom += 10
+        self.parts.append(f'<text class="note" x="{_MARGIN}" y="{self.bottom}">{escape(text)}</text>')
+        self.bottom += 8
+
+    def svg(self) -> str:
+        height = self.bottom + _MARGIN - _GAP
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
+            'aria-label="The way of a prompt, and the rooms of routellm-fast on their floors">\n'
+            f"<style>{_STYLE}</style>\n"
+            f'<rect class="paper" x="0" y="0" width="{_WIDTH}" height="{height:.0f}"/>\n'
+            + "\n".join(self.parts)
+            + "\n</svg>\n"
+        )
+
+
+def floors() -> list[list[str]]:
+    """Return the rooms of the contract, highest floor first; the last floor is the root's own modules."""
+    contract = configparser.ConfigParser()
+    contract.read(REPOSITORY / ".importlinter", encoding="utf-8")
+    lines = contract["importlinter:contract:floors"]["layers"].split("\n")
+    found = [re.findall(r"\w+", line) for line in lines if line.strip()]
+    return [[name for name in floor if not name.startswith("_")] for floor in found]
+
+
+def draw() -> str:
+    """Return the picture."""
+    drawing = _Drawing()
+    drawing.heading("The way of a prompt")
+    drawing.floor(list(_WAY), "way", arrows=True)
+    drawing.heading("routellm_fast: a room imports what stands below it, never above")
+    *rooms, root = [floor for floor in floors() if floor]
+    for floor in rooms:
+        drawing.floor([(name, PURPOSES[name]) for name in floor], "room")
+    drawing.line("at the root, for all rooms: " + " · ".join(root))
+    drawing.heading("csrc: the engine, C++20, no Python but in its own face")
+    for floor in reversed(CORE):
+        drawing.floor(list(floor), "core")
+    return drawing.svg()
+
+
+if __name__ == "__main__":
+    PICTURE.write_text(draw(), encoding="utf-8")
