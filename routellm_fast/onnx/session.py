@@ -146,6 +146,11 @@ class OnnxSession:
         return tuple(self._session.get_providers())
 
     @property
+    def runs_on_cpu(self) -> bool:
+        """Whether the CPU runs the graph, and not a GPU."""
+        return self.providers[0] == _CPU
+
+    @property
     def inputs(self) -> dict[str, TensorInfo]:
         """(dtype, shape) by name; a dimension that may vary is a name, or None."""
         return dict(self._inputs)

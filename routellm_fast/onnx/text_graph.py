@@ -84,7 +84,7 @@ class TextGraph:
         )
         self._check(output, output_rank)
         self._output, self._max_tokens, self._pad_id = output, max_tokens, pad_id
-        self._on_cpu = self._session.providers[0] == "CPUExecutionProvider"
+        self._on_cpu = self._session.runs_on_cpu
         self._one_by_one = any(name in model for name in _BATCH_WIDE_OPERATORS)
 
     @property

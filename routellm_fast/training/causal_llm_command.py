@@ -12,7 +12,8 @@ from routellm_fast.data.digest import file_digest
 from routellm_fast.data.names import check_known, known_aliases
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.routers.causal.model import chat_renderer, fetched, load_folder, model_files
+from routellm_fast.routers.causal.folder import fetched, model_files
+from routellm_fast.routers.causal.loading import chat_renderer, load_folder
 from routellm_fast.routers.causal.prompt import DEFAULT_CLASSIFIER, DEFAULT_SYSTEM, PromptFormat, has_llama3_turns
 from routellm_fast.training import causal_llm
 from routellm_fast.training.causal_llm import CausalLLMConfig

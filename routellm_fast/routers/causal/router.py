@@ -17,17 +17,9 @@ from routellm_fast.errors import (
     UnsupportedExportError,
 )
 from routellm_fast.routers.base import Router
-from routellm_fast.routers.causal.model import (
-    CONFIG_FILE,
-    MODEL_FILE,
-    TOKENIZER_FILE,
-    LanguageModel,
-    Reference,
-    chat_renderer,
-    fetched,
-    load_files,
-    load_folder,
-)
+from routellm_fast.routers.causal.folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, Reference, fetched
+from routellm_fast.routers.causal.loading import chat_renderer, load_files, load_folder
+from routellm_fast.routers.causal.model import LanguageModel
 from routellm_fast.routers.causal.prompt import (
     DEFAULT_CLASSIFIER,
     DEFAULT_SYSTEM,
@@ -58,7 +50,7 @@ class CausalLLMRouter(Router):
     """RouteLLM's `causal_llm`, by one pass: win rate = 1 - sum of p[score >= threshold] over the score tokens.
 
     A prompt for which the model names no score has the win rate 1.0, as in RouteLLM, and is counted (`counts`).
-    `_causal_scorer` says when one pass equals RouteLLM's generation, and what `faithful` does.
+    `causal/scorer.py` says when one pass equals RouteLLM's generation, and what `faithful` does.
 
     One prompt a pass by default: its win rate then does not depend on the others, bitwise. torch sums in another order
     with another number of threads: across these, win rates agree within 1e-5 in float32.
