@@ -25,11 +25,11 @@ class PretrainedText:
     """A folder with a text model.
 
     Attributes:
-        folder: Where it lies.
-        config: Its config.json.
-        tokenizer_json: Its tokenizer.
+        folder: The folder.
+        config: The contents of its config.json.
+        tokenizer_json: Its tokenizer.json.
         max_tokens: Most tokens that both tokenizer and model take.
-        pad_id: Token of the padding.
+        pad_id: Id of the token that shorter texts are padded with.
     """
 
     folder: Path
@@ -87,10 +87,10 @@ def load_model(auto_class: str, source: PretrainedText, *, optional: str | None 
     """Return a float32 model on the CPU, all weights of which were in the folder.
 
     Args:
-        auto_class: Of transformers, e.g. AutoModel.
+        auto_class: Name of a class of transformers, e.g. AutoModel.
         source: The folder.
-        optional: Start of the names of weights that may be missing; they are drawn at random.
-        options: For from_pretrained.
+        optional: Weights whose names start so may be missing; they are then random.
+        options: Further arguments for from_pretrained.
 
     Raises:
         ArtifactFormatError: Weights are missing, in pickle, or do not fit; or it needs code of its own.

@@ -23,7 +23,7 @@ class Reference:
 
     Attributes:
         path: The folder, absolute.
-        files: Of each file that makes the model, bytes and sha256.
+        files: By name, bytes and sha256 of each file that makes the model.
     """
 
     path: str

@@ -118,7 +118,7 @@ class CausalLLMRouter(Router):
                 tokenizer's chat template), or a PromptFormat. auto is routellm where the tokenizer has Llama 3's turns.
             system: The system message of the fine-tuning; None reads system_ft_v5.txt beside the model.
             classifier: The user message, with `{question}`; None reads classifier_ft_v5.txt.
-            score_tokens: See Scoring, as for the next four.
+            score_tokens: See Scoring, as for score_threshold and truncation.
             score_threshold: Scores from here on mean the weak model.
             max_tokens: None: 2,048, or what the model can read.
             truncation: "middle" or "end".
@@ -128,8 +128,8 @@ class CausalLLMRouter(Router):
             batch_size: Prompts a pass; see PrefillScorer.
             store: Whether `save` copies the model into the router directory (up to 4 GiB), or names its folder and
                 digests, which are then checked on every load.
-            strong_model: Where prompts are sent; scores do not depend on it.
-            weak_model: See strong_model.
+            strong_model: Name of the strong model; scores do not depend on it.
+            weak_model: Name of the weak model.
 
         Raises:
             ArtifactNotFoundError: There is no model, no tokenizer, or no text that it was fine-tuned with.
@@ -203,7 +203,7 @@ class CausalLLMRouter(Router):
 
     @property
     def counts(self) -> ScoringCounts:
-        """What became of the prompts so far; routers made of one another by with_calibration count together."""
+        """How many prompts were scored so far, and how. A router made by with_calibration counts with its original."""
         return self._scorer.counts
 
     @property
