@@ -142,7 +142,7 @@ def triton(
     ),
     strong_share: float | None = typer.Option(
         None,
-        help="Instead of --default-threshold: take the threshold that sends this share of the calibration prompts to the "
+        help="Instead of --default-threshold: the threshold that sends this share of the calibration prompts to the "
         "strong model.",
     ),
     max_batch_size: int = typer.Option(64, min=1, help="Most prompts that are scored at once."),
