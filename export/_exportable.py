@@ -57,9 +57,9 @@ def exportable(router: Router, inputs: str = "auto") -> Exportable:
     """Return how a router is exported.
 
     Args:
-        router: Of any kind but random.
-        inputs: What the graph reads; "auto" takes tokens where the router's embedder is a token table or the router
-            is a transformer, else embeddings.
+        router: A router of any kind but random.
+        inputs: What the graph reads: "tokens", "embeddings" or "auto", which takes tokens where the router's
+            embedder is a graph or a table of tokens, or the router is a transformer, else embeddings.
 
     Raises:
         UnsupportedExportError: A kind without a graph, tokens where the embedder is no graph, or embeddings where the

@@ -76,7 +76,7 @@ def export_onnx(
             all sorts.
         bound: The largest difference of win rates allowed; None for the precision's own.
         benchmarks: On which APGR is compared.
-        embedder: Of a router whose directory does not hold it.
+        embedder: The router's embedder, where its directory does not hold it.
         max_inline_bytes: Weights beyond this are put into a file of their own.
 
     Raises:
@@ -105,7 +105,7 @@ def write_onnx(
 
     Args:
         native: The router.
-        digest: Its digest.
+        digest: The router's digest; see router_digest.
         folder: An empty folder.
         options: How the graph is made and compared.
         dialect: What the run time of the graph can do.

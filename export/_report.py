@@ -1,4 +1,4 @@
-"""What an export was found to be: export-report.json."""
+"""How far an exported graph is from its router: export-report.json."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ class ExportReport:
     """An exported router beside the router itself.
 
     Attributes:
-        kind: Of the router.
-        router_digest: Of the router.
+        kind: The router's kind, e.g. "mf".
+        router_digest: The router's digest; see router_digest.
         inputs: "tokens" or "embeddings".
-        precision: Of the graph's products with weights.
+        precision: Precision of the graph's matrix products, e.g. "float32".
         bound: The largest difference of win rates that was allowed.
-        prompts: How many were compared.
+        prompts: On how many prompts graph and router were compared.
         max_difference: The largest difference of win rates that was found.
         undecided: On how many prompts the graph gave NaN: it has no win rate for them.
         changed_decisions: By threshold, e.g. "0.573", how many prompts would go to the other model.
         apgr: By benchmark, the APGR of the router, of the graph, and the difference.
         verified_on: What ran the graph: a provider of ONNX Runtime, or "onnx reference evaluator".
-        model_bytes: Size of the graph with its weights.
-        opset: ONNX opset.
-        version: Of this package.
+        model_bytes: Size of the graph with its weights, in bytes.
+        opset: Version of the ONNX operator set.
+        version: Version of this package.
         notes: What else a reader should know.
     """
 

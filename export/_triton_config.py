@@ -31,7 +31,7 @@ class Tensor:
     """An input or output.
 
     Attributes:
-        name: Its name.
+        name: The tensor's name.
         data_type: "STRING", "BOOL", "FP32" or "INT64".
         dims: Sizes without that of the batch; -1 where it is free.
         optional: Whether a request may lack it.
@@ -81,16 +81,17 @@ class Model:
     """One model of a repository.
 
     Attributes:
-        name: Its name.
+        name: The model's name.
         backend: Triton's backend; "" for an ensemble.
         platform: Triton's platform; "" where the backend says all.
-        inputs: Its inputs.
-        outputs: Its outputs.
-        batching: How requests meet; of an ensemble max_size alone counts.
-        parameters: As text.
+        inputs: The model's inputs.
+        outputs: The model's outputs.
+        batching: How requests are put into batches; an ensemble uses max_size only.
+        parameters: Parameters of the configuration, as text.
         warmup: Requests that are run before it is ready: (number at once, array a row by input).
         response_cache: Whether Triton may answer equal requests from its cache.
-        steps: Of an ensemble: (model, input map, output map), each from the step's name to the ensemble's.
+        steps: The steps of an ensemble, as (model, input map, output map); the maps go from the step's tensors to the
+            ensemble's.
     """
 
     name: str

@@ -40,7 +40,7 @@ class OnnxBackend:
     """The graph in ONNX Runtime's backend.
 
     Attributes:
-        threads: Of a copy, on the CPU.
+        threads: Threads of each copy of the graph, on the CPU.
         on_gpu: Whether the graph runs on a GPU.
     """
 
@@ -53,8 +53,8 @@ class PlanBackend:
     """A plan of the graph in TensorRT's backend, which runs on a GPU.
 
     Attributes:
-        runtime: That builds the plan; see export_tensorrt.
-        cache: See export_tensorrt.
+        runtime: Which TensorRT builds the plan; see export_tensorrt.
+        cache: Folder of timings and engines that were built before; see export_tensorrt.
         on_gpu: True.
     """
 
@@ -76,7 +76,7 @@ def write_ensemble(
     Args:
         repository: Where the models' folders are made.
         native: The router.
-        digest: Its digest.
+        digest: The router's digest.
         serving: How the models are served.
         options: How the graph is made and compared.
         backend: What runs the graph.

@@ -44,12 +44,12 @@ class TritonExport:
 
     Attributes:
         mode: One of MODES.
-        name: Of the model that is asked.
+        name: Name of the model that clients ask.
         models: All models of the repository.
-        kind: Of the router.
-        router_digest: Of the router.
+        kind: The router's kind.
+        router_digest: The router's digest; see router_digest.
         inputs: What the model takes: PROMPT, EMBEDDING, THRESHOLD.
-        graph: What the graph was found to be; None in the modes that have none.
+        graph: How far the graph is from the router; None in the modes without a graph.
     """
 
     mode: str
@@ -103,29 +103,30 @@ def export_triton(
         out: Directory to write; an earlier export there is replaced.
         mode: "native" (this package's own backend, no Python), "python" (Triton's Python backend with this package
             installed), "onnx" (an ensemble around the graph in ONNX Runtime's backend) or "tensorrt" (around a plan).
-        name: Of the model; those of an ensemble's steps begin with it.
-        version: Of the model, its version folder.
-        strong_model: Where prompts are sent; None for the stored name.
-        weak_model: See strong_model.
-        default_threshold: Of requests that bring none; None for 0.5.
+        name: Name of the model that clients ask; the names of an ensemble's steps begin with it.
+        version: Version of the models, an integer of at least 1.
+        strong_model: Name of the strong model; None for the stored one.
+        weak_model: Name of the weak model; None for the stored one.
+        default_threshold: Threshold, in [0, 1], for requests that bring none; None for 0.5.
         strong_share: Instead of default_threshold: the one that sends this share of the calibration prompts to the
             strong model.
-        max_batch_size: Most rows that are scored at once.
-        max_queue_delay_us: How long a request waits for others.
-        preferred_batch_sizes: Batches of these sizes do not wait; those above max_batch_size are left out.
-        instances: Copies of each model that run at once.
-        threads: Of a copy, in modes native and onnx, and in mode python of a bert router; None for 1, which serves most
-            requests a second.
-        device: Of the graph in mode onnx: "cpu", the default, or "cuda"; mode tensorrt is for GPUs.
+        max_batch_size: Most prompts that are scored at once.
+        max_queue_delay_us: How long a request waits for others to share a batch with, in microseconds.
+        preferred_batch_sizes: A batch that has reached one of these sizes does not wait; sizes above max_batch_size
+            are left out.
+        instances: How many copies of each model run at once.
+        threads: Threads of each copy, in modes native and onnx, and in mode python for a bert router; None for 1, which
+            serves most requests a second.
+        device: What runs the graph in mode onnx, "cpu" or "cuda"; None for "cpu".
         response_cache: Whether Triton may answer equal requests from its cache.
-        inputs: Of the graph, in modes onnx and tensorrt, as are the next three; see export_onnx.
-        precision: See export_onnx.
-        prompts: See export_onnx.
-        bound: See export_onnx.
-        runtime: That builds the plan in mode tensorrt; None for "tensorrt", whose plans Triton's own backend reads. See
-            export_tensorrt.
-        cache: Of mode tensorrt; see export_tensorrt.
-        embedder: Of a router whose directory does not hold it.
+        inputs: What the graph reads, in modes onnx and tensorrt; see export_onnx.
+        precision: Precision of the graph, in modes onnx and tensorrt; see export_onnx.
+        prompts: On which graph and router are compared, in modes onnx and tensorrt; see export_onnx.
+        bound: The largest difference of win rates allowed, in modes onnx and tensorrt; see export_onnx.
+        runtime: Which TensorRT builds the plan, in mode tensorrt; None for "tensorrt", whose plans Triton's own backend
+            reads. See export_tensorrt.
+        cache: Folder of timings and engines that were built before, in mode tensorrt; see export_tensorrt.
+        embedder: The router's embedder, where its directory does not hold it.
 
     Raises:
         UnsupportedExportError: The router has no such form.

@@ -39,7 +39,7 @@ def write_router_model(
         router: Saved into it.
         serving: How it is served.
         is_native: Whether this package's own backend serves it, or Triton's Python backend.
-        threads: Of a copy; None for 1.
+        threads: Threads of each copy; None for 1.
 
     Raises:
         UnsupportedExportError: The mode does not serve such a router.

@@ -1,4 +1,4 @@
-"""What `export triton` is asked for: the options of each mode, checked before the work."""
+"""Options of `export triton`: which mode takes which, checked before the work."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Serving:
     """How the models of a repository are served, in every mode.
 
     Attributes:
-        name: Of the model that is asked; those of an ensemble's steps begin with it.
-        version: Of every model.
+        name: Name of the model that clients ask; the names of an ensemble's steps begin with it.
+        version: Version of every model.
         batching: How requests meet in batches.
         response_cache: Whether Triton may answer equal requests from its cache.
-        parameters: Of the model that is asked: the pair, the default threshold, the calibration.
+        parameters: Parameters of the model that clients ask: the pair, the default threshold, the calibration.
     """
 
     name: str

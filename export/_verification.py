@@ -41,7 +41,7 @@ class ExportedRouter:
         Args:
             path: model.onnx.
             native: The router; its inputs are those of the graph.
-            digest: Of the router.
+            digest: The router's digest; the graph must name the same.
             device: See OnnxSession.
 
         Raises:
@@ -100,13 +100,13 @@ def verify(
 
     Args:
         native: The router.
-        exported: Its graph.
-        prompts: At least one; what they are is the caller's choice.
+        exported: The router's graph.
+        prompts: At least one prompt.
         bound: The largest difference of win rates that is allowed.
-        model_bytes: For the report.
-        opset: For the report.
+        model_bytes: Size of the graph, for the report.
+        opset: The graph's ONNX opset, for the report.
         benchmarks: On which APGR is compared.
-        notes: For the report.
+        notes: What else the report shall say.
 
     Raises:
         ExportMismatchError: They differ by more, or the graph has no win rate for one prompt in a hundred or more.

@@ -21,7 +21,7 @@ def behind(encoder: bytes, output: str, scorer: Any, link: str, metadata: Mappin
         output: The encoder's output.
         scorer: ModelProto; changed to the encoder's opset, in which its operators mean the same.
         link: The scorer's input.
-        metadata: Of the result.
+        metadata: Metadata of the result.
 
     Raises:
         UnsupportedExportError: The encoder is of an opset older than the scorer's.

@@ -31,7 +31,7 @@ class Engine:
     """A built engine.
 
     Attributes:
-        plan: Its bytes.
+        plan: The engine, serialized.
         network_types: How many of the network's layers give each type, e.g. {"FLOAT": 40, "HALF": 12}.
         engine_types: The same of the built engine's layers; None where no GPU could load it.
     """
@@ -72,7 +72,7 @@ def build_engine(
 
     Args:
         model: model.onnx.
-        profiles: Of every input with a dimension that may vary.
+        profiles: Shapes of every input with a dimension that may vary.
         runtime: "tensorrt", "tensorrt_rtx", or "auto" for the first that is installed.
         targets: Compute capabilities, e.g. "8.9"; none: all that TensorRT-RTX knows, which takes that many times as
             long, and for TensorRT the GPU that is there.

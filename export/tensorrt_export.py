@@ -42,7 +42,8 @@ class PlanOptions:
 
     Attributes:
         batch: Least, usual and largest number of prompts at once.
-        length: The same of tokens; None for the usual, and where the graph reads no tokens.
+        length: Least, usual and largest number of tokens of a prompt; None for (1, 64, 512), and where the graph reads
+            no tokens.
         runtime: One of RUNTIMES.
         targets: Compute capabilities.
         cache: Folder of timings and engines; None for none.
@@ -90,7 +91,8 @@ def export_tensorrt(
         inputs: See export_onnx.
         precision: float32, float16, bfloat16 or int8-static.
         batch: Least, usual and largest number of prompts at once.
-        length: The same of tokens, where the graph reads tokens; None for (1, 64, 512).
+        length: Least, usual and largest number of tokens of a prompt, where the graph reads tokens; None for
+            (1, 64, 512).
         runtime: "tensorrt", "tensorrt_rtx" or "auto".
         targets: Compute capabilities that TensorRT-RTX builds for, e.g. "8.9"; none: all that it knows.
         cache: Folder of timings and engines; an engine for the same router, GPU, driver, TensorRT and shapes is not

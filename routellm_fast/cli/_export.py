@@ -37,12 +37,13 @@ _Limit = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help=f"At most this many of the prompts, spread over the file; none: {_MOST_PROMPTS}.",
+        help=f"At most this many of the prompts, spread over the file; default: {_MOST_PROMPTS}.",
         show_default=False,
     ),
 ]
 _Bound = Annotated[
-    float | None, typer.Option(help="Largest difference of win rates allowed; none: by kind and precision.")
+    float | None,
+    typer.Option(help="Largest difference of win rates allowed; default: by kind of router and precision."),
 ]
 _Benchmarks = Annotated[
     Path | None, typer.Option(help="Folder of RouteLLM's benchmarks: the report compares APGR on them.")
@@ -85,7 +86,9 @@ def tensorrt(
     precision: str = typer.Option("float32", help="float32, float16, bfloat16 or int8-static."),
     batch: tuple[int, int, int] = typer.Option((1, 8, 64), help="Least, usual and largest number of prompts at once."),
     length: tuple[int, int, int] | None = typer.Option(
-        None, help="The same of tokens, where the graph reads tokens; none: 1 64 512.", show_default=False
+        None,
+        help="Least, usual and largest number of tokens, where the graph reads tokens; default: 1 64 512.",
+        show_default=False,
     ),
     runtime: str = typer.Option("auto", help="tensorrt, tensorrt_rtx, or auto for the first that is installed."),
     targets: list[str] | None = typer.Option(
@@ -129,39 +132,48 @@ def triton(
         help="native: this package's own backend. python: Triton's Python backend, with this package installed there. "
         "onnx, tensorrt: an ensemble around the graph or plan.",
     ),
-    name: str = typer.Option("router", help="Of the model; those of an ensemble's steps begin with it."),
-    version: int = typer.Option(1, min=1, help="Of the model."),
-    strong_model: str | None = typer.Option(None, help="Send prompts to this model instead of the stored name."),
-    weak_model: str | None = typer.Option(None, help="The same for the weak model."),
+    name: str = typer.Option(
+        "router", help="Name of the model that clients ask; names of an ensemble's steps begin with it."
+    ),
+    version: int = typer.Option(1, min=1, help="Version of the models."),
+    strong_model: str | None = typer.Option(None, help="Name of the strong model, instead of the stored one."),
+    weak_model: str | None = typer.Option(None, help="Name of the weak model, instead of the stored one."),
     default_threshold: float | None = typer.Option(
-        None, help="Of requests that bring none; none: 0.5.", show_default=False
+        None, help="Threshold for requests that bring none; default: 0.5.", show_default=False
     ),
     strong_share: float | None = typer.Option(
         None,
-        help="Instead of --default-threshold: the one that sends this share of the calibration to the strong model.",
+        help="Instead of --default-threshold: the threshold that sends this share of the calibration prompts to the "
+        "strong model.",
     ),
     max_batch_size: int = typer.Option(64, min=1, help="Most prompts that are scored at once."),
     max_queue_delay: int = typer.Option(100, min=0, help="Microseconds that a request waits for others."),
     instances: int = typer.Option(1, min=1, help="Copies of each model that run at once."),
     threads: int | None = typer.Option(
-        None, min=1, help="Of a copy, in modes native and onnx, and in mode python of a bert router; none: 1."
+        None,
+        min=1,
+        help="Threads of each copy, in modes native and onnx, and in mode python for a bert router; default: 1.",
     ),
     device: str | None = typer.Option(
-        None, help="Where mode onnx runs the graph: cpu or cuda. gpu is an old name of cuda.", show_default=False
+        None,
+        help="Mode onnx: what runs the graph, cpu or cuda (gpu is its old name); default: cpu.",
+        show_default=False,
     ),
     response_cache: bool = typer.Option(
         False, "--response-cache", help="Let Triton answer equal requests from its cache."
     ),
     inputs: str | None = typer.Option(
-        None, help="Modes onnx and tensorrt: tokens, embeddings, or none for auto; see export onnx.", show_default=False
+        None,
+        help="Modes onnx and tensorrt: what the graph reads, as in export onnx; default: auto.",
+        show_default=False,
     ),
     precision: str | None = typer.Option(
         None,
-        help="Modes onnx and tensorrt: of the graph, none for float32; see export onnx and export tensorrt.",
+        help="Modes onnx and tensorrt: the graph's precision, as in export onnx and tensorrt; default: float32.",
         show_default=False,
     ),
     runtime: str | None = typer.Option(
-        None, help="Mode tensorrt: what builds the plan, none for tensorrt; see export tensorrt.", show_default=False
+        None, help="Mode tensorrt: what builds the plan, as in export tensorrt; default: tensorrt.", show_default=False
     ),
     cache: Path | None = typer.Option(
         None, help="Mode tensorrt: folder of timings and engines that were built before."

@@ -19,8 +19,7 @@ from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact, verify_artifact
 from routellm_fast.c_abi import c_abi
 from routellm_fast.calibration import Calibration
 from routellm_fast.errors import InvalidArgumentError
-from routellm_fast.routers import load_router
-from routellm_fast.routers.loading import router_directory
+from routellm_fast.routers.loading import restore_router, router_directory
 
 _MAX_CHARACTERS: Final = 400
 _QUIET_S: Final = 2.0
@@ -52,7 +51,7 @@ def info(
     directory = router_directory(router)
     verified = _verify(directory) if verify else None
     artifact = read_artifact(directory, ROUTER_LAYOUT)
-    loaded = load_router(directory)
+    loaded = restore_router(artifact, directory)
     arrays = {**artifact.tensors, **artifact.mapped}
     tensors = {
         name: f"{array.dtype} {array.shape}" + (", mapped" if name in artifact.mapped else "")

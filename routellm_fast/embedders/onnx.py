@@ -47,10 +47,10 @@ class OnnxEmbedder:
         Args:
             model: ONNX, from int64 `input_ids` and `attention_mask` (texts, tokens) to float32 `embedding` (texts,
                 dim).
-            tokenizer_json: Of its tokenizer.
+            tokenizer_json: The tokenizer.json of the model.
             name: A readable name.
             max_tokens: Most tokens of a text, special ones included; longer texts are cut there.
-            pad_id: Token of the padding.
+            pad_id: Id of the token that shorter texts are padded with.
             options: Device and threads.
 
         Raises:

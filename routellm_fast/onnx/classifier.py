@@ -20,9 +20,9 @@ class ClassifierGraph:
 
     Attributes:
         model: ONNX.
-        tokenizer_json: Its tokenizer.
+        tokenizer_json: The model's tokenizer.json.
         max_tokens: Most tokens of a prompt.
-        pad_id: Token of the padding.
+        pad_id: Id of the token that shorter texts are padded with.
         source: Name of the folder it was made of.
         weights_sha256: Of that folder's weights; "" where they are in several files.
     """

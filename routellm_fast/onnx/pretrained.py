@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError
-from routellm_fast.extras import require
+from routellm_fast.extras import quiet_transformers, require
 
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
@@ -26,11 +25,11 @@ class PretrainedText:
     """A folder with a text model.
 
     Attributes:
-        folder: Where it lies.
-        config: Its config.json.
-        tokenizer_json: Its tokenizer.
+        folder: The folder.
+        config: The contents of its config.json.
+        tokenizer_json: Its tokenizer.json.
         max_tokens: Most tokens that both tokenizer and model take.
-        pad_id: Token of the padding.
+        pad_id: Id of the token that shorter texts are padded with.
     """
 
     folder: Path
@@ -88,10 +87,10 @@ def load_model(auto_class: str, source: PretrainedText, *, optional: str | None 
     """Return a float32 model on the CPU, all weights of which were in the folder.
 
     Args:
-        auto_class: Of transformers, e.g. AutoModel.
+        auto_class: Name of a class of transformers, e.g. AutoModel.
         source: The folder.
-        optional: Start of the names of weights that may be missing; they are drawn at random.
-        options: For from_pretrained.
+        optional: Weights whose names start so may be missing; they are then random.
+        options: Further arguments for from_pretrained.
 
     Raises:
         ArtifactFormatError: Weights are missing, in pickle, or do not fit; or it needs code of its own.
@@ -100,7 +99,7 @@ def load_model(auto_class: str, source: PretrainedText, *, optional: str | None 
     torch = require("torch", "transformers")
     transformers = require("transformers", "transformers")
     try:
-        with _quiet(transformers.utils.logging):
+        with quiet_transformers(transformers):
             model, info = getattr(transformers, auto_class).from_pretrained(
                 source.folder,
                 dtype=torch.float32,
@@ -133,20 +132,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ArtifactFormatError(f"{path} must hold a JSON object, found {type(found).__name__}")
     return found
-
-
-@contextmanager
-def _quiet(logging: Any) -> Iterator[None]:
-    """Neither progress bars nor a report: errors tell what is missing. transformers' own settings are put back."""
-    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if had_bars:
-            logging.enable_progress_bar()
 
 
 def _folder(source: str | Path) -> Path:

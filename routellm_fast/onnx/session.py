@@ -56,7 +56,7 @@ class SessionOptions:
     Attributes:
         device: "cpu"; "cuda" or "tensorrt", which never fall back to the CPU unless allowed; "auto" takes CUDA where
             it works and the CPU elsewhere.
-        threads: Of the CPU; None for the cores that the process may use.
+        threads: How many threads the CPU uses; None for as many as the process may use.
         allow_fallback: Whether a device that is not there may be replaced by the CPU.
         optimized_cache: A directory in which optimized graphs and engines are kept, so that later starts are shorter.
         cuda_graphs: Whether CUDA captures the launches of each shape and replays them; see CapturedRuns. For graphs
@@ -144,6 +144,11 @@ class OnnxSession:
     def providers(self) -> tuple[str, ...]:
         """ONNX Runtime's names of what runs the graph, the preferred first."""
         return tuple(self._session.get_providers())
+
+    @property
+    def runs_on_cpu(self) -> bool:
+        """Whether the CPU runs the graph, and not a GPU."""
+        return self.providers[0] == _CPU
 
     @property
     def inputs(self) -> dict[str, TensorInfo]:

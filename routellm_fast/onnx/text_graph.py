@@ -34,7 +34,7 @@ class TextGraph:
     Texts are sorted into buckets by their number of tokens, and padded to the bucket's length, never to the longest
     text beside them. So a text always runs at the same length, and on the CPU its row has the same bits whatever else
     is in the batch and however many threads there are. A graph with dynamic int8 quantization takes its scales from all
-    texts of a run: of such a one texts run one by one. GPUs choose kernels by the size of a batch, and
+    texts of a run: with such a graph, texts run one by one. GPUs choose kernels by the size of a batch, and
     promise no such thing.
     """
 
@@ -54,11 +54,11 @@ class TextGraph:
 
         Args:
             model: The graph: inputs `input_ids` and `attention_mask`, both int64 (texts, tokens).
-            tokenizer_json: Of its tokenizer.
+            tokenizer_json: The tokenizer.json of the model.
             output: The output to return, float32, texts first.
-            output_rank: How many dimensions it has.
+            output_rank: How many dimensions that output has.
             max_tokens: Most tokens of a text, special ones included; texts are cut there.
-            pad_id: Token of the padding.
+            pad_id: Id of the token that shorter texts are padded with.
             options: How to run it.
             model_sha256: See OnnxSession.
 
@@ -84,7 +84,7 @@ class TextGraph:
         )
         self._check(output, output_rank)
         self._output, self._max_tokens, self._pad_id = output, max_tokens, pad_id
-        self._on_cpu = self._session.providers[0] == "CPUExecutionProvider"
+        self._on_cpu = self._session.runs_on_cpu
         self._one_by_one = any(name in model for name in _BATCH_WIDE_OPERATORS)
 
     @property

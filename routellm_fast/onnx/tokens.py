@@ -23,7 +23,7 @@ class TokenEncoder:
         """Read a tokenizer.json.
 
         Args:
-            tokenizer_json: Its truncation and padding are not used.
+            tokenizer_json: A tokenizer.json; the truncation and padding in it are not used.
             max_tokens: Most ids of a text, special tokens included.
 
         Raises:

@@ -60,9 +60,9 @@ class BertRouter(Router):
 
         Args:
             model: ONNX, from int64 `input_ids` and `attention_mask` (prompts, tokens) to float32 `win_rate` (prompts,).
-            tokenizer_json: Of its tokenizer.
+            tokenizer_json: The tokenizer.json of the model.
             max_tokens: Most tokens of a prompt, special ones included; longer prompts are cut there.
-            pad_id: Token of the padding.
+            pad_id: Id of the token that shorter texts are padded with.
             model_pair: The models that prompts are sent to; any names.
             options: Device and threads; None for the best device there is and all cores of the process.
             model_sha256: Digest of the graph where it is known already, to find it in optimized_cache.
@@ -104,8 +104,8 @@ class BertRouter(Router):
 
         Args:
             dir_or_id: The folder, e.g. a copy of routellm/bert_gpt4_augmented, or its name on Hugging Face's hub.
-            strong_model: Where prompts are sent. The classifier knows no names.
-            weak_model: See strong_model.
+            strong_model: Name of the strong model; the classifier knows no names.
+            weak_model: Name of the weak model.
             options: Device and threads.
             **common: calibration, provenance, model_card; see Router.
 
@@ -130,7 +130,7 @@ class BertRouter(Router):
 
     @property
     def embedder(self) -> Embedder:
-        """None: raises EmbedderUnavailableError."""
+        """Raise EmbedderUnavailableError: a bert router has none."""
         raise EmbedderUnavailableError("a bert router has no embedder: its graph reads the prompt's tokens")
 
     @property

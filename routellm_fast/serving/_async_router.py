@@ -55,17 +55,18 @@ class AsyncTritonRouter:
 
         Args:
             urls: http://host:port or grpc://host:port, one a replica; https and grpcs with TLS.
-            model: Its name on the server.
-            version: Its version; "" for the server's choice.
-            timeout_s: For a call, all its tries together.
-            tries: Of an inference; None for one a replica, and two at least: inferences change nothing.
-            cool_down_s: How long a replica that failed is asked last. With a fallback, calls go there at once as long
-                as all replicas failed that shortly ago.
+            model: The router's name on the server.
+            version: The model's version; "" for the server's choice.
+            timeout_s: Most seconds that a call takes, all its tries together.
+            tries: How often an inference is tried; None for once a replica, but at least twice. To try again is safe:
+                an inference changes nothing on the server.
+            cool_down_s: For how many seconds a replica that failed is asked last. With a fallback, calls go to it at
+                once while all replicas have failed within that time.
             fallback: What decides where no replica answers: a local router, "strong" for always the strong model with
                 a win rate of 1, "error" for TritonUnavailableError.
-            model_pair: For fallback "strong" before the server has told its own.
-            shared_memory_from_bytes: Size from which embeddings are passed in system shared memory, where the server
-                runs on the same machine; None for never. A server that cannot see it is sent the values.
+            model_pair: The models that prompts are sent to, for fallback "strong" before the server has named its own.
+            shared_memory_from_bytes: Size in bytes from which embeddings are passed in system shared memory, where the
+                server runs on the same machine; None for never. A server that cannot see it is sent the values.
 
         Raises:
             InvalidArgumentError: A URL or number breaks its rule.

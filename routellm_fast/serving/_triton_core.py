@@ -50,7 +50,7 @@ _REGIONS = itertools.count()
 
 @dataclass(slots=True)
 class TritonCounts:
-    """What became of the calls so far.
+    """How the calls so far have ended.
 
     Attributes:
         requests: Calls of a public method that routes or scores.
@@ -67,17 +67,17 @@ class TritonCounts:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom to ask, and how patiently; see AsyncTritonRouter.
+    """Which model on which servers is asked, and within which limits; see AsyncTritonRouter.
 
     Attributes:
-        urls: Of the replicas.
-        model: Its name.
-        version: Its version; "" for the server's choice.
-        timeout_s: For a call, all its tries together.
-        tries: Of an inference, all replicas together.
-        cool_down_s: How long a replica that failed is asked last.
+        urls: URLs of the replicas.
+        model: The model's name.
+        version: The model's version; "" for the server's choice.
+        timeout_s: Most seconds that a call takes, all its tries together.
+        tries: How often an inference is tried, on all replicas together.
+        cool_down_s: For how many seconds a replica that failed is asked last.
         fails_fast: Whether to give up at once where all replicas have just failed.
-        shared_memory_from_bytes: Size from which embeddings are passed in shared memory; None for never.
+        shared_memory_from_bytes: Size in bytes from which embeddings are passed in shared memory; None for never.
     """
 
     urls: tuple[str, ...]

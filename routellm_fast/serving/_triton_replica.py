@@ -68,8 +68,8 @@ class Replica:
         """Run a model.
 
         Args:
-            model: Its name.
-            version: Its version; "" for the server's choice.
+            model: The model's name.
+            version: The model's version; "" for the server's choice.
             tensors: Inputs: float32, or objects of bytes.
             outputs: Names of the outputs wanted.
             shared: An input in a region that the server knows: (input, region, offset in bytes, shape of float32).

@@ -56,8 +56,8 @@ class Settings:
     """What a model is told when it is loaded.
 
     Attributes:
-        folder: Of the model's version.
-        parameters: Of its configuration, as text.
+        folder: Folder of the model's version.
+        parameters: Parameters of the model's configuration, as text.
     """
 
     folder: Path

@@ -58,7 +58,7 @@ class Served:
 
     Attributes:
         model_pair: The models that prompts are sent to; None where the configuration does not say.
-        calibration: Of the router; None where there is none.
+        calibration: The router's calibration; None where it has none.
         max_batch_size: Most rows of a request.
         dim: Length of an embedding; None where the model takes none.
         takes_prompts: Whether it takes prompts.

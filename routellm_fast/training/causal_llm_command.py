@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from routellm_fast.data.digest import file_digest
 from routellm_fast.decision import ModelPair
-from routellm_fast.routers.causal.model import chat_renderer, fetched, load_folder, model_files
+from routellm_fast.routers.causal.folder import fetched, model_files
+from routellm_fast.routers.causal.loading import chat_renderer, load_folder
 from routellm_fast.routers.causal.prompt import DEFAULT_CLASSIFIER, DEFAULT_SYSTEM, PromptFormat, has_llama3_turns
 from routellm_fast.training import causal_llm
 from routellm_fast.training.command import Job, Sides, check_max_prompts

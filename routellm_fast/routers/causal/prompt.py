@@ -39,7 +39,7 @@ class PromptFormat:
         add_special_tokens: Whether the tokenizer adds its own, such as a begin-of-text, or the text has them.
         strip_left: Whether space at the start of a question is left out, as the format does where nothing stands
             before the question in its message.
-        strip_right: The same for the end.
+        strip_right: Whether space at the end of a question is left out.
     """
 
     before: str

@@ -17,17 +17,9 @@ from routellm_fast.errors import (
     UnsupportedExportError,
 )
 from routellm_fast.routers.base import Router
-from routellm_fast.routers.causal.model import (
-    CONFIG_FILE,
-    MODEL_FILE,
-    TOKENIZER_FILE,
-    LanguageModel,
-    Reference,
-    chat_renderer,
-    fetched,
-    load_files,
-    load_folder,
-)
+from routellm_fast.routers.causal.folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, Reference, fetched
+from routellm_fast.routers.causal.loading import chat_renderer, load_files, load_folder
+from routellm_fast.routers.causal.model import LanguageModel
 from routellm_fast.routers.causal.prompt import (
     DEFAULT_CLASSIFIER,
     DEFAULT_SYSTEM,
@@ -58,7 +50,7 @@ class CausalLLMRouter(Router):
     """RouteLLM's `causal_llm`, by one pass: win rate = 1 - sum of p[score >= threshold] over the score tokens.
 
     A prompt for which the model names no score has the win rate 1.0, as in RouteLLM, and is counted (`counts`).
-    `_causal_scorer` says when one pass equals RouteLLM's generation, and what `faithful` does.
+    `causal/scorer.py` says when one pass equals RouteLLM's generation, and what `faithful` does.
 
     One prompt a pass by default: its win rate then does not depend on the others, bitwise. torch sums in another order
     with another number of threads: across these, win rates agree within 1e-5 in float32.
@@ -126,7 +118,7 @@ class CausalLLMRouter(Router):
                 tokenizer's chat template), or a PromptFormat. auto is routellm where the tokenizer has Llama 3's turns.
             system: The system message of the fine-tuning; None reads system_ft_v5.txt beside the model.
             classifier: The user message, with `{question}`; None reads classifier_ft_v5.txt.
-            score_tokens: See Scoring, as for the next four.
+            score_tokens: See Scoring, as for score_threshold and truncation.
             score_threshold: Scores from here on mean the weak model.
             max_tokens: None: 2,048, or what the model can read.
             truncation: "middle" or "end".
@@ -136,8 +128,8 @@ class CausalLLMRouter(Router):
             batch_size: Prompts a pass; see PrefillScorer.
             store: Whether `save` copies the model into the router directory (up to 4 GiB), or names its folder and
                 digests, which are then checked on every load.
-            strong_model: Where prompts are sent; scores do not depend on it.
-            weak_model: See strong_model.
+            strong_model: Name of the strong model; scores do not depend on it.
+            weak_model: Name of the weak model.
 
         Raises:
             ArtifactNotFoundError: There is no model, no tokenizer, or no text that it was fine-tuned with.
@@ -211,7 +203,7 @@ class CausalLLMRouter(Router):
 
     @property
     def counts(self) -> ScoringCounts:
-        """What became of the prompts so far; routers made of one another by with_calibration count together."""
+        """How many prompts were scored so far, and how. A router made by with_calibration counts with its original."""
         return self._scorer.counts
 
     @property

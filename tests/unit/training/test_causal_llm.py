@@ -14,7 +14,7 @@ import routellm_fast as rf
 from routellm_fast import data
 from routellm_fast.cli import main
 from routellm_fast.errors import CheckpointMismatchError, InvalidArgumentError
-from routellm_fast.routers.causal.model import load_folder
+from routellm_fast.routers.causal.loading import load_folder
 from routellm_fast.routers.causal.prompt import PromptFormat
 from routellm_fast.training.causal_llm import scores_of, train
 from routellm_fast.training.configs import CausalLLMConfig
