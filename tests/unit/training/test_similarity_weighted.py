@@ -10,8 +10,8 @@ import pytest
 import routellm_fast as rf
 from routellm_fast import DataError, InvalidArgumentError, ModelPair, UnknownModelError
 from routellm_fast import data as training_data
-from routellm_fast.training import Progress, SimilarityWeightedConfig, train_sw_ranking
-from routellm_fast.training.similarity_weighted import Bank, train
+from routellm_fast.training import Progress, SimilarityWeightedConfig, similarity_weighted, train_sw_ranking
+from routellm_fast.training.similarity_weighted import Bank, TrainedSimilarityWeighted
 from tests.support.builders import static_embedder
 
 PAIR = ModelPair("s", "w")
@@ -30,6 +30,14 @@ def battles(count: int = 400) -> list[training_data.Battle]:
         rows.append(training_data.Battle(text, f"g{i}", "w", "other", 1.0 - (i % 5 == 0), "others"))
         rows.append(training_data.Battle(text, f"g{i}", "s", "other", 1.0 - (i % 9 == 0), "others"))
     return rows
+
+
+def arrays(rows: list[training_data.Battle]) -> training_data.Battles:
+    return training_data.to_arrays(rows, keep_order=True)
+
+
+def train(rows: list[training_data.Battle], *arguments: object, **options: object) -> TrainedSimilarityWeighted:
+    return similarity_weighted.train(arrays(rows), *arguments, **options)  # type: ignore[arg-type]
 
 
 def test_it_judges_and_calibrates_on_prompts_held_out() -> None:
@@ -55,7 +63,8 @@ def test_the_loss_is_that_of_a_router_without_the_prompts() -> None:
     trained = train(rows, EMBEDDER, PAIR, CONFIG)
     from routellm_fast.data.split import held_out
 
-    out = held_out(trained.bank.groups, CONFIG.held_out_share, seed=CONFIG.seed)[trained.bank.prompt]
+    kept = trained.bank.battles
+    out = held_out(kept.groups, CONFIG.held_out_share, seed=CONFIG.seed)[kept.prompt]
     router = trained.bank.build(PAIR, CONFIG, ~out, embedder=EMBEDDER)
     own = [row for row, is_out in zip(rows, out, strict=True) if is_out and (row.model_a, row.model_b) == PAIR]
     rates = router.win_rates([row.prompt for row in own]).astype(np.float64)
@@ -112,13 +121,14 @@ def test_each_distinct_prompt_is_embedded_once_with_progress() -> None:
 
 def test_prompts_without_a_known_word_are_left_out() -> None:
     unknown = training_data.Battle("zzz qqq", "z", *PAIR, 1.0, "own")
-    bank = Bank.of_texts([unknown, *battles(10), unknown], EMBEDDER)
+    bank = Bank.of_texts(arrays([unknown, *battles(10), unknown]), EMBEDDER)
     assert len(bank) == 30
-    assert [battle.prompt for battle in bank.battles] == [battle.prompt for battle in battles(10)]
-    np.testing.assert_array_equal(bank.vectors[bank.row], EMBEDDER.embed([battle.prompt for battle in bank.battles]))
+    prompts = [bank.battles.prompts[index] for index in bank.battles.prompt]
+    assert prompts == [battle.prompt for battle in battles(10)]
+    np.testing.assert_array_equal(bank.vectors[bank.row], EMBEDDER.embed(prompts))
     assert train([*battles(), unknown], EMBEDDER, PAIR, CONFIG).metrics["left_out"] == 1
     with pytest.raises(DataError, match="knows no word"):
-        Bank.of_texts([unknown], EMBEDDER)
+        Bank.of_texts(arrays([unknown]), EMBEDDER)
 
 
 def test_given_embeddings_are_those_of_the_battles_row_by_row() -> None:
@@ -135,7 +145,7 @@ def test_given_embeddings_are_those_of_the_battles_row_by_row() -> None:
 
 
 def test_what_cannot_be_built_is_named() -> None:
-    with pytest.raises(DataError, match="no battle to build from"):
+    with pytest.raises(DataError, match="there is no battle"):
         train([], EMBEDDER, PAIR, CONFIG)
     with pytest.raises(UnknownModelError, match="no battle of 'huge'"):
         train(battles(), EMBEDDER, ModelPair("huge", "w"), CONFIG)
