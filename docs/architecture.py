@@ -1,7 +1,7 @@
 """Draw docs/architecture.svg: the way of a prompt, and the rooms of the house on their floors.
 
-`python docs/architecture.py` writes the picture. The floors are those of `.importlinter`, which `make lint` enforces, and
-the core's rooms are the folders of csrc/, so the picture cannot show what the code does not do.
+`python docs/architecture.py` writes the picture. The floors are those of `.importlinter`, which `make lint` enforces:
+the picture of the package cannot show what the code does not do.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ class _Drawing:
         width = (_WIDTH - 2 * _MARGIN - gap * (len(boxes) - 1)) / len(boxes)
         for number, (name, note) in enumerate(boxes):
             left = _MARGIN + number * (width + gap)
-            middle = left + width / 2
+            place = f'text-anchor="middle" x="{left + width / 2:.1f}"'
             self.parts += [
                 f'<rect class="{kind}" x="{left:.1f}" y="{self.bottom}" width="{width:.1f}" height="{_BOX_HEIGHT}"/>',
-                f'<text class="name" text-anchor="middle" x="{middle:.1f}" y="{self.bottom + 19}">{escape(name)}</text>',
-                f'<text class="note" text-anchor="middle" x="{middle:.1f}" y="{self.bottom + 35}">{escape(note)}</text>',
+                f'<text class="name" {place} y="{self.bottom + 19}">{escape(name)}</text>',
+                f'<text class="note" {place} y="{self.bottom + 35}">{escape(note)}</text>',
             ]
             if arrows and number:
                 tip, height = left - 4, self.bottom + _BOX_HEIGHT / 2

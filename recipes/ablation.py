@@ -63,7 +63,7 @@ def stages(folder: Path) -> dict[str, list[Battle]]:
 
 
 def by_descent(battles: Sequence[Battle], embedder: StaticEmbedder, pair: ModelPair, *, keep_ties: bool) -> Router:
-    """Train by RouteLLM's recipe with equal weights a source; it drops ties of votes, which golden labels need."""
+    """Train by RouteLLM's recipe, which drops ties of votes; golden labels need theirs. Sources weigh the same."""
     kept = [battle for battle in battles if keep_ties or battle.target != 0.5]
     trained = matrix_factorization.train(to_arrays(balanced(kept, 1.0)), embedder, SGD)
     return trained.router(model_pair=PAPER_PAIR, scoring_pair=pair, embedder=embedder)

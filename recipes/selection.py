@@ -223,7 +223,7 @@ def groups_of(sources: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def left_out_scores(tokens: np.ndarray, label: np.ndarray, rows: Rows, index: np.ndarray, ridge: float) -> np.ndarray:
-    """Return scores of each source, in standard deviations, by a regression that has not seen that source."""
+    """Return scores of each source by a regression that has not seen it, in standard deviations of that regression."""
     scores = np.empty(len(label))
     for group in groups_of(rows.sources):
         inside = np.isin(rows.source, group)

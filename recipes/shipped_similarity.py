@@ -92,7 +92,8 @@ def make(
         DataError: A file is missing or damaged, or the battles leave both models of the pair in one tier.
     """
     embedder = ShippedEmbedder()
-    trained = train(read_rows(folder / "train"), embedder, PAPER_PAIR, on_progress=on_progress)
+    battles = data.to_arrays(read_rows(folder / "train"), keep_order=True)
+    trained = train(battles, embedder, PAPER_PAIR, on_progress=on_progress)
     plain = trained.router(embedder=embedder)
     strong_tier, weak_tier = (plain.tiers[name] for name in PAPER_PAIR)
     if strong_tier == weak_tier:

@@ -156,7 +156,7 @@ def triton(
     ),
     device: str | None = typer.Option(
         None,
-        help="Mode onnx: what runs the graph, cpu or cuda (gpu is its old name); default: cpu.",
+        help="Mode onnx: what runs the graph, cpu or cuda (once called gpu); default: cpu.",
         show_default=False,
     ),
     response_cache: bool = typer.Option(

@@ -26,6 +26,7 @@ from routellm_fast.data.counts import Counts
 from routellm_fast.data.names import known_aliases
 from routellm_fast.data.prompts import WON_COLUMNS, Prompts, licensed_rows, prompt_of, source_of, weight_of
 from routellm_fast.data.split import joined_groups
+from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.tables import Row
 
@@ -69,6 +70,27 @@ class Battles:
         """Return some of the battles, (n,) marked; prompts, models and sources keep their indices."""
         columns = ("prompt", "model_a", "model_b", "target", "source", "weight")
         return replace(self, **{name: getattr(self, name)[members] for name in columns})
+
+    def of_prompts(self, kept: NDArray[np.bool_]) -> Battles:
+        """Return the battles on some of the prompts, (u,) marked. The other prompts go, and indices follow."""
+        battles = self.select(kept[self.prompt])
+        prompts, groups = (
+            tuple(name for name, is_kept in zip(names, kept.tolist(), strict=True) if is_kept)
+            for names in (self.prompts, self.groups)
+        )
+        return replace(battles, prompts=prompts, groups=groups, prompt=(np.cumsum(kept) - 1)[battles.prompt])
+
+    def of_pair(self, pair: ModelPair) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Return which battles are of this pair, (n,), and in these the strong model's share of the win, (n,).
+
+        The share of other battles is NaN.
+        """
+        index = {name: number for number, name in enumerate(self.models)}
+        strong, weak = (index.get(name, -1) for name in pair)
+        target = self.target.astype(np.float64)
+        share = np.where((self.model_a == strong) & (self.model_b == weak), target, np.nan)
+        share = np.where((self.model_a == weak) & (self.model_b == strong), 1.0 - target, share)
+        return np.isfinite(share), share
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +174,21 @@ def balanced(battles: Sequence[Battle], total: float) -> list[Battle]:
     return [replace(battle, weight=battle.weight * share / counts[battle.source]) for battle in battles]
 
 
-def to_arrays(battles: Iterable[Battle]) -> Battles:
-    """Return battles as arrays, in an order that does not depend on that of the files. Raises DataError for none."""
-    ordered = sorted(battles, key=lambda b: (b.source, b.prompt, b.model_a, b.model_b, b.target, b.weight))
+def to_arrays(battles: Iterable[Battle], *, keep_order: bool = False) -> Battles:
+    """Return battles as arrays.
+
+    Args:
+        battles: At least one.
+        keep_order: Keep battles, and prompts by their first battle, in the order given, for what depends on it. Else
+            they are sorted, so that nothing depends on the order of the files.
+
+    Raises:
+        DataError: There is no battle.
+        InvalidArgumentError: A target or weight is out of its range, or weights are too far apart.
+    """
+    ordered = list(battles)
+    if not keep_order:
+        ordered.sort(key=lambda b: (b.source, b.prompt, b.model_a, b.model_b, b.target, b.weight))
     if not ordered:
         raise DataError("there is no battle to train on: all rows were ties, or of other licenses")
     wrong = next((b for b in ordered if not 0.0 <= b.target <= 1.0 or not 0.0 < b.weight < math.inf), None)
@@ -163,7 +197,7 @@ def to_arrays(battles: Iterable[Battle]) -> Battles:
             f"targets lie in [0, 1] and weights are finite and above 0, found {wrong.target} and {wrong.weight}"
         )
     groups = joined_groups((battle.prompt, battle.group) for battle in ordered)
-    prompts = _index(groups)
+    prompts = {prompt: index for index, prompt in enumerate(groups)} if keep_order else _index(groups)
     models = _index(name for battle in ordered for name in (battle.model_a, battle.model_b))
     sources = _index(battle.source for battle in ordered)
 

@@ -6,7 +6,7 @@ what takes care is to judge and calibrate the router on prompts that it does not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from routellm_fast.arrays import FloatArray
 from routellm_fast.calibration import Calibration
-from routellm_fast.data.battles import Battle
+from routellm_fast.data.battles import Battles
 from routellm_fast.data.names import check_known
-from routellm_fast.data.split import held_out, joined_groups
+from routellm_fast.data.split import held_out
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
@@ -41,28 +41,23 @@ class Bank:
         battles: n battles; targets are 0, a half or 1.
         vectors: (r, dim) floats.
         row: (n,) int64 row of vectors of each battle; None: battle i has row i.
-        groups: u group names, one a distinct prompt; a group is held out as a whole.
-        prompt: (n,) int64 index of each battle's prompt into groups.
         prompt_row: (u,) int64 row of vectors of each distinct prompt.
     """
 
-    battles: Sequence[Battle]
+    battles: Battles
     vectors: NDArray[np.floating[Any]]
     row: NDArray[np.int64] | None
-    groups: Sequence[str]
-    prompt: NDArray[np.int64]
     prompt_row: NDArray[np.int64]
 
     @classmethod
-    def of_embeddings(cls, battles: Sequence[Battle], embeddings: NDArray[np.floating[Any]]) -> Bank:
+    def of_embeddings(cls, battles: Battles, embeddings: NDArray[np.floating[Any]]) -> Bank:
         """Return battles with embeddings, one a battle. Raises DataError where there are more or fewer."""
         check_rows(len(embeddings), len(battles))
-        groups, prompt = _distinct(battles)
-        prompt_row = np.unique(prompt, return_index=True)[1].astype(np.int64)
-        return cls(battles, embeddings, None, list(groups.values()), prompt, prompt_row)
+        prompt_row = np.unique(battles.prompt, return_index=True)[1].astype(np.int64)
+        return cls(battles, embeddings, None, prompt_row)
 
     @classmethod
-    def of_texts(cls, battles: Sequence[Battle], embedder: Embedder, on_progress: OnProgress | None = None) -> Bank:
+    def of_texts(cls, battles: Battles, embedder: Embedder, on_progress: OnProgress | None = None) -> Bank:
         """Embed each distinct prompt once.
 
         Battles on a prompt whose embedding is zero are left out: it is similar to nothing. A static embedder gives it
@@ -71,18 +66,15 @@ class Bank:
         Raises:
             DataError: No battle is left.
         """
-        groups, prompt = _distinct(battles)
-        vectors = embedded(list(groups), embedder, on_progress)
+        vectors = embedded(battles.prompts, embedder, on_progress)
         told: NDArray[np.bool_] = np.any(vectors, axis=1)
         if not told.any():
             raise DataError(
                 f"there is no battle to build from: the embedder {embedder.name} knows no word of any prompt"
             )
         if not told.all():
-            battles = [battle for battle, kept in zip(battles, told[prompt].tolist(), strict=True) if kept]
-            prompt, vectors = (np.cumsum(told) - 1)[prompt[told[prompt]]], vectors[told]
-        names = [group for group, kept in zip(groups.values(), told.tolist(), strict=True) if kept]
-        return cls(battles, vectors, prompt, names, prompt, np.arange(len(names), dtype=np.int64))
+            battles, vectors = battles.of_prompts(told), vectors[told]
+        return cls(battles, vectors, battles.prompt, np.arange(len(battles.prompts), dtype=np.int64))
 
     def __len__(self) -> int:
         """Return the number of battles."""
@@ -102,13 +94,13 @@ class Bank:
         """Return a router of the battles that `keep`, (n,), marks; None for all. See its `build` for what it raises."""
         battles, row = self.battles, self.row
         if keep is not None:
-            battles = [battle for battle, kept in zip(battles, keep.tolist(), strict=True) if kept]
+            battles = battles.select(keep)
             row = np.flatnonzero(keep) if row is None else row[keep]
         return SimilarityWeightedRouter.build(
             self.vectors if row is None else self.vectors[row],
-            [battle.model_a for battle in battles],
-            [battle.model_b for battle in battles],
-            [_WINNERS[battle.target] for battle in battles],
+            [battles.models[index] for index in battles.model_a],
+            [battles.models[index] for index in battles.model_b],
+            [_WINNERS[target] for target in battles.target.tolist()],
             strong_model=scoring_pair.strong,
             weak_model=scoring_pair.weak,
             **config.of_router(),
@@ -150,7 +142,7 @@ class TrainedSimilarityWeighted:
 
 
 def train(
-    battles: Sequence[Battle],
+    battles: Battles,
     embedder: Embedder | None,
     scoring_pair: ModelPair,
     config: SimilarityWeightedConfig | None = None,
@@ -164,7 +156,8 @@ def train(
     scoring pair, these tell its loss. The router that is made in the end holds them too.
 
     Args:
-        battles: At least one; targets are 0, a half or 1. Weights do not count.
+        battles: Targets are 0, a half or 1; weights do not count. Their order decides between equal ratings: see
+            `keep_order` of data.to_arrays.
         embedder: Of the prompts; None where embeddings are given.
         scoring_pair: Whose win rate is computed.
         config: None for RouteLLM's own settings.
@@ -172,15 +165,12 @@ def train(
         on_progress: Called as the work goes on.
 
     Raises:
-        DataError: There is no battle, or another number of embeddings.
+        DataError: There is another number of embeddings, or the embedder knows no word of any prompt.
         UnknownModelError: There is no battle of a model of the scoring pair.
         RouteLLMError: See SimilarityWeightedRouter.build.
     """
     config = config or SimilarityWeightedConfig()
-    if not battles:
-        raise DataError("there is no battle to build from: all prompts were too short, or of other licenses")
-    models = {name for battle in battles for name in (battle.model_a, battle.model_b)}
-    check_known(scoring_pair, models)
+    check_known(scoring_pair, battles.models)
     if embeddings is not None:
         bank = Bank.of_embeddings(battles, embeddings)
     elif embedder is not None:
@@ -195,11 +185,11 @@ def train(
     dataset = f"{len(win_rates):,} prompts held out, scored by a router of the others"
     if len(win_rates) < _MIN_PROBES:
         report(Progress("scoring prompts", 0, 1))
-        probes = _sample(np.arange(len(bank.groups)), config.seed)
+        probes = _sample(np.arange(len(bank.prompt_row)), config.seed)
         router = bank.build(scoring_pair, exact, embedder=None)
         win_rates = router.win_rates_from_embeddings(bank.prompt_vectors(probes))
         dataset = f"{len(win_rates):,} of the prompts in the bank"
-    own = sum({battle.model_a, battle.model_b} == set(scoring_pair) for battle in bank.battles)
+    kept = bank.battles
     return TrainedSimilarityWeighted(
         bank,
         scoring_pair,
@@ -207,12 +197,12 @@ def train(
         Calibration.from_win_rates(win_rates, dataset=dataset),
         metrics={
             "battles": len(bank),
-            "pair_battles": own,
-            "ties": sum(battle.target == 0.5 for battle in bank.battles),
+            "pair_battles": int(kept.of_pair(scoring_pair)[0].sum()),
+            "ties": int((kept.target == 0.5).sum()),
             "left_out": len(battles) - len(bank),
-            "prompts": len(bank.groups),
-            "prompt_groups": len(set(bank.groups)),
-            "models": len({name for battle in bank.battles for name in (battle.model_a, battle.model_b)}),
+            "prompts": len(kept.prompts),
+            "prompt_groups": len(set(kept.groups)),
+            "models": len(np.union1d(kept.model_a, kept.model_b)),
             "dim": int(bank.vectors.shape[1]),
             "config": asdict(config),
             "held_out": found,
@@ -226,10 +216,11 @@ def _judge(
 ) -> tuple[dict[str, Any], NDArray[np.float32]]:
     """Return metrics and win rates of prompts held out; none where there are no two sides, or one cannot do alone."""
     nothing = np.zeros(0, dtype=np.float32)
-    out = held_out(bank.groups, config.held_out_share, seed=config.seed)
+    battles = bank.battles
+    out = held_out(battles.groups, config.held_out_share, seed=config.seed)
     if out.all() or not out.any():
         return {"prompts": 0}, nothing
-    learned = ~out[bank.prompt]
+    learned = ~out[battles.prompt]
     try:
         router = bank.build(scoring_pair, config, learned, embedder=None)
     except (UnknownModelError, InvalidArgumentError) as error:
@@ -237,27 +228,20 @@ def _judge(
     probes = _sample(np.flatnonzero(out), config.seed)
     win_rates = router.win_rates_from_embeddings(bank.prompt_vectors(probes))
     found: dict[str, Any] = {"prompts": len(probes), "win_rates": _spread(win_rates)}
-    rate_of = np.full(len(bank.groups), np.nan)
+    rate_of = np.full(len(battles.prompts), np.nan)
     rate_of[probes] = win_rates
-    target = np.array([_strong_share(battle, scoring_pair) for battle in bank.battles])
-    rate = rate_of[bank.prompt]
-    tested = np.isfinite(target) & np.isfinite(rate)
+    of_pair, target = battles.of_pair(scoring_pair)
+    rate = rate_of[battles.prompt]
+    tested = of_pair & np.isfinite(rate)
     found["pair_battles"] = int(tested.sum())
     if tested.any():
-        seen = target[learned & np.isfinite(target)]
+        seen = target[learned & of_pair]
         decided = tested & (target != 0.5)
         found["loss"] = _log_loss(rate[tested], target[tested])
         # What the same share for every prompt would have cost: that of the battles in the bank.
         found["constant_loss"] = _log_loss(np.full(tested.sum(), seen.mean() if len(seen) else 0.5), target[tested])
         found["accuracy"] = _rounded(np.mean((rate > 0.5) == (target > 0.5), where=decided)) if decided.any() else None
     return found, win_rates
-
-
-def _strong_share(battle: Battle, pair: ModelPair) -> float:
-    """Share of the win that fell to the strong model; NaN for battles of others."""
-    if (battle.model_a, battle.model_b) == pair:
-        return battle.target
-    return 1.0 - battle.target if (battle.model_b, battle.model_a) == pair else np.nan
 
 
 def _log_loss(win_rate: NDArray[np.float64], target: NDArray[np.float64]) -> float:
@@ -279,10 +263,3 @@ def _sample(prompts: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     if len(prompts) <= _MAX_PROBES:
         return prompts
     return np.sort(np.random.default_rng(seed).choice(prompts, _MAX_PROBES, replace=False))
-
-
-def _distinct(battles: Sequence[Battle]) -> tuple[dict[str, str], NDArray[np.int64]]:
-    """Return distinct prompts with their groups, in the order of their first battles, and each battle's index there."""
-    groups = joined_groups((battle.prompt, battle.group) for battle in battles)
-    index = {prompt: i for i, prompt in enumerate(groups)}
-    return groups, np.array([index[battle.prompt] for battle in battles], dtype=np.int64)

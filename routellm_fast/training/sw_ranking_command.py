@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from routellm_fast.data import routellm_datasets
+from routellm_fast.data import routellm_datasets, to_arrays
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import DataError, InvalidArgumentError
@@ -91,7 +91,7 @@ def train_sw_ranking(
         similarity_weighted.check_rows(len(given), len(loaded.kept))
         given = given[loaded.kept]
     trained = similarity_weighted.train(
-        loaded.battles, embedder, scoring, config, embeddings=given, on_progress=on_progress
+        to_arrays(loaded.battles, keep_order=True), embedder, scoring, config, embeddings=given, on_progress=on_progress
     )
     if on_progress is not None:
         on_progress(Progress("building", 0, 1))

@@ -85,7 +85,7 @@ def test_bad_battles_name_file_and_line(tmp_path, text, words):
         ("b.jsonl", b"[1]\n", "line 1: must be a JSON object"),
         ("b.csv", b"prompt\n\xff\n", "not UTF-8"),
         ("b.csv.gz", b"plain text", "cannot be read"),
-        ("b.csv.gz", gzip.compress(b"prompt\nhello\n" * 99)[:-9], "cannot be read"),
+        ("b.csv.gz", gzip.compress(b"prompt\nhello\n" * 99, mtime=0)[:-9], "cannot be read"),
         ("b.parquet", b"", "cannot be read"),
         ("b.txt", b"", "must be one of"),
     ],

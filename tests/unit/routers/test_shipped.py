@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import routellm_fast as rf
-from recipes.shipped import main
 from routellm_fast.data.digest import file_digest
 from routellm_fast.evaluation import read_benchmarks, router_metrics
 from routellm_fast.routers.loading import SHIPPED_ROUTER
@@ -63,12 +62,3 @@ def test_other_names_for_the_pair_keep_the_win_rates(router: rf.Router) -> None:
     assert renamed.win_rate("hello") == router.win_rate("hello")
     assert renamed.route("hello", 0.0).model == "big"
     np.testing.assert_array_equal(renamed.win_rates(["a", ""]), router.win_rates(["a", ""]))
-
-
-def test_the_script_that_made_it_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"another encoder")
-    arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--encoder", str(tmp_path)]
-    assert main(arguments) == 2
-    assert "sha256" in capsys.readouterr().err
-    assert main([*arguments[:-1], str(tmp_path / "nowhere")]) == 2
-    assert not (tmp_path / "out").exists()

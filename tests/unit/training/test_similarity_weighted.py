@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,23 +8,10 @@ import numpy as np
 import pytest
 
 import routellm_fast as rf
-from recipes import shipped_similarity
-from recipes.benchmark_table import record
 from routellm_fast import DataError, InvalidArgumentError, ModelPair, UnknownModelError
 from routellm_fast import data as training_data
-from routellm_fast.evaluation.results import (
-    LENGTH,
-    BenchmarkResult,
-    CurvePoints,
-    Difference,
-    Evaluation,
-    MetricSet,
-    Role,
-    RouterResult,
-)
-from routellm_fast.interval import Interval
-from routellm_fast.training import Progress, SimilarityWeightedConfig, train_sw_ranking
-from routellm_fast.training.similarity_weighted import Bank, train
+from routellm_fast.training import Progress, SimilarityWeightedConfig, similarity_weighted, train_sw_ranking
+from routellm_fast.training.similarity_weighted import Bank, TrainedSimilarityWeighted
 from tests.support.builders import static_embedder
 
 PAIR = ModelPair("s", "w")
@@ -44,6 +30,14 @@ def battles(count: int = 400) -> list[training_data.Battle]:
         rows.append(training_data.Battle(text, f"g{i}", "w", "other", 1.0 - (i % 5 == 0), "others"))
         rows.append(training_data.Battle(text, f"g{i}", "s", "other", 1.0 - (i % 9 == 0), "others"))
     return rows
+
+
+def arrays(rows: list[training_data.Battle]) -> training_data.Battles:
+    return training_data.to_arrays(rows, keep_order=True)
+
+
+def train(rows: list[training_data.Battle], *arguments: object, **options: object) -> TrainedSimilarityWeighted:
+    return similarity_weighted.train(arrays(rows), *arguments, **options)  # type: ignore[arg-type]
 
 
 def test_it_judges_and_calibrates_on_prompts_held_out() -> None:
@@ -69,7 +63,8 @@ def test_the_loss_is_that_of_a_router_without_the_prompts() -> None:
     trained = train(rows, EMBEDDER, PAIR, CONFIG)
     from routellm_fast.data.split import held_out
 
-    out = held_out(trained.bank.groups, CONFIG.held_out_share, seed=CONFIG.seed)[trained.bank.prompt]
+    kept = trained.bank.battles
+    out = held_out(kept.groups, CONFIG.held_out_share, seed=CONFIG.seed)[kept.prompt]
     router = trained.bank.build(PAIR, CONFIG, ~out, embedder=EMBEDDER)
     own = [row for row, is_out in zip(rows, out, strict=True) if is_out and (row.model_a, row.model_b) == PAIR]
     rates = router.win_rates([row.prompt for row in own]).astype(np.float64)
@@ -126,13 +121,14 @@ def test_each_distinct_prompt_is_embedded_once_with_progress() -> None:
 
 def test_prompts_without_a_known_word_are_left_out() -> None:
     unknown = training_data.Battle("zzz qqq", "z", *PAIR, 1.0, "own")
-    bank = Bank.of_texts([unknown, *battles(10), unknown], EMBEDDER)
+    bank = Bank.of_texts(arrays([unknown, *battles(10), unknown]), EMBEDDER)
     assert len(bank) == 30
-    assert [battle.prompt for battle in bank.battles] == [battle.prompt for battle in battles(10)]
-    np.testing.assert_array_equal(bank.vectors[bank.row], EMBEDDER.embed([battle.prompt for battle in bank.battles]))
+    prompts = [bank.battles.prompts[index] for index in bank.battles.prompt]
+    assert prompts == [battle.prompt for battle in battles(10)]
+    np.testing.assert_array_equal(bank.vectors[bank.row], EMBEDDER.embed(prompts))
     assert train([*battles(), unknown], EMBEDDER, PAIR, CONFIG).metrics["left_out"] == 1
     with pytest.raises(DataError, match="knows no word"):
-        Bank.of_texts([unknown], EMBEDDER)
+        Bank.of_texts(arrays([unknown]), EMBEDDER)
 
 
 def test_given_embeddings_are_those_of_the_battles_row_by_row() -> None:
@@ -149,7 +145,7 @@ def test_given_embeddings_are_those_of_the_battles_row_by_row() -> None:
 
 
 def test_what_cannot_be_built_is_named() -> None:
-    with pytest.raises(DataError, match="no battle to build from"):
+    with pytest.raises(DataError, match="there is no battle"):
         train([], EMBEDDER, PAIR, CONFIG)
     with pytest.raises(UnknownModelError, match="no battle of 'huge'"):
         train(battles(), EMBEDDER, ModelPair("huge", "w"), CONFIG)
@@ -245,58 +241,3 @@ def test_a_pair_may_go_by_any_known_name(tmp_path: Path) -> None:
     pair = ModelPair("gpt-4", "Mixtral-8x7B-Instruct-v0.1")
     train_sw_ranking(battles=[path], embedder=EMBEDDER, model_pair=pair, config=CONFIG, out=tmp_path / "out")
     assert rf.load_router(tmp_path / "out").model_pair == pair
-
-
-def test_the_shipped_recipe_takes_licensed_battles_and_the_pair_s_golden_labels(shared_data: Path) -> None:
-    rows = shipped_similarity.read_rows(shared_data / "train")
-    own = [row for row in rows if {row.model_a, row.model_b} == set(shipped_similarity.PAPER_PAIR)]
-    assert all(len(row.prompt.strip()) >= 16 for row in rows)
-    assert any(row.target == 0.5 for row in own)
-    assert not {row.prompt for row in own if row.source.startswith("battles")} & {
-        row.prompt for row in own if not row.source.startswith("battles")
-    }
-    counts = Counter(name for row in rows for name in (row.model_a, row.model_b))
-    assert min(counts.values()) >= 20
-    assert not {"battles_human/arena_200", "battles_human/arena_2025_100"} & {row.source for row in rows}
-
-
-def benchmark_result(name: str, own: float, mf: float) -> BenchmarkResult:
-    at = Interval.exactly
-    points = CurvePoints((0.0, 1.0), (0.0, 1.0), (1.0, 0.0))
-
-    def row(router: str, apgr: float, role: Role = "router") -> RouterResult:
-        return RouterResult(router, role, MetricSet(at(apgr), at(apgr), *map(at, (0.1, 0.4, 0.8, 1.25, 1.0))), points)
-
-    differences = (
-        Difference("mf", "this router", Interval(mf - own, mf - own - 0.02, mf - own + 0.02)),
-        Difference("this router", LENGTH, Interval(own - 0.5, own - 0.55, own - 0.45)),
-    )
-    rows = (row("this router", own), row("mf", mf), row(LENGTH, 0.5, "baseline"))
-    return BenchmarkResult(name, 9, 0, *PAIR, 0.9, 0.5, 1.0, rows, differences)
-
-
-def test_the_model_card_says_where_the_router_is_ahead_and_where_behind() -> None:
-    results = Evaluation(
-        "2026-11-25", {}, (benchmark_result("mmlu", 0.512, 0.573), benchmark_result("gsm8k", 0.53, 0.52)), {}
-    )
-    trained = train(battles(), EMBEDDER, PAIR, CONFIG)
-    tiers = dict.fromkeys(shipped_similarity.PAPER_PAIR, 3)
-    rates = np.linspace(0.4, 0.6, 101, dtype=np.float32)
-    card = shipped_similarity.model_card(results, rates, trained.metrics, tiers, created="2026-11-25")
-    assert "| MMLU | this router | 0.512 |" in card
-    assert (
-        "Held against mf, this router is behind by 0.061 (-0.081 to -0.041) on MMLU; "
-        "ahead by 0.010 (-0.010 to +0.030, not clearly) on GSM8K."
-    ) in card
-    assert "Held against prompt length, this router is ahead by 0.012 (-0.038 to +0.062, not clearly) on MMLU" in card
-    assert record(results)["gsm8k"]["mf"]["apgr"] == 0.52
-    assert f"log loss is {trained.metrics['held_out']['loss']:.4f} nats" in card.replace("\n", " ")
-    assert "1,200 battles of 3 models" in card
-    for word in ("2026-11-25", "Apache-2.0", "MIT", "CC-BY-4.0", "recipes.shipped_similarity", "0.4100 to 0.5900"):
-        assert word in card
-
-
-def test_the_script_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert shipped_similarity.main(["--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
-    assert "prompts.csv.gz" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
