@@ -15,11 +15,11 @@ from routellm_fast.evaluation.results import (
     CurvePoints,
     Difference,
     Evaluation,
-    Interval,
     MetricSet,
     Role,
     RouterResult,
 )
+from routellm_fast.interval import Interval
 
 PAIR = ModelPair("s", "w")
 METRICS = {
