@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, Final
@@ -31,36 +31,10 @@ _GPU_LENGTHS: Final = (16, 32, 64, 128, 256, 512, 1024, 2048)
 _CPU_STEP: Final = 16
 _USUAL_BATCH: Final = 8
 _USUAL_LENGTH: Final = 64
+# What the graph gives.
+_FLAT: Final = Tensor(WIN_RATE, "FP32", is_flat=True)
 _PREPARATION_MODEL: Final = ("routellm_fast.export", "PreparationModel")
 _DECISION_MODEL: Final = ("routellm_fast.serving.triton_backend", "DecisionModel")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnnxBackend:
-    """The graph in ONNX Runtime's backend.
-
-    Attributes:
-        threads: Threads of each copy of the graph, on the CPU.
-        on_gpu: Whether the graph runs on a GPU.
-    """
-
-    threads: int = 1
-    on_gpu: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanBackend:
-    """A plan of the graph in TensorRT's backend, which runs on a GPU.
-
-    Attributes:
-        runtime: Which TensorRT builds the plan; see export_tensorrt.
-        cache: Folder of timings and engines that were built before; see export_tensorrt.
-        on_gpu: True.
-    """
-
-    runtime: str = "tensorrt"
-    cache: Path | None = None
-    on_gpu: bool = True
 
 
 def write_ensemble(
@@ -69,7 +43,10 @@ def write_ensemble(
     digest: str,
     serving: Serving,
     options: GraphOptions,
-    backend: OnnxBackend | PlanBackend,
+    *,
+    plan: PlanOptions | None,
+    threads: int,
+    on_gpu: bool,
 ) -> tuple[list[Model], ExportReport]:
     """Write an ensemble around a router's graph.
 
@@ -79,115 +56,84 @@ def write_ensemble(
         digest: The router's digest.
         serving: How the models are served.
         options: How the graph is made and compared.
-        backend: What runs the graph.
+        plan: How a plan for TensorRT's backend is built, but for its shapes; None for ONNX Runtime's backend.
+        threads: Threads of each copy of the graph in ONNX Runtime's backend, on the CPU.
+        on_gpu: Whether the graph runs on a GPU.
 
     Returns:
         The models, the ensemble before its steps, and the report of the graph.
     """
-    lengths = _lengths(longest_of(native), on_gpu=backend.on_gpu)
+    batching = serving.batching
+    lengths = _lengths(longest_of(native), on_gpu=on_gpu)
     with _scratch(repository) as folder:
-        report = _write_graph(native, digest, folder, serving.batching, lengths, options, backend)
-        ensemble, tokenize, graph, decide = _models(native, lengths, serving, backend)
+        if plan is None:
+            report = write_onnx(native, digest, folder, options, ONNX_RUNTIME)
+        else:
+            most, longest = batching.max_size, lengths[-1]
+            length = (1, min(_USUAL_LENGTH, longest), longest) if native.inputs == "tokens" else None
+            plan = replace(plan, batch=(1, min(_USUAL_BATCH, most), most), length=length)
+            report = write_plan(native, digest, folder, options, plan)
+        feeds = _graph_inputs(native)
+        graph = Model(
+            f"{serving.name}_graph",
+            "onnxruntime" if plan is None else "tensorrt",
+            feeds,
+            [_FLAT],
+            replace(batching, on_gpu=on_gpu),
+            platform="onnxruntime_onnx" if plan is None else "tensorrt_plan",
+            parameters={} if plan is not None else _onnx_parameters(threads),
+            warmup=_graph_warmup(feeds, lengths, batching),
+        )
+        ensemble, tokenize, decide = _steps_around(graph, native, serving)
         models = [ensemble, tokenize, graph, decide]
         folders = {model.name: model.write(repository, serving.version) for model in models}
         write_preparation(native, folders[tokenize.name] / PREPARATION_FOLDER, lengths)
         write_python_model(folders[tokenize.name], *_PREPARATION_MODEL)
         write_python_model(folders[decide.name], *_DECISION_MODEL)
-        names = (PLAN_FILE, MANIFEST_FILE) if isinstance(backend, PlanBackend) else (MODEL_FILE, DATA_FILE)
+        names = (MODEL_FILE, DATA_FILE) if plan is None else (PLAN_FILE, MANIFEST_FILE)
         for path in (folder / name for name in names):
             if path.exists():
                 path.rename(folders[graph.name] / path.name)
     return models, report
 
 
-def _write_graph(
-    native: Exportable,
-    digest: str,
-    folder: Path,
-    batching: Batching,
-    lengths: Sequence[int],
-    options: GraphOptions,
-    backend: OnnxBackend | PlanBackend,
-) -> ExportReport:
-    if isinstance(backend, OnnxBackend):
-        return write_onnx(native, digest, folder, options, ONNX_RUNTIME)
-    most, longest = batching.max_size, lengths[-1]
-    plan = PlanOptions(
-        batch=(1, min(_USUAL_BATCH, most), most),
-        length=(1, min(_USUAL_LENGTH, longest), longest) if native.inputs == "tokens" else None,
-        runtime=backend.runtime,
-        cache=backend.cache,
-    )
-    return write_plan(native, digest, folder, options, plan)
-
-
-def _models(
-    native: Exportable, lengths: Sequence[int], serving: Serving, backend: OnnxBackend | PlanBackend
-) -> tuple[Model, Model, Model, Model]:
-    """Return the ensemble and its steps."""
+def _steps_around(graph: Model, native: Exportable, serving: Serving) -> tuple[Model, Model, Model]:
+    """Return the ensemble, its step before the graph, and that behind it."""
     batching = serving.batching
     dim = native.widths.get(EMBEDDINGS)
     inputs = router_inputs(takes_prompts=dim is None or embedder_of(native) is not None, dim=dim)
     asked = [tensor for tensor in inputs if tensor.name != THRESHOLD]
-    feeds = _graph_inputs(native)
-    flat = Tensor(WIN_RATE, "FP32", is_flat=True)
-    tokenize, graph, decide = (f"{serving.name}_{step}" for step in ("tokenize", "graph", "decide"))
-    return (
-        Model(
-            serving.name,
-            "",
-            inputs,
-            DECISION,
-            batching,
-            platform="ensemble",
-            parameters=serving.parameters,
-            response_cache=serving.response_cache,
-            steps=(
-                (tokenize, _same(asked), _same(feeds)),
-                (graph, _same(feeds), _same([flat])),
-                (decide, _same([flat, OPTIONAL_THRESHOLD]), _same(DECISION)),
-            ),
-        ),
-        Model(tokenize, "python", asked, feeds, batching, warmup=requests(asked, batching.max_size)),
-        _graph_model(graph, feeds, flat, replace(batching, on_gpu=backend.on_gpu), lengths, backend),
-        Model(
-            decide,
-            "python",
-            [replace(flat, is_flat=False), OPTIONAL_THRESHOLD],
-            DECISION,
-            batching,
-            parameters={key: value for key, value in serving.parameters.items() if key != CALIBRATION},
-            warmup=[(1, {flat.name: np.full(1, 0.5, np.float32)})],
-        ),
-    )
-
-
-def _graph_model(
-    name: str,
-    feeds: Sequence[Tensor],
-    win_rate: Tensor,
-    batching: Batching,
-    lengths: Sequence[int],
-    backend: OnnxBackend | PlanBackend,
-) -> Model:
-    warmup = _graph_warmup(feeds, lengths, batching)
-    if isinstance(backend, PlanBackend):
-        return Model(name, "tensorrt", feeds, [win_rate], batching, platform="tensorrt_plan", warmup=warmup)
-    parameters = {
-        "intra_op_thread_count": str(backend.threads),
-        "inter_op_thread_count": "1",
-        "execution_mode": "0",
-    }
-    return Model(
-        name,
-        "onnxruntime",
-        feeds,
-        [win_rate],
+    tokenize, decide = f"{serving.name}_tokenize", f"{serving.name}_decide"
+    ensemble = Model(
+        serving.name,
+        "",
+        inputs,
+        DECISION,
         batching,
-        platform="onnxruntime_onnx",
-        parameters=parameters,
-        warmup=warmup,
+        platform="ensemble",
+        parameters=serving.parameters,
+        response_cache=serving.response_cache,
+        steps=(
+            (tokenize, _same(asked), _same(graph.inputs)),
+            (graph.name, _same(graph.inputs), _same(graph.outputs)),
+            (decide, _same([*graph.outputs, OPTIONAL_THRESHOLD]), _same(DECISION)),
+        ),
     )
+    first = Model(tokenize, "python", asked, graph.inputs, batching, warmup=requests(asked, batching.max_size))
+    last = Model(
+        decide,
+        "python",
+        [replace(_FLAT, is_flat=False), OPTIONAL_THRESHOLD],
+        DECISION,
+        batching,
+        parameters={key: value for key, value in serving.parameters.items() if key != CALIBRATION},
+        warmup=[(1, {_FLAT.name: np.full(1, 0.5, np.float32)})],
+    )
+    return ensemble, first, last
+
+
+def _onnx_parameters(threads: int) -> dict[str, str]:
+    return {"intra_op_thread_count": str(threads), "inter_op_thread_count": "1", "execution_mode": "0"}
 
 
 def _lengths(longest: int, *, on_gpu: bool) -> list[int]:

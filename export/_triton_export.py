@@ -25,11 +25,11 @@ from ._onnx_export import GraphOptions
 from ._report import ExportReport
 from ._source import read_source
 from ._triton_config import messages
-from ._triton_ensemble import OnnxBackend, PlanBackend, write_ensemble
+from ._triton_ensemble import write_ensemble
 from ._triton_model import write_router_model
 from ._triton_options import Serving, batching_of, check_integers, check_mode, check_name, runs_on_gpu
 from .tensorrt_engine import tensorrt_module
-from .tensorrt_export import check_plan_precision
+from .tensorrt_export import PlanOptions, check_plan_precision
 
 if TYPE_CHECKING:
     from routellm_fast.embedders.base import Embedder
@@ -147,11 +147,11 @@ def export_triton(
     check_name(name)
     check_integers(("version", version, 1), ("threads", 1 if threads is None else threads, 1))
     batching = batching_of(max_batch_size, max_queue_delay_us, preferred_batch_sizes, instances)
-    backend: OnnxBackend | PlanBackend = OnnxBackend(threads=threads or 1, on_gpu=on_gpu)
+    plan: PlanOptions | None = None
     if mode == "tensorrt":
         check_plan_precision(options.precision)
-        backend = PlanBackend(runtime="tensorrt" if runtime is None else runtime, cache=Path(cache) if cache else None)
-        tensorrt_module(backend.runtime)
+        plan = PlanOptions(runtime="tensorrt" if runtime is None else runtime, cache=Path(cache) if cache else None)
+        tensorrt_module(plan.runtime)
     messages()  # a missing extra is found before the work
     source = read_source(router, embedder=embedder, strong_model=strong_model, weak_model=weak_model)
     if strong_share is not None:
@@ -165,7 +165,10 @@ def export_triton(
             models = write_router_model(staging, source.router, serving, is_native=mode == "native", threads=threads)
         else:
             native = exportable(source.router, "auto" if inputs is None else inputs)
-            models, graph = write_ensemble(staging, native, source.digest, serving, options, backend)
+            models, graph = write_ensemble(
+                staging, native, source.digest, serving, options, plan=plan, threads=threads or 1,
+                on_gpu=on_gpu or plan is not None,
+            )  # fmt: skip
         export = TritonExport(
             mode, name, tuple(model.name for model in models), source.router.kind, source.digest,
             tuple(tensor.name for tensor in models[0].inputs), graph,

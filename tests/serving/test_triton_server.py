@@ -184,6 +184,30 @@ def test_shared_memory_gives_the_same(url: str, mf: rf.Router) -> None:
     assert not list(Path("/dev/shm").glob("routellm_fast_*"))
 
 
+def test_closing_beside_calls_ends_each_by_an_answer_or_by_name(url: str, mf: rf.Router) -> None:
+    expected = mf.win_rates(PROMPTS).tolist()
+    for number in range(8):
+        router = TritonRouter(url, timeout_s=300)
+        ends: list[str] = []
+
+        def ask(router: TritonRouter = router, ends: list[str] = ends) -> None:
+            try:
+                while router.win_rates(PROMPTS).tolist() == expected:
+                    pass
+                ends.append("another answer")
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
+                ends.append(type(error).__name__)
+
+        threads = [threading.Thread(target=ask, daemon=True) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.01 * number)
+        router.close()
+        for thread in threads:
+            thread.join(60)
+        assert ends == ["TritonClosedError"] * 6
+
+
 def test_shared_memory_that_the_server_forgot_is_no_loss(
     url: str, mf: rf.Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
