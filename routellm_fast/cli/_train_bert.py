@@ -61,6 +61,7 @@ def bert(
     options.check_metrics(metrics)
     pair = ModelPair(strong_model, weak_model)
     sources = options.sources_of(battles, golden, prompts, licenses, evaluation, refuse_overlap)
+    options.check_used(("--soft-labels", soft_labels, "--golden", golden))
     with options.training_bar(checkpoint) as on_progress:
         found = train_bert(
             base=base,

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from routellm_fast import data
 from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
@@ -36,12 +36,38 @@ from routellm_fast.training.loading import Loaded, SourceArguments, Sources, loa
 from routellm_fast.training.model_card import model_card
 from routellm_fast.training.pair_data import of_prompts
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 TRAINED_ON: Final = "the prompts trained on"
+
+
+class _OptionalArguments(SourceArguments, total=False):
+    scoring_pair: ModelPair | None
+    checkpoint: Path | None
+    created: str
+
+
+class JobArguments(_OptionalArguments):
+    """The arguments that all commands have in common. What to read is explained by loading.Sources.
+
+    Attributes:
+        model_pair: Where prompts are sent.
+        scoring_pair: The pair whose win rate is learned; None is model_pair. Both models must be in the data, by any
+            name that `data.names` knows.
+        out: The directory to write.
+        checkpoint: A directory in which the state is kept after each epoch, and from which an interrupted training of
+            the same data and settings goes on. sw_ranking has no epochs and takes none.
+        created: Date for the record; "" for none.
+    """
+
+    model_pair: ModelPair
+    out: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One command: from which data to which directory.
+    """One command: from which data to which directory. See JobArguments.
 
     Attributes:
         kind: Of the router.
@@ -49,7 +75,8 @@ class Job:
         model_pair: Where prompts are sent.
         scoring_pair: The pair whose win rate is learned, by the names that data go by.
         out: The directory to write.
-        created: Date for the record; "" for none.
+        checkpoint: Where the training's state is kept.
+        created: Date for the record.
     """
 
     kind: str
@@ -57,19 +84,20 @@ class Job:
     model_pair: ModelPair
     scoring_pair: ModelPair
     out: Path
+    checkpoint: Path | None
     created: str
 
     @classmethod
     def of(
         cls,
         kind: str,
-        sources: SourceArguments,
         *,
         model_pair: ModelPair,
-        scoring_pair: ModelPair | None,
         out: Path,
+        scoring_pair: ModelPair | None = None,
         checkpoint: Path | None = None,
-        created: str,
+        created: str = "",
+        **sources: Unpack[SourceArguments],
     ) -> Job:
         """Check what can be checked before any data are read.
 
@@ -84,6 +112,7 @@ class Job:
             model_pair=model_pair,
             scoring_pair=_by_known_names(scoring_pair or model_pair),
             out=out,
+            checkpoint=checkpoint,
             created=created,
         )
 
@@ -121,95 +150,124 @@ class Job:
         router.with_calibration(Calibration.from_win_rates(win_rates, dataset=dataset)).save(self.out)
 
 
-@dataclass(frozen=True, slots=True)
-class Sides:
-    """Battles between strong and weak models.
+class PairArguments(JobArguments, total=False):
+    """The arguments of the commands whose kind knows a strong and a weak side only: JobArguments and these.
 
     Attributes:
-        battles: What to train on.
-        strong: Which models are strong.
-        options: How they were chosen, for the record.
-        loaded: Where they come from.
+        also_strong: More models whose battles count as the strong one's, as the paper takes the tiers of its pair.
+        also_weak: The same for the weak one.
+        cap_per_prompt: At most this many battles a prompt in each source, 8 unless given; None takes all.
+        max_prompts: Train on the battles of about so many prompts, chosen by a hash; None takes all.
+        balance_sources: Let every source weigh the same, which they do unless told otherwise.
     """
 
-    battles: Battles
+    also_strong: Collection[str]
+    also_weak: Collection[str]
+    cap_per_prompt: int | None
+    max_prompts: int | None
+    balance_sources: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairJob:
+    """A job on battles between strong and weak models, ties included. See PairArguments.
+
+    Attributes:
+        job: The job.
+        strong: Which models are strong.
+        weak: Which are weak.
+        cap_per_prompt: At most this many battles a prompt in each source.
+        max_prompts: About so many prompts.
+        balance_sources: Whether every source weighs the same.
+    """
+
+    job: Job
     strong: frozenset[str]
-    options: dict[str, Any]
-    loaded: Loaded
+    weak: frozenset[str]
+    cap_per_prompt: int | None
+    max_prompts: int | None
+    balance_sources: bool
 
     @classmethod
-    def read(
+    def of(
         cls,
-        job: Job,
+        kind: str,
         *,
-        also_strong: Collection[str],
-        also_weak: Collection[str],
-        cap_per_prompt: int | None,
-        max_prompts: int | None,
-        balance_sources: bool,
-        soft_labels: bool,
-        seed: int,
-    ) -> Sides:
-        """Read the battles between a strong and a weak model, ties included, for kinds that know no other models.
+        also_strong: Collection[str] = (),
+        also_weak: Collection[str] = (),
+        cap_per_prompt: int | None = 8,
+        max_prompts: int | None = None,
+        balance_sources: bool = True,
+        **job: Unpack[JobArguments],
+    ) -> PairJob:
+        """Check what can be checked before any data are read.
+
+        Raises:
+            InvalidArgumentError: Too few prompts are wanted, or a model is on both sides. Or see Job.of.
+            ArtifactWriteError: See Job.of.
+        """
+        if max_prompts is not None and max_prompts < 2:
+            raise InvalidArgumentError(f"max_prompts must be at least 2, found {max_prompts}")
+        common, aliases = Job.of(kind, **job), known_aliases()
+        strong, weak = (
+            frozenset({model, *(aliases.get(name, name) for name in others)})
+            for model, others in zip(common.scoring_pair, (also_strong, also_weak), strict=True)
+        )
+        if strong & weak:
+            raise InvalidArgumentError(f"{', '.join(sorted(strong & weak))} cannot be both strong and weak")
+        return cls(
+            job=common,
+            strong=strong,
+            weak=weak,
+            cap_per_prompt=cap_per_prompt,
+            max_prompts=max_prompts,
+            balance_sources=balance_sources,
+        )
+
+    def read(self, *, soft_labels: bool, seed: int) -> tuple[Battles, Loaded]:
+        """Return the battles to train on, and the record of where they come from.
 
         Args:
-            job: What to read.
-            also_strong: More models whose battles count as the strong one's, as the paper takes the tiers of its pair.
-            also_weak: The same for the weak one.
-            cap_per_prompt: At most this many battles a prompt in each source; None takes all.
-            max_prompts: Take the battles of about so many prompts, chosen by a hash; None takes all.
-            balance_sources: Let every source weigh the same.
             soft_labels: Let golden labels say by how much a score was higher.
             seed: Draws capped battles and prompts.
 
         Raises:
             DataError: A source is missing, damaged or empty, or no battle of both sides has a winner.
             UnknownModelError: The data has no battle of a model of the scoring pair.
-            InvalidArgumentError: A model is on both sides.
         """
-        aliases = known_aliases()
-        strong, weak = (
-            frozenset({model, *(aliases.get(name, name) for name in others)})
-            for model, others in zip(job.scoring_pair, (also_strong, also_weak), strict=True)
-        )
-        if strong & weak:
-            raise InvalidArgumentError(f"{', '.join(sorted(strong & weak))} cannot be both strong and weak")
         loaded = load(
-            job.sources,
-            scoring_pair=job.scoring_pair,
+            self.job.sources,
+            scoring_pair=self.job.scoring_pair,
             cap_per_prompt=None,  # below, of battles between strong and weak
             seed=seed,
             keep_ties=True,
             soft_labels=soft_labels,
-            models=strong | weak,
+            models=self.strong | self.weak,
         )
-        check_known(job.scoring_pair, data.models_of(loaded.battles))
-        rows = [row for row in loaded.battles if len({row.model_a, row.model_b} & strong) == 1]
+        check_known(self.job.scoring_pair, data.models_of(loaded.battles))
+        rows = [row for row in loaded.battles if len({row.model_a, row.model_b} & self.strong) == 1]
         if not rows or all(row.target == 0.5 for row in rows):
-            sides = f"{', '.join(sorted(strong))} and {', '.join(sorted(weak))}"
+            sides = f"{', '.join(sorted(self.strong))} and {', '.join(sorted(self.weak))}"
             found = f"all {len(rows):,} battles between {sides} are ties" if rows else f"no battle is between {sides}"
             raise DataError(
                 f"{found}: nothing says which prompts need the strong model. Name more models as strong or weak, or "
                 "give other data."
             )
-        if cap_per_prompt is not None:
-            rows = data.capped(rows, cap_per_prompt, seed)
-        rows = of_prompts(rows, max_prompts, seed)
-        options = {
-            "cap_per_prompt": cap_per_prompt,
-            "max_prompts": max_prompts,
-            "balance_sources": balance_sources,
-            "strong_models": sorted(strong),
-            "weak_models": sorted(weak),
+        if self.cap_per_prompt is not None:
+            rows = data.capped(rows, self.cap_per_prompt, seed)
+        rows = of_prompts(rows, self.max_prompts, seed)
+        return data.to_arrays(data.balanced(rows, 1.0) if self.balance_sources else rows), loaded
+
+    def options(self, **own: Any) -> dict[str, Any]:
+        """Return how the battles were chosen, for the record, with options of the kind's own."""
+        return {
+            "cap_per_prompt": self.cap_per_prompt,
+            "max_prompts": self.max_prompts,
+            "balance_sources": self.balance_sources,
+            **own,
+            "strong_models": sorted(self.strong),
+            "weak_models": sorted(self.weak),
         }
-        battles = data.to_arrays(data.balanced(rows, 1.0) if balance_sources else rows)
-        return cls(battles, strong, options, loaded)
-
-
-def check_max_prompts(max_prompts: int | None) -> None:
-    """Refuse fewer prompts than a split has sides. Raises InvalidArgumentError."""
-    if max_prompts is not None and max_prompts < 2:
-        raise InvalidArgumentError(f"max_prompts must be at least 2, found {max_prompts}")
 
 
 def _check_place(out: Path, checkpoint: Path | None = None) -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routellm_fast import data
 from routellm_fast.data.names import check_known
-from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.training import matrix_factorization
-from routellm_fast.training.command import Job
+from routellm_fast.training.command import Job, JobArguments
 from routellm_fast.training.configs import MatrixFactorizationConfig
 from routellm_fast.training.ensemble import train_ensemble
-from routellm_fast.training.loading import SourceArguments, load
+from routellm_fast.training.loading import load
 from routellm_fast.training.progress import OnProgress
 
 if TYPE_CHECKING:
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
 def train_mf(
     *,
     embedder: Embedder,
-    model_pair: ModelPair,
-    scoring_pair: ModelPair | None = None,
-    out: Path,
     config: MatrixFactorizationConfig | None = None,
     cap_per_prompt: int | None = 8,
     balance_sources: bool = True,
@@ -37,19 +32,13 @@ def train_mf(
     centre_sources: bool = False,
     refit: bool = False,
     ensemble: int = 1,
-    checkpoint: Path | None = None,
-    created: str = "",
     on_progress: OnProgress | None = None,
-    **sources: Unpack[SourceArguments],
+    **arguments: Unpack[JobArguments],
 ) -> dict[str, Any]:
     """Train an mf router on files and write its directory, with a model card.
 
     Args:
         embedder: Of the prompts; it becomes part of the router.
-        model_pair: Where prompts are sent.
-        scoring_pair: The pair whose win rate is computed; None is model_pair. Both must be in the data, by any name
-            that `data.names` knows.
-        out: The directory to write.
         config: None for RouteLLM's own settings.
         cap_per_prompt: At most this many battles a prompt in each source; None takes all.
         balance_sources: Let every source weigh the same.
@@ -60,12 +49,9 @@ def train_mf(
         centre_sources: Shift targets so that every source has the same mean for a pair of models (see data.centred).
         refit: After the epochs were chosen, train on all battles, those held out too.
         ensemble: Train so many, with seeds one after the other, and fold them into one.
-        checkpoint: A directory in which the state is kept after each epoch, and from which an interrupted training of
-            the same data and settings goes on.
-        created: Date for the record.
         on_progress: Called after each epoch.
-        **sources: What to read; see loading.Sources. Ties of battles are dropped, as RouteLLM does, unless keep_ties;
-            those of golden labels count as half a win for each (see data.pairs).
+        **arguments: From which data to which directory; see command.JobArguments. Ties of battles are dropped, as
+            RouteLLM does, unless keep_ties; those of golden labels count as half a win for each (see data.pairs).
 
     Returns:
         The metrics; see training.command.
@@ -83,16 +69,8 @@ def train_mf(
         raise InvalidArgumentError(f"other_pairs_weight must be above 0 and finite, found {other_pairs_weight}")
     if ensemble < 1:
         raise InvalidArgumentError(f"an ensemble has at least 1 member, found {ensemble}")
-    job = Job.of(
-        "mf",
-        sources,
-        model_pair=model_pair,
-        scoring_pair=scoring_pair,
-        out=out,
-        checkpoint=checkpoint,
-        created=created,
-    )
-    scoring = job.scoring_pair
+    job = Job.of("mf", **arguments)
+    scoring, given = job.scoring_pair, arguments.get("scoring_pair")
     loaded = load(
         job.sources,
         scoring_pair=scoring,
@@ -114,7 +92,7 @@ def train_mf(
     if balance_sources:
         own, other = data.balanced(own, 1.0), data.balanced(other, other_pairs_weight)
     arrays = data.to_arrays([*own, *other])
-    settings: dict[str, Any] = {"refit": refit, "checkpoint": checkpoint, "on_progress": on_progress}
+    settings: dict[str, Any] = {"refit": refit, "checkpoint": job.checkpoint, "on_progress": on_progress}
     if ensemble > 1:
         trained = train_ensemble(arrays, embedder, config, members=ensemble, **settings)
     else:
@@ -130,7 +108,7 @@ def train_mf(
     metrics = job.metrics(trained.metrics, options, loaded)
     router = trained.router(
         **job.common(metrics, embedder=embedder.name),
-        scoring_pair=scoring_pair if scoring == (scoring_pair or model_pair) else scoring,
+        scoring_pair=given if scoring == (given or job.model_pair) else scoring,
         embedder=embedder,
     )
     job.save(router, router.win_rates(arrays.prompts))

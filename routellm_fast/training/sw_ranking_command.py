@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routellm_fast.data import routellm_datasets, to_arrays
-from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.training import similarity_weighted
-from routellm_fast.training.command import Job
+from routellm_fast.training.command import Job, JobArguments
 from routellm_fast.training.configs import SimilarityWeightedConfig
-from routellm_fast.training.loading import SourceArguments, load
+from routellm_fast.training.loading import load
 from routellm_fast.training.progress import OnProgress, Progress
 
 if TYPE_CHECKING:
@@ -24,15 +23,11 @@ def train_sw_ranking(
     *,
     embeddings: Sequence[Path] = (),
     embedder: Embedder | None,
-    model_pair: ModelPair,
-    scoring_pair: ModelPair | None = None,
-    out: Path,
     config: SimilarityWeightedConfig | None = None,
     cap_per_prompt: int | None = 8,
     min_prompt_chars: int = routellm_datasets.MIN_PROMPT_CHARS,
-    created: str = "",
     on_progress: OnProgress | None = None,
-    **sources: Unpack[SourceArguments],
+    **arguments: Unpack[JobArguments],
 ) -> dict[str, Any]:
     """Build an sw_ranking router of files and write its directory, with a model card.
 
@@ -41,17 +36,12 @@ def train_sw_ranking(
             all there is. Without them the embedder embeds each distinct prompt once.
         embedder: Becomes part of the router; None for one that scores embeddings only. Dimensions that are alike for
             all prompts drown a cosine: of a StaticEmbedder take `tokens_only()`.
-        model_pair: Where prompts are sent.
-        scoring_pair: The pair whose win rate is computed; None is model_pair. Both must be in the data, by any name
-            that `data.names` knows.
-        out: The directory to write.
         config: None for RouteLLM's own settings.
         cap_per_prompt: At most this many battles a prompt in each source; None takes all.
         min_prompt_chars: Leave out battles on prompts that are shorter, space around them not counted.
-        created: Date for the record.
         on_progress: Called as the work goes on.
-        **sources: What to read; see loading.Sources. Battles may also be datasets of RouteLLM in Parquet (see
-            routellm_datasets), which are taken whole: no cap. Ties count, weights do not.
+        **arguments: From which data to which directory; see command.JobArguments. Battles may also be datasets of
+            RouteLLM in Parquet (see routellm_datasets), which are taken whole: no cap. Ties count, weights do not.
 
     Returns:
         The metrics (see training.command); `tiers`, lists of models, the best first; and `pair_tiers`, those of the
@@ -66,7 +56,9 @@ def train_sw_ranking(
         RouteLLMError: See SimilarityWeightedRouter.build.
     """
     config = config or SimilarityWeightedConfig()
-    job = Job.of("sw_ranking", sources, model_pair=model_pair, scoring_pair=scoring_pair, out=out, created=created)
+    job = Job.of("sw_ranking", **arguments)
+    if job.checkpoint is not None:
+        raise InvalidArgumentError("sw_ranking is built at once, without epochs: leave out the checkpoint")
     scoring, battles, golden = job.scoring_pair, job.sources.battles, job.sources.golden
     datasets = [path for path in battles if routellm_datasets.is_dataset(path)]
     tables = [path for path in battles if path not in datasets]
@@ -99,7 +91,7 @@ def train_sw_ranking(
     metrics = job.metrics(trained.metrics, options, loaded, embeddings)
     name = "none" if embedder is None else embedder.name
     router = trained.router(embedder=embedder, **job.common(metrics, embedder=name))
-    router.save(out)
+    router.save(job.out)
     names = list(router.tiers)
     return {
         **metrics,

@@ -182,6 +182,23 @@ def test_what_would_do_nothing_or_fail_at_the_end_is_refused_first(tmp_path, cap
     assert word in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["mf", "sw_ranking", "bert", "causal_llm"])
+def test_every_kind_refuses_options_that_would_do_nothing(tmp_path, capsys, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    for arguments, words in (
+        (["--license", "mit", "--golden", "none.csv"], "--license does nothing without --battles"),
+        (["--refuse-overlap", "--battles", "none.csv"], "--refuse-overlap does nothing without --evaluation"),
+    ):
+        assert main(["train", kind, "--out", "router", *arguments]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_bert_refuses_soft_labels_without_golden_labels(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "bert", "--out", "router", "--soft-labels", "--battles", "none.csv"]) == 2
+    assert "--soft-labels does nothing without --golden" in capsys.readouterr().err
+
+
 def test_places_that_cannot_be_written_are_refused_before_anything_is_read(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")

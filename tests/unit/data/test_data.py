@@ -185,6 +185,40 @@ def test_arrays_do_not_depend_on_the_order_of_rows():
         data.to_arrays([])
 
 
+def three_battles() -> data.Battles:
+    rows = [
+        data.Battle("z", "g1", "s", "w", 1.0, "src"),
+        data.Battle("a", "g2", "w", "s", 0.5, "src"),
+        data.Battle("m", "g3", "other", "w", 1.0, "src"),
+        data.Battle("z", "g1", "w", "s", 1.0, "src"),
+    ]
+    return data.to_arrays(rows, keep_order=True)
+
+
+def test_arrays_may_keep_the_order_of_rows_and_of_first_prompts():
+    battles = three_battles()
+    assert battles.prompts == ("z", "a", "m")
+    assert battles.groups == ("g1", "g2", "g3")
+    assert battles.prompt.tolist() == [0, 1, 2, 0]
+    assert [battles.models[index] for index in battles.model_a] == ["s", "w", "other", "w"]
+    assert battles.target.tolist() == [1.0, 0.5, 1.0, 1.0]
+
+
+def test_battles_of_some_prompts_have_only_these_prompts():
+    battles = three_battles().of_prompts(np.array([True, False, True]))
+    assert battles.prompts == ("z", "m")
+    assert battles.groups == ("g1", "g3")
+    assert battles.prompt.tolist() == [0, 1, 0]
+    assert battles.target.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_the_share_of_a_pair_is_the_strong_model_s_whichever_way_round():
+    of_pair, share = three_battles().of_pair(ModelPair("s", "w"))
+    assert of_pair.tolist() == [True, True, False, True]
+    np.testing.assert_array_equal(share, [1.0, 0.5, np.nan, 0.0])
+    assert not three_battles().of_pair(ModelPair("s", "absent"))[0].any()
+
+
 def test_prompts_that_differ_in_form_only_share_a_group():
     assert group_of("  Hello\n WORLD ") == group_of("hello world")
     assert group_of("hello world") != group_of("hello worlds")

@@ -170,6 +170,12 @@ def test_places_are_checked_before_the_training(tmp_path: Path, battles: Path) -
     assert not seen
 
 
+def test_a_checkpoint_that_would_stay_empty_is_refused(tmp_path: Path, battles: Path) -> None:
+    arguments = {"embedder": EMBEDDER, "model_pair": PAIR, "out": tmp_path / "out", "checkpoint": tmp_path / "c"}
+    with pytest.raises(InvalidArgumentError, match="leave out the checkpoint"):
+        train_sw_ranking(battles=[battles], **arguments)
+
+
 def test_one_prompt_id_is_one_prompt(tmp_path: Path) -> None:
     rows = [["prompt_id", "model_a", "model_b", "winner"], *([i, "s", "w", "model_a"] for i in range(40))]
     battles = write(tmp_path / "b.csv", rows)
