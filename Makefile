@@ -10,20 +10,32 @@ PIP_QUIET := --quiet --disable-pip-version-check
 
 DATA ?= ../shared/data
 
-.PHONY: run test test-python test-cpp examples triton-env lint format benchmark benchmark-triton quality \
+# Each worker of the tests loads torch: more than four gain little.
+PYTEST_WORKERS ?= --numprocesses logical --maxprocesses 4 --dist worksteal
+# A wheel of this package, to install instead of compiling the package.
+WHEEL ?=
+
+.PHONY: run test test-python test-cpp build-cpp-tests examples triton-env lint format benchmark benchmark-triton quality \
   quality-transformers benchmark-transformers fuzz clean
 
 run: $(VENV_RUN)/.installed
 	$(VENV_RUN)/bin/routellm-fast route --file examples/prompts.txt
 
-test: test-python test-cpp
+# The C++ tests compile while pip installs. They run last: where doctest's header cannot be had, the last line says so.
+test:
+	+$(MAKE) --no-print-directory -j 2 $(VENV_DEV)/.installed build-cpp-tests
+	+$(MAKE) --no-print-directory test-python
+	+$(MAKE) --no-print-directory test-cpp
 
+# Idle threads of torch sleep: those that spin would take the cores from the other workers.
 test-python: $(VENV_DEV)/.installed
-	$(VENV_DEV)/bin/pytest
+	OMP_WAIT_POLICY=passive $(VENV_DEV)/bin/pytest $(PYTEST_WORKERS)
 
-# The C++ tests need doctest's header (Debian: doctest-dev).
-test-cpp: $(VENV_DEV)/.installed
+test-cpp: $(VENV_DEV)/.build-tools
 	sh csrc/tests/run.sh core $(VENV_DEV)/bin
+
+build-cpp-tests: $(VENV_DEV)/.build-tools
+	BUILD_ONLY=1 sh csrc/tests/run.sh core $(VENV_DEV)/bin
 
 # Programs in C, Go and Rust, where their compilers are.
 examples: $(VENV_RUN)/.installed
@@ -67,18 +79,23 @@ fuzz: $(VENV_DEV)/.fuzz-installed
 
 $(VENV_RUN)/.installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV_RUN)
-	$(VENV_RUN)/bin/pip install $(PIP_QUIET) .
+	$(VENV_RUN)/bin/pip install $(PIP_QUIET) $(or $(WHEEL),.)
 	touch $@
 
-$(VENV_DEV)/.installed: pyproject.toml CMakeLists.txt $(shell find csrc -type f -not -path 'csrc/tests/*' 2>/dev/null)
+$(VENV_DEV)/.build-tools: pyproject.toml
 	$(PYTHON) -m venv $(VENV_DEV)
 	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --upgrade 'pip>=25.1'
-	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --group test --group build
+	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --group build
+	touch $@
+
+$(VENV_DEV)/.installed: $(VENV_DEV)/.build-tools CMakeLists.txt \
+    $(shell find csrc -type f -not -path 'csrc/tests/*' -not -path 'csrc/tools/*' 2>/dev/null)
+	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --group test
 	$(VENV_DEV)/bin/pip install $(PIP_QUIET) --no-build-isolation --editable .
 	touch $@
 
 $(VENV_TRITON)/.installed: $(SOURCES) tests/serving/triton-env.sh
-	sh tests/serving/triton-env.sh $(VENV_TRITON) $(PYTHON)
+	sh tests/serving/triton-env.sh $(VENV_TRITON) $(PYTHON) $(WHEEL)
 	touch $@
 
 $(VENV_DEV)/.lint-installed: $(VENV_DEV)/.installed

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Makes, or brings up to date, an environment that runs a real Triton Inference Server and this package in its Python
-# backend: triton-env.sh FOLDER [python]. Nothing outside the folder is changed. The server is that of nvidia-pytriton,
-# of which only the files are used; it wants numpy 1, so the package is tested with that too.
+# backend: triton-env.sh FOLDER [python [PACKAGE]]. PACKAGE is a wheel of this package, or "none" to leave it out;
+# without it the package is compiled. Nothing outside the folder is changed. The server is that of nvidia-pytriton, of which
+# only the files are used; it wants numpy 1, so the package is tested with that too.
 set -eu
-[ $# -ge 1 ] || { echo "usage: $0 FOLDER [python]" >&2; exit 2; }
+[ $# -ge 1 ] || { echo "usage: $0 FOLDER [python [PACKAGE]]" >&2; exit 2; }
 folder=$1
 python=${2:-python3}
-repository="$(cd "$(dirname "$0")/../.." && pwd)"
+package="${3:-$(cd "$(dirname "$0")/../.." && pwd)}"
 quiet="--quiet --disable-pip-version-check"
 
 [ -x "$folder/bin/python" ] || "$python" -m venv "$folder"
@@ -17,7 +18,7 @@ pip() { command "$folder/bin/python" -m pip install $quiet "$@"; }
 # Without its dependencies: those of its Python side would be installed for nothing.
 [ -n "$(find "$folder" -path '*pytriton/tritonserver/bin/tritonserver' -print -quit)" ] || pip --no-deps nvidia-pytriton==0.7.0
 pip 'numpy<2' 'onnxruntime>=1.20' 'tokenizers>=0.20' 'safetensors>=0.4.3' 'typer>=0.15' 'rich>=13.7'
-pip --no-deps --force-reinstall "$repository"
+[ "$package" = none ] || pip --no-deps --force-reinstall "$package"
 
 server="$(dirname "$(dirname "$(find "$folder" -path '*pytriton/tritonserver/bin/tritonserver' -print -quit)")")"
 version="$("$folder/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"

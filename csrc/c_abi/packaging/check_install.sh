@@ -1,14 +1,13 @@
 #!/bin/sh
-# Builds the C library without Python, installs it, moves it, and builds examples/c against it by CMake and by pkg-config:
-# check_install.sh FOLDER, which is made anew. Needs cmake and ninja on the PATH.
+# Installs the C library from a CMake build without Python, moves it, and builds examples/c against it by CMake and by pkg-config:
+# check_install.sh BUILD FOLDER, where FOLDER is made anew. Needs cmake and ninja on the PATH.
 set -eu
-root="$(pwd)/$1"
+build="$(cd "$1" && pwd)"
+root="$(pwd)/$2"
 cd "$(dirname "$0")/../../.."
 rm -rf "$root"
 mkdir -p "$root/app"
-cmake -S . -B "$root/build" -G Ninja -DROUTELLM_FAST_PYTHON=OFF >/dev/null
-cmake --build "$root/build"
-cmake --install "$root/build" --prefix "$root/first" >/dev/null
+cmake --install "$build" --prefix "$root/first" >/dev/null
 mv "$root/first" "$root/installed" # nothing in it knows its place
 
 cat >"$root/app/CMakeLists.txt" <<CMAKE

@@ -43,6 +43,17 @@ std::string edited(const std::string& name, const std::string& from, const std::
   return refusal(name, [&](const ScratchDirectory& d) { d.edit("router.json", from, to); });
 }
 
+// A replacement in router.json, and what the error of loading must say.
+struct Edit {
+  std::string from;
+  std::string to;
+  std::string says;
+};
+
+void refuses_each(const std::string& name, const std::vector<Edit>& edits) {
+  for (const Edit& edit : edits) has(edited(name, edit.from, edit.to), edit.says);
+}
+
 TEST_CASE("the golden directories give the recorded win rates") {
   const JsonValue record = parse_json(read_text(golden("expected.json")));
   std::vector<float> embeddings;
@@ -136,13 +147,15 @@ TEST_CASE("a manifest of another version, or with other keys or types") {
   for (const std::string other : {"0", "-1", "1.0", "true", "\"1\"", "null", "99999999999999999999"}) {
     has(edited("mf-none", version, "\"format_version\": " + other), "format_version must be an integer");
   }
-  has(edited("mf-none", version + ",", ""), "format_version must be an integer from 1 to 1, found nothing");
-  has(edited("mf-none", version, version + ", \"extra\": 1"), "unknown extra");
-  has(edited("mf-none", "\"kind\": \"mf\",", ""), "missing kind");
-  has(edited("mf-none", "\"kind\": \"mf\"", "\"kind\": \"mf\", \"kind\": \"mf\""), "stands twice");
-  has(edited("mf-none", "\"kind\": \"mf\"", "\"kind\": 1"), "kind must be a string, found a number");
-  has(edited("mf-none", "\"embedder\": null", "\"embedder\": []"), "embedder must be an object or null");
-  has(edited("mf-none", "\"provenance\": {", "\"provenance\": {\"x\": NaN"), "is not valid JSON");
+  refuses_each("mf-none", {
+                              {version + ",", "", "format_version must be an integer from 1 to 1, found nothing"},
+                              {version, version + ", \"extra\": 1", "unknown extra"},
+                              {"\"kind\": \"mf\",", "", "missing kind"},
+                              {"\"kind\": \"mf\"", "\"kind\": \"mf\", \"kind\": \"mf\"", "stands twice"},
+                              {"\"kind\": \"mf\"", "\"kind\": 1", "kind must be a string, found a number"},
+                              {"\"embedder\": null", "\"embedder\": []", "embedder must be an object or null"},
+                              {"\"provenance\": {", "\"provenance\": {\"x\": NaN", "is not valid JSON"},
+                          });
   has(refusal("mf-none", [](const auto& d) { d.write("router.json", "[]"); }), "must hold a JSON object");
   has(refusal("mf-none", [](const auto& d) { d.write("router.json", ""); }), "is not valid JSON");
   has(refusal("mf-none", [](const auto& d) { fs::resize_file(d.path() / "router.json", 60); }), "is not valid JSON");
@@ -159,22 +172,24 @@ TEST_CASE("entries of files and tensors that break the format") {
     CAPTURE(name);
     has(edited("mf-none", "\"weights.safetensors\": {", "\"" + name + "\": {"), "only bare names");
   }
-  has(edited("mf-none", "\"sha256\": \"", "\"sha256\": \"X"), "64 hexadecimal digits");
-  has(edited("mf-none", "\"bytes\": ", "\"bytes\": -"), "bytes (an integer)");
-  has(edited("mf-none", "\"bytes\": ", "\"more\": 1, \"bytes\": "), "must be an object of bytes");
-  has(edited("mf-none", "\"shape\": [3, 4]", "\"shape\": [4, 3]"), "the manifest says float32 (4, 3)");
-  has(edited("mf-none", "\"P\": {\"dtype\": \"float32\"", "\"P\": {\"dtype\": \"float64\""), "float64 (3, 4)");
-  has(edited("mf-none", "\"P\": {", "\"Q\": {"), "tensor Q is absent");
-  has(edited("mf-none", "\"shape\": [3, 4]", "\"shape\": [3, -4]"), "something else");
-  has(edited("sw-float32", "\"file\": \"bank.safetensors\"", "\"file\": \"bank.1.safetensors\""),
-      "tensors.bank must be");
-  has(edited("sw-float32", "\"file\": \"bank.safetensors\"", "\"file\": \"../bank.safetensors\""),
-      "tensors.bank must be");
-  has(edited("sw-float32", "\"bank\": {\"dtype\": \"float32\"", "\"bank\": {\"dtype\": \"float64\""), "its header is");
-  has(edited("sw-float32", "\"bank\": {\"dtype\": \"float32\"", "\"bank\": {\"dtype\": \"bool\""),
-      "tensors.bank must be");
-  has(edited("sw-float32", "\"bank.safetensors\": {\"bytes\"", "\"other.safetensors\": {\"bytes\""),
-      "which files does not list");
+  refuses_each("mf-none", {
+                              {"\"sha256\": \"", "\"sha256\": \"X", "64 hexadecimal digits"},
+                              {"\"bytes\": ", "\"bytes\": -", "bytes (an integer)"},
+                              {"\"bytes\": ", "\"more\": 1, \"bytes\": ", "must be an object of bytes"},
+                              {"\"shape\": [3, 4]", "\"shape\": [4, 3]", "the manifest says float32 (4, 3)"},
+                              {"\"P\": {\"dtype\": \"float32\"", "\"P\": {\"dtype\": \"float64\"", "float64 (3, 4)"},
+                              {"\"P\": {", "\"Q\": {", "tensor Q is absent"},
+                              {"\"shape\": [3, 4]", "\"shape\": [3, -4]", "something else"},
+                          });
+  refuses_each(
+      "sw-float32",
+      {
+          {"\"file\": \"bank.safetensors\"", "\"file\": \"bank.1.safetensors\"", "tensors.bank must be"},
+          {"\"file\": \"bank.safetensors\"", "\"file\": \"../bank.safetensors\"", "tensors.bank must be"},
+          {"\"bank\": {\"dtype\": \"float32\"", "\"bank\": {\"dtype\": \"float64\"", "its header is"},
+          {"\"bank\": {\"dtype\": \"float32\"", "\"bank\": {\"dtype\": \"bool\"", "tensors.bank must be"},
+          {"\"bank.safetensors\": {\"bytes\"", "\"other.safetensors\": {\"bytes\"", "which files does not list"},
+      });
 }
 
 // The header of a safetensors file, and what is behind it.
@@ -207,15 +222,18 @@ std::string with_header(const std::string& from, const std::string& to) {
 }
 
 TEST_CASE("weights.safetensors with a header that is damaged, or says other things than the manifest") {
-  has(with_header("\"dtype\":\"F32\"", "\"dtype\":\"F99\""), "unknown dtype");
-  has(with_header("\"dtype\":\"F32\"", "\"dtype\":\"I32\""), "is int32");
-  has(with_header("\"shape\":[", "\"shape\":[1,"), "the manifest says");
-  has(with_header("\"shape\":[", "\"shape\":[2,"), "at bytes");
-  has(with_header("\"shape\":[", "\"shape\":[-2,"), "no counts");
-  has(with_header("\"shape\":[", "\"shape\":[9223372036854775807,9223372036854775807,"), "at bytes");
-  has(with_header("\"data_offsets\":[0", "\"data_offsets\":[4"), "at bytes");
-  has(with_header("{\"", "{\"P\":0,\""), "no safetensors file");
-  has(with_header("}", ""), "not valid JSON");
+  const std::vector<Edit> edits = {
+      {"\"dtype\":\"F32\"", "\"dtype\":\"F99\"", "unknown dtype"},
+      {"\"dtype\":\"F32\"", "\"dtype\":\"I32\"", "is int32"},
+      {"\"shape\":[", "\"shape\":[1,", "the manifest says"},
+      {"\"shape\":[", "\"shape\":[2,", "at bytes"},
+      {"\"shape\":[", "\"shape\":[-2,", "no counts"},
+      {"\"shape\":[", "\"shape\":[9223372036854775807,9223372036854775807,", "at bytes"},
+      {"\"data_offsets\":[0", "\"data_offsets\":[4", "at bytes"},
+      {"{\"", "{\"P\":0,\"", "no safetensors file"},
+      {"}", "", "not valid JSON"},
+  };
+  for (const Edit& edit : edits) has(with_header(edit.from, edit.to), edit.says);
   const auto recorded = [](const std::string& content) {
     return refusal("mf-none", [&](const auto& d) { d.write_recorded("weights.safetensors", content); });
   };
@@ -262,44 +280,48 @@ TEST_CASE("mapped tensors with another header or size") {
 }
 
 TEST_CASE("the rules of the kinds") {
-  has(edited("mf-none", "\"strong\": \"strong-model\", \"weak\": \"weak-model\"}}",
-             "\"strong\": \"x\", \"weak\": \"y\"}}"),
-      "none of the 3 models");
-  has(edited("mf-none", "\"models\": [\"strong-model\", \"weak-model\", \"c\"]",
-             "\"models\": [\"strong-model\", \"weak-model\"]"),
-      "needs P, float32 (2, 4)");
-  has(edited("mf-none", "\"models\": [\"strong-model\", \"weak-model\", \"c\"]",
-             "\"models\": [\"strong-model\", \"weak-model\", \"weak-model\"]"),
-      "must be distinct");
-  has(edited("mf-none", "\"models\": [", "\"models\": [1, "), "list of names");
-  has(edited("mf-none", "\"settings\": {", "\"settings\": {\"more\": 1, "), "an mf router's settings hold");
-  has(edited("mf-none", "\"model_pair\": {", "\"model_pair\": {\"more\": 1, "), "model_pair holds strong and weak");
-  has(edited("mf-none", "\"model_pair\": {\"strong\": \"strong-model\"", "\"model_pair\": {\"strong\": \"\""),
-      "two names");
-  has(edited("sw-int8", "\"num_tiers\": 4", "\"num_tiers\": 1"), "2 to 255 tiers");
-  has(edited("sw-int8", "\"num_tiers\": 4", "\"num_tiers\": 2"), "are in tiers 0 to 1");
-  has(edited("sw-int8", "\"blocks\": 2", "\"blocks\": 0"), "at least one block");
-  has(edited("sw-int8", "\"blocks\": 2", "\"blocks\": 1"), "the blocks have");
-  has(edited("sw-int8", "\"blocks\": 2", "\"blocks\": 3"), "needs bank.2");
-  has(edited("sw-int8", "\"same_tier\": \"routellm\"", "\"same_tier\": \"other\""), "same_tier is one of");
-  has(edited("sw-int8", "\"solver\": \"exact\"", "\"solver\": 1"), "solver is one of");
-  has(edited("sw-int8", "\"precision\": \"int8\"", "\"precision\": \"int4\""), "precision of int8 or moments");
-  has(edited("sw-int8", "\"precision\": \"int8\"", "\"precision\": \"moments\""), "needs centroids");
-  has(edited("sw-int8", "\"reach\": 0.", "\"reach\": 50."), "reach is a number from 0 to 4");
-  has(edited("sw-int8", "\"left_out\": 0.", "\"left_out\": -0."), "left_out is a number from 0 to 4");
+  refuses_each("mf-none",
+               {
+                   {"\"strong\": \"strong-model\", \"weak\": \"weak-model\"}}", "\"strong\": \"x\", \"weak\": \"y\"}}",
+                    "none of the 3 models"},
+                   {"\"models\": [\"strong-model\", \"weak-model\", \"c\"]",
+                    "\"models\": [\"strong-model\", \"weak-model\"]", "needs P, float32 (2, 4)"},
+                   {"\"models\": [\"strong-model\", \"weak-model\", \"c\"]",
+                    "\"models\": [\"strong-model\", \"weak-model\", \"weak-model\"]", "must be distinct"},
+                   {"\"models\": [", "\"models\": [1, ", "list of names"},
+                   {"\"settings\": {", "\"settings\": {\"more\": 1, ", "an mf router's settings hold"},
+                   {"\"model_pair\": {", "\"model_pair\": {\"more\": 1, ", "model_pair holds strong and weak"},
+                   {"\"model_pair\": {\"strong\": \"strong-model\"", "\"model_pair\": {\"strong\": \"\"", "two names"},
+               });
+  refuses_each("sw-int8", {
+                              {"\"num_tiers\": 4", "\"num_tiers\": 1", "2 to 255 tiers"},
+                              {"\"num_tiers\": 4", "\"num_tiers\": 2", "are in tiers 0 to 1"},
+                              {"\"blocks\": 2", "\"blocks\": 0", "at least one block"},
+                              {"\"blocks\": 2", "\"blocks\": 1", "the blocks have"},
+                              {"\"blocks\": 2", "\"blocks\": 3", "needs bank.2"},
+                              {"\"same_tier\": \"routellm\"", "\"same_tier\": \"other\"", "same_tier is one of"},
+                              {"\"solver\": \"exact\"", "\"solver\": 1", "solver is one of"},
+                              {"\"precision\": \"int8\"", "\"precision\": \"int4\"", "precision of int8 or moments"},
+                              {"\"precision\": \"int8\"", "\"precision\": \"moments\"", "needs centroids"},
+                              {"\"reach\": 0.", "\"reach\": 50.", "reach is a number from 0 to 4"},
+                              {"\"left_out\": 0.", "\"left_out\": -0.", "left_out is a number from 0 to 4"},
+                          });
 }
 
 TEST_CASE("embedders: the static one has to be the recorded one") {
   const std::string name = "mf-int8-folded";
-  has(edited(name, "\"fingerprint\": \"sha256:4", "\"fingerprint\": \"sha256:5"), "its vectors mean something else");
-  has(edited(name, "\"normalize\": false", "\"normalize\": true"), "its vectors mean something else");
-  has(edited(name, "\"dim\": 9", "\"dim\": 8"), "(dim 8)");
-  has(edited(name, "\"max_tokens\": 512", "\"max_tokens\": 0"), "max_tokens must be an integer from 1 on");
-  has(edited(name, "\"max_tokens\": 512", "\"max_words\": 512"), "found max_words");
-  has(edited(name, "\"normalize\": false", "\"normalize\": 0"), "found normalize, a number");
-  has(edited(name, "\"question_marks\"", "\"exclamation_marks\""), "do not fit together");
-  has(edited(name, "\"kind\": \"static\"", "\"kind\": \"other\""), "unknown embedder kind");
-  has(edited(name, "\"kind\": \"static\"", "\"kind\": \"shipped\""), "a shipped embedder has the settings");
+  refuses_each(name,
+               {
+                   {"\"fingerprint\": \"sha256:4", "\"fingerprint\": \"sha256:5", "its vectors mean something else"},
+                   {"\"normalize\": false", "\"normalize\": true", "its vectors mean something else"},
+                   {"\"dim\": 9", "\"dim\": 8", "(dim 8)"},
+                   {"\"max_tokens\": 512", "\"max_tokens\": 0", "max_tokens must be an integer from 1 on"},
+                   {"\"max_tokens\": 512", "\"max_words\": 512", "found max_words"},
+                   {"\"normalize\": false", "\"normalize\": 0", "found normalize, a number"},
+                   {"\"question_marks\"", "\"exclamation_marks\"", "do not fit together"},
+                   {"\"kind\": \"static\"", "\"kind\": \"other\"", "unknown embedder kind"},
+                   {"\"kind\": \"static\"", "\"kind\": \"shipped\"", "a shipped embedder has the settings"},
+               });
   const auto tokenizer = [&](const std::string& from, const std::string& to) {
     return refusal(name, [&](const auto& d) {
       std::string content = d.read("tokenizer.json");
@@ -368,8 +390,10 @@ TEST_CASE("calibrations: the table is checked and interpolated") {
     CAPTURE(other);
     has(edited(name, rows, other), "calibration table");
   }
-  has(edited(name, "\"prompt_count\": 3", "\"prompt_count\": 0"), "from 1 to 2^53");
-  has(edited(name, "\"dataset\": ", "\"data\": 1, \"dataset\": "), "calibration must hold");
+  refuses_each(name, {
+                         {"\"prompt_count\": 3", "\"prompt_count\": 0", "from 1 to 2^53"},
+                         {"\"dataset\": ", "\"data\": 1, \"dataset\": ", "calibration must hold"},
+                     });
 }
 
 }  // namespace
