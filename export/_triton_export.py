@@ -22,6 +22,7 @@ from routellm_fast.errors import (
     UnsupportedExportError,
 )
 from routellm_fast.routers.base import Router
+from routellm_fast.routers.embedding import EmbeddingRouter
 from routellm_fast.routers.loading import load_router, router_directory
 from routellm_fast.serving.triton_protocol import (
     CALIBRATION,
@@ -266,7 +267,8 @@ class _Job:
         own = {"threads": str(self.threads)} if is_native or THREADS in router.runtime_options else {}
         own |= {DEVICE: "cpu"} if not is_native and DEVICE in router.runtime_options else {}
         inputs = router_inputs(
-            takes_prompts=_takes_prompts(router, by_core=is_native), dim=getattr(router, "dim", None)
+            takes_prompts=_takes_prompts(router, by_core=is_native),
+            dim=router.dim if isinstance(router, EmbeddingRouter) else None,
         )
         if len(inputs) == 1:
             raise UnsupportedExportError("the router takes neither prompts nor embeddings in this mode")
@@ -393,7 +395,7 @@ def _graph_warmup(
 
 
 def _takes_prompts(router: Router, *, by_core: bool) -> bool:
-    if not hasattr(router, "win_rates_from_embeddings"):
+    if not isinstance(router, EmbeddingRouter):
         return True
     try:
         embedder = router.embedder

@@ -30,9 +30,8 @@ PYBIND11_MODULE(_core, m) {
       "The kernel tiers that this machine and build can run, from scalar to best.");
   bind_tokenizer(m);
   bind_static_embedder(m);
-  bind_linear(m);
-  bind_folding(m);
   bind_embedding_cache(m);
-  bind_ranking(m);
-  bind_similarity(m);
+  bind_directory(m);
+  bind_router(m);
+  bind_building(m);
 }

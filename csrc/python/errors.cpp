@@ -2,6 +2,8 @@
 
 #include <pybind11/pybind11.h>
 
+#include <string_view>
+
 #include "base/error.hpp"
 
 namespace py = pybind11;
@@ -15,10 +17,19 @@ const char* python_name(ErrorCode code) {
       return "InvalidEmbeddingError";
     case ErrorCode::kUnsupportedIsa:
       return "UnsupportedIsaError";
-    case ErrorCode::kInvalidArgument:
-    case ErrorCode::kNotFound:  // these are of the C ABI's reader of directories; Python has its own
+    case ErrorCode::kNotFound:
+      return "ArtifactNotFoundError";
+    case ErrorCode::kNewerVersion:
+      return "ArtifactVersionError";
+    case ErrorCode::kDamaged:
+      return "ArtifactIntegrityError";
     case ErrorCode::kBadDirectory:
+      return "ArtifactFormatError";
+    case ErrorCode::kEmbedderMismatch:
+      return "EmbedderMismatchError";
     case ErrorCode::kNoEmbedder:
+      return "EmbedderUnavailableError";
+    case ErrorCode::kInvalidArgument:
       break;
   }
   return "InvalidArgumentError";
@@ -31,7 +42,11 @@ void translate(std::exception_ptr pointer) {
     if (pointer) std::rethrow_exception(pointer);
   } catch (const Error& error) {
     const py::object type = py::module_::import("routellm_fast.errors").attr(python_name(error.code()));
-    py::set_error(type, error.what());
+    // A path may hold bytes that are no UTF-8; Python's own paths keep them so.
+    const std::string_view text = error.what();
+    PyObject* const message =
+        PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "surrogateescape");
+    if (message != nullptr) PyErr_SetObject(type.ptr(), py::reinterpret_steal<py::object>(message).ptr());
   }
 }
 

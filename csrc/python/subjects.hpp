@@ -10,10 +10,9 @@ namespace routellm_fast {
 
 void bind_tokenizer(pybind11::module_& m);
 void bind_static_embedder(pybind11::module_& m);
-void bind_linear(pybind11::module_& m);
-void bind_folding(pybind11::module_& m);
 void bind_embedding_cache(pybind11::module_& m);
-void bind_ranking(pybind11::module_& m);
-void bind_similarity(pybind11::module_& m);
+void bind_directory(pybind11::module_& m);
+void bind_router(pybind11::module_& m);
+void bind_building(pybind11::module_& m);
 
 }  // namespace routellm_fast

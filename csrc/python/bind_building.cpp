@@ -1,12 +1,13 @@
+// What routers are built with in Python, beside the router itself.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <memory>
+#include <numeric>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/error.hpp"
@@ -16,17 +17,12 @@
 #include "python/subjects.hpp"
 #include "score/bradley_terry.hpp"
 #include "score/distinct_rows.hpp"
+#include "score/model_folding.hpp"
+#include "score/panel_codes.hpp"
 #include "score/similarity_scorer.hpp"
-#include "score/tier_refit.hpp"
 
 namespace routellm_fast {
 namespace {
-
-RefitSolver parse_solver(const std::string& name) {
-  if (name == "exact") return RefitSolver::kExact;
-  if (name == "routellm") return RefitSolver::kRouteLlm;
-  throw Error(ErrorCode::kInvalidArgument, "solver must be \"exact\" or \"routellm\", found \"" + name + "\".");
-}
 
 std::vector<Outcome> outcomes_of(std::span<const std::uint8_t> values) {
   std::vector<Outcome> outcomes;
@@ -43,7 +39,33 @@ std::vector<Outcome> outcomes_of(std::span<const std::uint8_t> values) {
 
 }  // namespace
 
-void bind_ranking(py::module_& m) {
+void bind_building(py::module_& m) {
+  m.def(
+      "fold_models",
+      [](py::handle P, py::handle W, py::handle w) {  // the paper's letters
+        const FloatArray vectors = matrix(P, "P");
+        const FloatArray projection = matrix(W, "W");
+        const auto classifier = column<float>(w, length_of(w), "w");
+        const auto models = static_cast<std::size_t>(vectors.shape(0));
+        if (static_cast<std::size_t>(vectors.shape(1)) != classifier.size() ||
+            static_cast<std::size_t>(projection.shape(0)) != classifier.size()) {
+          throw Error(ErrorCode::kInvalidArgument, "expected P (models, d), W (d, dim) and w (d,), found " +
+                                                       describe(P) + ", " + describe(W) + " and " + describe(w) + ".");
+        }
+        const FactorWeights weights{span_of(vectors), span_of(projection), classifier,
+                                    static_cast<std::size_t>(projection.shape(1))};
+        std::vector<std::size_t> all(models);
+        std::iota(all.begin(), all.end(), std::size_t{0});
+        std::vector<double> rows;
+        {
+          const MaybeUnlock unlock(models * span_of(projection).size_bytes());
+          rows = fold_models(weights, all);
+        }
+        Array<double> out({static_cast<py::ssize_t>(models), projection.shape(1)});
+        std::ranges::copy(rows, out.mutable_data());
+        return out;
+      },
+      py::arg("P"), py::arg("W"), py::arg("w"), "(models, dim) float64: row m . embedding is the logit of model m.");
   m.def(
       "global_ratings",
       [](py::handle model_a, py::handle model_b, py::handle outcome, std::size_t models) {
@@ -94,23 +116,27 @@ void bind_ranking(py::module_& m) {
         return norms;
       },
       py::arg("rows"), "(n,) float64 lengths. Refuses zeros and values that are not finite, naming the row.");
-
-  py::class_<TierRefit, std::shared_ptr<TierRefit>>(m, "TierRefit",
-                                                    "Weighted Bradley-Terry ratings of tiers. Immutable, thread-safe.")
-      .def(py::init([](std::size_t num_tiers, py::handle side_a, py::handle side_b, py::handle outcome,
-                       py::handle battles, std::size_t strong_tier, std::size_t weak_tier, const std::string& solver) {
-             const std::size_t count = length_of(side_a);
-             const auto a = column<std::uint16_t>(side_a, count, "side_a");
-             const auto b = column<std::uint16_t>(side_b, count, "side_b");
-             const std::vector<Outcome> outcomes = outcomes_of(column<std::uint8_t>(outcome, count, "outcome"));
-             const auto counts = column<double>(battles, count, "battles");
-             std::vector<Cell> cells;
-             for (std::size_t c = 0; c < count; ++c) cells.push_back({a[c], b[c], outcomes[c], counts[c]});
-             return std::make_shared<TierRefit>(num_tiers, std::move(cells), strong_tier, weak_tier,
-                                                parse_solver(solver));
-           }),
-           py::arg("num_tiers"), py::arg("side_a"), py::arg("side_b"), py::arg("outcome"), py::arg("battles"),
-           py::kw_only(), py::arg("strong_tier"), py::arg("weak_tier"), py::arg("solver") = "exact");
+  m.def(
+      "encode_panels",
+      [](py::handle rows) {
+        const FloatArray array = matrix(rows, "rows");
+        const auto count = static_cast<std::size_t>(array.shape(0));
+        const auto dim = static_cast<std::size_t>(array.shape(1));
+        const std::size_t padded_rows = PanelCodes::panel_count(count) * PanelCodes::kRows;
+        Array<std::uint8_t> panels(
+            {padded_rows / PanelCodes::kRows, PanelCodes::padded_dim(dim) / 4, PanelCodes::kRows, std::size_t{4}});
+        Array<float> scales(static_cast<py::ssize_t>(padded_rows));
+        const float* data = array.data();
+        std::uint8_t* codes = panels.mutable_data();
+        float* scale = scales.mutable_data();
+        {
+          const MaybeUnlock unlock(span_of(array).size_bytes());
+          PanelCodes::encode(data, count, dim, codes, scale);
+        }
+        return py::make_tuple(panels, scales);
+      },
+      py::arg("rows"),
+      "uint8 codes (panels, dim / 4, 16, 4) and float32 scales (16 panels,) of (n, dim) float32 rows.");
 }
 
 }  // namespace routellm_fast
