@@ -43,6 +43,7 @@ PURPOSES: Final = {
     "c_abi": "where the C library lies",
     "routers": "one module or package a kind",
     "embedders": "texts → vectors",
+    "origin": "where a router came from",
     "artifact": "router directories: writing",
     "onnx": "graphs that ONNX Runtime runs",
     "calibration": "what a router carries of it",

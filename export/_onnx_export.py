@@ -144,6 +144,6 @@ def _notes(native: Exportable, prompts: Sequence[str], precision: str, dialect: 
         notes.append(f"ratings are fitted in {np.dtype(dialect.fit_dtype).name}")
         if native.router.precision != "float32":
             notes.append(f"the router scores with {native.router.precision}; the graph holds its float32 bank")
-    if "embeddings" in native.widths and native.router._embedder is None:
+    if "embeddings" in native.widths and not native.router.has_embedder:
         notes.append("the router has no embedder: verified on vectors in all directions")
     return notes

@@ -34,7 +34,7 @@ WIDE_NODES: Final = frozenset({"win_sums", "feature_scores", "token_sums"})
 def mf_graph(router: MatrixFactorizationRouter, parts: StaticParts | None, dialect: Dialect) -> Graph:
     """Return the graph of an mf router; parts None reads embeddings."""
     graph = Graph("mf")
-    tensors, names = router._tensors(), router.model_names
+    tensors, names = router.weights, router.model_names
     chosen = tensors["P"][[names.index(name) for name in router.scoring_pair]]
     rows = fold_models(chosen, tensors["W"], tensors["w"])
     vector = (rows[0] - rows[1]).astype(np.float32)
@@ -113,7 +113,7 @@ class _Bank:
 
     @classmethod
     def of(cls, router: SimilarityWeightedRouter) -> _Bank:
-        blocks, cells, players = router._blocks, router._cells, router.num_tiers + 1
+        blocks, cells, players = router.blocks, router.cells, router.num_tiers + 1
         row_count = router.row_count
         unit = np.empty((router.dim, row_count), np.float32)
         wins = np.zeros((row_count, players * players))
@@ -162,6 +162,5 @@ def _finish(graph: Graph, rates: str) -> None:
 
 def native_win_rates(router: Any, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return what the graph computes, by the core: for sw_ranking the exact win rates, whatever its precision."""
-    if isinstance(router, SimilarityWeightedRouter):
-        return router._rates(router._exact, embeddings, weigh_zeros=True)
-    return np.asarray(router.win_rates_from_embeddings(embeddings), dtype=np.float64)
+    exact: NDArray[np.float64] = router.exact_win_rates_from_embeddings(embeddings, of_texts=True)
+    return exact

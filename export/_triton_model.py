@@ -12,6 +12,7 @@ from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.embedders.stored import store_embedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError, UnsupportedExportError
 from routellm_fast.routers.base import Router
+from routellm_fast.routers.embedding import EmbeddingRouter
 from routellm_fast.serving.triton_protocol import DEVICE, PROMPT, ROUTER_FOLDER, THREADS
 
 from ._triton_config import DECISION, WARMUP_PROMPT, Model, Tensor, router_inputs
@@ -59,7 +60,10 @@ def write_router_model(
         )
     if not is_native and DEVICE in router.runtime_options:
         own[DEVICE] = "cpu"
-    inputs = router_inputs(takes_prompts=_takes_prompts(router, by_core=is_native), dim=getattr(router, "dim", None))
+    inputs = router_inputs(
+        takes_prompts=_takes_prompts(router, by_core=is_native),
+        dim=router.dim if isinstance(router, EmbeddingRouter) else None,
+    )
     if len(inputs) == 1:
         raise UnsupportedExportError("the router takes neither prompts nor embeddings in this mode")
     model = Model(
@@ -93,7 +97,7 @@ def requests(inputs: Sequence[Tensor], most: int) -> list[tuple[int, dict[str, A
 
 
 def _takes_prompts(router: Router, *, by_core: bool) -> bool:
-    if not hasattr(router, "win_rates_from_embeddings"):
+    if not isinstance(router, EmbeddingRouter):
         return True
     try:
         embedder = router.embedder

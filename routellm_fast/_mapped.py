@@ -1,7 +1,6 @@
-"""Tensors that live each in a safetensors file of its own, mapped instead of read.
+"""Writing of tensors that live each in a safetensors file of its own, which readers map instead of reading it.
 
-Loading looks at a file's header and size only: data is read by whoever uses it, page by page, and processes share one
-copy of it. `docs/artifact-format.md` says which bytes a file holds.
+`docs/artifact-format.md` says which bytes a file holds.
 """
 
 from __future__ import annotations
@@ -9,16 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import mmap
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 
+from routellm_fast import _core
 from routellm_fast.errors import ArtifactFormatError, ArtifactIntegrityError
 
 if TYPE_CHECKING:
@@ -43,26 +41,7 @@ _DTYPES: Final = {
 }
 # Data that begins on a page is aligned for every kernel, and for readers that pass the page cache by.
 _PAGE: Final = 4096
-_BORDER: Final = 64
-_MAX_HEADER_BYTES: Final = 64 << 10
-_MAX_DIMENSIONS: Final = 32  # NumPy's limit, before version 2
 _CHUNK_BYTES: Final = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """The file behind a mapping, as it was when it was opened."""
-
-    path: Path
-    identity: tuple[int, ...]
-    header: bytes
-    sha256: str
-
-
-class _Mapping(mmap.mmap):
-    """A mapping that knows its file. An array over it leads here by its `base`, whoever hands it on."""
-
-    source: _Source
 
 
 def check_tensor(name: str, array: NDArray[Any], where: Path) -> None:
@@ -74,59 +53,6 @@ def check_tensor(name: str, array: NDArray[Any], where: Path) -> None:
         )
     if array.dtype.name not in _DTYPES:
         raise ArtifactFormatError(f"{where}: tensor {name} is {array.dtype}; expected one of {', '.join(_DTYPES)}")
-
-
-def check_entry(name: str, entry: Any, where: Path) -> None:
-    """Raise ArtifactFormatError unless a manifest's entry describes a tensor in a file of its own."""
-    fits = _NAME.fullmatch(name) and isinstance(entry, dict) and set(entry) == {"dtype", "shape", "file"}
-    fits = fits and entry["file"] == name + SUFFIX and isinstance(entry["dtype"], str) and entry["dtype"] in _DTYPES
-    if not fits or not _is_shape(entry["shape"]):
-        raise ArtifactFormatError(
-            f"{where}: tensors.{name} must be an object of dtype (one of {', '.join(_DTYPES)}), "
-            f"shape (a list of counts) and file (the name and {SUFFIX}), found {str(entry)[:200]}"
-        )
-
-
-def map_tensor(
-    descriptor: int, path: Path, name: str, entry: Mapping[str, Any], recorded: Mapping[str, Any]
-) -> NDArray[Any]:
-    """Map a tensor's file read-only, after a look at its size and header. The data is not read.
-
-    Args:
-        descriptor: The open file; may be closed afterwards.
-        path: Where it was found.
-        name: The tensor's name.
-        entry: The manifest's description of the tensor, as check_entry accepts it.
-        recorded: The manifest's bytes and sha256 of the file.
-
-    Raises:
-        ArtifactIntegrityError: The file has another size than recorded, or cannot be mapped.
-        ArtifactFormatError: Its header is not the one that the description gives.
-    """
-    status = os.fstat(descriptor)
-    if status.st_size != recorded["bytes"]:
-        raise ArtifactIntegrityError(
-            f"{path} has bytes {status.st_size}, the manifest says {recorded['bytes']}: "
-            "it is truncated or was changed. Copy or save the directory again."
-        )
-    dtype, shape = np.dtype(entry["dtype"]).newbyteorder("<"), tuple(entry["shape"])
-    try:
-        header = _read_header(descriptor, path)
-        _check_header(header, _header_text(name, dtype, shape), path)
-        if len(header) + math.prod(shape) * dtype.itemsize != status.st_size:
-            raise ArtifactFormatError(
-                f"{path} has {status.st_size} bytes; a header of {len(header)} and "
-                f"{entry['dtype']} {list(shape)} make {len(header) + math.prod(shape) * dtype.itemsize}"
-            )
-        mapping = _Mapping(descriptor, status.st_size, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise ArtifactIntegrityError(f"{path} cannot be mapped ({error.strerror})") from error
-    mapping.source = _Source(path.absolute(), _identity(status), header, recorded["sha256"])
-    try:
-        array: NDArray[Any] = np.ndarray(shape, dtype, buffer=mapping, offset=len(header))
-    except (ValueError, OverflowError) as error:  # a count of 0 beside others that are beyond all memory
-        raise ArtifactFormatError(f"{path}: no array has the shape {list(shape)} ({error})") from error
-    return array
 
 
 def link_tensor(path: Path, name: str, array: NDArray[Any]) -> dict[str, Any] | None:
@@ -186,58 +112,6 @@ def write_tensor(file: BinaryIO, name: str, array: NDArray[Any], where: Path) ->
     return {"bytes": len(header) + array.nbytes, "sha256": digest.hexdigest()}
 
 
-def verify_tensor(
-    descriptor: int,
-    path: Path,
-    name: str,
-    array: NDArray[Any],
-    recorded: Mapping[str, Any],
-    on_bytes: Callable[[int], None],
-) -> None:
-    """Read a tensor's file, in bounded memory, and check its digest and that every value is finite.
-
-    It is read and not looked at through the mapping: a disk that fails is then an error and no signal.
-
-    Args:
-        descriptor: The open file; stays open.
-        path: Where it was found.
-        name: The tensor's name.
-        array: What map_tensor made of the file.
-        recorded: The manifest's bytes and sha256 of the file.
-        on_bytes: Called with the number of bytes of each piece that was read.
-
-    Raises:
-        ArtifactIntegrityError: The digest differs, a value is not finite, or the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_CHUNK_BYTES))
-    bad: tuple[Any, int] | None = None
-    start = 0
-    try:
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            header = file.read(recorded["bytes"] - array.nbytes)
-            digest.update(header)
-            on_bytes(len(header))
-            while count := file.readinto(buffer):
-                digest.update(buffer[:count])
-                chunk = np.frombuffer(buffer[: count - count % array.itemsize], dtype=array.dtype)
-                position = first_non_finite(chunk) if bad is None else None
-                if position is not None:
-                    bad = chunk[position], start + position
-                start += chunk.size
-                on_bytes(count)
-    except OSError as error:
-        raise ArtifactIntegrityError(f"{path} cannot be read ({error.strerror})") from error
-    # The digest first: where it differs, a value that is not finite is but a consequence.
-    if digest.hexdigest() != recorded["sha256"]:
-        raise ArtifactIntegrityError(
-            f"{path} has sha256 {digest.hexdigest()}, the manifest says {recorded['sha256']}: "
-            "it was changed. Copy or save the directory again."
-        )
-    if bad is not None:
-        raise non_finite(path.parent, name, *bad, array.shape)
-
-
 def first_non_finite(values: NDArray[Any]) -> int | None:
     """Return the position of the first value that is NaN or infinite, in C order."""
     if values.dtype.kind != "f":
@@ -250,11 +124,6 @@ def non_finite(where: Path, name: str, value: Any, position: int, shape: tuple[i
     """Return the error that names a value, by its position in C order."""
     index = tuple(int(i) for i in np.unravel_index(position, shape))
     return ArtifactIntegrityError(f"{where}: tensor {name} has {value} at {index}; every weight must be finite")
-
-
-def _is_shape(value: Any) -> bool:
-    fits = isinstance(value, list) and len(value) <= _MAX_DIMENSIONS
-    return fits and all(type(count) is int and 0 <= count < 1 << 63 for count in value)
 
 
 def _header_text(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
@@ -272,35 +141,16 @@ def _padded(text: bytes) -> bytes:
     return length.to_bytes(8, "little") + text.ljust(length)
 
 
-def _read_header(descriptor: int, path: Path) -> bytes:
-    length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
-    if length > _MAX_HEADER_BYTES:
-        raise ArtifactFormatError(f"{path}: its header claims {length} bytes; at most {_MAX_HEADER_BYTES} are allowed")
-    return os.pread(descriptor, 8 + length, 0)
-
-
-def _check_header(header: bytes, expected: bytes, path: Path) -> None:
-    found = header[8:].rstrip(b" ")
-    if found != expected:
-        raise ArtifactFormatError(
-            f"{path}: its header is {found[:200]!r}, the manifest says {expected!r}. Copy or save the directory again."
-        )
-    if len(header) % _BORDER or len(header) != 8 + int.from_bytes(header[:8], "little"):
-        raise ArtifactFormatError(
-            f"{path}: its data begins at byte {len(header)}; expected a multiple of {_BORDER} behind the header"
-        )
-
-
-def _source_of(name: str, array: NDArray[Any]) -> _Source | None:
+def _source_of(name: str, array: NDArray[Any]) -> _core.MappedFile | None:
     """The file that holds exactly this tensor, or None for an array that is a part of one, or comes from elsewhere."""
     owner: Any = array
     while isinstance(owner, np.ndarray):
         owner = owner.base
-    if not isinstance(owner, _Mapping) or not array.flags.c_contiguous:
+    if not isinstance(owner, _core.MappedFile) or not array.flags.c_contiguous:
         return None
     # Arrays over a mapping see its data alone: one with the data's dtype and shape is the whole of it.
-    same = owner.source.header[8:].rstrip(b" ") == _header_text(name, array.dtype, array.shape)
-    return owner.source if same else None
+    same = owner.header[8:].rstrip(b" ") == _header_text(name, array.dtype, array.shape)
+    return owner if same else None
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

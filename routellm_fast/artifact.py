@@ -1,6 +1,7 @@
 """Directories of weights with a manifest: written whole, read strictly.
 
-`docs/artifact-format.md` is the specification. This module knows files, shapes and digests, and no router.
+`docs/artifact-format.md` is the specification. This module knows files, shapes and digests, and no router. Reading goes
+through the compiled core, which reads the same directories for C and for Triton; writing is done here.
 """
 
 from __future__ import annotations
@@ -8,50 +9,55 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 
-from routellm_fast import _mapped
-from routellm_fast.errors import (
-    ArtifactError,
-    ArtifactFormatError,
-    ArtifactIntegrityError,
-    ArtifactNotFoundError,
-    ArtifactVersionError,
-    ArtifactWriteError,
-)
+from routellm_fast import _core, _mapped
+from routellm_fast.errors import ArtifactFormatError, ArtifactWriteError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = _core.FORMAT_VERSION
 WEIGHTS_FILE: Final = "weights.safetensors"
 MODEL_CARD_FILE: Final = "README.md"
-_MAX_MANIFEST_BYTES: Final = 64 << 20
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 Manifest = dict[str, Any]
-Migration = Callable[[Manifest], Manifest]
 
-# Migration n turns a manifest of version n into one of version n + 1.
-MIGRATIONS: Final[Mapping[int, Migration]] = {}
+_TYPE_NAMES: Final[Mapping[type, str]] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "list",
+    dict: "object",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a kind of directory must hold: its manifest's name and the manifest's keys with their types."""
+    """What a kind of directory must hold.
+
+    Attributes:
+        manifest_file: The manifest's name.
+        keys: The manifest's keys, and of which type each is: bool, int, float, str, list or dict, and NoneType where it
+            may be null.
+    """
 
     manifest_file: str
     keys: Mapping[str, tuple[type, ...]]
+
+    def native(self) -> tuple[str, list[tuple[str, str, bool]]]:
+        """Return the layout as the core takes it: the manifest's name, and name, type and "may be null" of each key."""
+        return self.manifest_file, [
+            (key, next(_TYPE_NAMES[kind] for kind in types if kind is not type(None)), type(None) in types)
+            for key, types in self.keys.items()
+        ]
 
 
 _COMMON_KEYS: Final = {"format_version": (int,), "tensors": (dict,), "files": (dict,), "provenance": (dict,)}
@@ -84,6 +90,9 @@ class Artifact:
             writing it again. No name is also in `tensors`.
         file_sha256: Digests of `files`, hexadecimal, as read_artifact verified them; write_artifact makes its own.
         recorded: `tensors` and `files` of the manifest that read_artifact read; write_artifact makes its own.
+        sha256: Digest of the manifest's file, hexadecimal, by which a change of the directory shows; "" for an artifact
+            that was not read.
+        native: The same contents as the core read them; None for an artifact that was not read.
     """
 
     manifest: Manifest
@@ -93,6 +102,8 @@ class Artifact:
     mapped: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     file_sha256: Mapping[str, str] = field(default_factory=dict)
     recorded: Manifest = field(default_factory=dict)
+    sha256: str = ""
+    native: _core.DirectoryContents | None = None
 
 
 def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None:
@@ -119,7 +130,7 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None
         | {name: {**_describe(array), "file": name + _mapped.SUFFIX} for name, array in mapped.items()},
         "files": files,
     }
-    _check_keys(manifest, layout, target)
+    _core.check_manifest(_canonical_json(manifest), str(target), *layout.native())
     if artifact.model_card:
         contents[MODEL_CARD_FILE] = artifact.model_card.encode("utf-8", "replace")  # data may hold lone surrogates
     from routellm_fast.atomic import staged_directory, synced_file  # most programs only read
@@ -151,9 +162,19 @@ def read_artifact(path: str | Path, layout: Layout) -> Artifact:
     Raises:
         ArtifactNotFoundError, ArtifactVersionError, ArtifactFormatError, ArtifactIntegrityError: See their classes.
     """
-    directory = Path(path)
-    with _opened(directory, layout) as handle:
-        return _read_contents(directory, handle, _read_manifest(directory, handle, layout))
+    contents = _core.read_directory(os.fsencode(path), *layout.native())
+    manifest, files = contents.manifest, contents.files
+    return Artifact(
+        manifest={key: value for key, value in manifest.items() if key not in ("format_version", "tensors", "files")},
+        tensors=contents.tensors,
+        files=files,
+        model_card=contents.model_card.decode("utf-8", errors="replace"),
+        mapped=contents.mapped,
+        file_sha256={name: manifest["files"][name]["sha256"] for name in files},
+        recorded={key: manifest[key] for key in ("tensors", "files")},
+        sha256=contents.manifest_sha256,
+        native=contents,
+    )
 
 
 def verify_artifact(path: str | Path, layout: Layout, *, on_progress: Callable[[int, int], None] | None = None) -> int:
@@ -170,52 +191,12 @@ def verify_artifact(path: str | Path, layout: Layout, *, on_progress: Callable[[
     Raises:
         ArtifactNotFoundError, ArtifactVersionError, ArtifactFormatError, ArtifactIntegrityError: See their classes.
     """
-    directory = Path(path)
-    with _opened(directory, layout) as handle:
-        manifest = _read_manifest(directory, handle, layout)
-        mapped = _read_contents(directory, handle, manifest).mapped
-        files = manifest["files"]
-        total: int = sum(entry["bytes"] for entry in files.values())
-        verified = total - sum(files[name + _mapped.SUFFIX]["bytes"] for name in mapped)
-
-        def count(size: int) -> None:
-            nonlocal verified
-            verified += size
-            if on_progress is not None:
-                on_progress(verified, total)
-
-        for name, array in mapped.items():
-            file_name = name + _mapped.SUFFIX
-            with _opened_file(directory, handle, file_name) as descriptor:
-                _mapped.verify_tensor(descriptor, directory / file_name, name, array, files[file_name], count)
-    return total
+    return _core.verify_directory(os.fsencode(path), *layout.native(), on_progress)
 
 
 def is_artifact(path: str | Path, layout: Layout) -> bool:
     """Say whether a directory holds a manifest of this layout."""
     return (Path(path) / layout.manifest_file).is_file()
-
-
-def migrate(
-    manifest: Manifest, where: Path, *, migrations: Mapping[int, Migration] = MIGRATIONS, current: int = FORMAT_VERSION
-) -> Manifest:
-    """Bring a manifest of an older version up to the current one.
-
-    Raises:
-        ArtifactVersionError: It is newer than `current`.
-        ArtifactFormatError: Its version is no positive integer, or one that was never written.
-    """
-    version = manifest.get("format_version")
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise ArtifactFormatError(f"{where}: format_version must be an integer from 1 to {current}, found {version!r}")
-    if version > current:
-        raise ArtifactVersionError(
-            f"{where} has format version {version}; this routellm-fast reads up to {current}. "
-            "It was written by a newer version: upgrade routellm-fast, or save the router again with this one."
-        )
-    for step in range(version, current):
-        manifest = {**migrations[step](manifest), "format_version": step + 1}
-    return manifest
 
 
 def _canonical_json(manifest: Manifest) -> bytes:
@@ -266,182 +247,3 @@ def _check_mapped(mapped: Mapping[str, NDArray[Any]], artifact: Artifact, where:
             raise ArtifactFormatError(
                 f"{where}: {name} names two tensors, or a tensor and a file; each needs a name of its own"
             )
-
-
-def _check_keys(manifest: Manifest, layout: Layout, where: Path) -> None:
-    missing, unknown = sorted(set(layout.keys) - set(manifest)), sorted(set(manifest) - set(layout.keys))
-    if missing or unknown:
-        found = "; ".join(
-            f"{what} {', '.join(keys)}" for what, keys in (("missing", missing), ("unknown", unknown)) if keys
-        )
-        raise ArtifactFormatError(
-            f"{where}/{layout.manifest_file} does not hold format {FORMAT_VERSION}'s keys: {found}"
-        )
-    for key, types in layout.keys.items():
-        if not isinstance(manifest[key], types):
-            expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)
-            raise ArtifactFormatError(
-                f"{where}/{layout.manifest_file}: {key} must be {expected}, found {type(manifest[key]).__name__}"
-            )
-
-
-def _read_manifest(directory: Path, handle: int, layout: Layout) -> Manifest:
-    where = directory / layout.manifest_file
-    content = _read_file(directory, handle, layout.manifest_file, limit=_MAX_MANIFEST_BYTES)
-    try:
-        manifest = json.loads(content, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactFormatError(
-            f"{where} is not valid JSON ({error}). The directory is damaged: copy or save it again."
-        ) from error
-    if not isinstance(manifest, dict):
-        raise ArtifactFormatError(f"{where} must hold a JSON object, found {type(manifest).__name__}")
-    manifest = migrate(manifest, where)
-    _check_keys(manifest, layout, directory)
-    for name, entry in manifest["files"].items():
-        _check_file_entry(name, entry, where)
-    for name, entry in _in_own_files(manifest["tensors"]).items():
-        _mapped.check_entry(name, entry, where)
-        if entry["file"] not in manifest["files"]:
-            raise ArtifactFormatError(f"{where}: tensors.{name} is in {entry['file']}, which files does not list")
-    return manifest
-
-
-def _in_own_files(entries: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: entry for name, entry in entries.items() if isinstance(entry, dict) and "file" in entry}
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key stands twice")
-    return result
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _check_file_entry(name: str, entry: Any, where: Path) -> None:
-    surrogates = any("\ud800" <= character <= "\udfff" for character in name)  # no file system can be asked for them
-    if not name or name.startswith(".") or "/" in name or "\\" in name or "\0" in name or surrogates:
-        raise ArtifactFormatError(f"{where}: files names {name!r}; only bare names inside the directory are allowed")
-    fits = isinstance(entry, dict) and set(entry) == {"bytes", "sha256"}
-    fits = fits and type(entry["bytes"]) is int and isinstance(entry["sha256"], str)
-    if not fits or not _SHA256.fullmatch(entry["sha256"]):
-        raise ArtifactFormatError(
-            f"{where}: files.{name} must be an object of bytes (an integer) and sha256 (64 hexadecimal digits)"
-        )
-
-
-@contextmanager
-def _opened(directory: Path, layout: Layout) -> Iterator[int]:
-    """All files through one handle: should the directory be replaced meanwhile, this keeps reading the old one."""
-    try:
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise ArtifactNotFoundError(
-            f"{directory} is no directory that can be read ({error.strerror}). "
-            f"Expected one with a {layout.manifest_file}."
-        ) from error
-    try:
-        yield handle
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _opened_file(directory: Path, handle: int, name: str) -> Iterator[int]:
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
-    except OSError as error:
-        raise ArtifactNotFoundError(
-            f"{directory} lacks {name} ({error.strerror}): it is incomplete, or no such directory. "
-            "Copy or save it again."
-        ) from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ArtifactIntegrityError(f"{directory / name} is no regular file. Copy or save the directory again.")
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _read_file(directory: Path, handle: int, name: str, *, limit: int) -> bytes:
-    with _opened_file(directory, handle, name) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as file:
-        try:
-            content = file.read(limit + 1)
-        except OSError as error:
-            raise ArtifactIntegrityError(f"{directory / name} cannot be read ({error.strerror})") from error
-    if len(content) > limit:
-        raise ArtifactIntegrityError(
-            f"{directory / name} is larger than the {limit} bytes that were expected. Copy or save it again."
-        )
-    return content
-
-
-def _read_contents(directory: Path, handle: int, manifest: Manifest) -> Artifact:
-    own = _in_own_files(manifest["tensors"])
-    apart = {entry["file"] for entry in own.values()}
-    files = {
-        name: _read_verified(directory, handle, name, entry)
-        for name, entry in manifest["files"].items()
-        if name not in apart
-    }
-    mapped = {}
-    for name, entry in own.items():
-        with _opened_file(directory, handle, entry["file"]) as descriptor:
-            recorded = manifest["files"][entry["file"]]
-            mapped[name] = _mapped.map_tensor(descriptor, directory / entry["file"], name, entry, recorded)
-    declared = {name: entry for name, entry in manifest["tensors"].items() if name not in own}
-    tensors = _load_tensors(directory, files.pop(WEIGHTS_FILE, None), declared)
-    rest = {key: value for key, value in manifest.items() if key not in ("format_version", "tensors", "files")}
-    return Artifact(
-        manifest=rest,
-        tensors=tensors,
-        files=files,
-        model_card=_read_card(directory, handle),
-        mapped=mapped,
-        file_sha256={name: manifest["files"][name]["sha256"] for name in files},
-        recorded={key: manifest[key] for key in ("tensors", "files")},
-    )
-
-
-def _read_verified(directory: Path, handle: int, name: str, entry: Mapping[str, Any]) -> bytes:
-    content = _read_file(directory, handle, name, limit=max(entry["bytes"], 0))
-    found = _digest(content)
-    for key in ("bytes", "sha256"):
-        if found[key] != entry[key]:
-            raise ArtifactIntegrityError(
-                f"{directory / name} has {key} {found[key]}, the manifest says {entry[key]}: "
-                "it is truncated or was changed. Copy or save the directory again."
-            )
-    return content
-
-
-def _read_card(directory: Path, handle: int) -> str:
-    try:
-        content = _read_file(directory, handle, MODEL_CARD_FILE, limit=_MAX_MANIFEST_BYTES)
-    except ArtifactError:
-        return ""
-    return content.decode("utf-8", errors="replace")
-
-
-def _load_tensors(directory: Path, content: bytes | None, declared: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    where = directory / WEIGHTS_FILE
-    if content is None:
-        tensors: dict[str, NDArray[Any]] = {}
-    else:
-        try:
-            tensors = safetensors.numpy.load(content)
-        except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise ArtifactFormatError(f"{where} is no safetensors file that can be read ({error})") from error
-    found = {name: _describe(array) for name, array in tensors.items()}
-    if found != declared:
-        differing = sorted(name for name in {*found, *declared} if found.get(name) != declared.get(name))
-        name = differing[0]
-        raise ArtifactFormatError(
-            f"{where}: tensor {name} is {found.get(name, 'absent')}, the manifest says {declared.get(name, 'nothing')}"
-        )
-    _check_finite(tensors, directory)
-    return tensors

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -19,6 +18,7 @@ from benchmarks.similarity.effort import Effort
 from benchmarks.similarity.names import SW_COMPRESSED, SW_FLOAT32, SW_PEERS
 from benchmarks.similarity.peers import routellm_similarity, similarity_peer
 from benchmarks.similarity.workload import describe, openai_like_battles
+from routellm_fast.threads import available_threads
 
 Call = Callable[[NDArray[np.float32]], Any]
 
@@ -87,7 +87,7 @@ class SimilarityBench:
     def batches(self) -> list[dict[str, Any]]:
         """Time one batch, with one thread each and with all cores each; figures are microseconds a query."""
         found = []
-        for threads in sorted({1, os.cpu_count() or 1}):
+        for threads in sorted({1, available_threads()}):
             routers = self.routers if threads == 1 else self.battles.routers(threads=threads)
             queries = self.battles.queries[: self.effort.batch]
             blocks: dict[str, Callable[[], Any]] = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from benchmarks.harness.turns import ignoring_item, time_items
 from benchmarks.similarity.names import SW_NAMES
 from benchmarks.similarity.workload import RankingTask, describe, in_precision, openai_like_battles
 from routellm_fast.routers import SimilarityWeightedRouter
+from routellm_fast.threads import available_threads
 
 # Of the queries that every precision answers, so many are computed in float64 too.
 QUERIES_IN_FLOAT64: Final = 32
@@ -37,7 +37,7 @@ def build(count: int, queries: int, folder: Path | None) -> list[dict[str, Any]]
     battles = openai_like_battles(count, queries, prepare=leave_out_a_byte)
     _release()
     before, start = _memory("RssAnon"), time.perf_counter()
-    exact = battles.router(threads=os.cpu_count() or 1)
+    exact = battles.router(threads=available_threads())
     exact_s = time.perf_counter() - start
     bank_bytes = exact.row_count * battles.embeddings[0].nbytes
     win_rates = exact.win_rates_from_embeddings(battles.queries)

@@ -12,7 +12,10 @@ enum class ErrorCode : std::uint8_t {
   kInvalidEmbedding,  // a non-finite or wrongly shaped embedding
   kUnsupportedIsa,    // an instruction set that this machine or build lacks
   kNotFound,          // no such directory, or a file of it is missing
-  kBadDirectory,      // a router directory that breaks its format, or holds what the core does not run
+  kNewerVersion,      // a directory of a format that this version does not read yet
+  kDamaged,           // a file differs from what its manifest recorded, or a weight is not finite
+  kBadDirectory,      // a directory that breaks its format, or holds what the core does not run
+  kEmbedderMismatch,  // the embedder is not the one that the router was made for
   kNoEmbedder,        // a text for a router that scores embeddings only
 };
 

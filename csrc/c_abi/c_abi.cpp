@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.hpp"
 #include "routellm_fast.h"
@@ -18,7 +19,7 @@
 #include "text/utf8_text.hpp"
 
 struct routellm_router {
-  std::unique_ptr<const routellm_fast::Router> router;
+  std::shared_ptr<const routellm_fast::Router> router;
 };
 
 namespace {
@@ -26,6 +27,7 @@ namespace {
 using routellm_fast::Error;
 using routellm_fast::ErrorCode;
 using routellm_fast::RouterOptions;
+using routellm_fast::Source;
 using routellm_fast::TextBatch;
 
 // Of a fixed size: saying what went wrong must not need memory, which may be what went wrong.
@@ -49,7 +51,10 @@ routellm_status status_of(ErrorCode code) noexcept {
       return ROUTELLM_INVALID_ARGUMENT;
     case ErrorCode::kNotFound:
       return ROUTELLM_NOT_FOUND;
+    case ErrorCode::kNewerVersion:
+    case ErrorCode::kDamaged:
     case ErrorCode::kBadDirectory:
+    case ErrorCode::kEmbedderMismatch:
       return ROUTELLM_BAD_DIRECTORY;
     case ErrorCode::kNoEmbedder:
       return ROUTELLM_NO_EMBEDDER;
@@ -97,15 +102,22 @@ void check_text(const char* text, std::size_t bytes) {
   if (text == nullptr && bytes > 0) refuse("text is NULL, but has " + std::to_string(bytes) + " bytes.");
 }
 
-void check_texts(const char* const* texts, const std::size_t* bytes, std::size_t count) {
-  if (count == 0) return;
+std::string_view view_of(const char* text, std::size_t bytes) { return {bytes == 0 ? "" : text, bytes}; }
+
+// The texts, in memory of the thread until its next call.
+TextBatch checked_texts(const char* const* texts, const std::size_t* bytes, std::size_t count) {
+  if (count == 0) return {};
   check_pointer(texts, "texts");
   check_pointer(bytes, "bytes");
+  thread_local std::vector<std::string_view> views;
+  views.clear();
   for (std::size_t i = 0; i < count; ++i) {
     if (texts[i] == nullptr && bytes[i] > 0) {
       refuse("text " + std::to_string(i) + " is NULL, but has " + std::to_string(bytes[i]) + " bytes.");
     }
+    views.push_back(view_of(texts[i], bytes[i]));
   }
+  return {.texts = views};
 }
 
 void check_embeddings(const routellm_fast::Router& router, const float* embeddings, std::size_t count,
@@ -245,7 +257,7 @@ routellm_status routellm_win_rate(const routellm_router* router, const char* tex
     const auto& loaded = checked(router);
     check_text(text, bytes);
     check_pointer(win_rate, "win_rate");
-    loaded.win_rates(TextBatch{&text, &bytes, 1}, std::nullopt, win_rate);
+    *win_rate = loaded.win_rate(view_of(text, bytes), std::nullopt);
   });
 }
 
@@ -253,9 +265,9 @@ routellm_status routellm_win_rates(const routellm_router* router, const char* co
                                    size_t count, float* win_rates) {
   return guarded([&] {
     const auto& loaded = checked(router);
-    check_texts(texts, bytes, count);
+    const TextBatch batch = checked_texts(texts, bytes, count);
     check_output(win_rates, count, "win_rates");
-    loaded.win_rates(TextBatch{texts, bytes, count}, std::nullopt, win_rates);
+    loaded.win_rates(batch, std::nullopt, win_rates);
   });
 }
 
@@ -265,7 +277,7 @@ routellm_status routellm_win_rates_from_embeddings(const routellm_router* router
     const auto& loaded = checked(router);
     check_embeddings(loaded, embeddings, count, dim);
     check_output(win_rates, count, "win_rates");
-    loaded.win_rates(embeddings, count, std::nullopt, win_rates);
+    loaded.win_rates(embeddings, count, Source::kCaller, std::nullopt, win_rates);
   });
 }
 
@@ -277,7 +289,7 @@ routellm_status routellm_route(const routellm_router* router, const char* text, 
     routellm_fast::check_share(threshold, "threshold");
     check_pointer(win_rate, "win_rate");
     check_pointer(is_strong, "is_strong");
-    loaded.win_rates(TextBatch{&text, &bytes, 1}, threshold, win_rate);
+    *win_rate = loaded.win_rate(view_of(text, bytes), threshold);
     *is_strong = static_cast<double>(*win_rate) >= threshold ? 1 : 0;
   });
 }
@@ -286,11 +298,11 @@ routellm_status routellm_route_batch(const routellm_router* router, const char* 
                                      size_t count, double threshold, float* win_rates, uint8_t* is_strong) {
   return guarded([&] {
     const auto& loaded = checked(router);
-    check_texts(texts, bytes, count);
+    const TextBatch batch = checked_texts(texts, bytes, count);
     routellm_fast::check_share(threshold, "threshold");
     check_output(win_rates, count, "win_rates");
     check_output(is_strong, count, "is_strong");
-    loaded.win_rates(TextBatch{texts, bytes, count}, threshold, win_rates);
+    loaded.win_rates(batch, threshold, win_rates);
     decide(win_rates, count, threshold, is_strong);
   });
 }
@@ -303,7 +315,7 @@ routellm_status routellm_route_embeddings(const routellm_router* router, const f
     routellm_fast::check_share(threshold, "threshold");
     check_output(win_rates, count, "win_rates");
     check_output(is_strong, count, "is_strong");
-    loaded.win_rates(embeddings, count, threshold, win_rates);
+    loaded.win_rates(embeddings, count, Source::kCaller, threshold, win_rates);
     decide(win_rates, count, threshold, is_strong);
   });
 }
@@ -313,7 +325,7 @@ routellm_status routellm_rank(const routellm_router* router, const char* text, s
     const auto& loaded = checked(router);
     check_text(text, bytes);
     check_pointer(scores, "scores");
-    loaded.rank(std::string_view(bytes == 0 ? "" : text, bytes), scores);
+    loaded.rank(view_of(text, bytes), scores);
   });
 }
 
@@ -323,7 +335,7 @@ routellm_status routellm_rank_embedding(const routellm_router* router, const flo
     const auto& loaded = checked(router);
     check_embeddings(loaded, embedding, 1, dim);
     check_pointer(scores, "scores");
-    loaded.rank(embedding, scores);
+    loaded.rank(embedding, 1, scores);
   });
 }
 

@@ -14,6 +14,7 @@ namespace routellm_fast {
 namespace {
 
 constexpr std::size_t kMostNested = 200;
+constexpr std::ptrdiff_t kMostDigits = 4300;  // as many as Python makes a number of
 
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
@@ -136,7 +137,7 @@ class Parser {
 
   JsonNumber number() {
     const char* const start = at_;
-    JsonNumber result{.value = 0.0, .is_integer = true, .integer = std::nullopt};
+    JsonNumber result{.value = 0.0, .is_integer = true, .integer = std::nullopt, .digits = nullptr};
     if (*at_ == '-') ++at_;
     if (at_ != end_ && *at_ == '0') {
       ++at_;
@@ -158,7 +159,13 @@ class Parser {
       result.value = out_of_range({start, at_});
     }
     std::int64_t integer = 0;
-    if (result.is_integer && std::from_chars(start, at_, integer).ec == std::errc()) result.integer = integer;
+    if (!result.is_integer) return result;
+    if (std::from_chars(start, at_, integer).ec == std::errc()) {
+      result.integer = integer;
+    } else {
+      if (at_ - start > kMostDigits) fail("an integer of more than " + std::to_string(kMostDigits) + " digits");
+      result.digits = std::make_shared<const std::string>(start, at_);
+    }
     return result;
   }
 
@@ -265,6 +272,17 @@ const JsonValue* JsonValue::find(std::string_view key) const noexcept {
   if (members == nullptr) return nullptr;
   const auto found = std::ranges::find_if(*members, [key](const auto& member) { return member.first == key; });
   return found == members->end() ? nullptr : &found->second;
+}
+
+JsonValue JsonValue::with(std::string_view key, JsonValue value) const {
+  Object members = *object();
+  const auto found = std::ranges::find_if(members, [key](const auto& member) { return member.first == key; });
+  if (found == members.end()) {
+    members.emplace_back(key, std::move(value));
+  } else {
+    found->second = std::move(value);
+  }
+  return JsonValue(std::move(members));
 }
 
 bool JsonValue::has_exactly(std::initializer_list<std::string_view> keys) const noexcept {

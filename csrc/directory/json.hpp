@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,11 +13,12 @@
 namespace routellm_fast {
 
 /// A number of JSON: `value` to the nearest float64, and `integer` where it was written without a point and an exponent
-/// and fits. `is_integer` says how it was written, whether it fits or not.
+/// and fits. `is_integer` says how it was written, whether it fits or not; one that does not fit keeps its `digits`.
 struct JsonNumber {
   double value = 0.0;
   bool is_integer = false;
   std::optional<std::int64_t> integer;
+  std::shared_ptr<const std::string> digits = nullptr;
 };
 
 /// A JSON document. Text is UTF-8; an escaped surrogate without its other half is kept as three bytes, as if it were a
@@ -45,6 +47,8 @@ class JsonValue {
 
   /// An object's member, or null where the value is no object or has no such member.
   [[nodiscard]] const JsonValue* find(std::string_view key) const noexcept;
+  /// An object with this member, in the place of one of the same key.
+  [[nodiscard]] JsonValue with(std::string_view key, JsonValue value) const;
   /// True for an object with exactly these keys.
   [[nodiscard]] bool has_exactly(std::initializer_list<std::string_view> keys) const noexcept;
 
@@ -56,8 +60,8 @@ class JsonValue {
 };
 
 /// Reads a whole document of RFC 8259: valid UTF-8 without a byte order mark, no key twice in one object, no NaN or
-/// Infinity, nested at most 200 deep. Throws Error(kBadDirectory) that names the fault and its byte; bounded in stack
-/// and memory by the document's size.
+/// Infinity, no integer of more than 4,300 digits, nested at most 200 deep. Throws Error(kBadDirectory) that names the
+/// fault and its byte; bounded in stack and memory by the document's size.
 [[nodiscard]] JsonValue parse_json(std::string_view document);
 
 }  // namespace routellm_fast

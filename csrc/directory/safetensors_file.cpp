@@ -61,8 +61,8 @@ std::pair<Tensor, Place> entry_of(const std::string& name, const JsonValue& entr
 
 }  // namespace
 
-TensorMap read_safetensors(const std::shared_ptr<const std::string>& content) {
-  const std::string_view file = *content;
+TensorMap read_safetensors(const FileContent& content) {
+  const std::string_view file = content.bytes;
   if (file.size() < kLengthBytes) refuse("it has " + std::to_string(file.size()) + " bytes");
   const std::uint64_t length = little_endian(file);
   if (length > kMostHeaderBytes || length > file.size() - kLengthBytes) {
@@ -85,7 +85,7 @@ TensorMap read_safetensors(const std::shared_ptr<const std::string>& content) {
     auto [tensor, place] = entry_of(name, entry);
     if (place.end > data.size()) refuse("tensor " + shown(name) + " ends behind the file");
     tensor.data = reinterpret_cast<const std::byte*>(data.data()) + place.begin;
-    tensor.owner = content;
+    tensor.owner = content.owner;
     tensors.emplace(name, std::move(tensor));
     places.emplace_back(place, name);
   }

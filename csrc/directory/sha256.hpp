@@ -19,7 +19,7 @@ class Sha256 {
  private:
   static constexpr std::size_t kBlockBytes = 64;
 
-  void compress(const std::byte* block) noexcept;
+  void take(const std::byte* blocks, std::size_t count) noexcept;
 
   std::array<std::uint32_t, 8> state_{0x6A09E667U, 0xBB67AE85U, 0x3C6EF372U, 0xA54FF53AU,
                                       0x510E527FU, 0x9B05688CU, 0x1F83D9ABU, 0x5BE0CD19U};

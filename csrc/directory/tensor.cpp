@@ -61,13 +61,15 @@ std::optional<DataType> type_named_in_header(std::string_view name) noexcept {
 
 std::optional<std::uint64_t> bytes_of(DataType type, const Shape& shape) noexcept {
   constexpr std::uint64_t kMost = std::numeric_limits<std::int64_t>::max();
-  if (std::ranges::find(shape, 0U) != shape.end()) return 0;
   std::uint64_t bytes = size_of(type);
+  bool is_empty = false;
   for (const std::uint64_t count : shape) {
+    is_empty = is_empty || count == 0;
+    if (count == 0) continue;  // of an empty tensor too, no array has counts beyond all memory
     if (count > kMost / bytes) return std::nullopt;
     bytes *= count;
   }
-  return bytes;
+  return is_empty ? 0 : bytes;
 }
 
 std::string describe(DataType type, const Shape& shape) {

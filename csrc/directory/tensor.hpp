@@ -39,7 +39,7 @@ using Shape = std::vector<std::uint64_t>;
 [[nodiscard]] std::optional<DataType> type_named(std::string_view name) noexcept;
 [[nodiscard]] std::optional<DataType> type_named_in_header(std::string_view name) noexcept;
 
-/// Bytes of a tensor; nothing where they are more than 2^63.
+/// Bytes of a tensor; nothing where its counts, those of 0 left out, make more than 2^63.
 [[nodiscard]] std::optional<std::uint64_t> bytes_of(DataType type, const Shape& shape) noexcept;
 
 /// "float32 (3, 4)".

@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <string>
 
+#ifdef ROUTELLM_FAST_X86_KERNELS
+#include <cpuid.h>
+#endif
+
 #include "base/error.hpp"
 #include "kernels/kernel_abi.hpp"
 
@@ -45,6 +49,23 @@ const KernelTable& kernels(Isa isa) {
   if (isa == Isa::kAvx2) return kKernelsAvx2;
 #endif
   return kKernelsScalar;
+}
+
+Sha256Blocks sha256_blocks() noexcept {
+#ifdef ROUTELLM_FAST_X86_KERNELS
+  constexpr unsigned kFeatures = 7;  // leaf
+  constexpr unsigned kSha = 1U << 29U;
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("sse4.1") && __builtin_cpu_supports("ssse3") &&
+      __get_cpuid_count(kFeatures, 0, &a, &b, &c, &d) != 0 && (b & kSha) != 0) {
+    return sha256_blocks_shani;
+  }
+#endif
+  return sha256_blocks_scalar;
 }
 
 }  // namespace routellm_fast

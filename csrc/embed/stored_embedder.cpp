@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "directory/reader.hpp"
 #include "directory/sha256.hpp"
 #include "directory/tokenizer_json.hpp"
 #include "dispatch/kernels.hpp"
@@ -137,7 +138,7 @@ void add_content(Sha256& digest, std::span<const std::byte> content) {
   digest.update(content);
 }
 
-std::string fingerprint_of(const StaticEmbedder& embedder, const std::string& tokenizer_json) {
+std::string fingerprint_of(const StaticEmbedder& embedder, std::string_view tokenizer_json) {
   Sha256 digest;
   const std::string identity = identity_of(embedder.options());
   digest.update(std::as_bytes(std::span(identity)));
@@ -165,7 +166,7 @@ void check_same(const Spec& spec, std::size_t dim, const std::string& fingerprin
 
 struct Built {
   std::shared_ptr<const StaticEmbedder> embedder;
-  const std::string* tokenizer_json;
+  std::string_view tokenizer_json;
   bool reads_text;
 };
 
@@ -178,7 +179,7 @@ Built build(const DirectoryContents& contents, const JsonValue& settings, bool w
     if (!with_features) options.surface_features.clear();
     const TokenizerFile tokenizer = [&] {
       try {
-        return read_tokenizer_json(*tokenizer_json->second);
+        return read_tokenizer_json(tokenizer_json->second.bytes);
       } catch (const Error& error) {
         refuse(contents.path + ": " + error.what());
       }
@@ -186,7 +187,7 @@ Built build(const DirectoryContents& contents, const JsonValue& settings, bool w
     options.dropped_token = tokenizer.unknown_token;
     auto embedder = std::make_shared<const StaticEmbedder>(
         tokenizer.tokenizer, read_table(contents.tensors, contents.path), std::move(options), kernels(active_isa()));
-    return {std::move(embedder), tokenizer_json->second.get(), tokenizer.tokenizer != nullptr};
+    return {std::move(embedder), tokenizer_json->second.bytes, tokenizer.tokenizer != nullptr};
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kInvalidArgument) throw;
     refuse(contents.path + ": the static embedder's parts do not fit together: " + error.what());
@@ -194,7 +195,7 @@ Built build(const DirectoryContents& contents, const JsonValue& settings, bool w
 }
 
 StoredEmbedder restored(const Built& built, const Spec& spec, const std::string& where) {
-  check_same(spec, built.embedder->dim(), fingerprint_of(*built.embedder, *built.tokenizer_json), where);
+  check_same(spec, built.embedder->dim(), fingerprint_of(*built.embedder, built.tokenizer_json), where);
   if (built.reads_text) return {built.embedder, ""};
   return {nullptr,
           "the tokenizer of its embedder is none of BERT's WordPiece kind, which only the Python package reads"};
@@ -216,7 +217,9 @@ StoredEmbedder restore_shipped(const DirectoryHandle& directory, const Spec& spe
       "the two side by side, or load and save this one with the Python package, which puts the table into it.";
   std::optional<DirectoryContents> owner;
   try {
-    owner = read_router_directory(DirectoryHandle(directory, std::string("../") + kShippedRouter));
+    const DirectoryLayout& layout = router_layout();
+    owner =
+        read_directory(DirectoryHandle(directory, std::string("../") + kShippedRouter, layout.manifest_file), layout);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kNotFound) throw;
     throw Error(ErrorCode::kNotFound, error.what() + advice);

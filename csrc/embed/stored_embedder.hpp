@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "directory/router_directory.hpp"
+#include "directory/contents.hpp"
 #include "embed/static_embedder.hpp"
 
 namespace routellm_fast {

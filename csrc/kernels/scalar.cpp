@@ -131,6 +131,12 @@ void score_panels_u8(const std::uint8_t* panels, std::size_t panel_count, std::s
   }
 }
 
+std::uint32_t big_endian(const std::uint8_t* p) noexcept {
+  return std::uint32_t{p[0]} << 24U | std::uint32_t{p[1]} << 16U | std::uint32_t{p[2]} << 8U | std::uint32_t{p[3]};
+}
+
+std::uint32_t rotated(std::uint32_t word, unsigned bits) noexcept { return word >> bits | word << (32U - bits); }
+
 }  // namespace
 
 constinit const KernelTable kKernelsScalar = {.dot_f32 = dot_f32,
@@ -147,5 +153,35 @@ constinit const KernelTable kKernelsScalar = {.dot_f32 = dot_f32,
                                               .sum_exp2_f32 = sum_exp2_f32,
                                               .find_at_least_f32 = find_at_least_f32,
                                               .score_panels_u8 = score_panels_u8};
+
+void sha256_blocks_scalar(std::uint32_t* state, const std::uint8_t* blocks, std::size_t count) noexcept {
+  for (; count > 0; --count, blocks += 64) {
+    std::uint32_t w[64];
+    for (std::size_t t = 0; t < 16; ++t) w[t] = big_endian(blocks + 4 * t);
+    for (std::size_t t = 16; t < 64; ++t) {
+      const std::uint32_t before = w[t - 15];
+      const std::uint32_t last = w[t - 2];
+      w[t] = w[t - 16] + (rotated(before, 7) ^ rotated(before, 18) ^ before >> 3U) + w[t - 7] +
+             (rotated(last, 17) ^ rotated(last, 19) ^ last >> 10U);
+    }
+    std::uint32_t v[8];
+    for (std::size_t k = 0; k < 8; ++k) v[k] = state[k];
+    auto& [a, b, c, d, e, f, g, h] = v;
+    for (std::size_t t = 0; t < 64; ++t) {
+      const std::uint32_t first =
+          h + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)) + ((e & f) ^ (~e & g)) + kSha256Rounds[t] + w[t];
+      const std::uint32_t second = (rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+      h = g;
+      g = f;
+      f = e;
+      e = d + first;
+      d = c;
+      c = b;
+      b = a;
+      a = first + second;
+    }
+    for (std::size_t k = 0; k < 8; ++k) state[k] += v[k];
+  }
+}
 
 }  // namespace routellm_fast

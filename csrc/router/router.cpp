@@ -5,6 +5,8 @@
 
 #include "base/aligned.hpp"
 #include "base/error.hpp"
+#include "directory/reader.hpp"
+#include "router/parts.hpp"
 #include "text/utf8_text.hpp"
 
 namespace routellm_fast {
@@ -67,41 +69,55 @@ void Router::check_reads_text() const {
                                           ". Give it embeddings of " + std::to_string(dim()) + " values.");
 }
 
-std::string_view Router::readable(std::string_view text) const {
+std::string_view Router::readable(std::string_view text, bool is_utf8) const {
+  if (is_utf8) return text;
   thread_local std::string scratch;
-  return valid_utf8(text, embedder_->options().max_code_points, scratch);
+  return valid_utf8(text, max_code_points(), scratch);
 }
 
 const float* Router::embed(const TextBatch& texts) const {
   thread_local AlignedVector<float> embeddings;
   const std::size_t width = embedder_->dim();
-  if (embeddings.size() < texts.count * width) embeddings.resize(texts.count * width);
-  for (std::size_t i = 0; i < texts.count; ++i) {
-    embedder_->embed(readable(texts[i]), embeddings.data() + i * width);
+  if (embeddings.size() < texts.texts.size() * width) embeddings.resize(texts.texts.size() * width);
+  float* row = embeddings.data();
+  for (const std::string_view text : texts.texts) {
+    embedder_->embed(readable(text, texts.is_utf8), row);
+    row += width;
   }
   return embeddings.data();
+}
+
+float Router::win_rate(std::string_view text, std::optional<double> threshold, bool is_utf8) const {
+  check_reads_text();
+  float out = 0.0F;
+  score_texts({.texts = {&text, 1}, .is_utf8 = is_utf8}, threshold, &out);
+  return out;
 }
 
 void Router::win_rates(const TextBatch& texts, std::optional<double> threshold, float* out) const {
   check_reads_text();
   const std::size_t at_once = kTextsAtOnce * threads_;
-  for (std::size_t first = 0; first < texts.count; first += at_once) {
-    score_texts(texts.part(first, std::min(at_once, texts.count - first)), threshold, out + first);
+  for (std::span<const std::string_view> rest = texts.texts; !rest.empty();) {
+    const std::size_t count = std::min(at_once, rest.size());
+    score_texts({.texts = rest.first(count), .is_utf8 = texts.is_utf8}, threshold, out);
+    rest = rest.subspan(count);
+    out += count;
   }
 }
 
-void Router::win_rates(const float* embeddings, std::size_t count, std::optional<double> threshold, float* out) const {
-  if (count > 0) score_embeddings(embeddings, count, threshold, out);
+void Router::win_rates(const float* embeddings, std::size_t count, Source source, std::optional<double> threshold,
+                       float* out) const {
+  if (count > 0) score_embeddings(embeddings, count, source, threshold, out);
 }
 
 void Router::rank(std::string_view text, float* scores) const {
   check_reads_text();
-  const char* const data = text.data();
-  const std::size_t bytes = text.size();
-  score_models(embed({&data, &bytes, 1}), Source::kText, scores);
+  score_models(embed({.texts = {&text, 1}}), 1, Source::kText, scores);
 }
 
-void Router::rank(const float* embedding, float* scores) const { score_models(embedding, Source::kCaller, scores); }
+void Router::rank(const float* embeddings, std::size_t count, float* scores) const {
+  if (count > 0) score_models(embeddings, count, Source::kCaller, scores);
+}
 
 ScoringPair read_scoring_pair(const JsonValue& entry, const std::vector<std::string>& names, const std::string& where) {
   if (!entry.has_exactly({"strong", "weak"})) refuse(where + ": scoring_pair holds strong and weak");
@@ -147,22 +163,40 @@ const Tensor& required(const TensorMap& tensors, const std::string& name, DataTy
   return found->second;
 }
 
-std::unique_ptr<const Router> load_router(const std::string& directory, const RouterOptions& options) {
-  const DirectoryHandle handle(directory);
-  const DirectoryContents contents = read_router_directory(handle);
+void check_embedder(const StoredEmbedder& embedder, std::size_t dim, const std::string& what,
+                    const std::string& where) {
+  if (embedder.embedder == nullptr || embedder.embedder->dim() == dim) return;
+  throw Error(ErrorCode::kEmbedderMismatch, where + ": " + what + " " + std::to_string(dim) +
+                                                " dimensions, the embedder makes " +
+                                                std::to_string(embedder.embedder->dim()));
+}
+
+std::shared_ptr<const Router> make_router(const DirectoryContents& contents, StoredEmbedder embedder,
+                                          const RouterOptions& options) {
   const std::string& kind = *contents.entry("kind").text();
-  if (kind != "mf" && kind != "sw_ranking") {
-    refuse(directory + " holds a router of kind \"" + shown(kind) +
-           "\"; this library runs mf and sw_ranking. Load it with the Python package, or serve it with Triton.");
-  }
-  StoredEmbedder embedder = restore_embedder(handle, contents);
   try {
-    return kind == "mf" ? restore_matrix_factorization(contents, std::move(embedder), options)
-                        : restore_similarity_weighted(contents, std::move(embedder), options);
+    if (kind == "mf") return make_matrix_factorization(contents, std::move(embedder), options);
+    if (kind == "sw_ranking") return make_similarity_weighted(contents, std::move(embedder), options);
+    refuse(contents.path + " holds a router of kind \"" + shown(kind) +
+           "\"; this library runs mf and sw_ranking. Load it with the Python package, or serve it with Triton.");
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::kInvalidArgument) throw;
-    refuse(directory + ": the " + kind + " router's parts do not fit together: " + error.what());
+    if (contents.is_directory && error.code() == ErrorCode::kInvalidArgument) {
+      refuse(contents.path + ": the " + kind + " router's parts do not fit together: " + error.what());
+    }
+    if (!contents.is_directory && error.code() == ErrorCode::kBadDirectory) {
+      throw Error(ErrorCode::kInvalidArgument, error.what());
+    }
+    throw;
   }
+}
+
+std::shared_ptr<const Router> load_router(const std::string& directory, const RouterOptions& options) {
+  const DirectoryHandle handle(directory, router_layout().manifest_file);
+  const DirectoryContents contents = read_directory(handle, router_layout());
+  const std::string& kind = *contents.entry("kind").text();
+  // Of a kind that the core does not run, the embedder may be another's as well.
+  const bool is_own = kind == "mf" || kind == "sw_ranking";
+  return make_router(contents, is_own ? restore_embedder(handle, contents) : StoredEmbedder{}, options);
 }
 
 }  // namespace routellm_fast

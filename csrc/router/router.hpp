@@ -4,12 +4,13 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "directory/calibration_table.hpp"
-#include "directory/router_directory.hpp"
+#include "directory/contents.hpp"
 #include "embed/stored_embedder.hpp"
 
 namespace routellm_fast {
@@ -26,20 +27,18 @@ struct NamePair {
   std::string weak;
 };
 
-/// Texts of any bytes, which their owner keeps.
+/// Texts, which their owner keeps.
 struct TextBatch {
-  const char* const* texts;
-  const std::size_t* bytes;
-  std::size_t count;
-
-  [[nodiscard]] std::string_view operator[](std::size_t i) const { return {bytes[i] == 0 ? "" : texts[i], bytes[i]}; }
-  [[nodiscard]] TextBatch part(std::size_t first, std::size_t size) const {
-    return {texts + first, bytes + first, size};
-  }
+  std::span<const std::string_view> texts;
+  bool is_utf8 = false;  // known to be valid UTF-8; else they are any bytes
 };
 
-/// A router that was read from a directory. Immutable and thread-safe; win rates depend neither on the batch nor on the
-/// number of threads. Texts are UTF-8, invalid sequences read as U+FFFD.
+/// Where an embedding comes from: a text may have one of zeros, a caller's is refused.
+enum class Source : bool { kCaller, kText };
+
+/// What routes: the only thing that scores, whatever language asks. Immutable and thread-safe; win rates depend neither
+/// on the batch nor on the number of threads. Calls that score allocate nothing after a thread's first, but for more
+/// threads than one.
 class Router {
  public:
   Router(const Router&) = delete;
@@ -47,11 +46,18 @@ class Router {
   virtual ~Router() = default;
 
   [[nodiscard]] const std::string& kind() const noexcept { return kind_; }
+  /// SHA-256 of the directory's router.json; empty for a router that was made in memory.
   [[nodiscard]] const std::string& digest() const noexcept { return digest_; }
   [[nodiscard]] const NamePair& model_pair() const noexcept { return model_pair_; }
   [[nodiscard]] const std::vector<std::string>& model_names() const noexcept { return model_names_; }
   [[nodiscard]] bool reads_text() const noexcept { return embedder_ != nullptr; }
+  /// Code points of a text that are read.
+  [[nodiscard]] std::size_t max_code_points() const noexcept {
+    return embedder_ == nullptr ? 0 : embedder_->options().max_code_points;
+  }
   [[nodiscard]] virtual std::size_t dim() const noexcept = 0;
+  /// About how many multiply-adds an embedding's win rate takes, for callers that hold a lock meanwhile.
+  [[nodiscard]] virtual std::size_t work_per_score() const noexcept = 0;
 
   /// Throws Error(kInvalidArgument) where there is no calibration, and for a share outside [0, 1].
   [[nodiscard]] double threshold_for(double strong_share) const;
@@ -59,32 +65,35 @@ class Router {
   /// Write a win rate for each text, or for each of `count` embeddings. Where they are held against a threshold, a win
   /// rate so near to it that the router's stated error could change the decision is computed again, exactly. Texts
   /// throw Error(kNoEmbedder) where reads_text() is false, embeddings Error(kInvalidEmbedding), naming the row.
+  [[nodiscard]] float win_rate(std::string_view text, std::optional<double> threshold, bool is_utf8 = false) const;
   void win_rates(const TextBatch& texts, std::optional<double> threshold, float* out) const;
-  void win_rates(const float* embeddings, std::size_t count, std::optional<double> threshold, float* out) const;
+  void win_rates(const float* embeddings, std::size_t count, Source source, std::optional<double> threshold,
+                 float* out) const;
 
-  /// Write a score for each of model_names(), higher is better.
+  /// Writes win rates without the error of a compressed form. Throws Error(kInvalidEmbedding), naming the row.
+  virtual void exact_win_rates(const float* embeddings, std::size_t count, Source source, double* out) const = 0;
+
+  /// Write a score for each of model_names(), higher is better: of a text, or of each of `count` embeddings.
   void rank(std::string_view text, float* scores) const;
-  void rank(const float* embedding, float* scores) const;
+  void rank(const float* embeddings, std::size_t count, float* scores) const;
 
  protected:
-  /// Where an embedding comes from: a text may have one of zeros, a caller's is refused.
-  enum class Source : bool { kCaller, kText };
-
   /// What all kinds share. Throws Error(kBadDirectory).
   Router(const DirectoryContents& contents, StoredEmbedder embedder, const RouterOptions& options,
          const std::vector<std::string>& model_names);
 
   [[nodiscard]] const std::shared_ptr<const StaticEmbedder>& embedder() const noexcept { return embedder_; }
   [[nodiscard]] std::size_t threads() const noexcept { return threads_; }
-  [[nodiscard]] std::string_view readable(std::string_view text) const;
+  /// A text as valid UTF-8, as far as it is read.
+  [[nodiscard]] std::string_view readable(std::string_view text, bool is_utf8) const;
   /// The embeddings of texts, in memory of the thread until its next call.
   [[nodiscard]] const float* embed(const TextBatch& texts) const;
 
  private:
   virtual void score_texts(const TextBatch& texts, std::optional<double> threshold, float* out) const = 0;
-  virtual void score_embeddings(const float* embeddings, std::size_t count, std::optional<double> threshold,
-                                float* out) const = 0;
-  virtual void score_models(const float* embedding, Source source, float* scores) const = 0;
+  virtual void score_embeddings(const float* embeddings, std::size_t count, Source source,
+                                std::optional<double> threshold, float* out) const = 0;
+  virtual void score_models(const float* embeddings, std::size_t count, Source source, float* scores) const = 0;
 
   void check_reads_text() const;
 
@@ -98,32 +107,13 @@ class Router {
   std::size_t threads_;
 };
 
-/// Reads a router directory of the kinds that the core runs: mf and sw_ranking. Throws Error: kNotFound, kBadDirectory.
-[[nodiscard]] std::unique_ptr<const Router> load_router(const std::string& directory, const RouterOptions& options);
+/// Makes a router of the kinds that the core runs, mf and sw_ranking, of what was read from a directory or given from
+/// memory. Throws Error: kBadDirectory where parts are missing or do not fit together, and kInvalidArgument instead
+/// where they were given from memory; kEmbedderMismatch for an embedder of another dimension.
+[[nodiscard]] std::shared_ptr<const Router> make_router(const DirectoryContents& contents, StoredEmbedder embedder,
+                                                        const RouterOptions& options);
 
-// --- for the kinds --------------------------------------------------------------------------------------------------
-
-/// The pair whose win rate is computed, as indices of `names`. Throws Error(kBadDirectory).
-struct ScoringPair {
-  std::size_t strong;
-  std::size_t weak;
-};
-[[nodiscard]] ScoringPair read_scoring_pair(const JsonValue& entry, const std::vector<std::string>& names,
-                                            const std::string& where);
-
-/// A list of distinct names. Throws Error(kBadDirectory).
-[[nodiscard]] std::vector<std::string> read_names(const JsonValue& entry, const std::string& where);
-
-/// A tensor of this type and shape, where kAnyCount stands for any. Throws Error(kBadDirectory) for another, or none.
-inline constexpr std::uint64_t kAnyCount = ~std::uint64_t{0};
-[[nodiscard]] const Tensor& required(const TensorMap& tensors, const std::string& name, DataType type,
-                                     const Shape& shape, const std::string& where);
-
-[[nodiscard]] std::unique_ptr<const Router> restore_matrix_factorization(const DirectoryContents& contents,
-                                                                         StoredEmbedder embedder,
-                                                                         const RouterOptions& options);
-[[nodiscard]] std::unique_ptr<const Router> restore_similarity_weighted(const DirectoryContents& contents,
-                                                                        StoredEmbedder embedder,
-                                                                        const RouterOptions& options);
+/// Reads a router directory and makes the router. Throws Error: kNotFound, kNewerVersion, kDamaged, kBadDirectory.
+[[nodiscard]] std::shared_ptr<const Router> load_router(const std::string& directory, const RouterOptions& options);
 
 }  // namespace routellm_fast

@@ -1,4 +1,6 @@
-// Routers of kind sw_ranking: a bank of battles in one or more blocks, exact or compressed, and the refit of tiers.
+// A bank of battles in one or more blocks, exact or compressed, and the refit of tiers.
+#include "router/similarity_weighted.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -11,7 +13,7 @@
 
 #include "base/error.hpp"
 #include "dispatch/kernels.hpp"
-#include "router/router.hpp"
+#include "router/parts.hpp"
 #include "score/coded_bank.hpp"
 #include "score/moment_bank.hpp"
 #include "score/panel_codes.hpp"
@@ -19,6 +21,7 @@
 #include "score/similarity_bank.hpp"
 #include "score/similarity_scorer.hpp"
 #include "score/tier_refit.hpp"
+#include "text/utf8_text.hpp"
 
 namespace routellm_fast {
 namespace {
@@ -28,6 +31,8 @@ constexpr double kLargestNumber = 4.0;  // of cosines, win rates and squared len
 constexpr std::size_t kScannedRows = 16'384;
 // Below this many multiply-adds a batch is over before a second thread has started.
 constexpr std::size_t kLeastThreadedWork = 50'000'000;
+// What fitting the tiers of one query takes, about.
+constexpr std::size_t kRefitWork = 10'000;
 
 [[noreturn]] void refuse(const std::string& where, const std::string& what) {
   throw Error(ErrorCode::kBadDirectory, where + ": " + what);
@@ -63,7 +68,8 @@ Settings read_settings(const JsonValue& entry, const std::string& where) {
     const std::string* const text = entry.find(key)->text();
     if (text == nullptr || (*text != first && *text != second)) {
       refuse(where, "an sw_ranking router's " + std::string(key) + " is one of " + std::string(first) + ", " +
-                        std::string(second));
+                        std::string(second) + ", found " +
+                        (text == nullptr ? entry.find(key)->type_name() : "\"" + shown(*text) + "\""));
     }
     return *text == first;
   };
@@ -174,7 +180,7 @@ float narrowed(double value) noexcept { return static_cast<float>(value); }
 
 struct Compressed {
   std::shared_ptr<const CellSums> sums;
-  double error_bound;
+  double error_bound = 0.0;
 };
 
 class CompressionReader {
@@ -311,100 +317,108 @@ class CompressionReader {
   const std::vector<Cell>& cells_;
 };
 
+}  // namespace
+
 // --- the router -----------------------------------------------------------------------------------------------------
 
-class SimilarityWeightedRouter final : public Router {
- public:
-  SimilarityWeightedRouter(const DirectoryContents& contents, StoredEmbedder stored, const RouterOptions& options,
-                           const Settings& settings, std::vector<std::uint16_t> tiers,
-                           const std::shared_ptr<const SimilarityBank>& bank, const std::vector<Cell>& cells,
-                           const std::optional<Compressed>& compressed)
-      : Router(contents, std::move(stored), options, settings.models),
-        tiers_(std::move(tiers)),
-        num_tiers_(settings.num_tiers),
-        row_count_(bank->row_count()),
-        refit_(std::make_shared<const TierRefit>(settings.num_tiers, cells, tiers_[settings.pair.strong],
-                                                 tiers_[settings.pair.weak], settings.solver)),
-        exact_(bank, refit_, kernels(active_isa())),
-        error_bound_(compressed ? std::optional(compressed->error_bound) : std::nullopt),
-        scorer_(compressed ? compressed->sums : bank, refit_, kernels(active_isa())) {}
+namespace {
 
-  [[nodiscard]] std::size_t dim() const noexcept override { return scorer_.dim(); }
-
- private:
-  static SimilarityScorer::Zeros zeros(Source source) noexcept {
-    return source == Source::kText ? SimilarityScorer::Zeros::kWeighAllEqually : SimilarityScorer::Zeros::kRefuse;
-  }
-
-  [[nodiscard]] std::size_t workers(std::size_t count) const noexcept {
-    const double work = static_cast<double>(count) * static_cast<double>(row_count_) * static_cast<double>(dim());
-    return work < static_cast<double>(kLeastThreadedWork) ? 1 : threads();
-  }
-
-  void score(const float* embeddings, std::size_t count, Source source, std::optional<double> threshold,
-             float* out) const {
-    thread_local std::vector<double> wide;
-    if (wide.size() < count) wide.resize(count);
-    scorer_.win_rates(embeddings, count, workers(count), zeros(source), wide.data());
-    for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<float>(wide[i]);
-    if (!threshold || !error_bound_) return;
-    for (std::size_t i = 0; i < count; ++i) {
-      if (std::abs(static_cast<double>(out[i]) - *threshold) > *error_bound_) continue;
-      double exact = 0.0;
-      exact_.win_rates(embeddings + i * dim(), 1, 1, zeros(source), &exact);
-      out[i] = static_cast<float>(exact);
-    }
-  }
-
-  void score_texts(const TextBatch& texts, std::optional<double> threshold, float* out) const override {
-    score(embed(texts), texts.count, Source::kText, threshold, out);
-  }
-
-  void score_embeddings(const float* embeddings, std::size_t count, std::optional<double> threshold,
-                        float* out) const override {
-    score(embeddings, count, Source::kCaller, threshold, out);
-  }
-
-  void score_models(const float* embedding, Source source, float* scores) const override {
-    thread_local std::vector<double> ratings;
-    if (ratings.size() < num_tiers_) ratings.resize(num_tiers_);
-    scorer_.ratings(embedding, 1, 1, zeros(source), ratings.data());
-    for (std::size_t m = 0; m < tiers_.size(); ++m) scores[m] = static_cast<float>(ratings[tiers_[m]]);
-  }
-
-  std::vector<std::uint16_t> tiers_;
-  std::size_t num_tiers_;
-  std::size_t row_count_;
-  std::shared_ptr<const TierRefit> refit_;
-  SimilarityScorer exact_;
-  std::optional<double> error_bound_;
-  SimilarityScorer scorer_;
-};
+SimilarityScorer::Zeros zeros(Source source) noexcept {
+  return source == Source::kText ? SimilarityScorer::Zeros::kWeighAllEqually : SimilarityScorer::Zeros::kRefuse;
+}
 
 }  // namespace
 
-std::unique_ptr<const Router> restore_similarity_weighted(const DirectoryContents& contents, StoredEmbedder embedder,
-                                                          const RouterOptions& options) {
+SimilarityWeightedRouter::SimilarityWeightedRouter(const DirectoryContents& contents, StoredEmbedder stored,
+                                                   const RouterOptions& options, Parts parts)
+    : Router(contents, std::move(stored), options, parts.models),
+      parts_(std::move(parts)),
+      exact_(parts_.bank, parts_.refit, kernels(active_isa())),
+      scorer_(parts_.compressed == nullptr ? parts_.bank : parts_.compressed, parts_.refit, kernels(active_isa())) {}
+
+std::size_t SimilarityWeightedRouter::work_per_score() const noexcept { return parts_.row_count * dim() + kRefitWork; }
+
+std::size_t SimilarityWeightedRouter::workers(std::size_t count) const noexcept {
+  const double work = static_cast<double>(count) * static_cast<double>(parts_.row_count) * static_cast<double>(dim());
+  return work < static_cast<double>(kLeastThreadedWork) ? 1 : threads();
+}
+
+void SimilarityWeightedRouter::exact_win_rates(const float* embeddings, std::size_t count, Source source,
+                                               double* out) const {
+  exact_.win_rates(embeddings, count, workers(count), zeros(source), out);
+}
+
+void SimilarityWeightedRouter::wide_win_rates(const float* embeddings, std::size_t count, double* out) const {
+  scorer_.win_rates(embeddings, count, workers(count), zeros(Source::kCaller), out);
+}
+
+void SimilarityWeightedRouter::tier_ratings(const float* embeddings, std::size_t count, double* out) const {
+  scorer_.ratings(embeddings, count, workers(count), zeros(Source::kCaller), out);
+}
+
+void SimilarityWeightedRouter::largest_similarities(const float* embeddings, std::size_t count, double* out) const {
+  const CellSums& sums = parts_.compressed == nullptr ? *parts_.bank : *parts_.compressed;
+  std::vector<double> unused(count * sums.cell_count());
+  sums.sum(embeddings, count, unused.data(), out);
+}
+
+void SimilarityWeightedRouter::score_embeddings(const float* embeddings, std::size_t count, Source source,
+                                                std::optional<double> threshold, float* out) const {
+  thread_local std::vector<double> wide;
+  if (wide.size() < count) wide.resize(count);
+  scorer_.win_rates(embeddings, count, workers(count), zeros(source), wide.data());
+  for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<float>(wide[i]);
+  if (!threshold || parts_.compressed == nullptr) return;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (std::abs(static_cast<double>(out[i]) - *threshold) > parts_.error_bound) continue;
+    double exact = 0.0;
+    exact_.win_rates(embeddings + i * dim(), 1, 1, zeros(source), &exact);
+    out[i] = static_cast<float>(exact);
+  }
+}
+
+void SimilarityWeightedRouter::score_texts(const TextBatch& texts, std::optional<double> threshold, float* out) const {
+  score_embeddings(embed(texts), texts.texts.size(), Source::kText, threshold, out);
+}
+
+void SimilarityWeightedRouter::score_models(const float* embeddings, std::size_t count, Source source,
+                                            float* scores) const {
+  thread_local std::vector<double> ratings;
+  if (ratings.size() < count * num_tiers()) ratings.resize(count * num_tiers());
+  scorer_.ratings(embeddings, count, workers(count), zeros(source), ratings.data());
+  for (std::size_t i = 0; i < count; ++i) {
+    for (const std::uint16_t tier : parts_.tiers) *scores++ = static_cast<float>(ratings[i * num_tiers() + tier]);
+  }
+}
+
+std::shared_ptr<const Router> make_similarity_weighted(const DirectoryContents& contents, StoredEmbedder embedder,
+                                                       const RouterOptions& options) {
   const std::string& where = contents.path;
-  const Settings settings = read_settings(contents.entry("settings"), where);
+  Settings settings = read_settings(contents.entry("settings"), where);
   std::vector<std::uint16_t> tiers = read_tiers(contents.tensors, settings, where);
   const std::vector<Cell> cells = read_cells(contents.tensors, where);
   SimilarityBank::Blocks blocks = read_blocks(contents, settings, cells);
   const std::size_t dim = blocks.front()->dim();
-  if (embedder.embedder != nullptr && embedder.embedder->dim() != dim) {
-    refuse(where, "the bank has " + std::to_string(dim) + " dimensions, the embedder makes " +
-                      std::to_string(embedder.embedder->dim()));
-  }
+  check_embedder(embedder, dim, "the bank has", where);
   // Thresholds brought along from RouteLLM deserve its digits: it computes cosines in float64.
   const bool wide = settings.solver == RefitSolver::kRouteLlm;
   const auto bank =
       std::make_shared<const SimilarityBank>(dim, cells.size(), std::move(blocks), wide, kernels(active_isa()));
-  std::optional<Compressed> compressed;
+  Compressed compressed;
   if (settings.compression != nullptr) {
     compressed = CompressionReader(contents, *settings.compression, bank, cells).read();
   }
-  return std::make_unique<const SimilarityWeightedRouter>(contents, std::move(embedder), options, settings,
-                                                          std::move(tiers), bank, cells, compressed);
+  const std::uint16_t strong = tiers[settings.pair.strong];
+  const std::uint16_t weak = tiers[settings.pair.weak];
+  SimilarityWeightedRouter::Parts parts{
+      .models = std::move(settings.models),
+      .tiers = std::move(tiers),
+      .refit = std::make_shared<const TierRefit>(settings.num_tiers, cells, strong, weak, settings.solver),
+      .bank = bank,
+      .row_count = bank->row_count(),
+      .compressed = std::move(compressed.sums),
+      .error_bound = compressed.error_bound};
+  return std::make_shared<const SimilarityWeightedRouter>(contents, std::move(embedder), options, std::move(parts));
 }
 
 }  // namespace routellm_fast

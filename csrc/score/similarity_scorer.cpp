@@ -160,7 +160,7 @@ void SimilarityScorer::score_slice(const float* embeddings, std::size_t begin, s
       refuse(scored[k], "has a largest similarity of exactly 0, by which the weights would be divided.");
     }
     if (!std::all_of(query_sums, query_sums + cells, [](double sum) { return std::isfinite(sum); })) {
-      throw Error(ErrorCode::kBadDirectory,
+      throw Error(ErrorCode::kDamaged,
                   "the bank of battles holds values that are not finite: its file was changed. Check the router with "
                   "`routellm-fast info ROUTER --verify`, and copy or build it again.");
     }

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -71,7 +72,9 @@ class CachedEmbedder:
     memory nor store holds a text. The store, an LMDB folder, is shared by threads and processes, and may be killed at
     any moment. It never evicts; full, it stops growing, and embedding goes on.
 
-    A forked child starts with empty memory: another thread may have been inside the parent's at the fork.
+    A forked child starts with empty memory: another thread may have been inside the parent's at the fork. So does a
+    copy that was pickled, with the same capacity and the same store, which both then use; a deep copy is the cache
+    itself.
     """
 
     def __init__(
@@ -238,6 +241,16 @@ class CachedEmbedder:
     ) -> None:
         """Close the store."""
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        make = partial(CachedEmbedder, map_size_bytes=self._map_size_bytes)
+        return make, (self._embedder, self._capacity_bytes, self._path)
+
+    def __copy__(self) -> CachedEmbedder:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CachedEmbedder:
+        return self
 
     def __repr__(self) -> str:
         """The wrapped embedder, capacity and path."""

@@ -18,6 +18,8 @@ class FunctionEmbedder:
     """Adapts any function from a list of texts to an array, such as sentence-transformers' `model.encode`.
 
     Thread-safe if the function is. What the function raises comes through as it is; what it returns is checked.
+
+    It pickles if the function does: one that a module defines does, by its name; a lambda does not.
     """
 
     def __init__(

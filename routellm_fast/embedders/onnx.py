@@ -15,6 +15,7 @@ from routellm_fast.embedders.base import Stored, fingerprint_of, identity_of
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError, OnnxModelError
 from routellm_fast.onnx import OnnxSession, SessionOptions
 from routellm_fast.onnx.text_graph import TextGraph, check_text_settings
+from routellm_fast.origin import Origin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +31,9 @@ class OnnxEmbedder:
     Pooling, and scaling to unit length where the model has it, are in the graph. On the CPU a vector has the same bits
     whatever else is in the batch. Needs the extra `onnx`; `load` of a folder that transformers wrote also needs
     `transformers`, since torch exports it: save the embedder to spare later starts that.
+
+    Pickled, it is read again on the other side from the directory that this package had written and it was loaded from;
+    the directory must not have changed. Any other carries its graph. A deep copy is the embedder itself.
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class OnnxEmbedder:
             raise InvalidArgumentError("name must not be empty")
         self._model, self._tokenizer_json, self._name = model, tokenizer_json, name
         self._settings = {"max_tokens": max_tokens, "pad_id": pad_id}
+        self._options = options
+        self._origin: Origin | None = None
         self._graph = TextGraph(
             model, tokenizer_json, output=OUTPUT, output_rank=2, max_tokens=max_tokens, pad_id=pad_id, options=options
         )
@@ -88,7 +94,7 @@ class OnnxEmbedder:
                 spec = artifact.manifest["embedder"]
                 if spec is None:
                     raise ArtifactFormatError(f"{path} holds a router without an embedder")
-                return cls.from_stored(spec, artifact.files, options=options)
+                return cls.from_stored(spec, artifact.files, options=options, origin=Origin.of(path, layout, artifact))
         if not path.is_dir():
             raise ArtifactNotFoundError(
                 f"{path} is no directory: expected an encoder folder, or one saved by routellm-fast"
@@ -107,9 +113,21 @@ class OnnxEmbedder:
 
     @classmethod
     def from_stored(
-        cls, spec: Mapping[str, Any], files: Mapping[str, bytes], *, options: SessionOptions | None = None
+        cls,
+        spec: Mapping[str, Any],
+        files: Mapping[str, bytes],
+        *,
+        options: SessionOptions | None = None,
+        origin: Origin | None = None,
     ) -> OnnxEmbedder:
-        """Build from what `stored` wrote. Raises ArtifactFormatError when parts are missing or do not fit."""
+        """Build from what `stored` wrote. Raises ArtifactFormatError when parts are missing or do not fit.
+
+        Args:
+            spec: The manifest's entry.
+            files: The directory's files.
+            options: See the constructor.
+            origin: The directory itself.
+        """
         if spec.get("kind") != "onnx":
             raise ArtifactFormatError(f"the embedder is of kind {spec.get('kind')!r}, not 'onnx'")
         check_text_settings(spec.get("settings"), "an onnx embedder")
@@ -128,6 +146,7 @@ class OnnxEmbedder:
             raise ArtifactFormatError(
                 f"the onnx embedder has {embedder.dim} dimensions, the manifest says {spec.get('dim')}"
             )
+        embedder._origin = origin
         return embedder
 
     def stored(self) -> Stored:
@@ -177,6 +196,27 @@ class OnnxEmbedder:
         rows = self._graph.run(texts)
         return np.stack(rows) if rows else np.empty((0, self._dim), dtype=np.float32)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._origin is not None:
+            return _reloaded, (self._origin, self._options)
+        parts = {"name": self._name, "options": self._options, **self._settings}
+        return _rebuilt, (self._model, self._tokenizer_json, parts)
+
+    def __copy__(self) -> OnnxEmbedder:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OnnxEmbedder:
+        return self
+
     def __repr__(self) -> str:
         """Name and dim."""
         return f"OnnxEmbedder(name={self._name!r}, dim={self._dim})"
+
+
+def _reloaded(origin: Origin, options: SessionOptions | None) -> OnnxEmbedder:
+    artifact = origin.read()
+    return OnnxEmbedder.from_stored(artifact.manifest["embedder"], artifact.files, options=options, origin=origin)
+
+
+def _rebuilt(model: bytes, tokenizer_json: bytes, parts: dict[str, Any]) -> OnnxEmbedder:
+    return OnnxEmbedder(model, tokenizer_json, **parts)

@@ -7,6 +7,7 @@ import re
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +149,43 @@ class OpenAIEmbedder:
         """Identity of provider, model, dim and max_chars."""
         identity = {"provider": self._provider, "model": self._model, "dim": self._dim, "max_chars": self._max_chars}
         return fingerprint_of({"kind": "openai", **identity})
+
+    def with_key(self, api_key: str) -> OpenAIEmbedder:
+        """Return the same embedder with another key."""
+        return OpenAIEmbedder(
+            **self._arguments(),
+            api_key=api_key,
+            http_client=self._http_client,
+            async_http_client=self._async_http_client,
+        )
+
+    def _arguments(self) -> dict[str, Any]:
+        """The constructor's arguments but for the key and the clients."""
+        return {
+            "model": self._model,
+            "base_url": self._base_url,
+            "dim": self._dim,
+            "provider": self._provider,
+            "timeout_s": self._timeout_s,
+            "max_retries": self._max_retries,
+            "batch_size": self._batch_size,
+            "max_concurrency": self._max_concurrency,
+            "max_chars": self._max_chars,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._http_client is not None or self._async_http_client is not None:
+            raise TypeError(
+                "an OpenAIEmbedder with an HTTP client of its own does not pickle: connections stay in their process. "
+                "Build it where it is used, or without http_client and async_http_client."
+            )
+        return partial(OpenAIEmbedder, **self._arguments()), ()
+
+    def __copy__(self) -> OpenAIEmbedder:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OpenAIEmbedder:
+        return self
 
     def stored(self) -> Stored:
         """Return the manifest entry from which a router directory makes this embedder again, without the key."""

@@ -15,6 +15,7 @@ from routellm_fast.artifact import EMBEDDER_LAYOUT, ROUTER_LAYOUT, Artifact, is_
 from routellm_fast.embedders.base import Stored, fingerprint_of, identity_of
 from routellm_fast.embedders.model2vec import is_model2vec_folder, read_model2vec
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
+from routellm_fast.origin import Origin
 from routellm_fast.texts import check_texts
 from routellm_fast.tokenization import (
     LibraryTokenizer,
@@ -37,6 +38,9 @@ class StaticEmbedder:
     `max_code_points` characters are read, so that ten megabytes cost no more than a long prompt. Lone surrogates and
     invalid sequences count as U+FFFD, which BERT's normalizer drops. A text without tokens has the zero vector in
     front of its surface features.
+
+    Pickled, it is read again on the other side from the directory that this package had written and it was loaded from;
+    the directory must not have changed. Any other carries its table. A deep copy is the embedder itself.
 
     Source: model2vec's StaticModel.encode for the token dimensions.
     """
@@ -82,6 +86,7 @@ class StaticEmbedder:
         spec = parse_tokenizer(tokenizer_json)
         native = native_tokenizer(spec)
         self._library = None if native is not None else LibraryTokenizer(tokenizer_json)
+        self._origin: Origin | None = None
         self._name = name
         self._tokenizer_json = tokenizer_json
         self._column_scale, self._rows, self._weights = column_scale, rows, weights
@@ -116,7 +121,8 @@ class StaticEmbedder:
                 spec = artifact.manifest["embedder"]
                 if spec is None:
                     raise ArtifactFormatError(f"{path} holds a router without an embedder")
-                return cls.from_stored(spec, artifact.tensors, artifact.files, isa=isa)
+                origin = Origin.of(path, layout, artifact)
+                return cls.from_stored(spec, artifact.tensors, artifact.files, origin=origin, isa=isa)
         if not is_model2vec_folder(path):
             raise ArtifactNotFoundError(
                 f"{path} is neither a model2vec folder (config.json, model.safetensors, tokenizer.json) "
@@ -159,9 +165,18 @@ class StaticEmbedder:
         tensors: Mapping[str, NDArray[Any]],
         files: Mapping[str, bytes],
         *,
+        origin: Origin | None = None,
         isa: str | None = None,
     ) -> StaticEmbedder:
-        """Build from what `stored` wrote. Raises ArtifactFormatError when parts are missing or do not fit."""
+        """Build from what `stored` wrote. Raises ArtifactFormatError when parts are missing or do not fit.
+
+        Args:
+            spec: The manifest's entry.
+            tensors: The directory's tensors.
+            files: The directory's files.
+            origin: The directory itself.
+            isa: See the constructor.
+        """
         if spec.get("kind") != "static":
             raise ArtifactFormatError(f"the embedder is of kind {spec.get('kind')!r}, not 'static'")
         own: dict[str, Any] = {
@@ -169,6 +184,8 @@ class StaticEmbedder:
             for name, array in tensors.items()
             if name.startswith(_TENSOR_PREFIX)
         }
+        # The core copies the table; what else is kept must not keep the whole file's memory.
+        own |= {name: array.copy() for name, array in own.items() if name != "table"}
         table, settings = own.pop("table", None), spec.get("settings")
         if table is None or TOKENIZER_FILE not in files or not isinstance(settings, dict):
             raise ArtifactFormatError(
@@ -182,6 +199,7 @@ class StaticEmbedder:
             raise ArtifactFormatError(
                 f"the static embedder has {embedder.dim} dimensions, the manifest says {spec.get('dim')}"
             )
+        embedder._origin = origin
         return embedder
 
     def stored(self) -> Stored:
@@ -283,3 +301,28 @@ class StaticEmbedder:
         # The library refuses lone surrogates: read them as the native tokenizer does.
         clean = [text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for text in items]
         return self._native.embed_ids(self._library.encode(clean, self._settings["max_tokens"]), clean)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._origin is not None:
+            return _reloaded, (self._origin,)
+        columns = {"column_scale": self._column_scale, "rows": self._rows, "weights": self._weights}
+        return _rebuilt, (self.table, self._tokenizer_json, {"name": self._name, **columns, **self._settings})
+
+    def __copy__(self) -> StaticEmbedder:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StaticEmbedder:
+        return self
+
+    def __repr__(self) -> str:
+        """Name, dim and the table's precision."""
+        return f"StaticEmbedder(name={self._name!r}, dim={self.dim}, precision={self.table.dtype.name!r})"
+
+
+def _reloaded(origin: Origin) -> StaticEmbedder:
+    artifact = origin.read()
+    return StaticEmbedder.from_stored(artifact.manifest["embedder"], artifact.tensors, artifact.files, origin=origin)
+
+
+def _rebuilt(table: NDArray[Any], tokenizer_json: bytes, parts: dict[str, Any]) -> StaticEmbedder:
+    return StaticEmbedder(table, tokenizer_json, **parts)

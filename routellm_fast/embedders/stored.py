@@ -10,6 +10,7 @@ from routellm_fast.arrays import FloatArray
 from routellm_fast.embedders.base import Embedder, Storable, Stored, identity_of
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import ArtifactFormatError, EmbedderMismatchError
+from routellm_fast.origin import Origin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +60,10 @@ class ShippedEmbedder:
         """Return a manifest entry, and neither tensors nor files."""
         return identity_of(self, kind="shipped", settings=_SHIPPED_SETTINGS), {}, {}
 
+    def __repr__(self) -> str:
+        """Name and dim."""
+        return f"ShippedEmbedder(name={self.name!r}, dim={self.dim})"
+
 
 def store_embedder(embedder: Embedder) -> Stored:
     """Return manifest entry, tensors and files of an embedder.
@@ -76,10 +81,13 @@ def restore_embedder(
     tensors: Mapping[str, NDArray[Any]],
     files: Mapping[str, bytes],
     given: Embedder | None,
+    *,
+    origin: Origin | None = None,
 ) -> Embedder | None:
     """Return the embedder of a router directory: the given one if it is the same, else the stored one.
 
-    None where the router has none, or one that only its owner can make: such a router scores embeddings only.
+    None where the router has none, or one that only its owner can make: such a router scores embeddings only. `origin`
+    is where tensors and files were read from: an embedder of them pickles by it.
 
     Raises:
         EmbedderMismatchError: The given embedder differs in dim or fingerprint.
@@ -92,7 +100,7 @@ def restore_embedder(
         check_same_embedder(given, spec)
         return given
     if spec["kind"] == "static":
-        embedder: Embedder = StaticEmbedder.from_stored(spec, tensors, files)
+        embedder: Embedder = StaticEmbedder.from_stored(spec, tensors, files, origin=origin)
     elif spec["kind"] == "shipped":
         if spec["settings"] != _SHIPPED_SETTINGS:
             raise ArtifactFormatError(
@@ -114,7 +122,7 @@ def restore_embedder(
     elif spec["kind"] == "onnx":
         from routellm_fast.embedders.onnx import OnnxEmbedder  # most routers need none
 
-        embedder = OnnxEmbedder.from_stored(spec, files)
+        embedder = OnnxEmbedder.from_stored(spec, files, origin=origin)
     else:
         return None
     check_same_embedder(embedder, spec)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +14,9 @@ from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, write_artifact
 from routellm_fast.calibration import Calibration
 from routellm_fast.decision import Decision, ModelPair, check_share, decide
 from routellm_fast.embedders.base import Embedder
-from routellm_fast.embedders.stored import store_embedder
+from routellm_fast.embedders.stored import restore_embedder, store_embedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
+from routellm_fast.origin import Origin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +29,10 @@ class Router(ABC):
     """Decides for each prompt between a strong and a weak model. Immutable and thread-safe.
 
     A win rate depends on the prompt alone: not on what else is in the batch, nor on the number of threads.
+
+    Routers pickle. One that load_router read is read again from its directory on the other side, memory-mapped as here,
+    and refused there if the directory was changed meanwhile; what was made of it in memory, and any other router,
+    carries its parts. A deep copy is the router itself, since nothing can change it.
 
     Source: RouteLLM's Router (routers/routers.py), where `calculate_strong_win_rate` is `win_rate`.
     """
@@ -66,6 +70,8 @@ class Router(ABC):
         self._calibration = calibration
         self._provenance = dict(provenance or {})
         self._model_card = model_card
+        self._origin: Origin | None = None
+        self._keeps_given_embedder = False  # it is none of the origin's
 
     @property
     def model_pair(self) -> ModelPair:
@@ -81,6 +87,11 @@ class Router(ABC):
                 "(win_rates_from_embeddings). Give one with load_router(path, embedder=...)."
             )
         return self._embedder
+
+    @property
+    def has_embedder(self) -> bool:
+        """Whether the router can make vectors of prompts; `embedder` raises where it has none."""
+        return self._embedder is not None
 
     @property
     def calibration(self) -> Calibration | None:
@@ -166,7 +177,8 @@ class Router(ABC):
 
     def with_calibration(self: _RouterT, calibration: Calibration | None) -> _RouterT:
         """Return the same router with another calibration; the two share everything else."""
-        router = copy.copy(self)
+        router = object.__new__(type(self))
+        router.__dict__.update(self.__dict__)
         router._calibration = calibration
         return router
 
@@ -176,21 +188,94 @@ class Router(ABC):
         Raises:
             ArtifactWriteError: The file system refused, or something else stands there; nothing was changed.
         """
-        spec, tensors, files = (
-            (self._embedder_spec, {}, {}) if self._embedder is None else store_embedder(self._embedder)
-        )
+        own = self._artifact()
+        tensors: Mapping[str, NDArray[Any]] = {}
+        files: Mapping[str, bytes] = {}
+        if self._embedder is not None:
+            _, tensors, files = store_embedder(self._embedder)
+        whole = Artifact(own.manifest, {**tensors, **own.tensors}, {**files, **own.files}, own.model_card, own.mapped)
+        write_artifact(path, whole, ROUTER_LAYOUT)
+
+    def _artifact(self) -> Artifact:
+        """Return what the router is made of, without its embedder's tensors and files."""
         manifest = {
             "kind": self.kind,
             "model_pair": self._model_pair._asdict(),
-            "embedder": spec,
+            "embedder": self._embedder_spec if self._embedder is None else store_embedder(self._embedder)[0],
             "settings": self._settings(),
             "calibration": None if self._calibration is None else self._calibration.to_json(),
             "provenance": self._provenance,
         }
-        artifact = Artifact(
-            manifest, {**tensors, **self._tensors()}, {**files, **self._files()}, self._model_card, self._mapped()
-        )
-        write_artifact(path, artifact, ROUTER_LAYOUT)
+        return Artifact(manifest, self._tensors(), self._files(), self._model_card, self._mapped())
+
+    @classmethod
+    def from_artifact(
+        cls: type[_RouterT],
+        artifact: Artifact,
+        *,
+        model_pair: ModelPair | None = None,
+        embedder: Embedder | None = None,
+        origin: Origin | None = None,
+        **runtime: Any,
+    ) -> _RouterT:
+        """Build from a directory's contents; load_router reads them and knows the class of each kind.
+
+        Args:
+            artifact: The contents, of this kind.
+            model_pair: The models that prompts are sent to; None for the stored ones.
+            embedder: The embedder that the router was trained with; None for the stored one.
+            origin: Where the contents were read from.
+            **runtime: See runtime_options.
+
+        Raises:
+            ArtifactFormatError: The contents break the kind's rules.
+            InvalidArgumentError: The same, where it is a rule of arguments.
+            EmbedderMismatchError: The embedder is not the one that the router was trained with.
+        """
+        manifest = artifact.manifest
+        stored, calibration = manifest["model_pair"], manifest["calibration"]
+        common: dict[str, Any] = {
+            "embedder": restore_embedder(
+                manifest["embedder"], artifact.tensors, artifact.files, embedder, origin=origin
+            ),
+            "embedder_spec": manifest["embedder"],
+            "calibration": None if calibration is None else Calibration.from_json(calibration),
+            "provenance": manifest["provenance"],
+            "model_card": artifact.model_card,
+            **runtime,
+        }
+        pair = ModelPair(stored["strong"], stored["weak"]) if model_pair is None else model_pair
+        router = cls._restore(artifact, pair, common)
+        router._origin, router._keeps_given_embedder = origin, embedder is not None
+        return router
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        runtime = self._runtime()
+        if self._origin is not None:
+            embedder = self._embedder if self._keeps_given_embedder else None
+            return _reloaded, (type(self), self._origin, self._model_pair, self._calibration, embedder, runtime)
+        own = self._artifact()
+        parts = own.manifest, dict(own.tensors), dict(own.files), own.model_card, dict(own.mapped)
+        return _rebuilt, (type(self), parts, self._embedder, runtime)
+
+    def __copy__(self: _RouterT) -> _RouterT:
+        return self
+
+    def __deepcopy__(self: _RouterT, memo: dict[int, Any]) -> _RouterT:
+        return self
+
+    def __repr__(self) -> str:
+        """Kind, model pair, and what the kind shows of itself."""
+        shown = {"kind": self.kind, **self._model_pair._asdict(), **self._shown()}
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
+
+    def _shown(self) -> dict[str, Any]:
+        """What repr shows of the kind."""
+        return {}
+
+    def _runtime(self) -> dict[str, Any]:
+        """The runtime options that the router runs with."""
+        return {}
 
     @abstractmethod
     def _settings(self) -> dict[str, Any]:
@@ -210,5 +295,27 @@ class Router(ABC):
 
     @classmethod
     @abstractmethod
-    def _restore(cls, artifact: Artifact, model_pair: ModelPair, common: dict[str, Any]) -> Router:
+    def _restore(cls: type[_RouterT], artifact: Artifact, model_pair: ModelPair, common: dict[str, Any]) -> _RouterT:
         """Build from a directory's contents; `common` are the keyword arguments of the constructor above."""
+
+
+def _reloaded(
+    cls: type[Router],
+    origin: Origin,
+    model_pair: ModelPair,
+    calibration: Calibration | None,
+    embedder: Embedder | None,
+    runtime: dict[str, Any],
+) -> Router:
+    """Unpickle a router that has a directory."""
+    router = cls.from_artifact(origin.read(), model_pair=model_pair, embedder=embedder, origin=origin, **runtime)
+    return router.with_calibration(calibration)
+
+
+def _rebuilt(cls: type[Router], parts: tuple[Any, ...], embedder: Embedder | None, runtime: dict[str, Any]) -> Router:
+    """Unpickle a router that carries its parts; without an embedder, what its directory says of one says who has it."""
+    manifest, *others = parts
+    artifact = Artifact({**manifest, "embedder": None}, *others)
+    router = cls.from_artifact(artifact, embedder=embedder, **runtime)
+    router._embedder_spec = manifest["embedder"]
+    return router

@@ -210,6 +210,12 @@ class BertRouter(Router):
     def _tensors(self) -> dict[str, NDArray[Any]]:
         return {}
 
+    def _runtime(self) -> dict[str, Any]:
+        return {name: getattr(self._options, name) for name in self.runtime_options}
+
+    def _shown(self) -> dict[str, Any]:
+        return {"max_tokens": self._max_tokens, "providers": list(self.session.providers)}
+
     def _files(self) -> Mapping[str, bytes]:
         return {MODEL_FILE: self._model, TOKENIZER_FILE: self._tokenizer_json}
 

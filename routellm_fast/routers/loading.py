@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, read_artifact
-from routellm_fast.calibration import Calibration
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
-from routellm_fast.embedders.stored import restore_embedder
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
+from routellm_fast.origin import Origin
 from routellm_fast.routers.base import Router
 
 # Where each kind lives; a module is imported when a router of its kind is loaded.
@@ -65,10 +64,13 @@ def load_router(
             The other kinds run on the CPU, in the native core.
 
     Raises:
-        InvalidArgumentError: The kind does not take such an option.
+        InvalidArgumentError: The kind does not take such an option, or a model's name is empty.
         ArtifactError: The directory is missing, newer than this version, damaged or incomplete; see the subclasses.
         EmbedderMismatchError: The embedder is not the one that the router was trained with.
     """
+    for what, name in (("strong_model", strong_model), ("weak_model", weak_model)):
+        if name is not None and not (isinstance(name, str) and name):
+            raise InvalidArgumentError(f"{what} is a model's name, found {name!r}; None leaves the model as stored")
     directory = router_directory(path)
     artifact = read_artifact(directory, ROUTER_LAYOUT)
     return restore_router(
@@ -95,28 +97,22 @@ def restore_router(
         embedder: See load_router.
         **runtime: See load_router.
     """
-    manifest = artifact.manifest
-    if manifest["kind"] not in ROUTER_KINDS:
+    kind, stored = artifact.manifest["kind"], artifact.manifest["model_pair"]
+    if kind not in ROUTER_KINDS:
         raise ArtifactFormatError(
-            f"{directory} holds a router of kind {manifest['kind']!r}; this version knows {', '.join(ROUTER_KINDS)}"
+            f"{directory} holds a router of kind {kind!r}; this version knows {', '.join(ROUTER_KINDS)}"
         )
-    runtime = _accepted(router_class(manifest["kind"]), runtime)
-    stored = manifest["model_pair"]
+    runtime = _accepted(router_class(kind), runtime)
     if set(stored) != {"strong", "weak"}:
         raise ArtifactFormatError(f"{directory}: model_pair holds strong and weak, found {sorted(stored)}")
-    common: dict[str, Any] = {
-        "embedder": restore_embedder(manifest["embedder"], artifact.tensors, artifact.files, embedder),
-        "embedder_spec": manifest["embedder"],
-        "provenance": manifest["provenance"],
-        "model_card": artifact.model_card,
-        **runtime,
-    }
     try:
-        common["calibration"] = (
-            None if manifest["calibration"] is None else Calibration.from_json(manifest["calibration"])
+        return router_class(kind).from_artifact(
+            artifact,
+            model_pair=ModelPair(strong_model or stored["strong"], weak_model or stored["weak"]),
+            embedder=embedder,
+            origin=Origin.of(directory, ROUTER_LAYOUT, artifact),
+            **runtime,
         )
-        pair = ModelPair(strong_model or stored["strong"], weak_model or stored["weak"])
-        return router_class(manifest["kind"])._restore(artifact, pair, common)
     except InvalidArgumentError as error:
         raise ArtifactFormatError(f"{directory}: {error}") from error
 

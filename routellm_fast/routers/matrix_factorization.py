@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +13,12 @@ from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
-from routellm_fast.embedders.static import StaticEmbedder
-from routellm_fast.errors import (
-    ArtifactFormatError,
-    EmbedderMismatchError,
-    InvalidArgumentError,
-    UnknownModelError,
-)
 from routellm_fast.routers._models import index_of
-from routellm_fast.routers.base import Router
+from routellm_fast.routers.embedding import EmbeddingRouter, restored_native
 from routellm_fast.routers.routellm_checkpoint import read_checkpoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_TENSORS = ("P", "W", "w")
 
 
 def fold_models(P: NDArray[Any], W: NDArray[Any], w: NDArray[Any]) -> NDArray[np.float64]:  # noqa: N803 - the paper's letters
@@ -40,7 +30,7 @@ def fold_models(P: NDArray[Any], W: NDArray[Any], w: NDArray[Any]) -> NDArray[np
     return _core.fold_models(*(np.ascontiguousarray(weights, np.float32) for weights in (P, W, w)))
 
 
-class MatrixFactorizationRouter(Router):
+class MatrixFactorizationRouter(EmbeddingRouter):
     """RouteLLM's `mf`, folded to one vector for the pair: a win rate is one dot product and a sigmoid.
 
     P, W and w stay with the router, so that any pair of its models can be folded (`for_pair`) and all models scored
@@ -61,6 +51,7 @@ class MatrixFactorizationRouter(Router):
         model_pair: ModelPair,
         scoring_pair: ModelPair | None = None,
         embedder: Embedder | None = None,
+        _native: _core.Router | None = None,
         **common: Any,
     ) -> None:
         """Fold the pair.
@@ -81,28 +72,15 @@ class MatrixFactorizationRouter(Router):
             EmbedderMismatchError: The embedder's dim is not W's.
         """
         super().__init__(model_pair, embedder=embedder, **common)
-        names = tuple(model_names)
-        if len(set(names)) != len(names):
-            raise InvalidArgumentError("model names must be distinct")
-        if P.ndim != 2 or W.ndim != 2 or P.shape != (len(names), len(w)) or W.shape[0] != len(w) or w.ndim != 1:
-            raise InvalidArgumentError(
-                f"expected P ({len(names)}, d), W (d, dim) and w (d,) for {len(names)} models, "
-                f"found {P.shape}, {W.shape} and {w.shape}"
-            )
-        if embedder is not None and embedder.dim != W.shape[1]:
-            raise EmbedderMismatchError(
-                f"W projects embeddings of {W.shape[1]} dimensions, the embedder {embedder.name} makes {embedder.dim}"
-            )
-        self._names = names
-        self._weights: dict[str, Any] = {"P": P, "W": W, "w": w}
+        self._names = tuple(model_names)
+        self._weights: dict[str, NDArray[np.float32]] = {
+            name: np.ascontiguousarray(array, np.float32) for name, array in (("P", P), ("W", W), ("w", w))
+        }
         self._scoring_pair = ModelPair(*(scoring_pair or model_pair))
-        strong, weak = (index_of(name, names, "no vector for") for name in self._scoring_pair)
-        rows = fold_models(P[[strong, weak]], W, w)
-        with np.errstate(over="ignore"):  # the core refuses a vector beyond float32 by name
-            vector = (rows[0] - rows[1]).astype(np.float32)
-        self._scorer = _core.LinearScorer(vector)
-        native = embedder.native if isinstance(embedder, StaticEmbedder) else None
-        self._text_scorer = None if native is None else _core.TextScorer(native, vector)
+        if _native is None:
+            for name in self._scoring_pair:
+                index_of(name, self._names, "no vector for")
+        self._assemble(_native)
 
     @classmethod
     def from_routellm(
@@ -155,41 +133,13 @@ class MatrixFactorizationRouter(Router):
         return self._scoring_pair
 
     @property
-    def dim(self) -> int:
-        """Length of an embedding."""
-        return self._scorer.dim
-
-    def win_rate(self, prompt: str) -> float:
-        """Return the strong model's win rate in [0, 1]."""
-        if self._text_scorer is not None:
-            return self._text_scorer.win_rate(prompt)
-        return float(self.win_rates([prompt])[0])
-
-    def win_rates(self, prompts: Sequence[str]) -> FloatArray:
-        """Return (n,) float32 win rates."""
-        if self._text_scorer is not None:
-            return self._text_scorer.win_rates(prompts)
-        return self._scorer.win_rates(self.embedder.embed(prompts))
-
-    def win_rates_from_embeddings(self, embeddings: FloatArray) -> FloatArray:
-        """Return (n,) float32 win rates of (n, dim) float32 C-contiguous embeddings.
-
-        Raises:
-            InvalidEmbeddingError: Another shape or type, or a value that is not finite; the text names the row.
-        """
-        return self._scorer.win_rates(embeddings)
-
-    def win_rate_from_embedding(self, embedding: FloatArray) -> float:
-        """Return the win rate of one (dim,) float32 embedding. Raises InvalidEmbeddingError."""
-        return self._scorer.win_rate(embedding)
+    def weights(self) -> Mapping[str, NDArray[np.float32]]:
+        """What the router was made of, read-only: P (models, d), W (d, dim) and w (d,); see the constructor."""
+        return self._weights
 
     def model_logits(self, embeddings: FloatArray) -> FloatArray:
         """Return (n, models) float32 logits; a pair's win rate is the sigmoid of the difference of two columns."""
-        return self._models.logits(embeddings)
-
-    @cached_property
-    def _models(self) -> _core.LinearModels:
-        return _core.LinearModels(fold_models(**self._weights).astype(np.float32))
+        return self._native.rank(embeddings)
 
     def for_pair(self, strong_model: str, weak_model: str) -> MatrixFactorizationRouter:
         """Return a router that scores, and sends to, another pair of its models. It is not calibrated.
@@ -199,7 +149,9 @@ class MatrixFactorizationRouter(Router):
         """
         return MatrixFactorizationRouter(
             self._names,
-            **self._weights,
+            self._weights["P"],
+            self._weights["W"],
+            self._weights["w"],
             model_pair=ModelPair(strong_model, weak_model),
             embedder=self._embedder,
             embedder_spec=self._embedder_spec,
@@ -215,29 +167,15 @@ class MatrixFactorizationRouter(Router):
 
     @classmethod
     def _restore(cls, artifact: Artifact, model_pair: ModelPair, common: dict[str, Any]) -> MatrixFactorizationRouter:
+        native = restored_native(artifact, common["embedder"])
         settings = artifact.manifest["settings"]
-        _check_settings(settings, artifact.tensors)
-        weights: dict[str, Any] = {name: artifact.tensors[name] for name in _TENSORS}
-        try:
-            return cls(
-                settings["models"],
-                **weights,
-                model_pair=model_pair,
-                scoring_pair=ModelPair(**settings["scoring_pair"]),
-                **common,
-            )
-        except (InvalidArgumentError, UnknownModelError, EmbedderMismatchError, TypeError) as error:
-            raise ArtifactFormatError(f"the mf router's parts do not fit together: {error}") from error
-
-
-def _check_settings(settings: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:
-    models = settings.get("models")
-    fits = isinstance(models, list) and all(isinstance(name, str) for name in models)
-    if set(settings) != {"models", "scoring_pair"} or not fits or not isinstance(settings["scoring_pair"], dict):
-        raise ArtifactFormatError(
-            "an mf router's settings hold models (a list of names) and scoring_pair (strong and weak)"
+        # Copies: an array over a directory's contents would keep all of them.
+        weights: dict[str, Any] = {name: artifact.tensors[name].copy() for name in ("P", "W", "w")}
+        return cls(
+            settings["models"],
+            **weights,
+            model_pair=model_pair,
+            scoring_pair=ModelPair(**settings["scoring_pair"]),
+            _native=native,
+            **common,
         )
-    for name in _TENSORS:
-        if name not in tensors or tensors[name].dtype != np.float32:
-            found = tensors[name].dtype if name in tensors else "nothing"
-            raise ArtifactFormatError(f"an mf router needs the float32 tensor {name}, found {found}")

@@ -51,6 +51,9 @@ class RandomRouter(Router):
     def _settings(self) -> dict[str, Any]:
         return {"seed": self._seed}
 
+    def _shown(self) -> dict[str, Any]:
+        return {"seed": self._seed}
+
     def _tensors(self) -> dict[str, NDArray[Any]]:
         return {}
 

@@ -4,7 +4,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routellm_fast import _core
 from tests.support.builders import mf_router, static_embedder
 
 # Any text that Python can hold, lone surrogates included.
@@ -35,20 +34,3 @@ def test_raising_the_threshold_never_turns_weak_into_strong(prompt: str, one: fl
 def test_a_larger_share_never_has_a_higher_threshold(one: float, other: float) -> None:
     low, high = sorted((one, other))
     assert FOLDED.threshold_for(low) >= FOLDED.threshold_for(high)
-
-
-@given(st.integers(1, 300), st.integers(0, 6), st.integers(0, 2**32 - 1), st.sampled_from(_core.supported_isas()))
-@settings(deadline=None, max_examples=200)
-def test_scores_of_every_isa_are_float64s(dim: int, count: int, seed: int, isa: str) -> None:
-    rng = np.random.default_rng(seed)
-    weights = rng.normal(size=dim).astype(np.float32) / np.float32(np.sqrt(dim))
-    embeddings = rng.normal(size=(count, dim)).astype(np.float32)
-    scorer = _core.LinearScorer(weights, isa=isa)
-    exact = 1 / (1 + np.exp(-(embeddings.astype(np.float64) @ weights.astype(np.float64))))
-    rates = scorer.win_rates(embeddings)
-    np.testing.assert_allclose(rates, exact, atol=2e-6)
-    assert [scorer.win_rate(row) for row in embeddings] == rates.tolist()
-    models = np.stack([weights, -weights, np.zeros_like(weights)])
-    logits = _core.LinearModels(models, isa=isa).logits(embeddings)
-    np.testing.assert_array_equal(logits[:, 0], -logits[:, 1])
-    np.testing.assert_allclose(1 / (1 + np.exp(-logits[:, 0].astype(np.float64))), exact, atol=2e-6)

@@ -109,5 +109,18 @@ TEST_CASE("U+FFFD itself is text, and a lone surrogate is kept as three bytes") 
         "A");
 }
 
+TEST_CASE("an integer that fits no int64 keeps its digits") {
+  const JsonValue document = parse_json("[18446744073709551615, -9223372036854775809, 12, 1e3, -0]");
+  const auto& items = *document.array();
+  CHECK(*items[0].number()->digits == "18446744073709551615");
+  CHECK(items[0].number()->value == 18446744073709551615.0);
+  CHECK(*items[1].number()->digits == "-9223372036854775809");
+  for (const std::size_t k : {2U, 3U, 4U}) CHECK(items[k].number()->digits == nullptr);
+  CHECK(items[2].integer() == 12);
+  CHECK_FALSE(items[3].integer().has_value());
+  CHECK(*parse_json(std::string(4300, '7')).number()->digits == std::string(4300, '7'));
+  CHECK_THROWS_WITH_AS((void)parse_json(std::string(4301, '7')), doctest::Contains("more than 4300 digits"), Error);
+}
+
 }  // namespace
 }  // namespace routellm_fast

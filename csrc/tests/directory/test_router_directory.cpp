@@ -1,13 +1,17 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
+#include "directory/reader.hpp"
 #include "router/router.hpp"
 #include "support/scratch_directory.hpp"
 
@@ -39,8 +43,9 @@ bool has(const std::string& text, const std::string& part) {
 }
 
 // Damage by the replacement of a text in router.json.
-std::string edited(const std::string& name, const std::string& from, const std::string& to) {
-  return refusal(name, [&](const ScratchDirectory& d) { d.edit("router.json", from, to); });
+std::string edited(const std::string& name, const std::string& from, const std::string& to,
+                   ErrorCode expected = ErrorCode::kBadDirectory) {
+  return refusal(name, [&](const ScratchDirectory& d) { d.edit("router.json", from, to); }, expected);
 }
 
 // A replacement in router.json, and what the error of loading must say.
@@ -58,12 +63,8 @@ TEST_CASE("the golden directories give the recorded win rates") {
   const JsonValue record = parse_json(read_text(golden("expected.json")));
   std::vector<float> embeddings;
   for (int i = 0; i < 27; ++i) embeddings.push_back(static_cast<float>(-1.0 + 2.0 * i / 26.0));
-  std::vector<const char*> texts;
-  std::vector<std::size_t> bytes;
-  for (const JsonValue& prompt : *record.find("prompts")->array()) {
-    texts.push_back(prompt.text()->c_str());
-    bytes.push_back(prompt.text()->size());
-  }
+  std::vector<std::string_view> texts;
+  for (const JsonValue& prompt : *record.find("prompts")->array()) texts.push_back(*prompt.text());
   std::size_t seen = 0;
   for (const auto& [name, entry] : *record.find("routers")->object()) {
     if (!name.starts_with("mf-") && !name.starts_with("sw-")) continue;
@@ -71,7 +72,7 @@ TEST_CASE("the golden directories give the recorded win rates") {
     const auto router = load_router(golden(name).string(), {});
     const double tolerance = name == "sw-int8" ? 0.04 : name == "sw-moments" ? 0.11 : 1e-6;
     std::vector<float> found(3);
-    router->win_rates(embeddings.data(), 3, std::nullopt, found.data());
+    router->win_rates(embeddings.data(), 3, Source::kCaller, std::nullopt, found.data());
     for (std::size_t i = 0; i < 3; ++i) {
       const double expected = (*entry.find("from_embeddings")->array())[i].number()->value;
       CHECK(std::abs(static_cast<double>(found[i]) - expected) <= tolerance);
@@ -79,7 +80,7 @@ TEST_CASE("the golden directories give the recorded win rates") {
     if (const auto* const expected = entry.find("win_rates")->array()) {
       REQUIRE(router->reads_text());
       found.resize(texts.size());
-      router->win_rates(TextBatch{texts.data(), bytes.data(), texts.size()}, std::nullopt, found.data());
+      router->win_rates({.texts = texts}, std::nullopt, found.data());
       for (std::size_t i = 0; i < texts.size(); ++i) {
         CHECK(std::abs(static_cast<double>(found[i]) - (*expected)[i].number()->value) <= tolerance);
       }
@@ -103,35 +104,48 @@ TEST_CASE("what is no directory, or lacks a file, is not found") {
 TEST_CASE("files that are truncated, longer, changed, or no files are refused") {
   for (const std::string file : {"tokenizer.json", "weights.safetensors", "bank.safetensors", "codes.safetensors"}) {
     CAPTURE(file);
-    has(refusal("sw-int8", [&](const auto& d) { fs::resize_file(d.path() / file, 100); }),
+    has(refusal(
+            "sw-int8", [&](const auto& d) { fs::resize_file(d.path() / file, 100); }, ErrorCode::kDamaged),
         "is truncated or was changed");
-    has(refusal("sw-int8", [&](const auto& d) { d.write(file, d.read(file) + " "); }), "is truncated or was changed");
-    has(refusal("sw-int8", [&](const auto& d) { d.write(file, ""); }), "is truncated or was changed");
-    has(refusal("sw-int8",
-                [&](const auto& d) {
-                  fs::rename(d.path() / file, d.parent() / "elsewhere");
-                  fs::create_symlink(d.parent() / "elsewhere", d.path() / file);
-                }),
+    has(refusal(
+            "sw-int8", [&](const auto& d) { d.write(file, d.read(file) + " "); }, ErrorCode::kDamaged),
+        "is truncated or was changed");
+    has(refusal(
+            "sw-int8", [&](const auto& d) { d.write(file, ""); }, ErrorCode::kDamaged),
+        "is truncated or was changed");
+    has(refusal(
+            "sw-int8",
+            [&](const auto& d) {
+              fs::rename(d.path() / file, d.parent() / "elsewhere");
+              fs::create_symlink(d.parent() / "elsewhere", d.path() / file);
+            },
+            ErrorCode::kDamaged),
         "symbolic link");
-    has(refusal("sw-int8",
-                [&](const auto& d) {
-                  fs::remove(d.path() / file);
-                  fs::create_directory(d.path() / file);
-                }),
+    has(refusal(
+            "sw-int8",
+            [&](const auto& d) {
+              fs::remove(d.path() / file);
+              fs::create_directory(d.path() / file);
+            },
+            ErrorCode::kDamaged),
         "no regular file");
-    has(refusal("sw-int8",
-                [&](const auto& d) {
-                  fs::remove(d.path() / file);
-                  REQUIRE(mkfifo((d.path() / file).c_str(), 0600) == 0);
-                }),
+    has(refusal(
+            "sw-int8",
+            [&](const auto& d) {
+              fs::remove(d.path() / file);
+              REQUIRE(mkfifo((d.path() / file).c_str(), 0600) == 0);
+            },
+            ErrorCode::kDamaged),
         "no regular file");
   }
-  has(refusal("mf-int8-folded",
-              [](const auto& d) {
-                std::string weights = d.read("weights.safetensors");
-                weights.back() = static_cast<char>(weights.back() ^ 1);
-                d.write("weights.safetensors", weights);
-              }),
+  has(refusal(
+          "mf-int8-folded",
+          [](const auto& d) {
+            std::string weights = d.read("weights.safetensors");
+            weights.back() = static_cast<char>(weights.back() ^ 1);
+            d.write("weights.safetensors", weights);
+          },
+          ErrorCode::kDamaged),
       "has sha256");
   // A mapped tensor's data is not read at loading.
   const ScratchDirectory directory("sw-int8");
@@ -143,7 +157,7 @@ TEST_CASE("files that are truncated, longer, changed, or no files are refused") 
 
 TEST_CASE("a manifest of another version, or with other keys or types") {
   const std::string version = "\"format_version\": 1";
-  has(edited("mf-none", version, "\"format_version\": 2"), "upgrade routellm-fast");
+  has(edited("mf-none", version, "\"format_version\": 2", ErrorCode::kNewerVersion), "upgrade routellm-fast");
   for (const std::string other : {"0", "-1", "1.0", "true", "\"1\"", "null", "99999999999999999999"}) {
     has(edited("mf-none", version, "\"format_version\": " + other), "format_version must be an integer");
   }
@@ -248,12 +262,14 @@ TEST_CASE("weights.safetensors with a header that is damaged, or says other thin
 TEST_CASE("a weight that is not finite is named with its place") {
   for (const auto& [value, shown] :
        {std::pair<std::uint32_t, std::string>{0x7FC00000U, "nan"}, {0x7F800000U, "inf"}, {0xFF800000U, "-inf"}}) {
-    has(refusal("mf-none",
-                [&](const auto& d) {
-                  Parts parts = parts_of(d.read("weights.safetensors"));
-                  std::memcpy(parts.data.data() + 4 * 5, &value, sizeof(value));  // P is first: row 1, column 1
-                  d.write_recorded("weights.safetensors", joined(parts));
-                }),
+    has(refusal(
+            "mf-none",
+            [&](const auto& d) {
+              Parts parts = parts_of(d.read("weights.safetensors"));
+              std::memcpy(parts.data.data() + 4 * 5, &value, sizeof(value));  // P is first: row 1, column 1
+              d.write_recorded("weights.safetensors", joined(parts));
+            },
+            ErrorCode::kDamaged),
         "tensor P has " + shown + " at (1, 1); every weight must be finite");
   }
 }
@@ -277,6 +293,48 @@ TEST_CASE("mapped tensors with another header or size") {
         c = joined({parts.header + "   ", parts.data});
       }),
       "expected a multiple of 64");
+}
+
+TEST_CASE("verifying reads what loading only maps") {
+  const ScratchDirectory scratch("sw-int8");
+  const auto verify = [&] {
+    const DirectoryHandle handle(scratch.path().string(), "router.json");
+    std::uint64_t last = 0;
+    const std::uint64_t total =
+        verify_mapped(handle, read_directory(handle, router_layout()), [&](std::uint64_t done, std::uint64_t all) {
+          CHECK(done > last);
+          CHECK(done <= all);
+          last = done;
+        });
+    CHECK(last == total);
+    return total;
+  };
+  CHECK(verify() > 0);
+  std::string bank = scratch.read("bank.1.safetensors");
+  const float nothing = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(bank.data() + bank.size() - sizeof nothing, &nothing, sizeof nothing);
+  scratch.write("bank.1.safetensors", bank);
+  CHECK_THROWS_WITH_AS((void)verify(), doctest::Contains("bank.1.safetensors has sha256"), Error);
+  scratch.write_recorded("bank.1.safetensors", bank);
+  CHECK_THROWS_WITH_AS((void)verify(),
+                       doctest::Contains("tensor bank.1 has nan at (8, 8); every weight must be finite"), Error);
+}
+
+TEST_CASE("a manifest of an older version is migrated step by step") {
+  constexpr std::array<Migration, 2> kSteps{
+      [](JsonValue manifest) { return manifest.with("b", *manifest.find("a")); },
+      [](JsonValue manifest) { return manifest.with("a", JsonValue(true)).with("c", *manifest.find("b")); }};
+  const JsonValue migrated_from_1 = migrated(parse_json(R"({"format_version": 1, "a": "x"})"), "here", kSteps);
+  CHECK(migrated_from_1.find("format_version")->integer() == 3);
+  CHECK(*migrated_from_1.find("a")->boolean());
+  CHECK(*migrated_from_1.find("b")->text() == "x");
+  CHECK(*migrated_from_1.find("c")->text() == "x");
+  const JsonValue migrated_from_2 = migrated(parse_json(R"({"format_version": 2, "b": "y"})"), "here", kSteps);
+  CHECK(*migrated_from_2.find("c")->text() == "y");
+  const JsonValue current = migrated(parse_json(R"({"format_version": 3})"), "here", kSteps);
+  CHECK(current.has_exactly({"format_version"}));
+  CHECK_THROWS_WITH_AS((void)migrated(parse_json(R"({"format_version": 4})"), "here", kSteps),
+                       doctest::Contains("here has format version 4; this routellm-fast reads up to 3"), Error);
 }
 
 TEST_CASE("the rules of the kinds") {
@@ -343,10 +401,7 @@ TEST_CASE("an embedder that its owner runs, or a tokenizer of another kind, leav
     directory.edit("router.json", "\"kind\": \"external\"", "\"kind\": \"" + kind + "\"");
     const auto router = load_router(directory.path().string(), {});
     CHECK_FALSE(router->reads_text());
-    const char* const prompt = "hello";
-    const std::size_t bytes = 5;
-    float win_rate = 0.0F;
-    CHECK_THROWS_WITH_AS(router->win_rates(TextBatch{&prompt, &bytes, 1}, std::nullopt, &win_rate),
+    CHECK_THROWS_WITH_AS((void)router->win_rate("hello", std::nullopt),
                          doctest::Contains(("is of kind " + kind).c_str()), Error);
     directory.write("router.json", text);
   }

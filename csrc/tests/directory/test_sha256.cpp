@@ -1,9 +1,16 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <random>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "directory/sha256.hpp"
+#include "dispatch/kernels.hpp"
+#include "kernels/kernel_abi.hpp"
 
 namespace routellm_fast {
 namespace {
@@ -30,6 +37,19 @@ TEST_CASE("pieces of any length make the digest of the whole") {
       for (std::size_t at = 0; at < length; at += piece) parts.update(bytes.subspan(at, std::min(piece, length - at)));
       CHECK(parts.finish() == sha256_of(bytes));
     }
+  }
+}
+
+TEST_CASE("the processor's own instructions and the plain code agree on any block") {
+  std::mt19937 random(1);
+  std::vector<std::uint8_t> blocks(64 * 33);
+  for (std::uint8_t& byte : blocks) byte = static_cast<std::uint8_t>(random());
+  for (const std::size_t count : {0U, 1U, 2U, 33U}) {
+    std::array<std::uint32_t, 8> plain{1, 2, 3, 4, 0xFFFFFFFFU, 6, 7, 0x80000000U};
+    std::array<std::uint32_t, 8> chosen = plain;
+    sha256_blocks_scalar(plain.data(), blocks.data(), count);
+    sha256_blocks()(chosen.data(), blocks.data(), count);
+    CHECK(plain == chosen);
   }
 }
 

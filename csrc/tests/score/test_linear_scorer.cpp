@@ -93,5 +93,37 @@ TEST_CASE("the difference of two models' logits is the pair's logit") {
   CHECK(sigmoid(logits[0] - logits[2]) == doctest::Approx(pair.win_rate(embedding.data())).epsilon(1e-5));
 }
 
+TEST_CASE("scores of every instruction set are float64's, for any dim and batch") {
+  std::mt19937 random(7);
+  for (int round = 0; round < 200; ++round) {
+    const std::size_t dim = 1 + random() % 300;
+    const std::size_t count = random() % 7;
+    CAPTURE(dim);
+    const std::vector<float> weights = random_floats(random(), dim, 1.0F / std::sqrt(static_cast<float>(dim)));
+    const std::vector<float> embeddings = random_floats(random(), count * dim);
+    // The pair's vector, its opposite, and zeros.
+    std::vector<float> models = weights;
+    for (const float weight : weights) models.push_back(-weight);
+    models.resize(3 * dim, 0.0F);
+    for (const Isa isa : supported_isas()) {
+      CAPTURE(isa_name(isa));
+      const LinearScorer scorer(weights, kernels(isa));
+      std::vector<float> rates(count);
+      scorer.win_rates(embeddings.data(), count, dim, rates.data());
+      std::vector<float> logits(3 * count);
+      LinearModels(models, 3, kernels(isa)).logits(embeddings.data(), count, dim, logits.data());
+      for (std::size_t r = 0; r < count; ++r) {
+        const float* const row = embeddings.data() + r * dim;
+        const double exact = exact_win_rate(row, weights);
+        CHECK(std::abs(static_cast<double>(rates[r]) - exact) <= 2e-6);
+        CHECK(rates[r] == scorer.win_rate(row));
+        CHECK(logits[3 * r] == -logits[3 * r + 1]);
+        CHECK(logits[3 * r + 2] == 0.0F);
+        CHECK(std::abs(1.0 / (1.0 + std::exp(-static_cast<double>(logits[3 * r]))) - exact) <= 2e-6);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace routellm_fast

@@ -305,6 +305,12 @@ class CausalLLMRouter(Router):
     def _tensors(self) -> dict[str, NDArray[Any]]:
         return {}
 
+    def _runtime(self) -> dict[str, Any]:
+        return {"device": self.model.device, "dtype": self.model.dtype, "batch_size": self._scorer.batch_size}
+
+    def _shown(self) -> dict[str, Any]:
+        return {"model": self.model.type_name, "precision": self.model.dtype, "device": self.model.device}
+
     def _files(self) -> dict[str, bytes]:
         if self.model.reference is None:
             return self.model.files()

@@ -14,7 +14,7 @@ import numpy as np
 
 from routellm_fast import _core
 from routellm_fast.embedders.vectors import check_vectors
-from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError, InvalidEmbeddingError
+from routellm_fast.errors import InvalidArgumentError, InvalidEmbeddingError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,7 @@ B_WINS: Final = 1
 TIE: Final = 2
 _OUTCOMES: Final = {"model_a": A_WINS, "model_b": B_WINS, "tie": TIE}
 _MAX_MODELS: Final = 1 << 16
-_MAX_BATTLES: Final = 2.0**53  # float64 counts one by one up to here
+_BLOCK_TENSORS: Final = ("norms", "row_cells", "repeat_rows", "repeat_cells", "repeat_battles")
 _CHUNK_ROWS: Final = 8192
 
 
@@ -55,11 +55,6 @@ class Cells:
     outcome: NDArray[np.uint8]
     battles: NDArray[np.float64]
 
-    def __post_init__(self) -> None:
-        """Raise InvalidArgumentError where a cell's battles are no count: means are divided by them."""
-        if not ((self.battles >= 1.0) & (self.battles <= _MAX_BATTLES)).all():
-            raise InvalidArgumentError(f"a cell holds 1 to {_MAX_BATTLES:.0f} battles, found {self.battles.tolist()}")
-
     def __len__(self) -> int:
         """Return the number of cells."""
         return len(self.side_a)
@@ -86,18 +81,6 @@ class Block:
     repeat_cells: NDArray[np.uint32]
     repeat_battles: NDArray[np.float64]
 
-    def native(self, cell_count: int) -> _core.BankBlock:
-        """Return the compiled block, which shares the rows."""
-        return _core.BankBlock(
-            self.rows,
-            self.norms,
-            self.row_cells,
-            self.repeat_rows,
-            self.repeat_cells,
-            self.repeat_battles,
-            cell_count,
-        )
-
     def entries(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.float64]]:
         """Return rows, cells and battles of all entries, first battles before repeated ones."""
         first = np.arange(len(self.row_cells), dtype=np.uint32)
@@ -109,8 +92,13 @@ class Block:
 
     def tensors(self, end: str) -> dict[str, NDArray[Any]]:
         """Return what a router directory keeps besides the rows."""
-        names = ("norms", "row_cells", "repeat_rows", "repeat_cells", "repeat_battles")
-        return {f"{name}{end}": getattr(self, name) for name in names}
+        return {f"{name}{end}": getattr(self, name) for name in _BLOCK_TENSORS}
+
+    @classmethod
+    def restored(cls, number: int, tensors: Mapping[str, NDArray[Any]], mapped: Mapping[str, NDArray[Any]]) -> Block:
+        """Return a block of a router directory, whose parts the core has checked."""
+        end = suffix(number)
+        return cls(mapped[f"bank{end}"], *(tensors[f"{name}{end}"] for name in _BLOCK_TENSORS))
 
 
 def suffix(number: int) -> str:
@@ -260,48 +248,3 @@ def make_block(embeddings: FloatArray, cells: NDArray[np.int64]) -> Block:
         repeat_cells=entry_cells[again][by_cell].astype(np.uint32),
         repeat_battles=repeats[again][by_cell],
     )
-
-
-def read_block(end: str, rows: NDArray[Any], tensors: Mapping[str, NDArray[Any]]) -> Block:
-    """Return a block of a router directory. Raises ArtifactFormatError."""
-    if rows.dtype != np.float32 or rows.ndim != 2 or rows.size == 0:
-        raise ArtifactFormatError(
-            f"an sw_ranking router's bank is float32 (rows, dim), found {rows.dtype} {rows.shape}"
-        )
-    expected = {
-        "norms": (np.float64, len(rows)),
-        "row_cells": (np.uint32, len(rows)),
-        "repeat_rows": (np.uint32, None),
-        "repeat_cells": (np.uint32, None),
-        "repeat_battles": (np.float64, None),
-    }
-    parts = {name: tensors.get(f"{name}{end}") for name in expected}
-    repeats = parts["repeat_rows"]
-    for name, (dtype, length) in expected.items():
-        found = parts[name]
-        needed = length if length is not None else 0 if repeats is None else repeats.size
-        if found is None or found.dtype != dtype or found.shape != (needed,):
-            shown = "nothing" if found is None else f"{found.dtype} {found.shape}"
-            raise ArtifactFormatError(
-                f"an sw_ranking router needs {name}{end}, {np.dtype(dtype)} ({needed},); found {shown}"
-            )
-    block = Block(rows=rows, **parts)  # type: ignore[arg-type]
-    if not (block.repeat_battles >= 1.0).all():
-        raise ArtifactFormatError(f"repeat_battles{end} counts battles, found {block.repeat_battles.min()}")
-    return block
-
-
-def check_counts(blocks: Sequence[Block], cells: Cells) -> None:
-    """Raise ArtifactFormatError unless the cells have as many battles as the blocks have of them."""
-    counted = np.zeros(len(cells))
-    for block in blocks:
-        _, cell, battles = block.entries()
-        if cell.max(initial=0) >= len(cells):
-            raise ArtifactFormatError(f"a battle belongs to cell {cell.max()}, there are {len(cells)}")
-        counted += np.bincount(cell, weights=battles, minlength=len(cells))
-    if not np.array_equal(counted, cells.battles):
-        cell_number = int(np.argmax(counted != cells.battles))
-        raise ArtifactFormatError(
-            f"cell_battles says {cells.battles[cell_number]} of cell {cell_number}, the blocks have "
-            f"{counted[cell_number]}"
-        )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from routellm_fast import _core
-from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
+from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.routers.similarity.bank import suffix
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _MAX_CLUSTERS: Final = 2048
 _CLUSTER_SAMPLE: Final = 64  # rows a cluster
 _CLUSTER_ROUNDS: Final = 8
 _NO_ROW: Final = 0xFFFFFFFF
-_MAX_NUMBER: Final = 4.0  # of cosines, win rates and squared lengths of differences, all of them
 _PROBE_WORK: Final = 100_000_000_000  # multiply-adds spent on measuring the error
 _MAX_PROBES: Final = 1024
 _MIN_PROBES: Final = 64
@@ -56,12 +55,6 @@ class Axes:
     variances: NDArray[np.float64]
     left_out: float
 
-    @property
-    def margin(self) -> float:
-        """How much lower than its cosine a score may be: two equal embeddings lose what is left out of them."""
-        left_dimensions = max(self.axes.shape[1] - self.axes.shape[0], 1)
-        return self.left_out * (1.0 + 4.0 / float(np.sqrt(left_dimensions))) + 0.01
-
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return what a router directory keeps."""
         return {"axes_mean": self.mean, "axes": self.axes, "axes_variances": self.variances}
@@ -74,10 +67,6 @@ class Compressed(ABC):
     axes: Axes
     error_bound: float
     reach: float
-
-    @abstractmethod
-    def native(self, bank: _core.SimilarityBank, cells: Cells) -> _core.CellSums:
-        """Return the compiled form, which looks some similarities up in the bank."""
 
     @abstractmethod
     def extended(self, block: Block, cells: Cells) -> Compressed:
@@ -162,14 +151,6 @@ class Coded(Compressed):
             battles=cells.battles,
         )
 
-    def native(self, bank: _core.SimilarityBank, cells: Cells) -> _core.CodedBank:
-        """Return the compiled form."""
-        dim = len(self.axes.axes)
-        codes = [_core.PanelCodes(p, s, dim) for p, s in zip(self.panels, self.scales, strict=True)]
-        means = _narrowed(self.residuals / cells.battles[:, None])
-        axes = _core.PrincipalAxes(self.axes.mean, self.axes.axes)
-        return _core.CodedBank(bank, axes, codes, means, self.axes.margin, self.reach)
-
     @property
     def bytes_per_query(self) -> int:
         """How much of the tensors one query reads: all codes, axes and residuals."""
@@ -194,21 +175,14 @@ class Coded(Compressed):
         return {f"codes{suffix(k)}": panels for k, panels in enumerate(self.panels)}
 
     @classmethod
-    def read(cls, parts: _Parts, blocks: Sequence[Block], cells: Cells) -> Coded:
+    def restored(cls, parts: _Parts, block_count: int, cells: Cells) -> Coded:
         """Return the form of a router directory."""
-        axes = parts.axes()
-        width = (len(axes.axes) + 3) // 4
-        panels, scales = [], []
-        for number, block in enumerate(blocks):
-            count = (len(block.rows) + _PANEL - 1) // _PANEL
-            panels.append(parts.mapped(f"codes{suffix(number)}", np.uint8, (count, width, _PANEL, 4)))
-            scales.append(parts.tensor(f"code_scales{suffix(number)}", np.float32, (count * _PANEL,)))
-        residuals = parts.tensor("residuals", np.float64, (len(cells), axes.mean.shape[0]))
+        ends = [suffix(number) for number in range(block_count)]
         return cls(
-            axes,
-            tuple(panels),
-            tuple(scales),
-            residuals,
+            parts.axes(),
+            tuple(parts.mapped[f"codes{end}"] for end in ends),
+            tuple(parts.tensors[f"code_scales{end}"] for end in ends),
+            parts.tensors["residuals"],
             cells.battles,
             parts.number("error_bound"),
             parts.number("reach"),
@@ -290,26 +264,6 @@ class Moments(Compressed):
         clustered = _clustered(coordinates, members_of, len(self.centroids), block.row_cells)
         return replace(self, sums=sums, products=products, clustered=(*self.clustered, clustered))
 
-    def native(self, bank: _core.SimilarityBank, cells: Cells) -> _core.MomentBank:
-        """Return the compiled form."""
-        dim = len(self.axes.axes)
-        codes = [
-            _core.ClusteredCodes(_core.PanelCodes(b.panels, b.scales, dim), b.first_panel, b.rows, b.cells)
-            for b in self.clustered
-        ]
-        return _core.MomentBank(
-            bank,
-            _core.PrincipalAxes(self.axes.mean, self.axes.axes),
-            cells.battles,
-            _narrowed(self.sums),
-            _narrowed(self.products, _times_met(len(self.axes.axes))),
-            self.centroids,
-            codes,
-            _SCANNED_ROWS,
-            self.axes.margin,
-            self.reach,
-        )
-
     @property
     def bytes_per_query(self) -> int:
         """How much of the tensors one query reads: all moments, axes and centroids, the codes of some clusters."""
@@ -346,33 +300,18 @@ class Moments(Compressed):
         return {f"codes{suffix(k)}": block.panels for k, block in enumerate(self.clustered)}
 
     @classmethod
-    def read(cls, parts: _Parts, blocks: Sequence[Block], cells: Cells) -> Moments:
+    def restored(cls, parts: _Parts, block_count: int, cells: Cells) -> Moments:  # noqa: ARG003 - as Coded's
         """Return the form of a router directory."""
-        axes = parts.axes()
-        count, dim = axes.axes.shape
-        centroids = parts.coordinates("centroids", (None, count))
-        clustered = []
-        for number in range(len(blocks)):
-            end = suffix(number)
-            panels = parts.mapped(f"codes{end}", np.uint8, (None, (count + 3) // 4, _PANEL, 4))
-            rows = len(panels) * _PANEL
-            first_panel = parts.tensor(f"cluster_panels{end}", np.uint32, (len(centroids) + 1,))
-            if first_panel[0] != 0:
-                raise ArtifactFormatError(f"cluster_panels{end} begins at panel 0, found {first_panel[0]}")
-            clustered.append(
-                ClusteredBlock(
-                    panels,
-                    parts.tensor(f"code_scales{end}", np.float32, (rows,)),
-                    first_panel,
-                    parts.tensor(f"cluster_rows{end}", np.uint32, (rows,)),
-                    parts.tensor(f"cluster_cells{end}", np.uint32, (rows,)),
-                )
-            )
+        names = ("code_scales", "cluster_panels", "cluster_rows", "cluster_cells")
+        clustered = [
+            ClusteredBlock(parts.mapped[f"codes{end}"], *(parts.tensors[f"{name}{end}"] for name in names))
+            for end in (suffix(number) for number in range(block_count))
+        ]
         return cls(
-            axes,
-            parts.tensor("moment_sums", np.float64, (len(cells), dim)),
-            parts.tensor("moment_products", np.float64, (len(cells), count * (count + 1) // 2)),
-            centroids,
+            parts.axes(),
+            parts.tensors["moment_sums"],
+            parts.tensors["moment_products"],
+            parts.tensors["centroids"],
             tuple(clustered),
             parts.number("error_bound"),
             parts.number("reach"),
@@ -380,7 +319,6 @@ class Moments(Compressed):
 
 
 _FORMS: Final[Mapping[str, type[Coded] | type[Moments]]] = {form.precision: form for form in (Coded, Moments)}
-_SETTINGS: Final = {"precision", "left_out", "error_bound", "reach"}
 
 
 def compress(precision: str, blocks: Sequence[Block], cells: Cells, pca_dim: int | None) -> Compressed:
@@ -397,21 +335,15 @@ def compress(precision: str, blocks: Sequence[Block], cells: Cells, pca_dim: int
     return _FORMS[precision].make(blocks, cells, pca_dim)
 
 
-def read_compressed(
+def restored_form(
     settings: Mapping[str, Any],
     tensors: Mapping[str, NDArray[Any]],
     mapped: Mapping[str, NDArray[Any]],
     blocks: Sequence[Block],
     cells: Cells,
 ) -> Compressed:
-    """Return the smaller form of a router directory. Raises ArtifactFormatError."""
-    precision = settings.get("precision")
-    form = _FORMS.get(precision) if isinstance(precision, str) else None
-    if form is None or set(settings) != _SETTINGS:
-        raise ArtifactFormatError(
-            f"a compression has a precision of {', '.join(_FORMS)} and {', '.join(sorted(_SETTINGS))}"
-        )
-    return form.read(_Parts(settings, tensors, mapped, blocks[0].rows.shape[1]), blocks, cells)
+    """Return the smaller form of a router directory, whose parts the core has checked."""
+    return _FORMS[settings["precision"]].restored(_Parts(settings, tensors, mapped), len(blocks), cells)
 
 
 def make_probes(blocks: Sequence[Block], axes: Axes) -> FloatArray:
@@ -463,12 +395,6 @@ def find_centroids(blocks: Sequence[Block], axes: Axes) -> FloatArray:
         counts = np.diff(np.append(starts, len(sample)))
         centroids[present] = np.add.reduceat(sample[order], starts) / counts[:, None]
     return np.ascontiguousarray(centroids, dtype=np.float32)
-
-
-def _times_met(axes: int) -> NDArray[np.float64]:
-    """How often a product of two coordinates stands in a square of their sum: twice, or once for one's own."""
-    first, second = np.triu_indices(axes)
-    return np.where(first == second, 1.0, 2.0)
 
 
 def _nearest(points: FloatArray, centroids: FloatArray) -> NDArray[np.int64]:
@@ -542,12 +468,6 @@ def _grown(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     return result
 
 
-def _narrowed(values: NDArray[np.float64], factors: NDArray[np.float64] | float = 1.0) -> FloatArray:
-    """As float32. What is beyond it, in a directory that this package did not write, is infinite: scoring refuses."""
-    with np.errstate(over="ignore"):
-        return (values * factors).astype(np.float32)
-
-
 def _common_settings(form: Compressed, axes: Axes) -> dict[str, Any]:
     return {
         "precision": form.precision,
@@ -563,54 +483,11 @@ class _Parts:
 
     settings: Mapping[str, Any]
     tensors: Mapping[str, NDArray[Any]]
-    files: Mapping[str, NDArray[Any]]
-    dim: int
+    mapped: Mapping[str, NDArray[Any]]
 
     def number(self, key: str) -> float:
-        value = self.settings[key]
-        # A larger integer has no float; an infinite number could not be written again.
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MAX_NUMBER
-        if not fits:
-            raise ArtifactFormatError(
-                f"a compression's {key} is a number from 0 to {_MAX_NUMBER:.0f}, found {str(value)[:40]}"
-            )
-        return float(value)
+        return float(self.settings[key])
 
     def axes(self) -> Axes:
-        mean = self.coordinates("axes_mean", (self.dim,))
-        axes = self.coordinates("axes", (None, self.dim))
-        return Axes(mean, axes, self.tensor("axes_variances", np.float64, (len(axes),)), self.number("left_out"))
-
-    def coordinates(self, name: str, shape: tuple[int | None, ...]) -> FloatArray:
-        """Of unit embeddings, or of differences of two: no value is large."""
-        found = self.tensor(name, np.float32, shape)
-        largest = np.abs(found).max()
-        if largest > _MAX_NUMBER:
-            raise ArtifactFormatError(
-                f"{name} is of unit embeddings, without a value above {_MAX_NUMBER:.0f}; found {largest}"
-            )
-        return found
-
-    def tensor(self, name: str, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
-        return self._checked(self.tensors, name, dtype, shape)
-
-    def mapped(self, name: str, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
-        return self._checked(self.files, name, dtype, shape)
-
-    @staticmethod
-    def _checked(
-        where: Mapping[str, NDArray[Any]], name: str, dtype: Any, shape: tuple[int | None, ...]
-    ) -> NDArray[Any]:
-        found = where.get(name)
-        fits = (
-            found is not None
-            and found.dtype == dtype
-            and found.ndim == len(shape)
-            and all(length in (None, size) for length, size in zip(shape, found.shape, strict=True))
-            and found.size > 0
-        )
-        if found is None or not fits:
-            shown = "nothing" if found is None else f"{found.dtype} {found.shape}"
-            expected = ", ".join("n" if length is None else str(length) for length in shape)
-            raise ArtifactFormatError(f"a compression needs {name}, {np.dtype(dtype)} ({expected}); found {shown}")
-        return found
+        mean, axes, variances = (self.tensors[name] for name in ("axes_mean", "axes", "axes_variances"))
+        return Axes(mean, axes, variances, self.number("left_out"))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,33 +11,30 @@ import numpy as np
 from routellm_fast import _core
 from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import Artifact
-from routellm_fast.decision import Decision, ModelPair, check_share, decide
+from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import (
-    ArtifactFormatError,
     ArtifactIntegrityError,
-    EmbedderMismatchError,
     InvalidArgumentError,
     InvalidEmbeddingError,
     UnknownModelError,
 )
 from routellm_fast.routers._models import index_of
-from routellm_fast.routers.base import Router
+from routellm_fast.routers.embedding import EmbeddingRouter, restored_native
 from routellm_fast.routers.similarity.bank import (
     Block,
     Cells,
     cell_keys,
     cells_of,
-    check_counts,
     check_embeddings,
     encode_battles,
     is_same_tier,
     keys_of,
     make_block,
-    read_block,
     suffix,
 )
-from routellm_fast.routers.similarity.compression import Compressed, compress, make_probes, read_compressed
+from routellm_fast.routers.similarity.compression import Compressed, compress, make_probes, restored_form
+from routellm_fast.threads import available_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,8 +45,6 @@ SOLVERS: Final = ("exact", "routellm")
 # RouteLLM moves all ratings so that this model has 1082; win rates do not notice.
 _ANCHOR_MODEL: Final = "llama-2-70b-chat"
 _ANCHOR_ELO: Final = 1082.0
-# Below this many multiply-adds a batch is over before a second thread has started.
-_MIN_THREADED_WORK: Final = 50_000_000
 # The share of probes, those least similar to all battles, that are left to the bank, as queries like them will be.
 _OUT_OF_REACH: Final = 0.01
 
@@ -80,22 +73,8 @@ class Ranking:
         """Return a model's index. Raises UnknownModelError."""
         return index_of(name, self.models, "no battle of")
 
-    def refit(self, cells: Cells, pair: ModelPair) -> _core.TierRefit:
-        """Return the compiled refit for a pair of models."""
-        strong, weak = (int(self.tiers[self.index(name)]) for name in pair)
-        return _core.TierRefit(
-            self.num_tiers,
-            cells.side_a,
-            cells.side_b,
-            cells.outcome,
-            cells.battles,
-            strong_tier=strong,
-            weak_tier=weak,
-            solver=self.solver,
-        )
 
-
-class SimilarityWeightedRouter(Router):
+class SimilarityWeightedRouter(EmbeddingRouter):
     """RouteLLM's `sw_ranking`: every battle weighs 10^(cosine / largest cosine) in a Bradley-Terry refit of tiers.
 
     The refit collapses: only the sums of the weights of battles between the same tiers with the same outcome matter,
@@ -112,6 +91,7 @@ class SimilarityWeightedRouter(Router):
     """
 
     kind = "sw_ranking"
+    _native: _core.SimilarityWeightedRouter
 
     def __init__(
         self,
@@ -124,6 +104,7 @@ class SimilarityWeightedRouter(Router):
         compressed: Compressed | None = None,
         threads: int | None = None,
         embedder: Embedder | None = None,
+        _native: _core.Router | None = None,
         **common: Any,
     ) -> None:
         """Put the parts together; `build` makes them from battles.
@@ -135,7 +116,7 @@ class SimilarityWeightedRouter(Router):
             model_pair: The models that prompts are sent to; any names.
             scoring_pair: The pair whose win rate is computed, both in the ranking. None: model_pair itself.
             compressed: A smaller form of the battles; None scores all exactly.
-            threads: At most this many for a batch; None for one a core.
+            threads: At most this many for a batch; None for one a core that the process may use.
             embedder: Of the bank's dimension, or None to score embeddings only.
             **common: calibration, provenance, model_card; see Router.
 
@@ -150,23 +131,10 @@ class SimilarityWeightedRouter(Router):
         if threads is not None and (type(threads) is not int or threads < 1):
             raise InvalidArgumentError(f"threads must be an integer from 1 on, found {threads!r}")
         self._threads = threads
-        dims = {block.rows.shape[1] for block in self._blocks}
-        if len(dims) != 1:
-            raise InvalidArgumentError(f"all battles must have embeddings of one dimension, found {sorted(dims)}")
-        self._dim: int = dims.pop()
-        if embedder is not None and embedder.dim != self._dim:
-            raise EmbedderMismatchError(
-                f"the bank has {self._dim} dimensions, the embedder {embedder.name} makes {embedder.dim}"
-            )
-        refit = ranking.refit(cells, self._scoring_pair)
-        native = [block.native(len(cells)) for block in self._blocks]
-        # Thresholds brought along from RouteLLM deserve its digits: it computes cosines in float64.
-        bank = _core.SimilarityBank(self._dim, len(cells), native, wide=ranking.solver == "routellm")
-        self._bank = bank
-        self._exact = _core.SimilarityScorer(bank, refit)
-        self._scorer = (
-            self._exact if compressed is None else _core.SimilarityScorer(compressed.native(bank, cells), refit)
-        )
+        if _native is None:
+            for name in self._scoring_pair:
+                ranking.index(name)
+        self._assemble(_native, threads=threads or available_threads())
 
     @classmethod
     def build(
@@ -279,8 +247,8 @@ class SimilarityWeightedRouter(Router):
                 + ": tiers are split when a router is built. Build one from all battles."
             )
         vectors = check_embeddings(embeddings, len(winner))
-        if vectors.shape[1] != self._dim:
-            raise InvalidEmbeddingError(f"the bank has {self._dim} dimensions, the new embeddings {vectors.shape[1]}")
+        if vectors.shape[1] != self.dim:
+            raise InvalidEmbeddingError(f"the bank has {self.dim} dimensions, the new embeddings {vectors.shape[1]}")
         cells, block = _place(vectors, cell_keys(battles, ranking.tiers, ranking.num_tiers), self._cells, ranking)
         blocks = (*self._blocks, block)
         compressed = None if self._compressed is None else self._compressed.extended(block, cells)
@@ -298,57 +266,12 @@ class SimilarityWeightedRouter(Router):
         pair = ModelPair(strong_model, weak_model)
         return self._replaced(model_pair=pair, scoring_pair=pair, calibration=None)._measured()
 
-    def win_rate(self, prompt: str) -> float:
-        """Return the strong model's win rate in [0, 1]. Where the embedding is zero all battles weigh the same."""
-        return _as_float32(self._scorer.win_rate(self.embedder.embed([prompt])[0], weigh_zeros=True))
-
-    def win_rates(self, prompts: Sequence[str]) -> FloatArray:
-        """Return (n,) float32 win rates."""
-        return self._rates(self._scorer, self.embedder.embed(prompts), weigh_zeros=True).astype(np.float32)
-
-    def win_rates_from_embeddings(self, embeddings: FloatArray) -> FloatArray:
-        """Return (n,) float32 win rates of (n, dim) float32 C-contiguous embeddings of any length but zero.
-
-        Raises:
-            InvalidEmbeddingError: Another shape or type, a value that is not finite, a row of zeros, or a row whose
-                largest similarity is exactly 0; the text names the row.
-        """
-        return self._rates(self._scorer, embeddings).astype(np.float32)
-
-    def win_rate_from_embedding(self, embedding: FloatArray) -> float:
-        """Return the win rate of one (dim,) float32 embedding. Raises InvalidEmbeddingError."""
-        return _as_float32(self._scorer.win_rate(embedding))
-
-    def exact_win_rates_from_embeddings(self, embeddings: FloatArray) -> NDArray[np.float64]:
-        """Return (n,) float64 win rates from the whole bank, whatever the precision. Raises as the others do."""
-        return self._rates(self._exact, embeddings)
-
     def tier_ratings_from_embeddings(self, embeddings: FloatArray) -> NDArray[np.float64]:
         """Return (n, tiers) float64 ratings behind the win rates; a difference of one means odds of ten to one.
 
         NaN for a tier that the battles do not compare with the strong model's. Raises InvalidEmbeddingError.
         """
-        return self._scorer.ratings(embeddings, self._workers(embeddings))
-
-    def route(self, prompt: str, threshold: float = 0.5) -> Decision:
-        """Choose the strong model when its win rate is at least the threshold, exactly; see Router.route."""
-        threshold = check_share(threshold, "threshold")
-        embedding = self.embedder.embed([prompt])[0]
-        win_rate = _as_float32(self._scorer.win_rate(embedding, weigh_zeros=True))
-        if self._is_uncertain(win_rate, threshold):
-            win_rate = _as_float32(self._exact.win_rate(embedding, weigh_zeros=True))
-        return decide(self._model_pair, win_rate, threshold)
-
-    def route_batch(self, prompts: Sequence[str], threshold: float = 0.5) -> list[Decision]:
-        """Return route of each prompt."""
-        threshold = check_share(threshold, "threshold")
-        embeddings = self.embedder.embed(prompts)
-        win_rates = self._rates(self._scorer, embeddings, weigh_zeros=True).astype(np.float32)
-        uncertain = self._is_uncertain(win_rates.astype(np.float64), threshold)
-        if np.any(uncertain):
-            again = np.ascontiguousarray(embeddings[uncertain])
-            win_rates[uncertain] = self._rates(self._exact, again, weigh_zeros=True)
-        return [decide(self._model_pair, win_rate, threshold) for win_rate in win_rates.tolist()]
+        return self._native.tier_ratings(embeddings)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -386,9 +309,14 @@ class SimilarityWeightedRouter(Router):
         return self._scoring_pair
 
     @property
-    def dim(self) -> int:
-        """Length of an embedding."""
-        return self._dim
+    def blocks(self) -> tuple[Block, ...]:
+        """The battles that came together, each with its rows of the bank. Read-only."""
+        return self._blocks
+
+    @property
+    def cells(self) -> Cells:
+        """The cells that the battles of all blocks are in. Read-only."""
+        return self._cells
 
     @property
     def battle_count(self) -> int:
@@ -432,32 +360,13 @@ class SimilarityWeightedRouter(Router):
         """How far a win rate may be from the exact one: twice the largest error met on probes when it was built."""
         return 0.0 if self._compressed is None else self._compressed.error_bound
 
-    def _rates(
-        self, scorer: _core.SimilarityScorer, embeddings: FloatArray, *, weigh_zeros: bool = False
-    ) -> NDArray[np.float64]:
-        return scorer.win_rates(embeddings, self._workers(embeddings), weigh_zeros)
-
-    def _workers(self, embeddings: FloatArray) -> int:
-        queries = len(embeddings) if np.ndim(embeddings) == 2 else 0  # the core refuses any other
-        if queries * self.row_count * self._dim < _MIN_THREADED_WORK:
-            return 1
-        return self._threads or self._cores
-
-    @cached_property
-    def _cores(self) -> int:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-    def _is_uncertain(self, win_rate: Any, threshold: float) -> Any:
-        return abs(win_rate - threshold) <= self.error_bound if self._compressed is not None else False
-
     def _measured(self) -> SimilarityWeightedRouter:
         """Return the router with its error bound: twice the largest error on probes."""
         form = self._compressed
         if form is None:
             return self
         probes = make_probes(self._blocks, form.axes)
-        _, largest = form.native(self._bank, self._cells).sum(probes)
-        cosines = largest / np.linalg.norm(probes, axis=1)
+        cosines = self._native.largest_similarities(probes) / np.linalg.norm(probes, axis=1)
         if not np.isfinite(cosines).all():
             raise ArtifactIntegrityError(
                 f"the {form.precision} form of the battles holds values that make no cosines: its files were changed. "
@@ -467,7 +376,7 @@ class SimilarityWeightedRouter(Router):
         reach = max(float(np.quantile(cosines, _OUT_OF_REACH)), 0.0)
         within = np.ascontiguousarray(probes[cosines >= reach])
         candidate = self._replaced(compressed=form.measured(reach, form.error_bound))
-        found, exact = candidate._rates(candidate._scorer, within), self._rates(self._exact, within)
+        found, exact = candidate._native.wide_win_rates(within), self._native.exact_win_rates(within)
         # Decisions are made on float32, so its smallest step at a win rate comes on top.
         bound = 2.0 * float(np.abs(found - exact).max(initial=0.0)) + 2.0**-23
         return candidate._replaced(compressed=form.measured(reach, bound))
@@ -520,50 +429,31 @@ class SimilarityWeightedRouter(Router):
 
     @classmethod
     def _restore(cls, artifact: Artifact, model_pair: ModelPair, common: dict[str, Any]) -> SimilarityWeightedRouter:
-        settings, tensors = artifact.manifest["settings"], artifact.tensors
-        _check_settings(settings)
+        native = restored_native(artifact, common["embedder"], threads=available_threads())
+        settings, mapped = artifact.manifest["settings"], artifact.mapped
+        # Copies: an array over a directory's contents would keep all of them.
+        tensors = {name: array.copy() for name, array in artifact.tensors.items() if not name.startswith("embedder.")}
         ranking = Ranking(
             tuple(settings["models"]),
-            _tensor(tensors, "tiers", np.uint16, len(settings["models"])),
-            _tensor(tensors, "ratings", np.float64, len(settings["models"])),
+            tensors["tiers"],
+            tensors["ratings"],
             settings["num_tiers"],
             settings["same_tier"],
             settings["solver"],
         )
-        if len(set(ranking.models)) != len(ranking.models) or not (ranking.tiers < ranking.num_tiers).all():
-            raise ArtifactFormatError(
-                f"an sw_ranking router's models are distinct and in tiers 0 to {ranking.num_tiers - 1}"
-            )
-        side_a = _tensor(tensors, "cell_a", np.uint16, None)
-        cells = Cells(
-            side_a,
-            _tensor(tensors, "cell_b", np.uint16, len(side_a)),
-            _tensor(tensors, "cell_outcome", np.uint8, len(side_a)),
-            _tensor(tensors, "cell_battles", np.float64, len(side_a)),
-        )
-        blocks = []
-        for number in range(settings["blocks"]):
-            name = f"bank{suffix(number)}"
-            if name not in artifact.mapped:
-                raise ArtifactFormatError(f"an sw_ranking router needs the mapped tensor {name}, which is not there")
-            blocks.append(read_block(suffix(number), artifact.mapped[name], tensors))
-        check_counts(blocks, cells)
+        cells = Cells(*(tensors[f"cell_{name}"] for name in ("a", "b", "outcome", "battles")))
+        blocks = [Block.restored(number, tensors, mapped) for number in range(settings["blocks"])]
         compression = settings["compression"]
-        compressed = (
-            None if compression is None else read_compressed(compression, tensors, artifact.mapped, blocks, cells)
+        return cls(
+            ranking,
+            cells,
+            blocks,
+            model_pair=model_pair,
+            scoring_pair=ModelPair(**settings["scoring_pair"]),
+            compressed=None if compression is None else restored_form(compression, tensors, mapped, blocks, cells),
+            _native=native,
+            **common,
         )
-        try:
-            return cls(
-                ranking,
-                cells,
-                blocks,
-                model_pair=model_pair,
-                scoring_pair=ModelPair(**settings["scoring_pair"]),
-                compressed=compressed,
-                **common,
-            )
-        except (InvalidArgumentError, UnknownModelError, EmbedderMismatchError, TypeError) as error:
-            raise ArtifactFormatError(f"the sw_ranking router's parts do not fit together: {error}") from error
 
 
 def _place(vectors: FloatArray, keys: NDArray[np.int64], known: Cells | None, ranking: Ranking) -> tuple[Cells, Block]:
@@ -589,50 +479,6 @@ def _place(vectors: FloatArray, keys: NDArray[np.int64], known: Cells | None, ra
     return cells_of(everything, battles, ranking.num_tiers), make_block(vectors, cell)
 
 
-def _as_float32(value: float) -> float:
-    return float(np.float32(value))
-
-
 def _check_option(what: str, value: str, options: Sequence[str]) -> None:
     if value not in options:
         raise InvalidArgumentError(f"{what} must be one of {', '.join(options)}, found {value!r}")
-
-
-def _tensor(tensors: Mapping[str, NDArray[Any]], name: str, dtype: Any, length: int | None) -> NDArray[Any]:
-    found = tensors.get(name)
-    if found is None or found.dtype != dtype or found.ndim != 1 or (length is not None and len(found) != length):
-        shown = "nothing" if found is None else f"{found.dtype} {found.shape}"
-        raise ArtifactFormatError(
-            f"an sw_ranking router needs {name}, {np.dtype(dtype)} ({length or 'n'},); found {shown}"
-        )
-    return found
-
-
-_SETTINGS: Final[Mapping[str, tuple[type, ...]]] = {
-    "models": (list,),
-    "num_tiers": (int,),
-    "same_tier": (str,),
-    "solver": (str,),
-    "scoring_pair": (dict,),
-    "blocks": (int,),
-    "compression": (dict, type(None)),
-}
-
-
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    fits = (
-        set(settings) == set(_SETTINGS)
-        and all(isinstance(settings[key], types) for key, types in _SETTINGS.items())
-        and all(isinstance(name, str) for name in settings["models"])
-        and 2 <= settings["num_tiers"] <= 255
-        and settings["blocks"] >= 1
-    )
-    if not fits:
-        raise ArtifactFormatError(
-            f"an sw_ranking router's settings hold {', '.join(_SETTINGS)}: names, 2 to 255 tiers and at least one block"
-        )
-    for what, options in (("same_tier", SAME_TIER), ("solver", SOLVERS)):
-        if settings[what] not in options:
-            raise ArtifactFormatError(
-                f"an sw_ranking router's {what} is one of {', '.join(options)}, found {settings[what]!r}"
-            )

@@ -373,8 +373,8 @@ def test_a_header_longer_than_its_file_or_the_limit_is_refused(saved: Path) -> N
     spaces = (60_000).to_bytes(8, "little") + text.ljust(52_088)
     for damaged, found in (
         (spaces, "its data begins at byte 52096"),
-        (b"", "its header is b''"),
-        (bytes(6), "its header is b''"),
+        (b"", 'its header is "", the manifest'),
+        (bytes(6), 'its header is "", the manifest'),
     ):
         file.write_bytes(damaged)
         sign(saved)
@@ -407,7 +407,7 @@ def test_data_that_ends_elsewhere_than_its_file_is_refused(saved: Path) -> None:
     for damaged in (content[:-4], content + bytes(64)):
         file.write_bytes(damaged)
         sign(saved)
-        with pytest.raises(rf.ArtifactFormatError, match=r"a header of 4096 and float32 \[3000, 4\] make 52096"):
+        with pytest.raises(rf.ArtifactFormatError, match=r"a header of 4096 and float32 \(3000, 4\) make 52096"):
             read(saved)
 
 
@@ -463,7 +463,7 @@ def test_a_shape_beyond_all_memory_is_refused(saved: Path) -> None:
     (saved / "bank.safetensors").write_bytes((4088).to_bytes(8, "little") + text.ljust(4088))
     sign(saved)
     edit(saved, lambda manifest: manifest["tensors"]["bank"].update(shape=shape))
-    with pytest.raises(rf.ArtifactFormatError, match="no array has the shape"):
+    with pytest.raises(rf.ArtifactFormatError, match="the manifest says one of a possible size"):
         read(saved)
 
 

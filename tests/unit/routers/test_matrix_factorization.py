@@ -148,7 +148,7 @@ def test_renaming_the_pair_keeps_what_is_scored(tmp_path: object) -> None:
 )
 def test_weights_that_do_not_fit_together_are_refused(change: dict[str, tuple[int, ...]]) -> None:
     weights = {**mf_weights(), **{name: np.zeros(shape, np.float32) for name, shape in change.items()}}
-    with pytest.raises(rf.InvalidArgumentError, match="expected P"):
+    with pytest.raises(rf.InvalidArgumentError, match="the router needs [PW], float32 .*; found float32"):
         mf_router(**weights)
 
 

@@ -301,7 +301,7 @@ def test_a_model_without_battles_is_named_with_those_that_are_close() -> None:
 def test_an_embedder_of_another_dimension_is_refused() -> None:
     with pytest.raises(rf.InvalidEmbeddingError, match="embedding 0 is all zeros"):
         ranked(np.zeros((1, 0)), ["tie"])
-    with pytest.raises(rf.EmbedderMismatchError, match="bank has 2 dimensions, the embedder static:tiny makes 9"):
+    with pytest.raises(rf.EmbedderMismatchError, match="the bank has 2 dimensions, the embedder makes 9"):
         ranked([EAST, NORTH], ["model_a", "model_b"], embedder=static_embedder())
 
 
@@ -611,20 +611,25 @@ def test_equally_large_banks_that_were_swapped_are_refused_by_their_headers(tmp_
 
 
 SETTINGS: list[tuple[str, dict[str, Any], str]] = [
-    ("float32", {"models": "abcd"}, "settings hold"),
-    ("float32", {"models": ["a", "b", "c", 4]}, "settings hold"),
-    ("float32", {"models": ["a", "b", "c"]}, r"needs tiers, uint16 \(3,\)"),
-    ("float32", {"models": ["a", "b", "c", "d"]}, "no battle of the model"),
+    ("float32", {"models": "abcd"}, "models must be a list of names, found a string"),
+    ("float32", {"models": ["a", "b", "c", 4]}, "models must be a list of names, found a number in it"),
+    (
+        "float32",
+        {"models": ["a", "b", "c"], "scoring_pair": {"strong": "a", "weak": "b"}},
+        r"needs tiers, uint16 \(3,\)",
+    ),
+    ("float32", {"models": ["a", "b", "c", "d"]}, "strong-model, is none of the 4 models"),
+    ("float32", {"models": ["a", "a", "c", "d"]}, "must be distinct"),
     ("float32", {"num_tiers": 1}, "2 to 255 tiers"),
     ("float32", {"num_tiers": 2}, "tiers 0 to 1"),
     ("float32", {"num_tiers": "4"}, "settings hold"),
-    ("float32", {"same_tier": "maybe"}, "one of routellm, ignore, found 'maybe'"),
-    ("float32", {"solver": "guess"}, "one of exact, routellm, found 'guess'"),
-    ("float32", {"scoring_pair": {"strong": "strong-model"}}, "do not fit together"),
-    ("float32", {"scoring_pair": {"strong": "strong-model", "weak": 3}}, "do not fit together"),
-    ("float32", {"scoring_pair": {"strong": "strong-model", "weak": "x"}}, "no battle of the model"),
+    ("float32", {"same_tier": "maybe"}, 'one of routellm, ignore, found "maybe"'),
+    ("float32", {"solver": "guess"}, 'one of exact, routellm, found "guess"'),
+    ("float32", {"scoring_pair": {"strong": "strong-model"}}, "scoring_pair holds strong and weak"),
+    ("float32", {"scoring_pair": {"strong": "strong-model", "weak": 3}}, "the weak model of the scoring pair is none"),
+    ("float32", {"scoring_pair": {"strong": "strong-model", "weak": "x"}}, "the weak model of the scoring pair, x,"),
     ("float32", {"blocks": 0}, "at least one block"),
-    ("float32", {"blocks": 3}, r"mapped tensor bank\.2, which is not there"),
+    ("float32", {"blocks": 3}, r"needs bank\.2, float32 \(n, n\); found nothing"),
     ("float32", {"compression": "int8"}, "settings hold"),
     ("float32", {"compression": {}}, "a compression has a precision"),
     ("float32", {"surplus": 1}, "settings hold"),
@@ -681,8 +686,8 @@ def test_tensors_of_another_shape_or_type_are_refused(saved: Path, fault: str, t
     [
         ("float32", "cell_a", 5, "a tier outside 0 to 3"),
         ("float32", "cell_outcome", 3, "outcome"),
-        ("float32", "cell_battles", 0, "1 to 9007199254740992 battles"),
-        ("int8", "cell_battles", -3, "1 to 9007199254740992 battles"),
+        ("float32", "cell_battles", 0, r"holds 1 to 2\^53 battles"),
+        ("int8", "cell_battles", -3, r"holds 1 to 2\^53 battles"),
         ("float32", "norms", 0, "length must be positive"),
         ("float32", "row_cells.1", 1000, "belongs to cell 1000"),
         ("float32", "repeat_rows", 1000, "belongs to row 1000"),
@@ -691,7 +696,7 @@ def test_tensors_of_another_shape_or_type_are_refused(saved: Path, fault: str, t
         ("int8", "axes", 1e30, "axes is of unit embeddings"),
         ("moments", "axes_mean", -5.0, "axes_mean is of unit embeddings"),
         ("moments", "centroids", 1e30, "centroids is of unit embeddings"),
-        ("moments", "cluster_panels", 1, "begins at panel 0"),
+        ("moments", "cluster_panels", 1, "clusters do not fit the bank"),
         ("moments", "cluster_rows", 1000, "do not fit the bank"),
         ("moments", "cluster_cells.1", 1000, "do not fit the bank"),
     ],

@@ -1,0 +1,107 @@
+#include "directory/open_directory.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "base/error.hpp"
+
+namespace routellm_fast {
+namespace {
+
+std::string reason(int error) { return std::generic_category().message(error); }
+
+int open_directory(int from, const std::string& relative) {
+  return ::openat(from, relative.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+void check_directory(int descriptor, int error, const std::string& path, const std::string& expected_file) {
+  if (descriptor >= 0) return;
+  throw Error(ErrorCode::kNotFound, path + " is no directory that can be read (" + reason(error) +
+                                        "). Expected one with a " + expected_file + ".");
+}
+
+std::string absolute(const std::string& path) {
+  std::error_code unknown;  // the working directory may be gone
+  const std::filesystem::path found = std::filesystem::absolute(path, unknown);
+  return unknown ? path : found.string();
+}
+
+}  // namespace
+
+DirectoryHandle::DirectoryHandle(std::string path, const std::string& expected_file)
+    : path_(std::move(path)), descriptor_(open_directory(AT_FDCWD, path_)) {
+  check_directory(descriptor_, errno, path_, expected_file);
+}
+
+DirectoryHandle::DirectoryHandle(const DirectoryHandle& from, const std::string& relative,
+                                 const std::string& expected_file)
+    : path_(from.path() + "/" + relative), descriptor_(open_directory(from.descriptor(), relative)) {
+  check_directory(descriptor_, errno, path_, expected_file);
+}
+
+DirectoryHandle::~DirectoryHandle() { ::close(descriptor_); }
+
+OpenFile::OpenFile(const DirectoryHandle& directory, const std::string& name)
+    : path_(directory.path() + "/" + name),
+      descriptor_(::openat(directory.descriptor(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) {
+  if (descriptor_ < 0) {
+    const int error = errno;
+    if (error == ELOOP) {
+      throw Error(ErrorCode::kDamaged,
+                  path_ + " is a symbolic link, which is not followed. Copy or save the directory again.");
+    }
+    throw Error(ErrorCode::kNotFound, directory.path() + " lacks " + name + " (" + reason(error) +
+                                          "): it is incomplete, or no such directory. Copy or save it again.");
+  }
+  struct stat status{};
+  if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
+    ::close(descriptor_);
+    throw Error(ErrorCode::kDamaged, path_ + " is no regular file. Copy or save the directory again.");
+  }
+  constexpr std::int64_t kSecondNs = 1'000'000'000;
+  identity_ = {.device = static_cast<std::uint64_t>(status.st_dev),
+               .inode = static_cast<std::uint64_t>(status.st_ino),
+               .bytes = static_cast<std::uint64_t>(status.st_size),
+               .modified_ns = static_cast<std::int64_t>(status.st_mtim.tv_sec) * kSecondNs + status.st_mtim.tv_nsec};
+}
+
+OpenFile::~OpenFile() { ::close(descriptor_); }
+
+std::size_t OpenFile::read(std::uint64_t offset, std::span<char> buffer) const {
+  std::size_t done = 0;
+  while (done < buffer.size()) {
+    const ssize_t count =
+        ::pread(descriptor_, buffer.data() + done, buffer.size() - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw Error(ErrorCode::kDamaged, path_ + " cannot be read (" + reason(errno) + ")");
+    if (count == 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  return done;
+}
+
+std::string OpenFile::read(std::size_t size) const {
+  std::string content(size, '\0');
+  content.resize(read(0, content));
+  return content;
+}
+
+MappedFile::MappedFile(const OpenFile& file, std::string header, std::string sha256)
+    : path_(absolute(file.path())),
+      identity_(file.identity()),
+      header_(std::move(header)),
+      sha256_(std::move(sha256)),
+      mapping_(::mmap(nullptr, static_cast<std::size_t>(file.bytes()), PROT_READ, MAP_SHARED, file.descriptor(), 0)) {
+  if (mapping_ == MAP_FAILED) throw Error(ErrorCode::kDamaged, path_ + " cannot be mapped (" + reason(errno) + ")");
+}
+
+MappedFile::~MappedFile() { ::munmap(mapping_, static_cast<std::size_t>(identity_.bytes)); }
+
+}  // namespace routellm_fast

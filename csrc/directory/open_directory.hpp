@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace routellm_fast {
+
+/// An open directory. Its files are read through one handle: should it be replaced meanwhile, the old one is read.
+class DirectoryHandle {
+ public:
+  /// Throws Error(kNotFound) for what is no directory that can be read; the text says that one with `expected_file` was
+  /// looked for.
+  DirectoryHandle(std::string path, const std::string& expected_file);
+  /// The directory at `relative`, as seen from another one.
+  DirectoryHandle(const DirectoryHandle& from, const std::string& relative, const std::string& expected_file);
+  ~DirectoryHandle();
+  DirectoryHandle(const DirectoryHandle&) = delete;
+  DirectoryHandle& operator=(const DirectoryHandle&) = delete;
+
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+
+ private:
+  std::string path_;
+  int descriptor_;
+};
+
+/// What tells whether a file is still the one that was opened.
+struct FileIdentity {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::uint64_t bytes = 0;
+  std::int64_t modified_ns = 0;
+};
+
+/// An open regular file of a directory. Symbolic links are not followed.
+class OpenFile {
+ public:
+  /// Throws Error: kNotFound where there is none, kDamaged where it is a link, or no regular file.
+  OpenFile(const DirectoryHandle& directory, const std::string& name);
+  ~OpenFile();
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  [[nodiscard]] const FileIdentity& identity() const noexcept { return identity_; }
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return identity_.bytes; }
+  [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+
+  /// Fills `buffer` with the bytes from `offset` on, and returns how many there were; fewer where the file ends. Throws
+  /// Error(kDamaged) where they cannot be read.
+  [[nodiscard]] std::size_t read(std::uint64_t offset, std::span<char> buffer) const;
+  /// Up to `size` bytes from the start.
+  [[nodiscard]] std::string read(std::size_t size) const;
+
+ private:
+  std::string path_;
+  int descriptor_;
+  FileIdentity identity_;
+};
+
+/// A safetensors file of one tensor, mapped read-only, as it was when it was opened.
+class MappedFile {
+ public:
+  /// Throws Error(kDamaged) where the file cannot be mapped.
+  MappedFile(const OpenFile& file, std::string header, std::string sha256);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }  // absolute
+  [[nodiscard]] const FileIdentity& identity() const noexcept { return identity_; }
+  /// All bytes before the data: the length, the JSON and its padding.
+  [[nodiscard]] const std::string& header() const noexcept { return header_; }
+  /// As its manifest stated it; nobody has compared it.
+  [[nodiscard]] const std::string& sha256() const noexcept { return sha256_; }
+  [[nodiscard]] const std::byte* data() const noexcept {
+    return static_cast<const std::byte*>(mapping_) + header_.size();
+  }
+
+ private:
+  std::string path_;
+  FileIdentity identity_;
+  std::string header_;
+  std::string sha256_;
+  void* mapping_;
+};
+
+}  // namespace routellm_fast
