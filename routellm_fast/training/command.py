@@ -70,7 +70,7 @@ class Job:
     """One command: from which data to which directory. See JobArguments.
 
     Attributes:
-        kind: Of the router.
+        kind: The kind of router, such as "mf".
         sources: What to read.
         model_pair: Where prompts are sent.
         scoring_pair: The pair whose win rate is learned, by the names that data go by.
@@ -130,7 +130,7 @@ class Job:
 
         Args:
             metrics: As `metrics` returns them.
-            embedder: Its name.
+            embedder: The name of the embedder.
             base: In place of an embedder, the pretrained model that was fine-tuned.
         """
         card = model_card(

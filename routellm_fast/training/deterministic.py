@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def deterministic(torch: Any, threads: int = 1) -> Iterator[None]:
-    """Deterministic kernels on so many threads; torch's own settings are put back after."""
+    """Let torch use deterministic kernels on this many threads; its own settings are put back after."""
     had_threads, was_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)

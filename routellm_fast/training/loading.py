@@ -74,7 +74,7 @@ class Loaded:
     kept: list[bool] | None = None
 
     def record(self, sources: Sources, further: Iterable[Path] = ()) -> dict[str, Any]:
-        """Return what a router keeps of where its data come from; `further` are files without battles.
+        """Return what a router records of its data; `further` are files without battles that were read too.
 
         `files`: digests by name. `licenses`: the filter, or None. `data`: Counts by source. `evaluation`, where sets
         were given: their digests, how many prompts they have and how many battles were left out for them.
@@ -110,8 +110,8 @@ def load(
         keep_ties: Whether ties of preference battles stay. Those of golden labels do.
         soft_labels: Targets of golden labels say by how much a score was higher (see data.pairs).
         min_prompt_chars: Leave out battles on prompts that are shorter, space around them not counted.
-        whole: Those of the battles that are datasets of RouteLLM and taken whole: no cap, and battles of a model
-            against itself stay.
+        whole: Those of the sources of battles that are datasets of RouteLLM to be taken as they are: no cap, and
+            battles of a model against itself stay.
         models: Use only battles between two of these; None uses all. Golden labels of thirty models make hundreds of
             battles a prompt.
 

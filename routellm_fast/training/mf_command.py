@@ -106,6 +106,7 @@ def train_mf(
         "centre_sources": centre_sources,
     }
     metrics = job.metrics(trained.metrics, options, loaded)
+    # The router keeps the names that were given, unless the data know the pair by others.
     router = trained.router(
         **job.common(metrics, embedder=embedder.name),
         scoring_pair=given if scoring == (given or job.model_pair) else scoring,

@@ -27,11 +27,11 @@ def model_card(
     """Return a model card, Markdown.
 
     Args:
-        kind: Of the router.
+        kind: The kind of router, such as "mf".
         metrics: As the commands of `training.command` return them.
         model_pair: Where prompts are sent.
-        scoring_pair: Whose win rate is computed; None is model_pair.
-        embedder: Its name.
+        scoring_pair: The pair whose win rate the router computes; None is model_pair.
+        embedder: The name of the embedder.
         base: In place of an embedder, the pretrained model that was fine-tuned and reads prompts itself.
         created: Date; "" for none.
     """

@@ -17,9 +17,9 @@ class PackagedBase:
 
     Attributes:
         requirement: The package, as pip takes it.
-        module: Its module.
+        module: The module that the package installs.
         file: The weights, below the module's folder.
-        sha256: Of that file, hexadecimal.
+        sha256: Digest of the weights, hexadecimal.
     """
 
     requirement: str

@@ -61,4 +61,4 @@ OnProgress = Callable[[Progress], None]
 
 
 def ignore_progress(progress: Progress) -> None:
-    """Stand in where nobody wants to know."""
+    """Do nothing: the callback where the caller gave none."""
