@@ -181,7 +181,7 @@ class TextBatch {
 // --- arrays ---------------------------------------------------------------------------------------------------------
 
 std::string describe(py::handle value) {
-  if (!py::isinstance<py::array>(value)) return std::string(Py_TYPE(value.ptr())->tp_name);
+  if (!py::isinstance<py::array>(value)) return {Py_TYPE(value.ptr())->tp_name};
   const auto array = py::reinterpret_borrow<py::array>(value);
   const auto shape = py::str(array.attr("shape")).cast<std::string>();
   const bool contiguous = (array.flags() & py::array::c_style) != 0;
@@ -248,7 +248,8 @@ void bind_tokenizer(py::module_& m) {
             if (PyUnicode_Check(text.ptr())) {
               view = utf8_of(text.ptr(), static_cast<std::size_t>(-1), scratch);
             } else if (py::isinstance<py::bytes>(text)) {
-              view = py::reinterpret_borrow<py::bytes>(text);
+              view = std::string_view(PyBytes_AS_STRING(text.ptr()),
+                                      static_cast<std::size_t>(PyBytes_GET_SIZE(text.ptr())));
             } else {
               throw_not_text(text, "text");
             }
@@ -562,7 +563,7 @@ std::shared_ptr<const void> keep_alive(const py::object& object) {
 RefitSolver parse_solver(const std::string& name) {
   if (name == "exact") return RefitSolver::kExact;
   if (name == "routellm") return RefitSolver::kRouteLlm;
-  throw Error(ErrorCode::kInvalidArgument, "solver must be \"exact\" or \"routellm\", found \"" + name + "\".");
+  throw Error(ErrorCode::kInvalidArgument, R"(solver must be "exact" or "routellm", found ")" + name + "\".");
 }
 
 std::vector<Outcome> outcomes_of(std::span<const std::uint8_t> values) {
@@ -669,6 +670,7 @@ void bind_rankings(py::module_& m) {
              const std::vector<Outcome> outcomes = outcomes_of(column<std::uint8_t>(outcome, count, "outcome"));
              const auto counts = column<double>(battles, count, "battles");
              std::vector<Cell> cells;
+             cells.reserve(count);
              for (std::size_t c = 0; c < count; ++c) cells.push_back({a[c], b[c], outcomes[c], counts[c]});
              return std::make_shared<TierRefit>(num_tiers, std::move(cells), strong_tier, weak_tier,
                                                 parse_solver(solver));
@@ -690,6 +692,7 @@ void bind_similarity(py::module_& m) {
              const auto of = column<std::uint32_t>(repeat_cells, repeat_count, "repeat_cells");
              const auto times = column<double>(repeat_battles, repeat_count, "repeat_battles");
              std::vector<Repeat> repeats;
+             repeats.reserve(repeat_count);
              for (std::size_t k = 0; k < repeat_count; ++k) repeats.push_back({at[k], of[k], times[k]});
              return std::make_shared<BankBlock>(keep_alive(rows), array.data(),
                                                 static_cast<std::size_t>(array.shape(1)), lengths, cells,
