@@ -364,7 +364,7 @@ TEST_CASE("equal ratings, more tiers than models, and no models have defined tie
 }
 
 // Every pair of tiers in every outcome, all weighing alike.
-std::vector<Cell> round_robin(std::size_t num_tiers) {
+std::vector<Cell> round_robin(std::uint16_t num_tiers) {
   std::vector<Cell> cells;
   for (std::uint16_t a = 0; a < num_tiers; ++a) {
     for (std::uint16_t b = 0; b < a; ++b) {
