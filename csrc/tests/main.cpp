@@ -7,7 +7,8 @@
 #include "base/error.hpp"
 #include "dispatch/isa.hpp"
 
-int main(int argc, char* const* argv) {
+// NOLINTNEXTLINE(misc-const-correctness): the signature of main
+int main(int argc, char** argv) {
   constexpr int kSkipped = 77;  // CTest's SKIP_RETURN_CODE: this machine lacks the tier that was asked for
   try {
     std::cout << "active instruction set: " << routellm_fast::isa_name(routellm_fast::active_isa()) << '\n';
