@@ -43,6 +43,7 @@ void write_text(const std::string& text, std::string& out) {
   out += '"';
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): as deep as the parser lets a document be
 void write(const JsonValue& value, std::string& out) {
   if (const bool* const boolean = value.boolean()) {
     out += *boolean ? "true" : "false";

@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "dispatch/isa.hpp"
 
+// NOLINTNEXTLINE(misc-const-correctness): the signature of main
 int main(int argc, char** argv) {
   constexpr int kSkipped = 77;  // CTest's SKIP_RETURN_CODE: this machine lacks the tier that was asked for
   try {

@@ -43,10 +43,7 @@ void operator delete(void* memory, std::size_t /*bytes*/, std::align_val_t /*ali
 }
 
 int main() {
-  const std::vector<std::string> texts{"hello", "prove the a b c?", "",
-                                       "\xC3\xA9"
-                                       "crits { 1 }",
-                                       "unknown words only"};
+  const std::vector<std::string> texts{"hello", "prove the a b c?", "", "\u00E9crits { 1 }", "unknown words only"};
   std::vector<const char*> pointers;
   std::vector<std::size_t> bytes;
   for (const std::string& text : texts) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "routellm_fast.h"
@@ -140,7 +141,7 @@ TEST_CASE("options: names, threads, and fields that are not known yet") {
 }
 
 TEST_CASE("faults of a directory become a status, a text, and no router") {
-  routellm_router* router = reinterpret_cast<routellm_router*>(1);
+  auto* router = reinterpret_cast<routellm_router*>(1);
   CHECK(routellm_load("/no/such/place", nullptr, &router) == ROUTELLM_NOT_FOUND);
   CHECK(router == nullptr);
   CHECK(routellm_load(golden("random").c_str(), nullptr, &router) == ROUTELLM_BAD_DIRECTORY);
@@ -192,8 +193,7 @@ TEST_CASE("bad embeddings are named with their row; thresholds and shares lie in
 const std::vector<std::string> kTexts{"hello",
                                       "prove the a b c?",
                                       "",
-                                      "\xC3\xA9"
-                                      "crits { 1 }",
+                                      "\u00E9crits { 1 }",
                                       "\xFF\xFE",
                                       std::string("a\0b", 3),
                                       std::string(100'000, 'a'),
@@ -218,6 +218,7 @@ TEST_CASE("one text, a batch, and a decision agree to the bit, on many threads a
     }
     std::vector<std::thread> threads;
     std::vector<int> equal(4, 0);
+    threads.reserve(equal.size());
     for (std::size_t t = 0; t < equal.size(); ++t) {
       threads.emplace_back([&, t] {
         bool same = true;
@@ -234,7 +235,7 @@ TEST_CASE("one text, a batch, and a decision agree to the bit, on many threads a
             int is_strong = -1;
             same = same &&
                    routellm_route(router.get(), texts[i], bytes[i], 0.7, &win_rate, &is_strong) == ROUTELLM_OK &&
-                   win_rate == batch[i] && is_strong == strong[i] &&
+                   win_rate == batch[i] && std::cmp_equal(is_strong, strong[i]) &&
                    is_strong == (static_cast<double>(win_rate) >= 0.7 ? 1 : 0);
           }
           // A fault of this thread is this thread's.

@@ -71,15 +71,15 @@ TEST_CASE("what is no JSON is refused, with the fault and its place") {
       {"1 1", "something follows"},
       {"\"a", "has no end"},
       {"\"\\", "has no end"},
-      {"\"\\x\"", "unknown escape"},
-      {"\"\\u12g4\"", "hexadecimal"},
+      {R"("\x")", "unknown escape"},
+      {R"("\u12g4")", "hexadecimal"},
       {"\"\\u12", "hexadecimal"},
       {"\"\n\"", "control character"},
       {"\"\xFF\"", "not UTF-8"},
       {"\"\xED\xA0\x80\"", "not UTF-8"},
       {"\xEF\xBB\xBF{}", "expected a value"},
-      {"{\"a\": 1, \"b\": 2, \"a\": 3}", "\"a\" stands twice"},
-      {"{\"\\u0061\": 1, \"a\": 3}", "\"a\" stands twice"},
+      {R"({"a": 1, "b": 2, "a": 3})", "\"a\" stands twice"},
+      {R"({"\u0061": 1, "a": 3})", "\"a\" stands twice"},
   };
   for (const auto& [document, fault] : faults) {
     CAPTURE(document);

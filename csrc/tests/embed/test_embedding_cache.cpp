@@ -213,9 +213,9 @@ TEST_CASE("threads that read, write and evict at once never see a torn or foreig
       for (std::size_t i = 0; i < kBatch; ++i) {
         wanted.at(i) = rng() % kKeys;
         const KeyBytes key = key_of(wanted.at(i));
-        std::copy(key.begin(), key.end(), keys.begin() + static_cast<std::ptrdiff_t>(i * key.size()));
+        std::ranges::copy(key, keys.begin() + static_cast<std::ptrdiff_t>(i * key.size()));
         const std::vector<float> vector = vector_of(wanted.at(i), kDim, rng() % 64);
-        std::copy(vector.begin(), vector.end(), vectors.begin() + static_cast<std::ptrdiff_t>(i * kDim));
+        std::ranges::copy(vector, vectors.begin() + static_cast<std::ptrdiff_t>(i * kDim));
       }
       if (rng() % 2 == 0) {
         cache.put_many(keys.data(), kBatch, vectors.data());

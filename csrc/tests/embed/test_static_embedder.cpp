@@ -110,6 +110,7 @@ TEST_CASE("threads share one embedder and get the same vectors") {
   const std::vector<float> expected = embed(e, "a bb c ?");
   std::vector<std::vector<float>> found(4);
   std::vector<std::thread> threads;
+  threads.reserve(found.size());
   for (std::vector<float>& slot : found) {
     threads.emplace_back([&e, &slot] {
       for (int i = 0; i < 500; ++i) slot = embed(e, i % 2 == 0 ? "c c ? a b" : "a bb c ?");

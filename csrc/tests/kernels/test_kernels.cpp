@@ -234,8 +234,8 @@ TEST_CASE("range_f32 finds the extremes at every place") {
         float low = 0.0F;
         float high = 0.0F;
         kernel.range_f32(values.data(), n, &low, &high);
-        CHECK(low == *std::min_element(values.begin(), values.end()));
-        CHECK(high == *std::max_element(values.begin(), values.end()));
+        CHECK(low == *std::ranges::min_element(values));
+        CHECK(high == *std::ranges::max_element(values));
       }
     }
   });
@@ -284,7 +284,8 @@ TEST_CASE("score_panels_u8 is exact but for one rounding, also at the extremes")
           std::vector<std::int8_t> high(whole.size());
           std::vector<std::int8_t> low(whole.size());
           for (std::size_t i = 0; i < whole.size(); ++i) {
-            const int value = extreme ? (i % dim < 700 ? 16256 : -16256) : any_value(rng);
+            const int largest = i % dim < 700 ? 16256 : -16256;
+            const int value = extreme ? largest : any_value(rng);
             const int rounded = (value + 64) >> 7;
             whole[i] = static_cast<std::int16_t>(value);
             high[i] = static_cast<std::int8_t>(rounded);

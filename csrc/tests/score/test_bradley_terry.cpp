@@ -8,6 +8,7 @@
 #include <numbers>
 #include <numeric>
 #include <random>
+#include <ranges>
 #include <utility>
 #include <vector>
 
@@ -340,12 +341,12 @@ TEST_CASE("tiers are the cheapest of all cuts") {
         CAPTURE(num_tiers);
         std::vector<double> ratings(models);
         for (double& rating : ratings) rating = round == 5 ? std::round(normal(rng) / 100.0) : normal(rng);
-        std::sort(ratings.rbegin(), ratings.rend());
+        std::ranges::sort(std::views::reverse(ratings));
         const std::vector<std::size_t> tiers = split_tiers(ratings, num_tiers);
         REQUIRE(tiers.size() == models);
         CHECK(tiers.front() == 0);
         CHECK(tiers.back() < num_tiers);
-        CHECK(std::is_sorted(tiers.begin(), tiers.end()));
+        CHECK(std::ranges::is_sorted(tiers));
         CHECK(cost_of(ratings, tiers) == doctest::Approx(least_cost(ratings, num_tiers)).epsilon(1e-9));
       }
     }
@@ -363,7 +364,7 @@ TEST_CASE("equal ratings, more tiers than models, and no models have defined tie
 }
 
 // Every pair of tiers in every outcome, all weighing alike.
-std::vector<Cell> round_robin(std::size_t num_tiers) {
+std::vector<Cell> round_robin(std::uint16_t num_tiers) {
   std::vector<Cell> cells;
   for (std::uint16_t a = 0; a < num_tiers; ++a) {
     for (std::uint16_t b = 0; b < a; ++b) {

@@ -301,7 +301,7 @@ struct Compression {
         for (std::size_t d = 0; d < dim; ++d) {
           result.sums[cell * dim + d] += static_cast<float>(weight) * rows[r * dim + d];
         }
-        float* product = result.products.data() + cell * products;
+        const float* product = result.products.data() + cell * products;
         for (std::size_t i = 0; i < axis_count; ++i) {
           for (std::size_t j = i; j < axis_count; ++j) {
             const float twice = i == j ? 1.0F : 2.0F;
@@ -562,8 +562,8 @@ TEST_CASE("parts that do not fit a coded bank are refused") {
   const Samples samples = samples_of_two_blocks();
   const Compression parts(samples, 12, kernels(active_isa()));
   const Compression others({samples[0]}, 8, kernels(active_isa()));
-  const auto build = [&](auto axes, auto codes, std::vector<float> residuals, double margin = 0.1) {
-    return CodedBank(parts.bank, axes, codes, residuals, {.margin = margin, .reach = 0.0});
+  const auto build = [&](const auto& axes, auto codes, std::vector<float> residuals, double margin = 0.1) {
+    return CodedBank(parts.bank, axes, std::move(codes), residuals, {.margin = margin, .reach = 0.0});
   };
   CHECK_NOTHROW(build(parts.axes, parts.codes(), parts.residuals()));
   CHECK_THROWS_AS(build(others.axes, parts.codes(), parts.residuals()), Error);
