@@ -86,12 +86,12 @@ void record(Files& files) {
   std::string& manifest = files["router.json"];
   for (const auto& [name, content] : files) {
     if (name == "router.json") continue;
-    const std::string key = "\"" + name + "\": {\"bytes\": ";
+    const std::string key = "\"" + name + R"(": {"bytes": )";
     const std::size_t begin = manifest.find(key);
     const std::size_t end = begin == std::string::npos ? begin : manifest.find('}', begin);
     if (end == std::string::npos) continue;
     const std::string digest = routellm_fast::sha256_of(std::as_bytes(std::span(content)));
-    manifest.replace(begin, end - begin, key + std::to_string(content.size()) + ", \"sha256\": \"" + digest + "\"");
+    manifest.replace(begin, end - begin, key + std::to_string(content.size()) + R"(, "sha256": ")" + digest + "\"");
   }
 }
 
@@ -133,7 +133,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::size_t changes = std::min<std::size_t>((size - 1) / kChangeBytes, 16);
   for (std::size_t k = 0; k < changes; ++k) {
     const std::uint8_t* const c = data + 1 + k * kChangeBytes;
-    auto file = std::next(files.begin(), static_cast<std::ptrdiff_t>(c[0] / 5U % files.size()));
+    auto const file = std::next(files.begin(), static_cast<std::ptrdiff_t>(c[0] / 5U % files.size()));
     change(file->second, c[0], static_cast<std::size_t>(c[1]) << 8U | c[2] | static_cast<std::size_t>(c[3]) << 16U,
            c[4]);
   }

@@ -36,12 +36,13 @@ WordPieceTokenizer make_tokenizer(unsigned bits) {
                                  .continuing_prefix = "##"};
   std::vector<AddedToken> added{{"[PAD]", 0}, {"[UNK]", 1}, {"[UNK]!", 40}};
   if ((bits & 32U) != 0) added.insert(added.end(), {{"bb", 41}, {"é", 42}, {" a", 43}, {"\x01", 44}});
-  return WordPieceTokenizer(vocabulary, options, added);
+  return {vocabulary, options, added};
 }
 
 const WordPieceTokenizer& tokenizer_for(unsigned bits) {
   static const std::vector<WordPieceTokenizer> tokenizers = [] {
     std::vector<WordPieceTokenizer> all;
+    all.reserve(kOptionSets);
     for (unsigned k = 0; k < kOptionSets; ++k) all.push_back(make_tokenizer(k));
     return all;
   }();
@@ -66,7 +67,7 @@ Encoded encode(const WordPieceTokenizer& tokenizer, std::string_view text, std::
   require(result.token_count == cap || result.consumed_bytes == text.size());
   require(ids[cap] == kUntouched);
   ids.resize(result.token_count);
-  require(std::all_of(ids.begin(), ids.end(), [&](std::uint32_t id) { return id < tokenizer.vocabulary_size(); }));
+  require(std::ranges::all_of(ids, [&](std::uint32_t id) { return id < tokenizer.vocabulary_size(); }));
   return {std::move(ids), result.consumed_bytes};
 }
 

@@ -4,11 +4,11 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <numbers>
 #include <numeric>
 #include <random>
-#include <ranges>
 #include <utility>
 #include <vector>
 
@@ -341,7 +341,7 @@ TEST_CASE("tiers are the cheapest of all cuts") {
         CAPTURE(num_tiers);
         std::vector<double> ratings(models);
         for (double& rating : ratings) rating = round == 5 ? std::round(normal(rng) / 100.0) : normal(rng);
-        std::ranges::sort(std::views::reverse(ratings));
+        std::ranges::sort(ratings, std::greater{});
         const std::vector<std::size_t> tiers = split_tiers(ratings, num_tiers);
         REQUIRE(tiers.size() == models);
         CHECK(tiers.front() == 0);

@@ -301,7 +301,7 @@ struct Compression {
         for (std::size_t d = 0; d < dim; ++d) {
           result.sums[cell * dim + d] += static_cast<float>(weight) * rows[r * dim + d];
         }
-        const float* product = result.products.data() + cell * products;
+        float* product = result.products.data() + cell * products;  // NOLINT(misc-const-correctness): written below
         for (std::size_t i = 0; i < axis_count; ++i) {
           for (std::size_t j = i; j < axis_count; ++j) {
             const float twice = i == j ? 1.0F : 2.0F;

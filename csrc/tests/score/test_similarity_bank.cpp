@@ -100,7 +100,7 @@ TEST_CASE("a repeat equals the same row once more") {
 }
 
 TEST_CASE("cells may lie in any order") {
-  auto shuffled = sample_battles(7, 200, 20, 6, 15);
+  const auto shuffled = sample_battles(7, 200, 20, 6, 15);
   std::mt19937 rng(8);
   std::shuffle(shuffled->cells.begin(), shuffled->cells.end(), rng);
   check_against_formula({shuffled}, sample_queries(9, 3, 20));
@@ -133,9 +133,9 @@ TEST_CASE("no queries are no work") {
 
 TEST_CASE("where all similarities are negative the least similar battle weighs most, without overflow") {
   constexpr std::size_t kDim = 40;
-  auto battles = sample_battles(1, 80, kDim, 4);
+  const auto battles = sample_battles(1, 80, kDim, 4);
   for (float& value : battles->rows) value = std::abs(value);
-  std::vector<float> queries(2 * kDim, -0.5F);
+  const std::vector<float> queries(2 * kDim, -0.5F);
   check_against_formula({battles}, queries);
 
   // Nearly orthogonal to one battle, opposite to another: the weights' ratio leaves float64's range.
@@ -213,7 +213,7 @@ TEST_CASE("the exponent makes the heaviest weight 1") {
 
 TEST_CASE("parts that make no bank are refused") {
   const auto refused = [](auto spoil) {
-    auto battles = std::make_shared<SampleBattles>(*sample_battles(1, 6, 4, 3, 2));
+    const auto battles = std::make_shared<SampleBattles>(*sample_battles(1, 6, 4, 3, 2));
     spoil(*battles);
     CHECK_THROWS_AS((void)block_of(battles), Error);
   };

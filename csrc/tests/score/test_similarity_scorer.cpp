@@ -176,7 +176,7 @@ TEST_CASE("zeros may weigh all battles equally, and leave their neighbours alone
 }
 
 TEST_CASE("a largest similarity of exactly 0 is refused by its row") {
-  auto battles = std::make_shared<SampleBattles>(*sample_battles(1, 9, 2, kCells));
+  const auto battles = std::make_shared<SampleBattles>(*sample_battles(1, 9, 2, kCells));
   for (std::size_t r = 0; r < 9; ++r) {
     battles->rows[2 * r] = 0.0F;
     battles->rows[2 * r + 1] = r % 2 == 0 ? 1.0F : -1.0F;
@@ -191,7 +191,7 @@ TEST_CASE("a largest similarity of exactly 0 is refused by its row") {
 }
 
 TEST_CASE("a bank whose file was changed under it is named, not scored") {
-  auto battles = std::make_shared<SampleBattles>(*sample_battles(1, 30, kDim, kCells));
+  const auto battles = std::make_shared<SampleBattles>(*sample_battles(1, 30, kDim, kCells));
   battles->rows[3 * kDim + 5] = std::numeric_limits<float>::quiet_NaN();
   for (const Isa isa : supported_isas()) {
     CAPTURE(isa_name(isa));
@@ -240,7 +240,7 @@ TEST_CASE("queries during an add are answered by the router before or the one af
     blocks.push_back(block_of(samples.back()));
     const auto bank = std::make_shared<SimilarityBank>(kDim, kCells, blocks, false, kernel);
     const auto refit = std::make_shared<TierRefit>(kTiers, cells_of(samples), 0, 2, RefitSolver::kExact);
-    auto version = std::make_shared<Version>();
+    const auto version = std::make_shared<Version>();
     version->scorer = std::make_shared<SimilarityScorer>(bank, refit, kernel);
     version->expected = win_rates(*version->scorer, queries);
     return std::shared_ptr<const Version>(version);
@@ -255,7 +255,7 @@ TEST_CASE("queries during an add are answered by the router before or the one af
     do {
       std::shared_ptr<const Version> version;
       {
-        const std::lock_guard lock(guard);
+        const std::scoped_lock lock(guard);
         version = current;
       }
       if (win_rates(*version->scorer, queries, threads) != version->expected) ++wrong;
@@ -270,7 +270,7 @@ TEST_CASE("queries during an add are answered by the router before or the one af
       std::shared_ptr<const Version> next = add(seed);
       const std::uint64_t before = answers;
       {
-        const std::lock_guard lock(guard);
+        const std::scoped_lock lock(guard);
         std::swap(current, next);
       }
       next.reset();  // readers may hold the last reference to the version before

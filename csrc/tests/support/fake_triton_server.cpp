@@ -27,7 +27,7 @@ std::array<std::uint32_t, 2>& api_version() {
 }
 
 std::vector<std::string> take_logged_errors() {
-  const std::lock_guard lock(log_mutex);
+  const std::scoped_lock lock(log_mutex);
   return std::exchange(logged_errors, {});
 }
 
@@ -36,6 +36,7 @@ std::vector<std::string> take_logged_errors() {
 using fake_triton::live;
 using fake_triton::refused;
 
+// NOLINTBEGIN(misc-const-correctness): the signatures are those of the server
 extern "C" {
 
 TRITONSERVER_Error* TRITONSERVER_ErrorNew(TRITONSERVER_Error_Code code, const char* msg) {
@@ -53,7 +54,7 @@ const char* TRITONSERVER_ErrorMessage(TRITONSERVER_Error* error) { return error-
 
 TRITONSERVER_Error* TRITONSERVER_LogMessage(TRITONSERVER_LogLevel level, const char* /*filename*/, const int /*line*/,
                                             const char* msg) {
-  const std::lock_guard lock(fake_triton::log_mutex);
+  const std::scoped_lock lock(fake_triton::log_mutex);
   if (level == TRITONSERVER_LOG_ERROR) fake_triton::logged_errors.emplace_back(msg);
   return nullptr;
 }
@@ -289,3 +290,4 @@ TRITONSERVER_Error* TRITONBACKEND_ResponseSend(TRITONBACKEND_Response* response,
 }
 
 }  // extern "C"
+// NOLINTEND(misc-const-correctness)

@@ -75,7 +75,7 @@ WordPieceOptions default_options() {
 
 WordPieceTokenizer make_tokenizer(const WordPieceOptions& options = default_options(),
                                   const std::vector<AddedToken>& added = {}) {
-  return WordPieceTokenizer(kVocabulary, options, added);
+  return {kVocabulary, options, added};
 }
 
 Tokens tokens_of(const WordPieceTokenizer& tokenizer, std::string_view text) {
@@ -209,7 +209,7 @@ TEST_CASE("ill-formed UTF-8 reads as U+FFFD, once a maximal subpart") {
   const WordPieceTokenizer tokenizer = make_tokenizer(options);
   const auto replaced = [&tokenizer](std::string_view text) {
     const Tokens tokens = tokens_of(tokenizer, text);
-    CHECK(std::all_of(tokens.begin(), tokens.end(), [](const std::string& t) { return t.ends_with("\uFFFD"); }));
+    CHECK(std::ranges::all_of(tokens, [](const std::string& t) { return t.ends_with("\uFFFD"); }));
     return tokens.size();
   };
   CHECK(replaced("\x80") == 1);
@@ -234,7 +234,8 @@ TEST_CASE("a text need not be readable past its end") {
   for (std::size_t size = 0; size <= text.size(); ++size) {
     const std::vector<char> copy(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(size));
     const std::string_view exact(copy.data(), copy.size());
-    CHECK(tokens_of(tokenizer, exact) == tokens_of(tokenizer, std::string(exact)));
+    const std::string readable_further(exact);
+    CHECK(tokens_of(tokenizer, exact) == tokens_of(tokenizer, readable_further));
   }
 }
 

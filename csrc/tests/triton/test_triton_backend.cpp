@@ -309,7 +309,7 @@ TEST_CASE("a row that only the core refuses fails its own request") {
   served.run(requests);
   truth.check_reply(requests[0].reply, good, {0.5});
   CHECK(requests[1].reply.code == TRITONSERVER_ERROR_INVALID_ARG);
-  CHECK(requests[1].reply.error.find("1") != std::string::npos);  // the row, counted within the request
+  CHECK(requests[1].reply.error.find('1') != std::string::npos);  // the row, counted within the request
   truth.check_reply(requests[2].reply, std::vector<std::string>{"hello"}, {0.5});
   truth.check_reply(requests[3].reply, good, {0.1F});
 }
