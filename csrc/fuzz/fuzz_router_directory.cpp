@@ -91,7 +91,9 @@ void record(Files& files) {
     const std::size_t end = begin == std::string::npos ? begin : manifest.find('}', begin);
     if (end == std::string::npos) continue;
     const std::string digest = routellm_fast::sha256_of(std::as_bytes(std::span(content)));
-    manifest.replace(begin, end - begin, key + std::to_string(content.size()) + R"(, "sha256": ")" + digest + "\"");
+    std::string entry = key;
+    entry.append(std::to_string(content.size())).append(R"(, "sha256": ")").append(digest).append("\"");
+    manifest.replace(begin, end - begin, entry);
   }
 }
 
