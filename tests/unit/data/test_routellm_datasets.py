@@ -136,7 +136,7 @@ def test_one_npy_file_is_mapped(tmp_path: Path) -> None:
         ([[1.0, 2.0], [1.0]], None, r"row 1: 'embeddings' has 1 numbers"),
         ([[1.0, 2.0], None], None, r"row 1: 'embeddings' has 0 numbers"),
         ([[], []], None, r"row 0: 'embeddings' has 0 numbers"),
-        ([[1.0, 2.0], [1.0, None]], None, r"row 1: 'embeddings' has an empty place"),
+        ([[1.0, 2.0], [1.0, None]], None, r"row 1: 'embeddings' has a missing number"),
         ([[1.0, 2.0], [float("nan"), 1.0]], None, r"row 1: 'embeddings' has a number that is not finite"),
         ([[1.0, 2.0], [1e300, 1.0]], None, r"row 1: 'embeddings' has a number that is not finite as float32"),
         ([["a"], ["b"]], pyarrow.list_(pyarrow.string()), r"must be lists of floats, found list"),

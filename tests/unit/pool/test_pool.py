@@ -238,7 +238,7 @@ def test_a_word_is_a_model_or_a_table(tmp_path: Path):
         ("model,input_usd_per_1m\na,1\n", "'a' has no cost"),
         ("model,cost_usd_per_1k\na,-1\n", "line 2: cost_usd_per_1k of 'a'"),
         ("model,cost_usd_per_1k\na,cheap\n", "finite number"),
-        ("name,cost_usd_per_1k\na,1\n", "there is no 'model'"),
+        ("name,cost_usd_per_1k\na,1\n", "there is no column 'model'"),
         ("model,cost_usd_per_1k\n", "no rows"),
     ],
 )
