@@ -324,7 +324,7 @@ def test_soft_pairs_say_by_how_much():
     assert gap.target == wider[1].target
     assert [b.target for b in data.pairs([labelled(a=1.0, b=1.0)], soft=True)] == [0.5]
     for wrong in (1.0, 0.0, float("nan"), float("inf")):
-        with pytest.raises(InvalidArgumentError, match="score_range must be a number of at least 9"):
+        with pytest.raises(InvalidArgumentError, match="score_range must be finite and at least 9"):
             data.pairs(rows, soft=True, score_range=wrong)
 
 
