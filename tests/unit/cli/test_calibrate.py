@@ -299,10 +299,10 @@ def test_options_that_would_do_nothing_and_files_of_another_encoding_are_refused
     log = tmp_path / "log.txt"
     log.write_text("one prompt\nanother, longer prompt\n", encoding="utf-16")
     cases = [
-        (["mf", log], "is UTF-16: save it as UTF-8"),
+        (["mf", log], "is UTF-16, expected UTF-8"),
         (["mf", log, "--alpha", 0.5], "nothing without --check"),
         (["mf", log, "--strong-label", "gpt"], "nothing without --labels or --battles"),
-        (["mf", log, "--battles", log], "--battles serve --probability only"),
+        (["mf", log, "--battles", log], "--battles are used only to fit a map"),
         (["mf", log, "--out", log / "router"], "cannot be written (Not a directory)"),
     ]
     for arguments, words in cases:
