@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 try:
-    # By its full name first: where there is none, `from routellm_fast import _core` would speak of a circular import.
+    # By its full name first: where the extension is missing, `from routellm_fast import _core` would report a circular
+    # import.
     import routellm_fast._core  # noqa: F401
 except ImportError as error:
     from routellm_fast._no_core import explained

@@ -20,11 +20,11 @@ _RENAME_EXCHANGE = 2
 def staged_directory(path: Path) -> Iterator[Path]:
     """Write a directory of files so that readers see the old one or the new one, also after a crash.
 
-    The block fills a sibling directory with synced files. When it ends without an error, that takes the place of `path`
-    in one step; otherwise what stood at `path` still stands there. Nothing is left beside it.
+    Yields a new directory beside `path`, which the block fills with synced files. When the block ends without an error,
+    that directory replaces `path` in one step. After an error `path` is unchanged and the new directory is removed.
 
     Raises:
-        OSError: The directory could not be made, or not put in its place.
+        OSError: The new directory could not be made, or could not replace `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
@@ -40,10 +40,12 @@ def staged_directory(path: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path) -> None:
-    """Find out before long work whether files can be made in a folder, or it can be made itself. Nothing is left there.
+    """Check, before long work, that files can be written in a folder, or that a missing folder can be made.
+
+    The check writes a temporary folder and removes it.
 
     Raises:
-        OSError: They cannot.
+        OSError: Neither is possible.
     """
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -55,10 +57,11 @@ def check_writable(folder: Path) -> None:
 def replaced_file(path: Path) -> Iterator[BinaryIO]:
     """Write a file so that readers see the old one or the new one, also after a crash.
 
-    The block fills a file of another name beside it, which then takes its place; after an error nothing has changed.
+    Yields a new file beside `path`, which the block fills. When the block ends without an error, the file replaces
+    `path`; after an error `path` is unchanged.
 
     Raises:
-        OSError: The file could not be written, or not put in its place.
+        OSError: The new file could not be written, or could not replace `path`.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -75,7 +78,7 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def synced_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file for the block to write; at its end the content is on the disk."""
+    """Open a new file for the block to write. When the block has ended, the content is on the disk."""
     with path.open("wb") as file:
         yield file
         file.flush()
@@ -90,7 +93,7 @@ def _replace(new: Path, path: Path) -> None:
             raise
     else:
         return
-    # Python has no exchange of two names; without it the old directory would have to vanish for a moment.
+    # Python has no function that exchanges two names. Without one, no directory would be at `path` for a moment.
     exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if exchange is not None:
         result = exchange(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(path), _RENAME_EXCHANGE)

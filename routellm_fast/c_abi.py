@@ -1,4 +1,4 @@
-"""Where the C ABI's files lie in this installation, for programs in other languages (docs/c-abi.md)."""
+"""Where this installation keeps the files of the C interface, for programs in other languages (docs/c-abi.md)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from routellm_fast.routers.loading import SHIPPED_ROUTER
 
 
 class CAbi(NamedTuple):
-    """The files of the C ABI, and how a compiler is told of them.
+    """The files of the C interface, and the flags that a compiler and a linker need.
 
     Attributes:
-        library: The shared library, under the name that programs load.
+        library: The shared library, under the name by which programs load it.
         header: routellm_fast.h.
-        include: Folder of the header.
+        include: The folder that holds the header.
         cmake: Folder of the CMake package, for CMAKE_PREFIX_PATH or routellm_fast_DIR.
         pkgconfig: Folder of routellm_fast.pc, for PKG_CONFIG_PATH.
-        compile_flags: For a C compiler.
-        link_flags: For a linker; the program then finds the library where it lies now.
-        shipped_router: Directory of the router that ships.
+        compile_flags: Flags for a C compiler, quoted for a shell.
+        link_flags: Flags for a linker, quoted for a shell. A program that is linked so finds the library at its present
+            path.
+        shipped_router: Directory of the mf router that ships with the package.
     """
 
     library: Path
@@ -36,14 +37,14 @@ class CAbi(NamedTuple):
 
 
 def c_abi() -> CAbi:
-    """Return where the C ABI lies. Raises InvalidArgumentError where this installation was built without it."""
+    """Return the files of the C interface. Raises InvalidArgumentError where this installation lacks them."""
     root = Path(_core.__file__).parent / "capi"  # beside the extension: an editable installation keeps both elsewhere
     include, lib = root / "include", root / "lib"
     libraries = sorted(lib.glob("libroutellm_fast*.so.[0-9]*")) or sorted(lib.glob("libroutellm_fast*.dylib"))
     header = include / "routellm_fast.h"
     if not libraries or not header.is_file():
         raise InvalidArgumentError(
-            f"there is no C library at {root}: install routellm-fast again, from a wheel or by 'pip install .'"
+            f"there is no C library in {root}: install routellm-fast again, from a wheel or by 'pip install .'"
         )
     return CAbi(
         library=libraries[0],

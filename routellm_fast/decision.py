@@ -9,7 +9,7 @@ from routellm_fast.errors import InvalidThresholdError
 
 
 class ModelPair(NamedTuple):
-    """The two models a router chooses between, by name."""
+    """The names of the two models that a router chooses between."""
 
     strong: str
     weak: str
@@ -21,7 +21,7 @@ class Decision(NamedTuple):
     Attributes:
         model: Name of the chosen model.
         win_rate: The strong model's win rate, in [0, 1].
-        threshold: The threshold it was held against, in [0, 1].
+        threshold: The threshold that the win rate was compared with, in [0, 1].
         is_strong: Whether the strong model was chosen: win_rate >= threshold.
     """
 
@@ -36,15 +36,20 @@ def decide(
 ) -> Decision:
     """Choose the strong model when its win rate is at least the threshold."""
     is_strong = win_rate >= threshold
-    # tuple.__new__ itself: Decision's own, made for keywords, doubles the cost of a decision.
+    # tuple.__new__ directly: NamedTuple's own __new__ accepts keywords, which doubles the cost of a decision.
     return _new(Decision, (pair[0] if is_strong else pair[1], win_rate, threshold, is_strong))
 
 
 def check_share(value: float, what: str) -> float:
-    """Return a number in [0, 1] as float, or raise InvalidThresholdError.
+    """Return a number in [0, 1] as float.
+
+    Args:
+        value: The number to check.
+        what: What the error's text calls the number.
 
     Raises:
-        TypeError: It is not a number.
+        TypeError: The value is not a number.
+        InvalidThresholdError: The value is outside [0, 1] or NaN.
     """
     if isinstance(value, bool) or not hasattr(value, "__float__"):
         raise TypeError(f"{what} must be a number in [0, 1], not {type(value).__name__}")

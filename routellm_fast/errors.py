@@ -1,7 +1,8 @@
-"""What can go wrong, by name: every fault a user can cause is a RouteLLMError.
+"""The errors of this package.
 
-Where Python has a builtin for the case, the class is that too, so that `except ValueError` keeps working. Wrong types
-stay TypeError.
+Every fault that a user can cause is a RouteLLMError, except that an argument of a wrong type raises TypeError.
+Where Python has a builtin exception for the case, the class also derives from it: `except ValueError` catches an
+InvalidArgumentError.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ class InvalidArgumentError(RouteLLMError, ValueError):
 
 
 class InvalidThresholdError(RouteLLMError, ValueError):
-    """A threshold or strong share outside [0, 1], or NaN."""
+    """A threshold or a strong share is outside [0, 1], or NaN."""
 
 
 class UnknownModelError(RouteLLMError, LookupError):
-    """A model name that the router was not trained with."""
+    """A model name is unknown to the router or to the data."""
 
 
 class UnsupportedIsaError(RouteLLMError):
@@ -28,7 +29,7 @@ class UnsupportedIsaError(RouteLLMError):
 
 
 class MissingExtraError(RouteLLMError, ImportError):
-    """An optional dependency is not installed; the text names the extra that brings it."""
+    """An optional library is not installed; the text names the extra of this package that installs it."""
 
 
 class DataError(RouteLLMError, ValueError):
@@ -36,11 +37,11 @@ class DataError(RouteLLMError, ValueError):
 
 
 class EndpointError(RouteLLMError):
-    """A language model's endpoint refuses to answer, or fails too often to go on. What it answered before is kept."""
+    """A language model's server refuses to answer, or fails too often to go on. Answers received before are kept."""
 
 
 class UnreachableTargetError(RouteLLMError, ValueError):
-    """No threshold meets a cost budget or a quality target; the text names the nearest."""
+    """No threshold meets a cost budget or a quality target; the text names the nearest value that one can meet."""
 
 
 class ArtifactError(RouteLLMError):
@@ -48,7 +49,7 @@ class ArtifactError(RouteLLMError):
 
 
 class ArtifactNotFoundError(ArtifactError, FileNotFoundError):
-    """The directory, or a file that it must hold, is not there."""
+    """The directory, or a file that it must hold, does not exist."""
 
 
 class ArtifactVersionError(ArtifactError):
@@ -68,23 +69,23 @@ class ArtifactWriteError(ArtifactError, OSError):
 
 
 class CheckpointMismatchError(ArtifactError, ValueError):
-    """A checkpoint is of another training: other data or other settings."""
+    """A training checkpoint was written by a training with other data or other settings."""
 
 
 class OnnxModelError(ArtifactError, ValueError):
-    """An ONNX graph cannot be read or run, or is not one that does what it should."""
+    """An ONNX graph cannot be read or run, or has other inputs or outputs than expected."""
 
 
 class ProviderUnavailableError(RouteLLMError):
-    """ONNX Runtime does not run on the device that was asked for; the text names those that it has."""
+    """ONNX Runtime cannot run on the requested device; the text names the devices that it can use."""
 
 
 class ScoringError(RouteLLMError):
-    """A language model's output is no score: its logits are not finite."""
+    """A language model's output cannot be scored: its logits are not finite."""
 
 
 class EmbeddingError(RouteLLMError):
-    """Embedding failed."""
+    """A text could not be embedded. Base of the errors of embedders."""
 
 
 class EmbedderMismatchError(EmbeddingError, ValueError):
@@ -92,11 +93,11 @@ class EmbedderMismatchError(EmbeddingError, ValueError):
 
 
 class EmbedderUnavailableError(EmbeddingError):
-    """The embedder cannot be reached or built: network, credentials, or none given."""
+    """The embedder cannot be reached or built: no connection, no valid key, or no embedder at all."""
 
 
 class InvalidEmbeddingError(EmbeddingError, ValueError):
-    """Embeddings of a wrong shape or type, or with a value that is not finite."""
+    """Embeddings have a wrong shape or type, or hold a value that is not finite."""
 
 
 class ExportError(RouteLLMError):
@@ -104,7 +105,7 @@ class ExportError(RouteLLMError):
 
 
 class UnsupportedExportError(ExportError, ValueError):
-    """This router, or this combination of options, has no form in the other format."""
+    """The target format cannot express this router, or this combination of options."""
 
 
 class ExportMismatchError(ExportError):
@@ -112,23 +113,23 @@ class ExportMismatchError(ExportError):
 
 
 class ForeignExportError(ExportError, ValueError):
-    """An export was made from another router, or is no export of this package."""
+    """An export was made from another router, or not by this package."""
 
 
 class EngineBuildError(ExportError):
-    """TensorRT could not parse a graph or build an engine of it."""
+    """TensorRT could not parse a graph, or not build an engine from it."""
 
 
 class TritonError(RouteLLMError):
-    """Routing by a Triton Inference Server failed."""
+    """Routing through a Triton Inference Server failed. Base of the errors of Triton clients."""
 
 
 class TritonUnavailableError(TritonError, ConnectionError):
-    """No replica answered in time; the text says what became of each."""
+    """No replica of the server answered in time; the text says what happened at each."""
 
 
 class TritonRefusedError(TritonError, ValueError):
-    """The server refuses a request, which another replica would refuse too."""
+    """The server refused a request as invalid; other replicas are not tried, as they would refuse it too."""
 
 
 class TritonClosedError(TritonError, RuntimeError):
@@ -136,4 +137,4 @@ class TritonClosedError(TritonError, RuntimeError):
 
 
 class TritonAnswerError(TritonError):
-    """What answers is no router of this package, or of another version."""
+    """The model at the server is no router of this package, or was exported by an incompatible version."""

@@ -1,4 +1,4 @@
-"""Optional dependencies that name themselves when they are missing."""
+"""Imports of optional libraries, with an error that says how to install the one that is missing."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from routellm_fast.errors import MissingExtraError
 
 
 def require(module: str, extra: str) -> Any:
-    """Import an optional module, or raise MissingExtraError naming the extra that brings it."""
+    """Import and return an optional module. Raises MissingExtraError, which names the extra that installs it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        # A module that is there but lacks one of its own dependencies is another fault.
+        # A module that is installed but lacks one of its own dependencies is a different fault.
         if error.name != module.partition(".")[0] and error.name != module:
             raise
         raise MissingExtraError(
@@ -26,17 +26,17 @@ def require(module: str, extra: str) -> Any:
 
 @contextmanager
 def quiet_transformers(transformers: Any) -> Iterator[None]:
-    """Keep the library transformers from writing bars and advice to a terminal that is ours; its settings are put back.
+    """Keep the library transformers from printing progress bars and warnings; its settings are restored afterwards.
 
     Args:
-        transformers: The module.
+        transformers: The imported module `transformers`.
     """
     logging = transformers.utils.logging
     verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        # The bar of its GGUF reader heeds no setting.
+        # No setting turns off the progress bar of its GGUF reader.
         with redirect_stderr(io.StringIO()):
             yield
     finally:

@@ -1,4 +1,4 @@
-"""Parquet files, batch by batch. Needs the extra `parquet`."""
+"""Reads Parquet files batch by batch, in bounded memory. Needs the extra `parquet`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from routellm_fast.errors import DataError
 from routellm_fast.extras import require
 
 SUFFIX: Final = ".parquet"
-# Few enough that a batch of 1536 doubles a row takes 12 MB.
+# At 1,536 float64 values a row, a batch takes 12 MB.
 BATCH_ROWS: Final = 1024
 _BUFFER_BYTES: Final = 1 << 20
 
@@ -34,16 +34,20 @@ def row_count(file: Path) -> int:
 
 
 def batches(file: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[int, Any]]:
-    """Yield record batches of these columns, None for all, each with the number of its first row, from 0.
+    """Yield pairs of the number of a batch's first row, counted from 0, and the batch (a pyarrow RecordBatch).
+
+    Args:
+        file: The file.
+        columns: Names of the columns to read; None reads all.
 
     Raises:
-        DataError: The file cannot be read, lacks one of the columns or names one twice.
+        DataError: The file cannot be read, lacks one of the columns, or has two columns of one name.
         MissingExtraError: pyarrow is not installed.
     """
     pyarrow, parquet = require("pyarrow", "parquet"), require("pyarrow.parquet", "parquet")
     row = 0
     try:
-        # Buffered by the row group, as is pyarrow's default, a file of one group would be in memory whole.
+        # pyarrow's default is to buffer whole row groups: a file with a single group would lie in memory whole.
         with parquet.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as opened:
             names = opened.schema_arrow.names
             missing = [column for column in columns or () if column not in names]

@@ -1,4 +1,4 @@
-"""From a chat to the text that is routed on."""
+"""Takes from a chat the text that a router reads."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ Rule = Literal["last_user", "last"]
 
 
 def text_of(messages: Sequence[Mapping[str, Any]], *, rule: Rule = "last_user") -> str:
-    """Return the text parts of the message that asks.
+    """Return the text of the message in a chat that a router should read: by default the user's last one.
 
     Args:
         messages: OpenAI chat messages; `content` is a str, a list of parts, or None (tool calls).
-        rule: "last_user" takes the last message of the user, so that a tool's answer does not decide. "last" takes
-            the last message whatever its role, as RouteLLM's Controller does.
+        rule: "last_user" takes the last message with the role "user", so that the output of a tool is never routed on.
+            "last" takes the last message whatever its role, as RouteLLM's Controller does.
 
     Returns:
-        The text; parts are joined by line feeds, images and audio are left out. May be empty.
+        The text, which may be empty. Text parts are joined by line feeds; images and audio are left out.
 
     Raises:
-        InvalidArgumentError: No message qualifies, or one is not shaped like a chat message.
+        InvalidArgumentError: No message has the role that the rule asks for, or a message is not a chat message.
     """
     if isinstance(messages, (str, bytes)) or not isinstance(messages, Sequence):
         raise InvalidArgumentError(f"messages must be a list of chat messages, not {type(messages).__name__}")

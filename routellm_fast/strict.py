@@ -1,4 +1,4 @@
-"""Values of a stored JSON form, read strictly: each fault is an InvalidArgumentError that names the value."""
+"""Checks values that were read from JSON. Each fault is an InvalidArgumentError whose text calls the value `what`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from routellm_fast.errors import InvalidArgumentError
 
 
 def fields(value: Any, what: str, required: Collection[str], optional: Collection[str] = ()) -> dict[str, Any]:
-    """Return an object that has all required keys, and none that is neither required nor optional."""
+    """Return a JSON object after checking that it has all required keys and no unknown ones."""
     if not isinstance(value, dict):
         raise InvalidArgumentError(f"{what} must be an object, found {type(value).__name__}")
     missing, unknown = sorted(set(required) - set(value)), sorted(set(value) - set(required) - set(optional))
@@ -24,14 +24,14 @@ def fields(value: Any, what: str, required: Collection[str], optional: Collectio
 
 
 def text(value: Any, what: str) -> str:
-    """Return a string."""
+    """Return a value after checking that it is a string."""
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{what} must be a string, found {type(value).__name__}")
     return value
 
 
 def number(value: Any, what: str, low: float = -math.inf, high: float = math.inf) -> float:
-    """Return a finite number of a range."""
+    """Return a value as float after checking that it is a finite number in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidArgumentError(f"{what} must be a number, found {type(value).__name__}")
     try:
@@ -45,7 +45,7 @@ def number(value: Any, what: str, low: float = -math.inf, high: float = math.inf
 
 
 def rising(value: Any, what: str, *, strictly: bool = False) -> tuple[float, ...]:
-    """Return two or more numbers in [0, 1] that never fall, or rise strictly."""
+    """Return a list after checking that it holds two or more numbers in [0, 1] that never fall, or rise strictly."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) < 2:
         raise InvalidArgumentError(f"{what} must be a list of two numbers or more")
     result = tuple(number(entry, f"each of {what}", 0.0, 1.0) for entry in value)

@@ -1,4 +1,4 @@
-"""Tables from files: CSV and JSON lines, plain or gzipped, and Parquet, with errors that name file and line or row."""
+"""Reads tables: CSV and JSON lines, plain or gzipped, and Parquet. Errors name the file and the line or row."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Row:
 
     Attributes:
         path: The file.
-        line: Line on which the row begins, from 1; where there are no lines, the row, from 0.
-        values: Cells by column; str in CSV, any JSON value in JSON lines. An empty CSV cell is "".
+        line: Line on which the row begins, counted from 1. In files without lines (Parquet): the row, counted from 0.
+        values: Cells by column name; str in CSV, any JSON value in JSON lines. An empty CSV cell is "".
         unit: What `line` counts: "line" or "row".
     """
 
@@ -46,16 +46,16 @@ class Row:
         return DataError(f"{self.path}, {self.unit} {self.line}: {problem}")
 
     def text(self, column: str) -> str:
-        """Return a cell that must be text. Raises DataError where it is not there or is something else."""
+        """Return a cell that must hold text. Raises DataError where the column is missing or the cell is not text."""
         if column not in self.values:
-            raise self.error(f"there is no {column!r}, only {', '.join(map(repr, self.values))}")
+            raise self.error(f"there is no column {column!r}, only {', '.join(map(repr, self.values))}")
         value = self.values[column]
         if not isinstance(value, str):
             raise self.error(f"{column!r} must be text, found {value!r}")
         return value
 
     def number(self, column: str) -> float | None:
-        """Return a finite number, True and False as 1 and 0, None for an empty cell. Raises DataError for others."""
+        """Return a cell as a finite number: True is 1, False is 0, an empty cell is None. Raises DataError else."""
         value = self.values.get(column)
         if value is None or value == "":
             return None
@@ -68,24 +68,24 @@ class Row:
         if not math.isfinite(number):
             raise self.error(f"{column!r} must be a finite number, found {reprlib.repr(value)}")
         if abs(number) > _MAX_NUMBER:
-            raise self.error(f"{column!r} must be at most {_MAX_NUMBER:g} in size, found {value!r}")
+            raise self.error(f"{column!r} must lie between -{_MAX_NUMBER:g} and {_MAX_NUMBER:g}, found {value!r}")
         return number
 
 
 def check_name(path: Path) -> None:
-    """Raise DataError unless the file's name ends as a table's does, which says its format."""
+    """Raise DataError unless the file's name has the ending of a table format that can be read."""
     if not path.name.endswith(SUFFIXES):
-        raise DataError(f"{path} must be one of {', '.join(SUFFIXES)}")
+        raise DataError(f"{path} must be a table: a file whose name ends with one of {', '.join(SUFFIXES)}")
 
 
 def read_table(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file, at least one.
+    """Yield the rows of a file in order; there is at least one.
 
-    CSV files begin with a header; JSON lines hold one object a line. Text is UTF-8.
+    CSV files begin with a header line; JSON lines hold one object per line. Text is UTF-8.
 
     Raises:
         DataError: The file cannot be read, has no rows, or one of them is damaged; the text names the line.
-        MissingExtraError: It is a Parquet file, and pyarrow is not installed.
+        MissingExtraError: The file is Parquet, and pyarrow is not installed.
     """
     check_name(path)
     empty = True

@@ -1,4 +1,4 @@
-"""Texts that callers give: checked once, where they come in."""
+"""Checks the texts that callers pass in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
-    """Return the texts as a list, or raise TypeError naming the element that is not a str."""
+    """Return the texts as a list. Raises TypeError, which names the element that is not a str."""
     if isinstance(texts, (str, bytes)):
         raise TypeError(f"expected a sequence of str, found one {type(texts).__name__}: put it into a list")
     items = list(texts)

@@ -11,10 +11,14 @@ _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 def available_threads(cgroup: Path = _CGROUP) -> int:
-    """Return the cores that the process may use, at least 1: its affinity, and what its control group grants.
+    """Return the number of cores that this process may use, at least 1.
 
-    ONNX Runtime's own default counts the machine's cores: in a container with two of sixty-four it would start a pool
-    of sixty-four, whose threads wait for each other.
+    It is the smaller of the process's CPU affinity and the CPU quota of its control group (Linux containers). Counting
+    the machine's cores instead would start 64 threads in a container that may use 2 cores of 64, and they would wait
+    for each other.
+
+    Args:
+        cgroup: Where the control group's files are, for tests.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroup)
@@ -22,7 +26,7 @@ def available_threads(cgroup: Path = _CGROUP) -> int:
 
 
 def _quota(cgroup: Path) -> float | None:
-    """Cores granted, of control groups version 2 or 1; None for no limit."""
+    """Return how many cores the control group (version 2 or 1) grants; None where it sets no limit."""
     try:
         quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):

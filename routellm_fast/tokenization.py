@@ -1,4 +1,4 @@
-"""Hugging Face's tokenizer.json: read natively where it is BERT's WordPiece, else by their library."""
+"""Tokenizers in Hugging Face's format tokenizer.json: BERT's WordPiece runs natively, all others by their library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from routellm_fast.extras import require
 
 
 def parse_tokenizer(content: bytes) -> dict[str, Any]:
-    """Return the JSON object, or raise ArtifactFormatError."""
+    """Return the JSON object in a tokenizer.json after checking the parts that this package reads.
+
+    Raises:
+        ArtifactFormatError: The content is not JSON, or a part has a type that Hugging Face's tokenizers never writes.
+    """
     try:
         spec = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -39,7 +43,7 @@ def _is_added_token(value: Any) -> bool:
 
 
 def _is_vocabulary(value: Any) -> bool:
-    """Of tokens and ids, or a unigram model's list of [token, score]."""
+    """Say whether this maps tokens to ids, or is a unigram model's list of [token, score]."""
     if isinstance(value, dict):
         return all(_is_id(index) for index in value.values())
     return isinstance(value, list) and all(
@@ -47,7 +51,7 @@ def _is_vocabulary(value: Any) -> bool:
     )
 
 
-# What is read of a tokenizer.json, whichever way it is run, and what each part must be where it is present.
+# The parts of a tokenizer.json that this package reads, and what each must be where it is present.
 _PARTS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "normalizer": lambda value: isinstance(value, dict),
     "pre_tokenizer": lambda value: isinstance(value, dict),
@@ -77,10 +81,12 @@ def _shortened(value: Any) -> str:
 
 
 def native_tokenizer(spec: Mapping[str, Any]) -> WordPieceTokenizer | None:
-    """Return the native tokenizer of a BERT-like specification, or None when it needs the library.
+    """Return the native tokenizer for a parsed tokenizer.json, or None where only Hugging Face's library can run it.
+
+    The native tokenizer runs a WordPiece model behind BERT's normalizer and pre-tokenizer.
 
     Raises:
-        ArtifactFormatError: The specification is BERT's, but damaged.
+        ArtifactFormatError: The file describes such a tokenizer, but is damaged.
     """
     model, normalizer = spec["model"], spec.get("normalizer") or {}
     if (
@@ -112,7 +118,7 @@ def native_tokenizer(spec: Mapping[str, Any]) -> WordPieceTokenizer | None:
 
 
 def unknown_token_id(spec: Mapping[str, Any]) -> int | None:
-    """Return the id of the unknown token, which model2vec leaves out of the mean; None where a model has none."""
+    """Return the id of the token that stands for unknown words, or None where the model has no such token."""
     model = spec["model"]
     unknown, vocabulary = model.get("unk_token"), model.get("vocab")
     by_name: int | None = vocabulary.get(unknown) if isinstance(vocabulary, dict) else None
@@ -121,10 +127,15 @@ def unknown_token_id(spec: Mapping[str, Any]) -> int | None:
 
 
 class LibraryTokenizer:
-    """Token ids by Hugging Face's library, for vocabularies that the native tokenizer does not read."""
+    """Turns texts into token ids by Hugging Face's library, for tokenizers that `native_tokenizer` cannot run."""
 
     def __init__(self, content: bytes) -> None:
-        """Build from tokenizer.json. Raises MissingExtraError, or ArtifactFormatError where the library refuses."""
+        """Build from the bytes of a tokenizer.json.
+
+        Raises:
+            MissingExtraError: The library `tokenizers` is not installed.
+            ArtifactFormatError: The library refuses the file.
+        """
         tokenizers = require("tokenizers", "tokenizers")
         try:
             self._tokenizer = tokenizers.Tokenizer.from_buffer(content)
@@ -134,16 +145,16 @@ class LibraryTokenizer:
         self._tokenizer.no_padding()
 
     def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Return at most max_tokens ids a text, without special tokens. Raises EmbeddingError."""
+        """Return at most max_tokens ids per text, without special tokens. Raises EmbeddingError on failure."""
         try:
             encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        except Exception as error:  # again
+        except Exception as error:  # the library raises bare Exception here too
             raise EmbeddingError(f"the tokenizers library failed on a text: {error}") from error
         return [encoding.ids[:max_tokens] for encoding in encodings]
 
 
 def _vocabulary_list(vocabulary: Any) -> list[str] | None:
-    """Tokens in the order of their ids, or None where ids leave gaps."""
+    """Return the tokens in the order of their ids, or None where the ids have gaps."""
     if not isinstance(vocabulary, dict):
         raise ArtifactFormatError("tokenizer.json: a WordPiece vocabulary maps tokens to integers")
     tokens: list[str | None] = [None] * len(vocabulary)
@@ -155,7 +166,7 @@ def _vocabulary_list(vocabulary: Any) -> list[str] | None:
 
 
 def _plain_added_tokens(added: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]] | None:
-    """(content, id) of tokens matched as they stand, or None where one asks for more."""
+    """Return (content, id) of each added token, or None where one asks for more than an exact match."""
     if any(token.get(flag) for token in added for flag in ("single_word", "lstrip", "rstrip", "normalized")):
         return None
     return [(token["content"], token["id"]) for token in added]

@@ -12,8 +12,8 @@ from routellm_fast import _core
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# A worker of pytest-xdist inherits the size that readline makes up where there is no terminal: without this, programs
-# would print to a pipe in another width than without workers.
+# A worker of pytest-xdist inherits the size that readline makes up where there is no terminal: what programs print to a
+# pipe would then have another width than without workers.
 for _size in ("COLUMNS", "LINES"):
     os.environ.pop(_size, None)
 

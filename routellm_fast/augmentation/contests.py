@@ -150,7 +150,7 @@ def _contests_of(row: Row, path: Path, prompts: Prompts | None, generated: tuple
 
 def _response(row: Row, column: str, is_generated: bool) -> str | None:
     if column not in row.values and not is_generated:
-        raise row.error(f"there is no {column!r}, only {', '.join(map(repr, row.values))}")
+        raise row.error(f"there is no column {column!r}, only {', '.join(map(repr, row.values))}")
     return _optional(row, column)
 
 

@@ -1,4 +1,4 @@
-"""The command line `routellm-fast`. Each command is a thin face over the package; only this room prints."""
+"""The command line `routellm-fast`. Commands read options, call the package and print; no other module prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands together, and what happens when one fails."""
+"""Joins the commands into one application, and turns errors into messages and exit statuses."""
 
 from __future__ import annotations
 
@@ -46,9 +46,12 @@ def _root(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 1 for drift that a check found, 2 on bad input, 130 on ^C."""
+    """Run the command line and return its exit status.
+
+    0: success. 1: `calibrate --check` found a drift. 2: bad input. 130: interrupted.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that is no Unicode is shown by its bytes instead of failing at the very end.
+        # A file name that is not valid Unicode is printed with escaped bytes instead of raising an error.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
@@ -56,13 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RouteLLMError as error:
         return _fail(str(error))
     except BrokenPipeError:
-        # Whoever read our output has gone, e.g. `| head`. Python would complain once more on its way out.
+        # The reader of our output has ended, e.g. `| head`. Without this, Python would report the broken pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:
-        # Wrong usage: Typer's own exceptions moved between modules over its versions, their face did not.
+        # Wrong usage. Typer's exceptions are in different modules in its versions, but all have format_message.
         format_message = getattr(error, "format_message", None)
         if format_message is None:
             raise

@@ -9,17 +9,21 @@ import typer
 
 from routellm_fast.errors import InvalidArgumentError
 
-# The rooms behind these commands bring an event loop along, which takes tens of milliseconds to import: each command
-# imports what it needs, so that the other commands start without.
+# The packages behind these commands import an event loop, which takes tens of milliseconds. Each command imports what
+# it needs, so that the other commands start faster.
 
-app = typer.Typer(help="Make more battles: from golden labels, or by a judge.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make more battles from golden labels, or by a language model that judges responses.", no_args_is_help=True
+)
 
 _Model = Annotated[
     list[str] | None,
-    typer.Option("--model", help="Make battles of these models only; give it twice or more. Not given: of all models."),
+    typer.Option(
+        "--model", help="Make battles between these models only; give it twice or more. Not given: all models."
+    ),
 ]
 _PromptFiles = Annotated[
-    list[Path] | None, typer.Option("--prompts", help="File with the prompts that prompt_id refers to.")
+    list[Path] | None, typer.Option("--prompts", help="File in which the prompt_id of a row is looked up.")
 ]
 _NotIn = Annotated[
     list[Path] | None,
@@ -110,17 +114,21 @@ def judge(
     ] = "pairwise",
     orders: Annotated[
         str,
-        typer.Option(help="With pairwise: `both` shows each response first once, `one` asks once, at half the cost."),
+        typer.Option(
+            help="With pairwise: `both` asks twice, with each response first once; `one` asks once, at half the cost."
+        ),
     ] = "both",
     on_disagreement: Annotated[
         str,
         typer.Option(
-            help="With pairwise: a verdict that changes with the order becomes a `tie`; `drop` leaves it out."
+            help="With pairwise: what to do with a verdict that changes with the order: make it a `tie`, or `drop` it."
         ),
     ] = "tie",
     template: Annotated[
         Path | None,
-        typer.Option(help="File with a question of your own, which holds {prompt}, {response_a} and {response_b}."),
+        typer.Option(
+            help="File with your own question to the judge, which holds {prompt}, {response_a} and {response_b}."
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Ask the judge for JSON instead of a fixed last line.")
@@ -128,18 +136,23 @@ def judge(
     max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")] = 1024,
     temperature: Annotated[
         float,
-        typer.Option(help="Temperature of all models; a negative one sends none, for models that take only their own."),
+        typer.Option(
+            help="Temperature of all models. A negative number sends no temperature, for models that accept none."
+        ),
     ] = 0.0,
     generate: Annotated[
         list[str] | None,
         typer.Option(help="Model that generates missing responses. May be given several times."),
     ] = None,
     generate_base_url: Annotated[
-        list[str] | None, typer.Option(help="Address of its server; given once for all models, or once for each.")
+        list[str] | None,
+        typer.Option(help="Address of the server of --generate; given once for all models, or once for each."),
     ] = None,
     generate_api_key_env: Annotated[
         list[str] | None,
-        typer.Option(help="Environment variable with its key; given once for all models, or once for each."),
+        typer.Option(
+            help="Environment variable with the key of --generate; given once for all models, or once for each."
+        ),
     ] = None,
     generate_price_in: Annotated[
         list[float] | None, typer.Option(help="As --price-in; given once for all models, or once for each.")
@@ -185,7 +198,7 @@ def judge(
     seed: _Seed = 0,
     report: Annotated[Path | None, typer.Option(help="Also write the report to this file, as JSON.")] = None,
 ) -> None:
-    """Let a language model judge responses. Every answer is kept, so the same command continues an interrupted run."""
+    """Let a language model judge responses. Answers are kept, so the same command continues an interrupted run."""
     from routellm_fast.augmentation import (
         EndpointSettings,
         JudgeConfig,

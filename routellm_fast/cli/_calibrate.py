@@ -36,7 +36,7 @@ _DEFAULT_SHARES: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
 _DRIFTED: Final = 1
 _ALPHA: Final = 0.01
 _TOLERANCE: Final = 0.02
-# Not a terminal's: tables in a file are not broken into lines.
+# Width where the output is no terminal, so that rows of tables are not broken.
 _FILE_WIDTH: Final = 200
 
 
@@ -48,58 +48,67 @@ def calibrate(
     ),
     strong_share: list[float] | None = typer.Option(
         None,
-        help="Find the threshold that sends this share of requests to the strong model. Every target may be repeated.",
+        help="Find the threshold that sends this share of requests to the strong model. Each of these five targets may "
+        "be given several times.",
     ),
     cost_usd_per_1k: list[float] | None = typer.Option(
-        None, help="Find the one at which 1,000 requests cost at most this many US dollars. Needs prices."
+        None, help="Find the threshold at which 1,000 requests cost at most this many US dollars. Needs --price."
     ),
     cost_share: list[float] | None = typer.Option(
-        None, help="Find the one that costs at most this share of what the strong model alone would cost. Needs prices."
+        None,
+        help="Find the threshold that costs at most this share of what the strong model alone would cost. Needs "
+        "--price.",
     ),
     pgr: list[float] | None = typer.Option(
         None,
-        help="Find the one that recovers this part of the quality gap between the models, e.g. 0.8. Needs --labels.",
+        help="Find the threshold that recovers this share of the quality gap between the models, e.g. 0.8. Needs "
+        "--labels.",
     ),
-    quality: list[float] | None = typer.Option(None, help="Find the one with this mean score. Needs --labels."),
+    quality: list[float] | None = typer.Option(None, help="Find the threshold with this mean score. Needs --labels."),
     price: list[str] | None = typer.Option(
         None,
         metavar="MODEL=IN/OUT",
-        help="US dollars that a million input tokens and a million output tokens cost. MODEL is a name of the pair, or "
-        "strong, or weak.",
+        help="Price of a model: US dollars for a million input tokens and for a million output tokens. MODEL is "
+        "strong, weak, or the name of one of them.",
     ),
     request_price: list[str] | None = typer.Option(
-        None, metavar="MODEL=USD", help="US dollars for each request, on top."
+        None, metavar="MODEL=USD", help="US dollars for each request, in addition to its tokens."
     ),
     output_tokens: float | None = typer.Option(
-        None, help="Mean number of tokens of an answer; needed where output tokens cost."
+        None, help="Mean number of tokens of an answer; needed where output tokens have a price."
     ),
     input_tokens: float | None = typer.Option(
         None, help="Mean number of tokens of a prompt; not given: the router's tokenizer counts each prompt."
     ),
     labels: list[Path] | None = typer.Option(
-        None, help="File of golden labels: a prompt and one score column for each model. May be repeated."
+        None, help="File of golden labels: a prompt and one score column for each model. May be given several times."
     ),
     battles: list[Path] | None = typer.Option(
-        None, help="File of battles: prompt, model_a, model_b, winner; for --probability. May be repeated."
+        None, help="File of battles: prompt, model_a, model_b, winner; for --probability. May be given several times."
     ),
     prompt_ids: list[Path] | None = typer.Option(None, help="File in which the prompt_id of a row is looked up."),
     strong_label: str | None = typer.Option(
-        None, help="Name of the strong model in labels and battles; not given: the router's."
+        None, help="Name of the strong model in labels and battles; not given: the router's strong model."
     ),
-    weak_label: str | None = typer.Option(None, help="The same for the weak model."),
+    weak_label: str | None = typer.Option(
+        None, help="Name of the weak model in labels and battles; not given: the router's weak model."
+    ),
     probability: str = typer.Option(
         "keep",
-        help="Probability map to fit on labels and battles: platt, isotonic, or the best of both; keep what the router "
-        "has, or none.",
+        help="Map from win rates to probabilities, fitted on labels and battles: platt, isotonic, or best for the "
+        "better of the two; keep for the router's present map, none for no map.",
     ),
     out: Path | None = typer.Option(None, help="Router directory to write the router with its new calibration to."),
     in_place: bool = typer.Option(False, "--in-place", help="Replace the router itself, in one step."),
     check: bool = typer.Option(
         False,
         "--check",
-        help="Change nothing: say whether these prompts still match the calibration. Exit status 1 where they do not.",
+        help="Change nothing; say whether these prompts still match the calibration, and exit with status 1 if they do "
+        "not.",
     ),
-    alpha: float = typer.Option(_ALPHA, help="With --check: how often unchanged traffic may raise an alarm."),
+    alpha: float = typer.Option(
+        _ALPHA, help="With --check: share of checks in which unchanged traffic may count as drifted."
+    ),
     tolerance: float = typer.Option(
         _TOLERANCE, help="With --check: a change of the strong share that does not matter."
     ),
@@ -113,7 +122,7 @@ def calibrate(
     resamples: int = typer.Option(RESAMPLES, min=100, help="Number of resamples behind each interval."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Find thresholds for a share, a budget or a quality on your own prompts, and store them in the router."""
+    """Find thresholds for a share, a budget or a quality on your prompts, and store them in the router."""
     directory = router_directory(router)
     values = {
         "strong_share": strong_share,
@@ -127,9 +136,7 @@ def calibrate(
     if check:
         named = strong_label or weak_label or dataset or created
         if targets or out or in_place or price or request_price or labels or battles or probability != "keep" or named:
-            raise InvalidArgumentError(
-                "--check compares and changes nothing: leave targets, prices, labels, --out and --in-place out"
-            )
+            raise InvalidArgumentError("--check only compares: leave out targets, prices, labels, --out and --in-place")
         _check(loaded, _traffic(prompts, form, prompt_ids), alpha, tolerance, as_json=as_json)
         return
     if (alpha, tolerance) != (_ALPHA, _TOLERANCE):
@@ -137,7 +144,7 @@ def calibrate(
     if (strong_label or weak_label) and not (labels or battles):
         raise InvalidArgumentError("--strong-label and --weak-label do nothing without --labels or --battles")
     if battles and probability in ("keep", "none"):
-        raise InvalidArgumentError("--battles serve --probability only: say platt, isotonic or best")
+        raise InvalidArgumentError("--battles are used only to fit a map: add --probability platt, isotonic or best")
     target = _target_directory(directory, out, in_place=in_place)
     ids = _prompt_ids(prompt_ids)
     own = loaded.model_pair
@@ -186,19 +193,21 @@ def _probability(choice: str) -> ProbabilityChoice:
 
 
 def _target_directory(directory: Path, out: Path | None, *, in_place: bool) -> Path | None:
-    """Return where the router goes; a place that cannot be written is refused before the work."""
+    """Return the directory to write, None for none. Raises before the work where it cannot be written."""
     if out is not None and in_place:
         raise InvalidArgumentError("give --out or --in-place, not both")
     target = directory if in_place else out
     if target is not None and target.resolve().is_relative_to(SHIPPED_ROUTER.parent.resolve()):
         raise InvalidArgumentError(
-            f"{target} ships with the package and is left as it is: give --out another directory"
+            f"{target} ships with the package and is never changed: give --out another directory"
         )
     if out is not None and out.resolve() == directory.resolve():
-        raise InvalidArgumentError(f"{out} is the router itself: say --in-place to write over it")
+        raise InvalidArgumentError(f"{out} is the router itself: give --in-place to replace it")
     is_free = target is None or not target.exists() or is_artifact(target, ROUTER_LAYOUT)
     if target is not None and not is_free and (not target.is_dir() or any(target.iterdir())):
-        raise ArtifactWriteError(f"{target} exists and is no router directory: it is left alone. Choose another path")
+        raise ArtifactWriteError(
+            f"{target} exists and is no router directory, so it is not replaced. Choose another path"
+        )
     if target is not None:
         from routellm_fast.atomic import check_writable  # most commands only read
 
@@ -218,7 +227,7 @@ def _prices(
 ) -> PairPrices | None:
     if not tokens and not requests:
         if output_tokens is not None or input_tokens is not None:
-            raise InvalidArgumentError("numbers of tokens cost nothing without --price")
+            raise InvalidArgumentError("--output-tokens and --input-tokens do nothing without --price")
         return None
     found: dict[str, dict[str, float]] = {"strong": {}, "weak": {}}
     for text in tokens:
@@ -229,7 +238,7 @@ def _prices(
         _set_once(found[model], {"request_usd": values[0]}, text)
     for model, name in zip(found, pair, strict=True):
         if not found[model]:
-            raise InvalidArgumentError(f"{name!r} has no price: give those of both models, 0/0 for one that is free")
+            raise InvalidArgumentError(f"{name!r} has no price: give the prices of both models, 0/0 for a free one")
     return PairPrices(ModelPrice(**found["strong"]), ModelPrice(**found["weak"]), output_tokens, input_tokens)
 
 
@@ -241,14 +250,14 @@ def _assigned(text: str, pair: ModelPair, option: str, shape: str, count: int) -
     roles = {"strong": "strong", "weak": "weak", pair.weak: "weak", pair.strong: "strong"}
     if name not in roles:
         raise UnknownModelError(
-            f"{option} names {name!r}, which is none of this router's models: {pair.strong}, {pair.weak}"
+            f"{option} names {name!r}, which is not one of this router's models: {pair.strong}, {pair.weak}"
         )
     return roles[name], values
 
 
 def _set_once(prices: dict[str, float], new: dict[str, float], text: str) -> None:
     if set(prices) & set(new):
-        raise InvalidArgumentError(f"{text!r} is a second price of one model")
+        raise InvalidArgumentError(f"{text!r} is a second price for the same model")
     prices.update(new)
 
 

@@ -1,4 +1,4 @@
-"""Devices by name: one vocabulary for all commands."""
+"""The names of devices that all commands use."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Final
 
 from routellm_fast.errors import InvalidArgumentError
 
-# Those of load_router. "auto" takes CUDA where it works and the CPU elsewhere.
+# The devices of load_router. "auto" takes CUDA where it works, else the CPU.
 DEVICES: Final = ("auto", "cpu", "cuda", "tensorrt")
 _OLD_NAMES: Final = {"gpu": "cuda"}
 
 
 def named_device(name: str, among: Sequence[str] = DEVICES) -> str:
-    """Return the device that an option names; an old name becomes the one of today.
+    """Return the device that an option names; an old name is replaced by the present one.
 
     Args:
         name: What the user typed.
-        among: The devices of DEVICES that the command can use.
+        among: The devices that the command can use, some of DEVICES.
 
     Raises:
-        InvalidArgumentError: The command cannot use it, or there is no such device.
+        InvalidArgumentError: There is no such device, or the command cannot use it.
     """
     device = _OLD_NAMES.get(name, name)
     if device not in among:

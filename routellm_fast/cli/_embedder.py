@@ -1,4 +1,4 @@
-"""Embedders by name."""
+"""Loads the embedder that a command-line option names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ONNX_PREFIX: Final = "onnx:"
 
 
 def named_embedder(name: str) -> Embedder | None:
-    """Return the embedder that an option names: `openai:MODEL`, `onnx:DIR`, `none`, or a directory."""
+    """Return the embedder that an option names: `openai:MODEL`, `onnx:DIR`, a directory, or `none` for None."""
     if name == "none":
         return None
     if name.startswith(_OPENAI_PREFIX):

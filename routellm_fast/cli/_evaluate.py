@@ -57,8 +57,9 @@ def evaluate(
     golden: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Table of your own: a prompt and one score column a model, optionally `domain` or `source`, and "
-            "`MODEL|total_cost`. May be given several times."
+            help="Table of golden labels: a prompt and one score column for each model, optionally `domain` or "
+            "`source`, "
+            "and `MODEL|total_cost`. May be given several times."
         ),
     ] = None,
     prompts: Annotated[
@@ -76,8 +77,10 @@ def evaluate(
     prices: Annotated[
         list[str] | None,
         typer.Option(
-            help="Price of a model: MODEL=USD a million tokens, or a JSON file of such pairs. Default: the paper's "
-            "prices. Costs in --golden go before any price. May be given several times."
+            help="Price of a model: MODEL=USD, US dollars for a million tokens, or a JSON file that maps models to "
+            "such "
+            "prices. Default: the paper's prices. Costs in --golden are used instead of prices. May be given several "
+            "times."
         ),
     ] = None,
     tokens_per_prompt: Annotated[
@@ -101,7 +104,7 @@ def evaluate(
         typer.Option(
             help="Choose among many models of --golden with the first router, which must be of kind mf. Takes NAME=USD "
             f"a thousand requests, a table of models as `rank` reads it, or `{TABLE_COSTS}` for all models whose costs "
-            "--golden holds. May be given several times. --golden then serves --pool and --transfer only."
+            "--golden holds. May be given several times. The routers are then not evaluated on --golden as a benchmark."
         ),
     ] = None,
     transfer: Annotated[
@@ -128,7 +131,7 @@ def evaluate(
         ),
     ] = "local",
 ) -> None:
-    """Measure routers on benchmarks: APGR, CPT and savings, with 95 % intervals, beside the baselines."""
+    """Measure routers on benchmarks: APGR, CPT and savings with 95 % intervals, beside baselines."""
     if benchmarks is None and not golden and not log:
         raise InvalidArgumentError(
             "nothing to evaluate on: give --benchmarks (a checkout of RouteLLM, or a folder of its evals), --golden "
@@ -140,7 +143,7 @@ def evaluate(
         raise InvalidArgumentError("--benchmark picks from --benchmarks: give that folder too")
     if not log and (domain_column or skip_bad_rows or engine == "ray"):
         raise InvalidArgumentError(
-            "--domain-column, --skip-bad-rows and --engine are about --log: give one, or leave them out"
+            "--domain-column, --skip-bad-rows and --engine need --log: give a log, or leave them out"
         )
     if engine not in ENGINES:
         raise InvalidArgumentError(f"there is no engine {engine!r}, only {' and '.join(ENGINES)}")
@@ -242,7 +245,9 @@ def _typed(argument: str) -> tuple[str, str]:
     name, mark, place = argument.partition("=")
     if mark and name and place and not Path(argument).exists():
         if name in BASELINES:
-            raise InvalidArgumentError(f"{name!r} is a baseline, which is always there: give the router another name")
+            raise InvalidArgumentError(
+                f"{name!r} is the name of a baseline, which is always shown: give the router another name"
+            )
         return name, place
     return (argument if argument in SHIPPED_KINDS else Path(argument).resolve().name or argument), argument
 
@@ -274,7 +279,9 @@ def _prices(entries: Sequence[str], tokens_per_prompt: float, pair: ModelPair) -
         model, (usd,) = assigned
         given[model] = usd
         if aliases.get(model, model) not in names:
-            raise UnknownModelError(f"--prices names {model!r}, which is none of the pair: {pair.strong}, {pair.weak}")
+            raise UnknownModelError(
+                f"--prices names {model!r}, which is not one of the two models: {pair.strong}, {pair.weak}"
+            )
     return PriceList({**PAPER_USD_PER_1M, **given}, tokens_per_prompt)
 
 

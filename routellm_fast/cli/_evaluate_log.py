@@ -24,11 +24,11 @@ def stream_logs(
     skip_bad_rows: bool,
     on_progress: OnProgress | None,
 ) -> StreamedQuality:
-    """Read logs by the engine asked for. Raises what `evaluate_log` and `ray_engine.run` do.
+    """Read logs with the named engine. Raises what `evaluate_log` and `ray_engine.run` raise.
 
     Args:
         routers: Loaded routers, by the name that results show.
-        places: Each router as the user named it: workers of another engine load their own.
+        places: Each router as the user named it, for engines whose workers load routers themselves.
         files: The logs.
         columns: Names of the columns that hold the prompt, both qualities and the domain.
         engine: One of ENGINES.
@@ -39,7 +39,7 @@ def stream_logs(
 
     def show(rows: int) -> None:
         if on_progress is not None:
-            # How many there will be is not known before the end.
+            # The number of all rows is not known before the end.
             on_progress(f"{rows:,} rows", 0, 0)
 
     if engine == "ray":

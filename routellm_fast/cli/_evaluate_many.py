@@ -33,14 +33,14 @@ def pool_record(
     seed: int,
     texts: list[str],
 ) -> dict[str, Any]:
-    """Evaluate a pool on a table with the first router; add what to print to texts."""
+    """Evaluate a pool of models on a table with the first router. Appends the text to print to `texts`."""
     from routellm_fast.evaluation.pool import evaluate_pool, pool_table, priced_pool
     from routellm_fast.pool import ModelPool, pool_models_of
 
     name, router = next(iter(routers.items()), ("", None))
     if not isinstance(router, MatrixFactorizationRouter):
         raise InvalidArgumentError(
-            "--pool needs a router of kind mf, which alone ranks more than two models: name one first"
+            "--pool needs a router of kind mf, the only kind that ranks more than two models, as the first router"
         )
     if TABLE_COSTS in entries:
         chosen = priced_pool(router, rows)
@@ -59,7 +59,7 @@ def transfer_records(
     seed: int,
     texts: list[str],
 ) -> list[dict[str, Any]]:
-    """Evaluate every router on the pairs asked for, of every table; add what to print to texts."""
+    """Evaluate every router on the named pairs of every table. Appends the text to print to `texts`."""
     from routellm_fast.evaluation.transfer import eligible_pairs, transfer_markdown, transfer_table
 
     asked = [_pair(entry) for entry in entries if entry != ALL_PAIRS]
@@ -79,5 +79,5 @@ def _pair(entry: str) -> ModelPair:
     strong, mark, weak = entry.partition(",")
     if not mark or not strong or not weak:
         raise InvalidArgumentError(f"--transfer takes STRONG,WEAK or {ALL_PAIRS}, found {entry!r}")
-    aliases = known_aliases()  # golden tables are read under the names that these give
+    aliases = known_aliases()  # reading a golden table replaces its names of models by these
     return ModelPair(aliases.get(strong, strong), aliases.get(weak, weak))

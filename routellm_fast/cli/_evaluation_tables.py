@@ -1,4 +1,4 @@
-"""Evaluations as tables for a terminal."""
+"""Prints evaluations as tables."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from rich.table import Table
 from routellm_fast.evaluation.results import BenchmarkResult, RouterResult
 from routellm_fast.interval import Interval
 
-# Where no terminal says how wide it is: wide enough for a row, so that each stays on its line.
+# Width where the output is no terminal: enough for each row to stay on one line.
 _PLAIN_WIDTH: Final = 200
-# On narrower terminals an interval stands below its number.
+# On terminals with fewer columns an interval is printed below its number.
 _WIDE: Final = 150
 _TITLES: Final = {"mmlu": "MMLU", "gsm8k": "GSM8K", "mt_bench": "MT-Bench"}
 
 
 def print_benchmark(result: BenchmarkResult, *, with_domains: bool) -> None:
-    """Print one benchmark: a table of routers, differences, notes, and domains where wanted."""
+    """Print one benchmark: a table of routers, their differences, notes and, if asked for, a table of domains."""
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=_PLAIN_WIDTH)
@@ -35,7 +35,7 @@ def print_benchmark(result: BenchmarkResult, *, with_domains: bool) -> None:
 
 
 def printable(text: str) -> str:
-    """Return text that a terminal shows as it is: names of models, routers and domains come from files."""
+    """Return text without control characters, which names of models, routers and domains from files may hold."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
@@ -113,7 +113,7 @@ def _domains(result: BenchmarkResult) -> Table | None:
     table.add_column("domain")
     for title in ("prompts", "gap", *(printable(row.name) for row in rows)):
         table.add_column(title, justify="right")
-    # Where there is most to gain first.
+    # The domains with the largest gap between the models come first.
     domains = rows[0].by_domain
     for domain in sorted(domains, key=lambda name: (-domains[name].gap, name)):
         found = [row.by_domain[domain].apgr for row in rows]

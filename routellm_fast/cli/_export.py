@@ -17,33 +17,37 @@ from routellm_fast.tables import SUFFIXES, read_table
 if TYPE_CHECKING:
     from routellm_fast.export import ExportReport
 
-app = typer.Typer(help="Write a router in another format, held against the router itself.", no_args_is_help=True)
+app = typer.Typer(
+    help="Write a router in another format, after comparing its win rates with the router's.", no_args_is_help=True
+)
 
 _MOST_PROMPTS: Final = 512
 
-_Router = Annotated[str, typer.Argument(help="Router directory, or the kind of one that ships: mf, sw_ranking.")]
+_Router = Annotated[str, typer.Argument(help="Router directory, or mf or sw_ranking for one that ships.")]
 _Out = Annotated[Path, typer.Argument(help="Directory to write; an earlier export there is replaced.")]
 _Inputs = Annotated[
-    str, typer.Option(help="What the graph reads: tokens, embeddings, or auto for tokens where it can.")
+    str,
+    typer.Option(help="What the graph reads: tokens, embeddings, or auto, which is tokens where the router allows it."),
 ]
 _Prompts = Annotated[
     Path | None,
     typer.Option(
-        help="Prompts like your traffic, to verify on and to choose int8-static's scales by: lines of text, JSON lines "
-        "or a table with a column `prompt`. None: a few of all sorts."
+        help="File of prompts like your traffic, on which win rates are compared and the scales of int8-static are "
+        "chosen: "
+        "one prompt a line, JSON lines, or a table with a column `prompt`. Not given: some varied prompts."
     ),
 ]
 _Limit = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help=f"At most this many of the prompts, spread over the file; default: {_MOST_PROMPTS}.",
+        help=f"The most prompts of --prompts that are used, taken evenly from the file; default: {_MOST_PROMPTS}.",
         show_default=False,
     ),
 ]
 _Bound = Annotated[
     float | None,
-    typer.Option(help="Largest difference of win rates allowed; default: by kind of router and precision."),
+    typer.Option(help="The largest allowed difference of win rates; default: depends on kind of router and precision."),
 ]
 _Benchmarks = Annotated[
     Path | None, typer.Option(help="Folder of RouteLLM's benchmarks: the report compares APGR on them.")
@@ -56,14 +60,16 @@ def onnx(
     router: _Router,
     out: _Out,
     inputs: _Inputs = "auto",
-    precision: str = typer.Option("float32", help="float32, float16, bfloat16, int8 or int8-static (QDQ)."),
+    precision: str = typer.Option(
+        "float32", help="Precision of the graph: float32, float16, bfloat16, int8 or int8-static (QDQ)."
+    ),
     prompts: _Prompts = None,
     limit: _Limit = None,
     bound: _Bound = None,
     benchmarks: _Benchmarks = None,
     as_json: _Json = False,
 ) -> None:
-    """Write ONNX for any ONNX Runtime: model.onnx and export-report.json."""
+    """Write an ONNX graph, which any ONNX Runtime runs: model.onnx and export-report.json."""
     from routellm_fast.export import export_onnx  # as heavy as what it needs
 
     report = export_onnx(
@@ -83,27 +89,33 @@ def tensorrt(
     router: _Router,
     out: _Out,
     inputs: _Inputs = "auto",
-    precision: str = typer.Option("float32", help="float32, float16, bfloat16 or int8-static."),
-    batch: tuple[int, int, int] = typer.Option((1, 8, 64), help="Least, usual and largest number of prompts at once."),
+    precision: str = typer.Option("float32", help="Precision of the plan: float32, float16, bfloat16 or int8-static."),
+    batch: tuple[int, int, int] = typer.Option(
+        (1, 8, 64), help="The smallest, usual and largest number of prompts in a batch."
+    ),
     length: tuple[int, int, int] | None = typer.Option(
         None,
-        help="Least, usual and largest number of tokens, where the graph reads tokens; default: 1 64 512.",
+        help="The smallest, usual and largest number of tokens of a prompt, where the graph reads tokens; default: 1 "
+        "64 512.",
         show_default=False,
     ),
-    runtime: str = typer.Option("auto", help="tensorrt, tensorrt_rtx, or auto for the first that is installed."),
+    runtime: str = typer.Option(
+        "auto", help="Library that builds the plan: tensorrt, tensorrt_rtx, or auto for the first that is installed."
+    ),
     targets: list[str] | None = typer.Option(
         None,
         "--compute-capability",
-        help="GPUs that TensorRT-RTX builds for, e.g. 8.9; repeatable; none: all that it knows.",
+        help="Kind of GPU that TensorRT-RTX builds for, e.g. 8.9. May be given several times; not given: all that it "
+        "knows.",
     ),
-    cache: Path | None = typer.Option(None, help="Folder of timings and engines that were built before."),
+    cache: Path | None = typer.Option(None, help="Folder that keeps timings and engines for later runs."),
     prompts: _Prompts = None,
     limit: _Limit = None,
     bound: _Bound = None,
     benchmarks: _Benchmarks = None,
     as_json: _Json = False,
 ) -> None:
-    """Write a TensorRT plan: model.plan, engine.json, and the ONNX it was built from with its report."""
+    """Write a TensorRT plan: model.plan, engine.json, and the ONNX graph that it was built from with its report."""
     from routellm_fast.export import export_tensorrt
 
     report = export_tensorrt(
@@ -129,34 +141,37 @@ def triton(
     out: _Out,
     mode: str = typer.Option(
         "python",
-        help="native: this package's own backend. python: Triton's Python backend, with this package installed there. "
-        "onnx, tensorrt: an ensemble around the graph or plan.",
+        help="What scores in the server. native: this package's C++ backend. python: Triton's Python backend, with "
+        "this package installed there. onnx, tensorrt: an ensemble with the graph or the plan.",
     ),
     name: str = typer.Option(
-        "router", help="Name of the model that clients ask; names of an ensemble's steps begin with it."
+        "router", help="Name of the model that clients ask. Names of an ensemble's steps begin with it."
     ),
     version: int = typer.Option(1, min=1, help="Version of the models."),
     strong_model: str | None = typer.Option(None, help="Name of the strong model, instead of the stored one."),
     weak_model: str | None = typer.Option(None, help="Name of the weak model, instead of the stored one."),
     default_threshold: float | None = typer.Option(
-        None, help="Threshold for requests that bring none; default: 0.5.", show_default=False
+        None, help="Threshold for requests without one; default: 0.5.", show_default=False
     ),
     strong_share: float | None = typer.Option(
         None,
-        help="Instead of --default-threshold: the threshold that sends this share of the calibration prompts to the "
-        "strong model.",
+        help="Instead of --default-threshold: use the threshold that sends this share of the calibration's prompts to "
+        "the strong model.",
     ),
-    max_batch_size: int = typer.Option(64, min=1, help="Most prompts that are scored at once."),
-    max_queue_delay: int = typer.Option(100, min=0, help="Microseconds that a request waits for others."),
-    instances: int = typer.Option(1, min=1, help="Copies of each model that run at once."),
+    max_batch_size: int = typer.Option(64, min=1, help="The most prompts that are scored at once."),
+    max_queue_delay: int = typer.Option(
+        100, min=0, help="The most microseconds that a request waits for others, so that they form a batch."
+    ),
+    instances: int = typer.Option(1, min=1, help="Number of copies of each model that run at once."),
     threads: int | None = typer.Option(
         None,
         min=1,
-        help="Threads of each copy, in modes native and onnx, and in mode python for a bert router; default: 1.",
+        help="Number of threads of each copy, in the modes native and onnx, and in mode python for a bert router; "
+        "default: 1.",
     ),
     device: str | None = typer.Option(
         None,
-        help="Mode onnx: what runs the graph, cpu or cuda (once called gpu); default: cpu.",
+        help="Mode onnx: device that runs the graph, cpu or cuda (also called gpu); default: cpu.",
         show_default=False,
     ),
     response_cache: bool = typer.Option(
@@ -173,19 +188,21 @@ def triton(
         show_default=False,
     ),
     runtime: str | None = typer.Option(
-        None, help="Mode tensorrt: what builds the plan, as in export tensorrt; default: tensorrt.", show_default=False
+        None,
+        help="Mode tensorrt: library that builds the plan, as in export tensorrt; default: tensorrt.",
+        show_default=False,
     ),
     cache: Path | None = typer.Option(
-        None, help="Mode tensorrt: folder of timings and engines that were built before."
+        None, help="Mode tensorrt: folder that keeps timings and engines for later runs."
     ),
     prompts: _Prompts = None,
     limit: _Limit = None,
     bound: _Bound = None,
     as_json: _Json = False,
 ) -> None:
-    """Write a model repository of Triton Inference Server; docs/triton.md says how it is served.
+    """Write a model repository for Triton Inference Server; docs/triton.md says how to serve it.
 
-    An option that the mode has no use for is refused.
+    Options that the mode does not use are refused.
     """
     from routellm_fast.export import export_triton
 
@@ -221,10 +238,10 @@ def triton(
 
 
 def _read(path: Path | None, limit: int | None) -> list[str] | None:
-    """Return the prompts of a file, at most so many; None where there is no file."""
+    """Return the prompts of a file, at most `limit` or the default of them; None where there is no file."""
     if path is None:
         if limit is not None:
-            raise InvalidArgumentError("--limit is of the prompts in --prompts: give both, or neither")
+            raise InvalidArgumentError("--limit does nothing without --prompts: give both, or neither")
         return None
     if path.name.endswith(tuple(suffix for suffix in SUFFIXES if ".jsonl" not in suffix)):
         found = [row.text("prompt") for row in read_table(path)]

@@ -17,15 +17,22 @@ from routellm_fast.routers.routellm_checkpoint import is_checkpoint
 def import_source(
     source: Path = typer.Argument(help="A checkpoint of RouteLLM's mf router, or a model2vec folder."),
     out: Path = typer.Argument(help="Directory to write."),
-    strong_model: str = typer.Option("gpt-4-1106-preview", help="Checkpoint: strong model, by RouteLLM's name."),
-    weak_model: str = typer.Option("mixtral-8x7b-instruct-v0.1", help="Checkpoint: weak model, by RouteLLM's name."),
+    strong_model: str = typer.Option(
+        "gpt-4-1106-preview", help="For a checkpoint: the strong model, by RouteLLM's name."
+    ),
+    weak_model: str = typer.Option(
+        "mixtral-8x7b-instruct-v0.1", help="For a checkpoint: the weak model, by RouteLLM's name."
+    ),
     embedder: str = typer.Option(
         "openai:text-embedding-3-small",
-        help="Checkpoint: its embedder, as openai:MODEL, an embedder directory, or `none` to score embeddings only.",
+        help="For a checkpoint: the embedder that it was trained with, as openai:MODEL, onnx:DIR, an embedder "
+        "directory, or `none` to score embeddings only.",
     ),
-    int8: bool = typer.Option(False, "--int8", help="model2vec: a table of a quarter of the size."),
+    int8: bool = typer.Option(
+        False, "--int8", help="For a model2vec folder: store int8, a quarter of the size of float32."
+    ),
 ) -> None:
-    """Make a router directory of a RouteLLM checkpoint, or an embedder directory of a model2vec folder."""
+    """Make a router directory from a RouteLLM checkpoint, or an embedder directory from a model2vec folder."""
     if is_checkpoint(source):
         router = MatrixFactorizationRouter.from_routellm(
             source, strong_model=strong_model, weak_model=weak_model, embedder=named_embedder(embedder)

@@ -27,24 +27,28 @@ _QUIET_S: Final = 2.0
 
 def info(
     router: Path | None = typer.Argument(
-        None, help="Router directory, or mf or sw_ranking for one that ships; none: mf.", show_default=False
+        None, help="Router directory, or mf or sw_ranking for one that ships; not given: mf.", show_default=False
     ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
     verify: bool = typer.Option(
-        False, "--verify", help="Read also the large tensors, which loading only maps, and check every byte."
+        False,
+        "--verify",
+        help="Also read the large tensors, which loading only maps into memory, and check every byte.",
     ),
     show_c_abi: bool = typer.Option(
-        False, "--c-abi", help="Say where the C library and its header lie, and how to link with them, instead."
+        False,
+        "--c-abi",
+        help="Instead of a router: show where the C library and its header are, and how to link with them.",
     ),
 ) -> None:
-    """Check a router directory (digests, shapes, finite weights) and say what it holds."""
+    """Check a router directory (digests, shapes, finite weights) and show what it holds."""
     if show_c_abi:
         if router is not None or verify:
             raise InvalidArgumentError(
-                "--c-abi is about this installation, not about a router: give it without ROUTER and --verify"
+                "--c-abi is about this installation, not about a router: leave out ROUTER and --verify"
             )
         files = {key.replace("_", " "): str(value) for key, value in c_abi()._asdict().items()}
-        # One a line and whole, however narrow the terminal: these are for scripts.
+        # One fact a line, never broken or cut to the terminal's width: scripts read these.
         lines = [f"{key}: {value}" for key, value in files.items()]
         typer.echo(json.dumps(files, ensure_ascii=False, indent=2) if as_json else "\n".join(lines))
         return
@@ -88,7 +92,7 @@ def info(
 
 
 def _more_of(calibration: Calibration | None) -> dict[str, Any]:
-    """What only some calibrations have."""
+    """Return the facts that only some calibrations have."""
     if calibration is None:
         return {}
     facts: dict[str, Any] = {}
@@ -125,7 +129,7 @@ def _verify(directory: Path) -> int:
 
 @contextmanager
 def _progress_bar() -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on a terminal where the work will take long, nothing elsewhere."""
+    """Yield what moves a progress bar, which is shown where the work takes long; None where there is no terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
@@ -137,7 +141,7 @@ def _progress_bar() -> Iterator[Callable[[int, int], None] | None]:
 
     def show(done: int, total: int) -> None:
         elapsed = time.monotonic() - start
-        # Judged from a quarter of a second on: the first megabytes say little about the disk.
+        # The speed is judged after a quarter of a second: the first megabytes say little about the disk.
         if elapsed > _QUIET_S / 8 and elapsed * total > _QUIET_S * done:
             progress.start()
         progress.update(task, completed=done, total=total)
@@ -150,7 +154,7 @@ def _progress_bar() -> Iterator[Callable[[int, int], None] | None]:
 
 
 def _readable(value: Any, depth: int = 0) -> str:
-    """Outer objects one key a line, inner ones on that line; what is too long for a person is left to --json."""
+    """Return a value as text: an outer object has one line for each key; a text that is too long is left to --json."""
     if isinstance(value, dict) and depth == 0:
         return "\n".join(f"{key}: {_readable(entry, 1)}" for key, entry in value.items()) or "none"
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What `routellm-fast augment` does with its options, and what it says."""
+"""Turns the options of `routellm-fast augment` into calls, and prints the results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 
 
 def judge_and_write(job: JudgeJob, out: Path, report: Path | None) -> None:
-    """Judge and write the battles; interrupted, say how to go on and exit with 130."""
+    """Judge and write the battles. After an interruption, say how to go on and exit with 130."""
     try:
         with _bar(len(job.contests)) as on_progress:
             result = run_judge(job, on_progress=on_progress, on_interrupt=_say_interrupted)
@@ -56,17 +56,17 @@ def judge_and_write(job: JudgeJob, out: Path, report: Path | None) -> None:
 
 
 def template_of(mode: str, file: Path | None, *, as_json: bool) -> Template:
-    """Return the judge's question: the one that ships, or the file's."""
+    """Return the question to the judge: the one of the file, or the one that ships."""
     modes = [known.value for known in Mode]
     if mode not in modes:
-        raise InvalidArgumentError(f"mode must be one of {', '.join(modes)}, found {mode!r}")
+        raise InvalidArgumentError(f"--mode must be one of {', '.join(modes)}, found {mode!r}")
     if file is None:
         return Template.shipped(Mode(mode), as_json=as_json)
     return Template.from_file(file, Mode(mode), as_json=as_json)
 
 
 def read_all_prompts(files: Sequence[Path] | None) -> Prompts | None:
-    """Return what prompt_id refers to; None without files."""
+    """Return the prompts of all files by prompt_id; None without files."""
     if not files:
         return None
     known: dict[str, tuple[str, str]] = {}
@@ -76,15 +76,15 @@ def read_all_prompts(files: Sequence[Path] | None) -> Prompts | None:
 
 
 def model_names(models: Sequence[str] | None) -> list[str] | None:
-    """Return the names that data know these models by; None for all."""
+    """Return the names that these models have in data; None for all models."""
     aliases = known_aliases()
     return [aliases.get(name, name) for name in models] if models else None
 
 
 def prices_of(price_in: float | None, price_out: float | None) -> ModelPrice | None:
-    """Return prices; None for none."""
+    """Return the price of a model; None where none was given."""
     if (price_in is None) != (price_out is None):
-        raise InvalidArgumentError("a price for reading and one for writing go together: give both, or none")
+        raise InvalidArgumentError("give both prices, for reading (in) and for writing (out), or neither")
     return None if price_in is None or price_out is None else ModelPrice(price_in, price_out)
 
 
@@ -97,7 +97,7 @@ def generators_of(
     prices_out: Sequence[float] | None,
     common: Mapping[str, Any],
 ) -> dict[str, EndpointSettings]:
-    """Return who generates responses, by model."""
+    """Return the endpoints that generate responses, by model."""
     count = len(models)
     urls = _each("--generate-base-url", base_urls, count)
     keys = _each("--generate-api-key-env", key_variables, count)
@@ -121,13 +121,13 @@ def _each(option: str, values: Sequence[_T] | None, count: int) -> list[_T | Non
         return [None] * count
     if len(values) not in (1, count) or not count:
         raise InvalidArgumentError(
-            f"{option} is given {len(values)} times for {count} --generate: give it once for all, or once each"
+            f"{option} is given {len(values)} times for {count} --generate: give it once, or once for each"
         )
     return list(values) if len(values) == count else [values[0]] * count
 
 
 def finish(out: Path, rows: Sequence[BattleRow], found: JudgeReport, report: Path | None) -> None:
-    """Write report and battles, and say what they hold. Raises DataError where there is no battle."""
+    """Write the report and the battles, and print what they hold. Raises DataError where there is no battle."""
     if report is not None:
         try:
             report.write_text(json.dumps(found.to_json(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -157,18 +157,18 @@ def finish(out: Path, rows: Sequence[BattleRow], found: JudgeReport, report: Pat
         )
     typer.echo(f"  calls: {found.calls:,}, {found.input_tokens:,} tokens in, {found.output_tokens:,} out")
     if found.unmetered_calls:
-        typer.echo(f"  calls whose tokens the server did not tell, counted at their most: {found.unmetered_calls:,}")
+        typer.echo(f"  calls for which the server reported no tokens, counted at the most: {found.unmetered_calls:,}")
     if found.cut_off_responses:
         typer.echo(f"  generated responses cut off at the token limit: {found.cut_off_responses:,}")
     if found.calls and not found.spent_usd:
-        typer.echo("  cost: none booked, for want of prices")
+        typer.echo("  cost: not known without prices (--price-in, --price-out)")
         return
     lost = f", and at most ${found.lost_usd:.4f} for attempts without an answer" if found.lost_usd else ""
     typer.echo(f"  cost: ${found.spent_usd:.4f}{lost}")
 
 
 def show_battles(out: Path, counts: BattleCounts) -> None:
-    """Say what a file of battles holds."""
+    """Print what a file of battles holds."""
     typer.echo(f"{out}: {counts.battles:,} battles on {counts.prompts:,} prompts, {counts.ties:,} of them ties")
     shown = list(counts.models.items())[:_MAX_SHOWN_MODELS]
     rest = len(counts.models) - len(shown)
@@ -178,7 +178,7 @@ def show_battles(out: Path, counts: BattleCounts) -> None:
 
 
 def show_left_out(read: Contests) -> None:
-    """Say which contests of a file are not judged."""
+    """Print how many contests of a file are not judged, and why."""
     typer.echo(
         f"  contests left out: {read.duplicates:,} there already, {read.forbidden:,} with forbidden prompts, "
         f"{read.incomplete:,} without a response"
@@ -186,7 +186,7 @@ def show_left_out(read: Contests) -> None:
 
 
 def show_estimate(job: JudgeJob) -> None:
-    """Say what a run would take."""
+    """Print how many calls, tokens and US dollars a run would take."""
     ledger = read_journal(job.journal) if job.journal.exists() else None
     found = estimate(job.contests, questioner=job.questioner, generators=job.generators, ledger=ledger)
     typer.echo(f"calls: {found.judgements + found.responses:,} ({found.responses:,} of them to generate responses)")
@@ -228,7 +228,7 @@ def _say_capped(max_cost_usd: float, found: JudgeReport, total: int) -> None:
 
 
 def check_report_path(path: Path | None) -> None:
-    """Refuse a place that cannot be written before anything is paid for."""
+    """Raise DataError where the report cannot be written, before anything is paid for."""
     if path is None:
         return
     if not path.parent.is_dir():
@@ -238,7 +238,7 @@ def check_report_path(path: Path | None) -> None:
 
 
 def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None]) -> None:
-    """Refuse to write over what the same command reads, or two things in one place."""
+    """Raise InvalidArgumentError where two outputs have one path, or an output has the path of an input."""
     taken = {path.resolve(): "what is read" for path in read if path is not None}
     for what, path in written.items():
         if path is None:
@@ -250,7 +250,7 @@ def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None]
 
 @contextlib.contextmanager
 def busy(text: str) -> Iterator[None]:
-    """Something that turns while a file is read, on a terminal; nothing elsewhere."""
+    """Show a spinner while the block runs, on a terminal only."""
     console = Console(stderr=True)
     with console.status(text) if console.is_terminal else contextlib.nullcontext():
         yield

@@ -1,4 +1,4 @@
-"""The one bar of all commands: on a terminal, and nothing elsewhere."""
+"""The progress bar of the commands: shown on a terminal only."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-# What is done, how many steps of it, and of how many: 0 where that is not known before the end.
+# Arguments: a description, the number of steps done, and the number of all steps, 0 where it is not known.
 MoveBar = Callable[[str, int, int], None]
 
 
 @contextmanager
 def progress_bar(description: str) -> Iterator[MoveBar | None]:
-    """Yield what moves the bar; None where nobody would see it."""
+    """Yield a function that moves the bar, or None where standard error is no terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None

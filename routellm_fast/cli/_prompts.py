@@ -1,4 +1,4 @@
-"""Prompts from arguments, files or standard input, one at a time."""
+"""Reads prompts from arguments, files or standard input, one at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from routellm_fast.prompt import text_of
 
 _BYTE_ORDER_MARK: Final = "\ufeff"
 _CHUNK_BYTES: Final = 1 << 16
-# Its byte order mark, which is no UTF-8 either way round.
+# How the byte order mark of UTF-16, in either byte order, reads as UTF-8.
 _UTF_16_READ_AS_UTF_8: Final = "\N{REPLACEMENT CHARACTER}" * 2
 
 
@@ -32,14 +32,14 @@ class PromptFormat(str, Enum):
 
 
 class Prompt(NamedTuple):
-    """A prompt and, where its JSON line had one, its id."""
+    """A prompt and the id from its JSON line; None where it had no id."""
 
     text: str
     id: Any = None
 
 
 class PipedLines:
-    """The lines of a file descriptor as they come, of which one can ask whether the next is there."""
+    """Reads lines from a file descriptor, and can tell whether the next line has arrived."""
 
     def __init__(self, descriptor: int) -> None:
         """Take a descriptor, which stays open."""
@@ -57,7 +57,7 @@ class PipedLines:
                 self._read()
 
     def is_at_hand(self, patience_s: float) -> bool:
-        """Return whether a line, or the end, can be had without waiting for longer than this many seconds."""
+        """Return whether the next line, or the end, arrives within this many seconds."""
         return bool(self._lines) or self._has_ended or bool(select([self._descriptor], [], [], patience_s)[0])
 
     def _read(self) -> None:
@@ -77,15 +77,16 @@ class PipedLines:
 def read_prompts(
     arguments: Sequence[str], file: Path | None, form: PromptFormat, pipe: PipedLines | None = None
 ) -> Iterator[Prompt]:
-    """Yield the arguments; or the lines of a file (.gz too), or of standard input. Memory stays constant.
+    """Yield prompts from the arguments, else from a file (also .gz), else from standard input, in constant memory.
 
     Args:
         arguments: Prompts.
-        file: A file of prompts; None for none.
+        file: A file with a prompt on each line; None for none.
         form: How lines become prompts.
-        pipe: What reads standard input, where it is read; None for a reader of its own.
+        pipe: The reader of standard input; None makes one.
 
     Raises:
+        InvalidArgumentError: There are both arguments and a file.
         DataError: The file cannot be read, or a JSON line is no object with `prompt` or `messages`.
     """
     if arguments and file is not None:
@@ -95,7 +96,7 @@ def read_prompts(
     elif file is None and pipe is not None:
         yield from _parse_lines(pipe, "standard input", form)
     elif file is None:
-        # Its own reader, since sys.stdin's encoding is the locale's; closing it must not close standard input itself.
+        # A reader of its own, since sys.stdin has the encoding of the locale. Closing it must not close standard input.
         with open(sys.stdin.fileno(), encoding="utf-8", errors="replace", newline="\n", closefd=False) as stream:
             yield from _parse_lines(stream, "standard input", form)
     else:
@@ -117,7 +118,7 @@ def _parse_lines(lines: Iterable[str], where: str, form: PromptFormat) -> Iterat
         if number == 1:
             text = text.removeprefix(_BYTE_ORDER_MARK)
             if text.startswith(_UTF_16_READ_AS_UTF_8) and "\0" in text:
-                raise DataError(f"{where} is UTF-16: save it as UTF-8")
+                raise DataError(f"{where} is UTF-16, expected UTF-8: save it as UTF-8")
         if form is PromptFormat.TEXT or (form is PromptFormat.AUTO and not text.lstrip().startswith("{")):
             yield Prompt(text)
             continue

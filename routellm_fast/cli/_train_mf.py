@@ -24,35 +24,45 @@ def mf(
     licenses: options.Licenses = None,
     evaluation: options.Evaluation = None,
     refuse_overlap: options.RefuseOverlap = False,
-    embedder: Path = typer.Option(SHIPPED_ROUTER, help="Embedder or model2vec directory; none: the one that ships."),
+    embedder: Path = typer.Option(
+        SHIPPED_ROUTER, help="Embedder or model2vec directory; not given: the one that ships.", show_default=False
+    ),
     strong_model: options.StrongModel = options.STRONG_MODEL,
     weak_model: options.WeakModel = options.WEAK_MODEL,
     cap_per_prompt: options.CapPerPrompt = 8,
     balance_sources: options.BalanceSources = True,
-    other_pairs_weight: float = typer.Option(1.0, help="Weight of battles of all other pairs; the pair's own weigh 1."),
-    d: int = typer.Option(_MF.d, min=1, help="Length of a model vector."),
-    learning_rate: float = _MF.learning_rate,
-    weight_decay: float = _MF.weight_decay,
-    batch_size: options.AtLeastOne = _MF.batch_size,
-    max_epochs: options.AtLeastOne = _MF.max_epochs,
+    other_pairs_weight: float = typer.Option(
+        1.0, help="Total weight of all battles between other models; those of the pair weigh 1 together."
+    ),
+    d: int = typer.Option(_MF.d, min=1, metavar="N", help="Number of values in the vector of a model."),
+    learning_rate: options.LearningRate = _MF.learning_rate,
+    weight_decay: options.WeightDecay = _MF.weight_decay,
+    batch_size: options.BatchSize = _MF.batch_size,
+    max_epochs: options.MaxEpochs = _MF.max_epochs,
     patience: options.Patience = _MF.patience,
     held_out_share: options.HeldOutShare = _MF.held_out_share,
-    noise: float = typer.Option(_MF.noise, help="Noise on token dimensions while training."),
-    keep_ties: bool = typer.Option(False, "--keep-ties", help="Let a tie of battles be half a win for each."),
+    noise: float = typer.Option(_MF.noise, help="Strength of the noise that training adds to token dimensions."),
+    keep_ties: bool = typer.Option(
+        False, "--keep-ties", help="Count a tie of battles as half a win for each model; otherwise ties are left out."
+    ),
     soft_labels: options.SoftLabels = False,
     centre_sources: bool = typer.Option(
-        False, "--centre-sources", help="Give every source the same mean for a pair of models."
+        False, "--centre-sources", help="Shift targets so that every source has the same mean for a pair of models."
     ),
     refit: bool = typer.Option(
-        False, "--refit", help="Once epochs are chosen, train on all battles, those held out too."
+        False,
+        "--refit",
+        help="Once the number of epochs is chosen, train again on all battles, the held-out ones included.",
     ),
-    ensemble: int = typer.Option(1, min=1, help="Train so many seeds and fold them into one router."),
+    ensemble: int = typer.Option(
+        1, min=1, metavar="N", help="Train with this many seeds and combine the results into one router."
+    ),
     checkpoint: options.Checkpoint = None,
     seed: options.Seed = _MF.seed,
     created: options.Created = "",
     metrics: options.Metrics = None,
 ) -> None:
-    """Train matrix factorization; held-out prompt groups decide when to stop."""
+    """Train a matrix factorization router; the loss on held-out prompts decides when to stop."""
     config = MatrixFactorizationConfig(
         d=d,
         learning_rate=learning_rate,

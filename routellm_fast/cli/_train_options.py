@@ -1,4 +1,4 @@
-"""What the commands of `routellm-fast train` share: options, the progress bar, and how metrics are shown."""
+"""The options, the progress bar and the printing of metrics that the commands of `routellm-fast train` share."""
 
 from __future__ import annotations
 
@@ -18,51 +18,70 @@ from routellm_fast.training.loading import SourceArguments
 from routellm_fast.training.progress import OnProgress
 
 Out = Annotated[Path, typer.Option(help="Router directory to write.")]
-_SOURCE = "CSV, JSON lines or Parquet, a folder of these, or hf:OWNER/NAME[:SPLIT]. May be given several times."
+_SOURCE = "A CSV, JSON lines or Parquet file, a folder of these, or hf:OWNER/NAME[:SPLIT]. May be given several times."
 _BATTLES = "Battles: prompt or prompt_id, model_a, model_b, winner"
-Battles = Annotated[list[Path] | None, typer.Option(help=f"{_BATTLES}, optional weight, judge. {_SOURCE}")]
+Battles = Annotated[list[Path] | None, typer.Option(help=f"{_BATTLES}, optionally weight and judge. {_SOURCE}")]
 AnyBattles = Annotated[
     list[Path] | None,
-    typer.Option(help=f"{_BATTLES}, optional weight, judge; or a RouteLLM dataset. {_SOURCE}"),
+    typer.Option(help=f"{_BATTLES}, optionally weight and judge; or a RouteLLM dataset. {_SOURCE}"),
 ]
 UnweightedBattles = Annotated[list[Path] | None, typer.Option(help=f"{_BATTLES}; or a RouteLLM dataset. {_SOURCE}")]
 Golden = Annotated[
     list[Path] | None,
-    typer.Option(help=f"Golden labels: a prompt and one score column a model. {_SOURCE}"),
+    typer.Option(help=f"Golden labels: a prompt and one score column for each model. {_SOURCE}"),
 ]
-Prompts = Annotated[list[Path] | None, typer.Option(help="File in which prompt_id is looked up.")]
+Prompts = Annotated[list[Path] | None, typer.Option(help="File in which the prompt_id of a row is looked up.")]
 Evaluation = Annotated[
     list[Path] | None,
-    typer.Option(help="Evaluation set, file or folder: no battle on its prompts is used. Repeatable."),
+    typer.Option(
+        help="File or folder of evaluation prompts: battles on them are not used. May be given several times."
+    ),
 ]
 RefuseOverlap = Annotated[
     bool,
     typer.Option(
-        "--refuse-overlap", help="Stop where there are battles on evaluation prompts, instead of leaving them out."
+        "--refuse-overlap", help="Stop if there are battles on evaluation prompts, instead of leaving them out."
     ),
 ]
-Licenses = Annotated[list[str] | None, typer.Option("--license", help="Use only battles of this license; none: all.")]
-StrongModel = Annotated[str, typer.Option(help="Strong model of the pair, as the data name it.")]
-WeakModel = Annotated[str, typer.Option(help="Weak model of the pair.")]
-AlsoStrong = Annotated[list[str] | None, typer.Option(help="A model that counts as the strong one. Repeatable.")]
-AlsoWeak = Annotated[list[str] | None, typer.Option(help="A model that counts as the weak one. Repeatable.")]
-CapPerPrompt = Annotated[int, typer.Option(min=1, help="At most this many battles a prompt in each source.")]
-MaxPrompts = Annotated[int | None, typer.Option(min=2, help="Train on about so many prompts; none: all.")]
-BalanceSources = Annotated[bool, typer.Option(help="Let every source weigh the same.")]
+Licenses = Annotated[
+    list[str] | None,
+    typer.Option("--license", help="Use only battles with this license; not given: all. May be given several times."),
+]
+StrongModel = Annotated[str, typer.Option(help="Name of the strong model in the data.")]
+WeakModel = Annotated[str, typer.Option(help="Name of the weak model in the data.")]
+AlsoStrong = Annotated[
+    list[str] | None, typer.Option(help="Another model that counts as the strong one. May be given several times.")
+]
+AlsoWeak = Annotated[
+    list[str] | None, typer.Option(help="Another model that counts as the weak one. May be given several times.")
+]
+CapPerPrompt = Annotated[int, typer.Option(min=1, metavar="N", help="The most battles of one prompt in each source.")]
+MaxPrompts = Annotated[
+    int | None, typer.Option(min=2, metavar="N", help="Train on about this many prompts; not given: all.")
+]
+BalanceSources = Annotated[bool, typer.Option(help="Give every source the same total weight.")]
 SoftLabels = Annotated[
-    bool, typer.Option("--soft-labels", help="Let golden labels say by how much a score was higher.")
+    bool, typer.Option("--soft-labels", help="Use by how much a score was higher, not only that it was.")
 ]
-MaxTokens = Annotated[int, typer.Option(min=1, help="Most tokens of a prompt that are read.")]
-AtLeastOne = Annotated[int, typer.Option(min=1)]
-Patience = Annotated[int, typer.Option(min=1, help="Epochs without a lower held-out loss.")]
-HeldOutShare = Annotated[float, typer.Option(help="Share of prompt groups held out.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of torch.")]
+MaxTokens = Annotated[int, typer.Option(min=1, metavar="N", help="The most tokens of a prompt that are read.")]
+LearningRate = Annotated[float, typer.Option(help="The largest learning rate; it falls linearly to 0.")]
+WeightDecay = Annotated[float, typer.Option(help="Strength of weight decay.")]
+BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Number of examples in each training step.")]
+MaxEpochs = Annotated[int, typer.Option(min=1, metavar="N", help="The most passes over the training data.")]
+Patience = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Stop after this many epochs without a lower held-out loss.")
+]
+HeldOutShare = Annotated[float, typer.Option(help="Share of the prompt groups that are held out.")]
+Threads = Annotated[int, typer.Option(min=1, metavar="N", help="Number of threads that torch uses.")]
 Checkpoint = Annotated[
-    Path | None, typer.Option(help="Directory in which each epoch is kept; the same command goes on from there.")
+    Path | None, typer.Option(help="Directory that keeps each epoch, so that the same command can continue a run.")
 ]
-Seed = Annotated[int, typer.Option(help="Same seed, same router, to the bit on one machine.")]
-Created = Annotated[str, typer.Option(help="Date for the record; none: today.")]
-Metrics = Annotated[Path | None, typer.Option(help="Also write the metrics here, as JSON.")]
+Seed = Annotated[
+    int,
+    typer.Option(help="Seed of all random numbers: on one machine the same seed gives the same router, to the bit."),
+]
+Created = Annotated[str, typer.Option(help="Date for the record; not given: today.")]
+Metrics = Annotated[Path | None, typer.Option(help="File to which the metrics are also written, as JSON.")]
 
 STRONG_MODEL = "gpt-4-1106-preview"
 WEAK_MODEL = "mistralai/Mixtral-8x7B-Instruct-v0.1"
@@ -76,7 +95,7 @@ def sources_of(
     evaluation: list[Path] | None,
     refuse_overlap: bool,
 ) -> SourceArguments:
-    """Return what to read. Raises InvalidArgumentError for an option that would do nothing."""
+    """Return the arguments that name the data. Raises InvalidArgumentError for an option that would do nothing."""
     check_used(("--license", licenses, "--battles", battles))
     check_used(("--refuse-overlap", refuse_overlap, "--evaluation", evaluation))
     return {
@@ -90,7 +109,7 @@ def sources_of(
 
 
 def _held_out_of(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return what metrics say about the battles held out, by names to show."""
+    """Return the metrics on held-out battles, by the names to print."""
     if "held_out" in metrics:  # of an ensemble and of sw_ranking
         return {f"held_out_{name}": value for name, value in metrics["held_out"].items()}
     best = metrics["epochs"][metrics["best_epoch"] - 1]
@@ -98,12 +117,12 @@ def _held_out_of(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def today() -> str:
-    """Return the date as the record has it."""
+    """Return today's date (UTC) in the form of the record."""
     return datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
 
 
 def show_metrics(title: str, metrics: dict[str, Any]) -> None:
-    """Print numbers and names of metrics, and what became of each source."""
+    """Print the metrics, and how many rows and battles of each source were used."""
     typer.echo(title)
     for key, value in metrics.items():
         if isinstance(value, (int, float, str)):
@@ -119,7 +138,7 @@ def show_metrics(title: str, metrics: dict[str, Any]) -> None:
 
 
 def check_metrics(path: Path | None) -> None:
-    """Refuse a place that cannot be written before the training, not after it."""
+    """Raise DataError where the metrics cannot be written, before the training starts."""
     if path is None:
         return
     if not path.parent.is_dir():
@@ -129,14 +148,17 @@ def check_metrics(path: Path | None) -> None:
 
 
 def check_used(*options: tuple[str, object, str, object]) -> None:
-    """Refuse options that would do nothing: each with its value, then the option that it works on with its own."""
+    """Raise InvalidArgumentError for an option that does nothing without another one.
+
+    Each entry: the option, its value, the option that it needs, and the value of that.
+    """
     for option, value, needed, found in options:
         if value and not found:
             raise InvalidArgumentError(f"{option} does nothing without {needed}")
 
 
 def write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
-    """Write metrics as JSON, where a path is given. Raises DataError where that cannot be done."""
+    """Write metrics as JSON if a path is given. Raises DataError where the file cannot be written."""
     if path is None:
         return
     try:
@@ -147,22 +169,22 @@ def write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
 
 @contextmanager
 def training_bar(checkpoint: Path | None = None, *, is_resumable: bool = True) -> Iterator[OnProgress | None]:
-    """Yield what shows a training's progress, None where nobody would see it. After ^C, say how to go on."""
+    """Yield a function that shows a training's progress; None without a terminal. After ^C, say how to continue."""
     with progress_bar("reading") as move:
         try:
             yield move and (lambda at: move(at.name, at.done, at.total))
         except KeyboardInterrupt:
             if is_resumable:
                 advice = (
-                    "nothing is kept; with --checkpoint DIR each epoch would be"
+                    "nothing was kept; --checkpoint DIR would keep each epoch"
                     if checkpoint is None
-                    else f"{checkpoint} keeps each whole epoch: give the same command again to go on"
+                    else f"{checkpoint} holds each finished epoch: give the same command again to continue"
                 )
                 typer.echo(f"routellm-fast: interrupted; {advice}", err=True)
             raise
 
 
 def report(metrics: Path | None, found: dict[str, Any], kind: str, out: Path, pair: ModelPair) -> None:
-    """Write the metrics where a path is given, and print the main ones."""
+    """Write the metrics if a path is given, and print the main ones."""
     write_metrics(metrics, found)
     show_metrics(f"{out}: {kind} router of {pair.strong} against {pair.weak}", {**found, **_held_out_of(found)})

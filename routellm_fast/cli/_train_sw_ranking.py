@@ -28,8 +28,8 @@ def sw_ranking(
     prompts: options.Prompts = None,
     embeddings: list[Path] | None = typer.Option(
         None,
-        help="The embeddings of RouteLLM datasets, in their order: Parquet or .npy. None: the embedder makes them. May "
-        "be given several times.",
+        help="Embeddings of the RouteLLM datasets in --battles, in their order: Parquet or .npy. Not given: the "
+        "embedder makes them. May be given several times.",
     ),
     licenses: options.Licenses = None,
     evaluation: options.Evaluation = None,
@@ -37,24 +37,33 @@ def sw_ranking(
     embedder: str | None = typer.Option(
         None,
         help="Embedder or model2vec directory, onnx:DIR, openai:MODEL, or `none` to score embeddings only; not given: "
-        "the one that ships. With --embeddings, the one that made them.",
+        "the one that ships. With --embeddings: the embedder that made them.",
     ),
     strong_model: options.StrongModel = options.STRONG_MODEL,
     weak_model: options.WeakModel = options.WEAK_MODEL,
-    num_tiers: int = typer.Option(_SW.num_tiers, min=2, help="How many tiers the models are split into."),
-    precision: str = typer.Option(_SW.precision, help=f"How the bank is kept: {', '.join(PRECISIONS)}."),
-    same_tier: str = typer.Option(
-        _SW.same_tier, help="Battles within a tier: as `routellm` counts them, or `ignore` them."
+    num_tiers: int = typer.Option(
+        _SW.num_tiers, min=2, metavar="N", help="Number of tiers into which the models are split."
     ),
-    solver: str = typer.Option(_SW.solver, help="`exact`, or `routellm` to stop where RouteLLM's does."),
+    precision: str = typer.Option(
+        _SW.precision, help=f"Precision in which battles are stored: {', '.join(PRECISIONS)}."
+    ),
+    same_tier: str = typer.Option(
+        _SW.same_tier,
+        help="What battles within a tier do: `routellm` counts them as RouteLLM does, `ignore` leaves them out.",
+    ),
+    solver: str = typer.Option(
+        _SW.solver, help="How ratings are fitted: `exact`, or `routellm` to stop where RouteLLM's solver stops."
+    ),
     cap_per_prompt: options.CapPerPrompt = 8,
-    min_prompt_chars: int = typer.Option(MIN_PROMPT_CHARS, min=0, help="Leave out battles on shorter prompts."),
+    min_prompt_chars: int = typer.Option(
+        MIN_PROMPT_CHARS, min=0, metavar="N", help="Leave out battles on prompts with fewer characters."
+    ),
     held_out_share: options.HeldOutShare = _SW.held_out_share,
-    seed: int = typer.Option(_SW.seed, help="Draws capped battles and held-out prompts."),
+    seed: int = typer.Option(_SW.seed, help="Seed by which --cap-per-prompt and held-out prompts are drawn."),
     created: options.Created = "",
     metrics: options.Metrics = None,
 ) -> None:
-    """Build a similarity-weighted router; prompts held out at first judge and calibrate it."""
+    """Build a similarity-weighted router. Prompts that are held out measure and calibrate it, and are then added."""
     config = SimilarityWeightedConfig(
         num_tiers=num_tiers,
         precision=precision,
@@ -94,8 +103,8 @@ def _cosine_embedder(name: str | None, *, has_embeddings: bool) -> Embedder | No
     if has_embeddings:
         if name is None:
             raise InvalidArgumentError(
-                "--embeddings do not tell what made them: name it by --embedder, e.g. openai:text-embedding-3-small "
-                "for RouteLLM's own, or none for a router of embeddings only"
+                "--embeddings do not say which embedder made them: name it by --embedder, e.g. "
+                "openai:text-embedding-3-small for RouteLLM's own, or none for a router that scores embeddings only"
             )
         return named_embedder(name)
     embedder = named_embedder(name or str(SHIPPED_ROUTER))

@@ -1,4 +1,4 @@
-"""Preference data from files: prompts, battles, golden labels; names of models, and splits by prompt group."""
+"""Reads preference data: prompts, battles and golden labels. Also names of models, and splits by prompt group."""
 
 from __future__ import annotations
 

@@ -2,11 +2,11 @@
 
 A source of battles (see `routellm_fast.data.sources`) has the columns
 
-* `model_a`, `model_b`: names, of some of which `model_names.csv` knows other spellings;
-* `winner`: `model_a`, `model_b` or `tie`; the Arena's `tie (bothbad)`, `bothbad` and `both_bad` are ties too. In its
-  place, `winner_model_a` and `winner_model_b`, 0 or 1 each: where neither won it is a tie;
-* the prompt, as `routellm_fast.data.prompts` says;
-* optionally `judge`: who said so.
+* `model_a`, `model_b`: names of models; other spellings in `model_names.csv` are replaced by one name;
+* `winner`: `model_a`, `model_b` or `tie`; the Arena's `tie (bothbad)`, `bothbad` and `both_bad` are ties too. Instead
+  of `winner` there may be `winner_model_a` and `winner_model_b`, 0 or 1 each: where both are 0 the battle is a tie;
+* the prompt, in a column that `routellm_fast.data.prompts` lists;
+* optionally `judge`: who decided the battle.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _OUTCOMES: Final = {"model_a": 1.0, "model_b": 0.0} | dict.fromkeys(_TIES, 0.5)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Battles:
-    """Battles as arrays.
+    """n battles as arrays, which refer to u prompts, m models and s sources by index.
 
     Attributes:
         prompts: u distinct prompts.
-        groups: u group names; a group is held out as a whole.
+        groups: u names: the group of each prompt. Prompts of one group are held out together.
         models: m model names.
         sources: s data set names.
         prompt: (n,) int64 index into prompts.
         model_a: (n,) int64 index into models.
         model_b: (n,) int64 index into models.
-        target: (n,) float32 in [0, 1]: share of wins of model_a, a tie counting one half.
+        target: (n,) float32 in [0, 1]: model_a's share of the win; 0.5 for a tie.
         source: (n,) int64 index into sources.
         weight: (n,) float32, > 0.
     """
@@ -67,12 +67,12 @@ class Battles:
         return len(self.target)
 
     def select(self, members: NDArray[np.bool_]) -> Battles:
-        """Return some of the battles, (n,) marked; prompts, models and sources keep their indices."""
+        """Return the battles that a mask of shape (n,) marks; prompts, models and sources keep their indices."""
         columns = ("prompt", "model_a", "model_b", "target", "source", "weight")
         return replace(self, **{name: getattr(self, name)[members] for name in columns})
 
     def of_prompts(self, kept: NDArray[np.bool_]) -> Battles:
-        """Return the battles on some of the prompts, (u,) marked. The other prompts go, and indices follow."""
+        """Return the battles on the prompts that a mask of shape (u,) marks, without the other prompts."""
         battles = self.select(kept[self.prompt])
         prompts, groups = (
             tuple(name for name, is_kept in zip(names, kept.tolist(), strict=True) if is_kept)
@@ -81,9 +81,9 @@ class Battles:
         return replace(battles, prompts=prompts, groups=groups, prompt=(np.cumsum(kept) - 1)[battles.prompt])
 
     def of_pair(self, pair: ModelPair) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        """Return which battles are of this pair, (n,), and in these the strong model's share of the win, (n,).
+        """Return which battles are between these two models, and the strong model's share of the win in each.
 
-        The share of other battles is NaN.
+        Both arrays have shape (n,). The share is NaN in battles between other models.
         """
         index = {name: number for number, name in enumerate(self.models)}
         strong, weak = (index.get(name, -1) for name in pair)
@@ -95,7 +95,7 @@ class Battles:
 
 @dataclass(frozen=True, slots=True)
 class Battle:
-    """One battle, before it becomes part of the arrays. See Battles; `judge` is for the record."""
+    """One battle, as readers return it. See Battles for the fields; `judge` says who decided it, "" where unknown."""
 
     prompt: str
     group: str
@@ -118,18 +118,18 @@ def read_battles(
     min_prompt_chars: int = 0,
     counts: Counts | None = None,
 ) -> list[Battle]:
-    """Read preference battles. Those of a model against itself are left out.
+    """Read preference battles from a table. Battles of a model against itself are left out.
 
     Args:
-        path: The source; its layout is in the module's text.
-        prompts: What prompt_id refers to.
-        licenses: Only rows whose license is one of these; None takes all.
-        drop_ties: Leave ties out, as RouteLLM does; else a tie is half a win for each.
-        cap_per_prompt: At most this many battles a prompt, chosen by seed, so that much-voted prompts do not drown
-            the others.
-        seed: See cap_per_prompt.
-        min_prompt_chars: Leave out battles on shorter prompts, space around them not counted.
-        counts: Filled with what was read, kept and left out.
+        path: The source; the text of this module describes its columns.
+        prompts: Where the prompt_id of a row is looked up, as `read_prompts` returns it.
+        licenses: Only rows whose license is one of these are used; None uses all rows.
+        drop_ties: Leave ties out, as RouteLLM does; otherwise a tie is half a win for each model.
+        cap_per_prompt: The most battles of one prompt, so that a prompt with many votes does not outweigh the others;
+            None keeps all.
+        seed: Decides which battles stay where a prompt has more than cap_per_prompt.
+        min_prompt_chars: Leave out battles whose prompt, without surrounding space, has fewer characters.
+        counts: Filled with the numbers of rows read, battles kept and battles left out.
 
     Raises:
         DataError: A row breaks the layout; the text names file and line.
@@ -161,12 +161,12 @@ def read_battles(
 
 
 def models_of(battles: Iterable[Battle]) -> set[str]:
-    """Return the names of all models that the battles are between."""
+    """Return the names of all models in the battles."""
     return {name for battle in battles for name in (battle.model_a, battle.model_b)}
 
 
 def balanced(battles: Sequence[Battle], total: float) -> list[Battle]:
-    """Reweigh so that every source weighs the same, and all together `total`: no source drowns the others."""
+    """Return the battles with new weights: every source has the same sum of weights, and all together have `total`."""
     counts: dict[str, float] = {}
     for battle in battles:
         counts[battle.source] = counts.get(battle.source, 0.0) + battle.weight
@@ -179,12 +179,13 @@ def to_arrays(battles: Iterable[Battle], *, keep_order: bool = False) -> Battles
 
     Args:
         battles: At least one.
-        keep_order: Keep battles, and prompts by their first battle, in the order given, for what depends on it. Else
-            they are sorted, so that nothing depends on the order of the files.
+        keep_order: Keep the battles in the order given, and the prompts in the order of their first battle. Otherwise
+            both are sorted, so that the result does not depend on the order of the files.
 
     Raises:
         DataError: There is no battle.
-        InvalidArgumentError: A target or weight is out of its range, or weights are too far apart.
+        InvalidArgumentError: A target is outside [0, 1], a weight is not finite and above 0, or weights differ by more
+            than float32 can hold.
     """
     ordered = list(battles)
     if not keep_order:
@@ -194,7 +195,7 @@ def to_arrays(battles: Iterable[Battle], *, keep_order: bool = False) -> Battles
     wrong = next((b for b in ordered if not 0.0 <= b.target <= 1.0 or not 0.0 < b.weight < math.inf), None)
     if wrong is not None:
         raise InvalidArgumentError(
-            f"targets lie in [0, 1] and weights are finite and above 0, found {wrong.target} and {wrong.weight}"
+            f"a target must lie in [0, 1] and a weight be finite and above 0, found {wrong.target} and {wrong.weight}"
         )
     groups = joined_groups((battle.prompt, battle.group) for battle in ordered)
     prompts = {prompt: index for index, prompt in enumerate(groups)} if keep_order else _index(groups)
@@ -207,7 +208,9 @@ def to_arrays(battles: Iterable[Battle], *, keep_order: bool = False) -> Battles
     weight = np.array([battle.weight for battle in ordered], dtype=np.float64)
     weight = (weight / weight.mean()).astype(np.float32)
     if not weight.all():
-        raise InvalidArgumentError("weights are too far apart: some are zero beside the others in float32")
+        raise InvalidArgumentError(
+            "weights are too far apart: in float32 the smallest become 0 once their mean is scaled to 1"
+        )
     return Battles(
         prompts=tuple(prompts),
         groups=tuple(groups[prompt] for prompt in prompts),
@@ -223,9 +226,13 @@ def to_arrays(battles: Iterable[Battle], *, keep_order: bool = False) -> Battles
 
 
 def capped(battles: Sequence[Battle], cap: int, seed: int) -> list[Battle]:
-    """Return at most `cap` battles for each prompt of a source, by a hash of the battle: a stable choice."""
+    """Return at most `cap` battles for each prompt of a source.
+
+    A hash of the seed and the battle decides which stay: other prompts do not change the choice. Raises
+    InvalidArgumentError where the cap is below 1.
+    """
     if cap < 1:
-        raise InvalidArgumentError(f"a cap is at least 1, found {cap}")
+        raise InvalidArgumentError(f"cap_per_prompt must be at least 1, found {cap}")
     by_prompt: dict[tuple[str, str], list[Battle]] = {}
     for battle in battles:
         by_prompt.setdefault((battle.source, battle.prompt), []).append(battle)

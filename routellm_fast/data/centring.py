@@ -1,4 +1,4 @@
-"""Targets that agree between sources on how far two models are apart."""
+"""Shifts targets so that all sources agree on how far two models are apart."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ _HALVINGS: Final = 60
 
 
 def centred(battles: Sequence[Battle]) -> list[Battle]:
-    """Shift targets so that every source has the same mean for a pair of models: that over all sources.
+    """Return the battles with shifted targets: for each pair of models, every source has the mean over all sources.
 
-    Sources differ in level: one judge, or one exam, sees a pair further apart than another. What is left after this is
-    which prompts of a source favour which model. Each source and pair is shifted by one number, targets staying within
-    [0, 1]; the number is such that the mean is met after that. Means are weighted.
+    One judge, or one exam, may see two models further apart than another does. The shift removes this difference
+    between sources and leaves the differences between the prompts of one source. All targets of one source and pair are
+    shifted by the same number and cut to [0, 1]; the number is chosen so that the mean is met after the cut. Means are
+    weighted.
     """
     target = np.array([battle.target for battle in battles])
     weight = np.array([battle.weight for battle in battles])
     turned = np.array([battle.model_a > battle.model_b for battle in battles])
-    # All battles of a pair the same way round.
+    # Turn all battles of a pair the same way round, whichever model was called model_a.
     target = np.where(turned, 1.0 - target, target)
     by_pair: dict[tuple[str, str], list[int]] = {}
     for index, battle in enumerate(battles):

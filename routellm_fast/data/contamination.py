@@ -1,4 +1,4 @@
-"""Prompts of evaluation sets among those to be trained on."""
+"""Finds prompts of evaluation sets among the prompts that a router is to be trained on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _LISTED_COLUMN: Final = "eval_prompt"
 
 
 def evaluation_files(path: Path) -> list[Path]:
-    """Return the tables of an evaluation set: a file, or all in a folder and below. Raises DataError for none."""
+    """Return the files of an evaluation set: the file itself, or all tables in a folder and below.
+
+    Raises DataError where there is no such file, or the folder holds no table.
+    """
     if not path.exists():
         raise DataError(f"{path} cannot be read (there is no such file or folder)")
     if not path.is_dir():
@@ -31,10 +34,11 @@ def evaluation_files(path: Path) -> list[Path]:
 
 
 def evaluation_groups(paths: Iterable[Path]) -> frozenset[str]:
-    """Return group_of each prompt of evaluation sets.
+    """Return the group (see `group_of`) of each prompt in evaluation sets.
 
-    A set is a file or a folder, e.g. RouteLLM's `evals`. Prompts are in `prompt`, `question` (with `options_json`),
-    `turns` or `eval_prompt`; a file without any of these is passed over, as long as the set has another.
+    A set is a file or a folder, e.g. RouteLLM's `evals`. Prompts are read from the column `prompt`, `question` (with
+    `options_json`), `turns` or `eval_prompt`. A file without any of these is skipped where another file of the set has
+    one.
 
     Raises:
         DataError: A file is missing or damaged, or a set has no prompts.
@@ -56,9 +60,9 @@ def evaluation_groups(paths: Iterable[Path]) -> frozenset[str]:
 
 
 def overlaps(battles: Sequence[Battle], groups: Collection[str]) -> list[bool]:
-    """Say of each battle whether its prompt, or another of its group, is among evaluation prompts.
+    """Say for each battle whether its prompt, or another prompt of its group, is an evaluation prompt.
 
-    Prompts are equal if they are but for case, spacing and Unicode form.
+    Two prompts are the same if they differ only in case, spacing and Unicode form.
     """
     prompts = {battle.prompt for battle in battles}
     known = {prompt for prompt in prompts if group_of(prompt) in groups}

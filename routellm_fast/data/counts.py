@@ -9,14 +9,14 @@ from typing import Any
 
 @dataclass(slots=True)
 class Counts:
-    """Filled by the readers of `routellm_fast.data`.
+    """Counts of rows and battles, which the readers of `routellm_fast.data` fill.
 
     Attributes:
         rows: Rows in the source.
         battles: Battles that were kept. A row of golden labels makes several.
-        left_out: Rows or, where a row makes several, battles that were not, by reason.
-        licenses: Rows used by license, where the source states one.
-        judges: Battles read by judge, where the source names one.
+        left_out: Rows left out, or battles where a row makes several, by reason.
+        licenses: Number of rows used, by the license that the source states.
+        judges: Number of battles read, by the judge that the source names.
     """
 
     rows: int = 0
@@ -26,16 +26,16 @@ class Counts:
     judges: Counter[str] = field(default_factory=Counter)
 
     def leave_out(self, reason: str, count: int = 1) -> None:
-        """Count what is left out for a reason."""
+        """Add to the count of what was left out for this reason."""
         if count:
             self.left_out[reason] += count
 
     def reasons(self) -> str:
-        """Return what was left out as a phrase, e.g. "12 tie, 3 license"; "" for nothing."""
+        """Return what was left out as a phrase, e.g. "12 tie, 3 of another license"; "" for nothing."""
         return ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.left_out.items()))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form that metrics hold."""
+        """Return the counts as an object for JSON, as training's metrics hold it."""
         return {
             "rows": self.rows,
             "battles": self.battles,

@@ -1,4 +1,4 @@
-"""Digests of data files, for the record."""
+"""SHA-256 digests of data files, which records of trainings and calibrations hold."""
 
 from __future__ import annotations
 

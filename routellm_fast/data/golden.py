@@ -1,7 +1,8 @@
-"""Golden labels: every model's score on a prompt, and the battles that they make.
+"""Golden labels: the score of every model on a prompt, and battles made from such scores.
 
-A source of golden labels (see `routellm_fast.data.sources`) has one row a prompt and one column a model with its score,
-a finite number, True, False or empty (not run). The prompt is found as `routellm_fast.data.prompts` says.
+A source of golden labels (see `routellm_fast.data.sources`) has one row for each prompt and one column for each model.
+A cell is the model's score: a finite number, True, False, or empty where the model was not run. The module
+`routellm_fast.data.prompts` says which column holds the prompt.
 """
 
 from __future__ import annotations
@@ -28,21 +29,21 @@ _AUXILIARY: Final = frozenset(
         *SOURCE_COLUMNS,
     }
 )
-# What an answer of a model cost, as RouterBench names it.
+# Ending of the columns that hold what an answer of a model cost, as RouterBench names them.
 _COST_SUFFIX: Final = "|total_cost"
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One row of a golden-label table: a prompt, every model's score on it, and what its answer cost.
+    """One row of a golden-label table: a prompt, the score of every model on it, and what the answers cost.
 
     Attributes:
         prompt: The text.
-        group: Held out as a whole.
-        source: Data set.
-        scores: By model; a model that was not run is not there.
-        costs: US dollars an answer, by model; of those models that the table gives a cost of.
-        weight: Of the battles that the row makes; > 0.
+        group: Name of the prompt's group; prompts of one group are held out together.
+        source: Name of the data set.
+        scores: Score by model name; a model that was not run has no entry.
+        costs: US dollars that the answer cost, by model name; a model without a cost in the table has no entry.
+        weight: Weight of each battle that the row makes, > 0.
     """
 
     prompt: str
@@ -61,7 +62,7 @@ def read_golden(
     min_prompt_chars: int = 0,
     counts: Counts | None = None,
 ) -> list[Labelled]:
-    """Read golden labels. See read_battles for the arguments; rows on which no model ran are left out.
+    """Read golden labels from a table. Rows on which no model ran are left out. See read_battles for the arguments.
 
     Raises:
         DataError: A row breaks the layout; the text names file and line.
@@ -105,25 +106,25 @@ def pairs(
     score_range: float | None = None,
     counts: Counts | None = None,
 ) -> list[Battle]:
-    """Return battles between the models of golden-label tables: the higher score wins.
+    """Return a battle for every two models with a score on a prompt: the higher score wins.
 
-    Ties count as half a win for each unless dropped. They hold what a router needs to know: of two models that answer
-    right with odds a(model) / difficulty(prompt), the one that wins a decided battle does so with odds a / a',
-    whatever the prompt (Rasch). Without ties, right-or-wrong labels say nothing about which prompts are hard.
+    A tie is half a win for each model unless ties are dropped. Keep ties where labels are right or wrong: under the
+    Rasch model, where a model answers right with odds a(model) / difficulty(prompt), the odds of winning a decided
+    battle are a / a' on every prompt. Only the ties then say which prompts are hard.
 
     Args:
         labelled: The rows.
         drop_ties: Leave ties out, as RouteLLM does with battles.
-        cap_per_prompt: At most this many pairs a prompt, chosen by seed; None takes all.
-        seed: See cap_per_prompt.
-        always: This pair's battles are kept whatever the cap.
-        soft: The target says by how much the score was higher, as with `gaps`, not only that it was.
-        score_range: For soft targets, the largest difference that two scores can have: it makes a whole win. None: the
-            largest that the rows have.
-        counts: Filled with what was kept and left out.
+        cap_per_prompt: The most battles of one prompt; None keeps all.
+        seed: Decides which battles stay where a prompt has more than cap_per_prompt.
+        always: Battles between these two models are kept whatever the cap.
+        soft: The target says by how much the score was higher, as with `gaps`, and not only that it was.
+        score_range: For soft targets: the largest difference that two scores can have, which makes a target of 1. None:
+            the largest difference in the rows.
+        counts: Filled with the numbers of battles kept and left out.
 
     Raises:
-        InvalidArgumentError: The score range is not above 0, or scores are further apart than it says.
+        InvalidArgumentError: score_range is not a finite number above 0, or two scores differ by more.
     """
     counts = Counts() if counts is None else counts
     span = _span(labelled, score_range) if soft else 0.0
@@ -149,12 +150,12 @@ def pairs(
 
 
 def gaps(labelled: Iterable[Labelled], pair: ModelPair, *, score_range: float = 1.0) -> list[Battle]:
-    """Return one battle of the pair a prompt, whose target says by how much the strong model scored better.
+    """Return one battle between two models for each prompt; its target says by how much the strong model scored better.
 
     Args:
         labelled: The rows; those without a score of both models are left out.
         pair: The strong and the weak model.
-        score_range: The largest difference of two scores; it makes a whole win, no difference half a one.
+        score_range: The largest difference that two scores can have. It makes a target of 1; equal scores make 0.5.
     """
     return [
         Battle(
@@ -186,6 +187,7 @@ def _span(labelled: Sequence[Labelled], score_range: float | None) -> float:
         return widest
     if not 0.0 < score_range < math.inf or widest > score_range:
         raise InvalidArgumentError(
-            f"score_range must be a number of at least {widest:g}, by which scores differ, found {score_range:g}"
+            f"score_range must be finite and at least {widest:g}, the largest difference of two scores, "
+            f"found {score_range:g}"
         )
     return score_range

@@ -13,9 +13,9 @@ from routellm_fast.errors import UnknownModelError
 
 
 def known_aliases() -> Mapping[str, str]:
-    """Return alias -> name from `model_names.csv`.
+    """Return a mapping from each other spelling of a model's name to its name, read from `model_names.csv`.
 
-    The names are RouteLLM's `MODEL_IDS` where it has one, but for Mixtral, which goes by the name that RouteLLM's
+    Names are those of RouteLLM's `MODEL_IDS` where it has one, except for Mixtral, which has the name that RouteLLM's
     benchmarks and controller use. Only spellings of one and the same model are joined: a base model, another release or
     another size keeps its own name.
     """
@@ -24,7 +24,7 @@ def known_aliases() -> Mapping[str, str]:
 
 
 def check_known(wanted: Collection[str], known: Collection[str]) -> None:
-    """Refuse models of which the data has no battle. Raises UnknownModelError, naming similar ones."""
+    """Raise UnknownModelError, which names similar models, where a wanted model has no battle in the data."""
     for name in wanted:
         if name not in known:
             close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.4)

@@ -1,13 +1,17 @@
-"""Which prompt a row of data is about, and which group and source it belongs to.
+"""Reads from a row of data its prompt, its prompt group and its source.
 
-The prompt is `prompt`, `prompt_id`, or `question` with `options_json` (a JSON list): such a question is laid out as
-MMLU is asked, with lettered options and "Answer:". `prompt_id` is looked up in a prompts file: `prompt_id`, `prompt`,
-and optionally `prompt_group`. In all layouts these columns are known and optional: `license` (rows can be filtered by
-it), `prompt_group` (prompts that must not be split), `source` or `task` or `eval_name` (a data set within the file,
-counted on its own), `weight` (above 0; 1 where it is empty).
+The first of these columns that a row has gives the prompt:
 
-Two layouts of the Chatbot Arena are known besides, whose prompt is what the user said first: `prompt` as a JSON list of
-turns, in tables with `winner_model_a` and `winner_model_b`, and `conversation_a`, a list of messages.
+* `prompt`: the text. In tables with `winner_model_a`, as the Chatbot Arena has them, a JSON list of turns, of which the
+  first is the prompt.
+* `prompt_id`: looked up in a prompts file with the columns `prompt_id`, `prompt` and optionally `prompt_group`.
+* `question`: the text. With `options_json`, a JSON list, the prompt is laid out as MMLU asks: lettered options and
+  "Answer:".
+* `conversation_a`: a list of messages, of which the first is the prompt (another layout of the Chatbot Arena).
+
+These columns are optional in all layouts: `license` (rows can be filtered by it), `prompt_group` (rows of one group are
+never split between training and held-out data), `source`, `task` or `eval_name` (a data set within the file, which is
+counted separately) and `weight` (above 0; 1 where it is empty).
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from routellm_fast.errors import DataError
 from routellm_fast.tables import Row
 
 SOURCE_COLUMNS: Final = ("source", "task", "eval_name")
-# How RouteLLM's data sets and the Arena's of 55k battles say who won: 0 or 1 each.
+# RouteLLM's data sets and the Arena's of 55,000 battles say by these columns, 0 or 1 each, who won.
 WON_COLUMNS: Final = ("winner_model_a", "winner_model_b")
 _CONVERSATION_COLUMN: Final = "conversation_a"
 
@@ -32,7 +36,7 @@ Prompts = Mapping[str, tuple[str, str]]
 
 
 def read_prompts(path: Path) -> Prompts:
-    """Read a prompts file: prompt_id -> (prompt, group). Raises DataError."""
+    """Return a mapping from prompt_id to (prompt, group), read from a prompts file. Raises DataError for a bad file."""
     prompts: dict[str, tuple[str, str]] = {}
     for row in rows_of(path):
         key, prompt = row.text("prompt_id"), row.text("prompt")
@@ -43,7 +47,7 @@ def read_prompts(path: Path) -> Prompts:
 
 
 def licensed_rows(path: Path, licenses: Collection[str] | None, counts: Counts) -> Iterable[Row]:
-    """Yield the rows of these licenses, None for all, and count them. Raises DataError where there are none."""
+    """Yield the rows that have one of these licenses (None: all rows), and count them. Raises DataError for no row."""
     kept = False
     for row in rows_of(path):
         counts.rows += 1
@@ -59,13 +63,13 @@ def licensed_rows(path: Path, licenses: Collection[str] | None, counts: Counts) 
 
 
 def source_of(row: Row, path: Path) -> str:
-    """Return the data set of a row: its file's name, and the data set that it names within."""
+    """Return the name of a row's data set: "FILE", or "FILE/PART" where the row names a data set within the file."""
     part = next((row.values[column] for column in SOURCE_COLUMNS if row.values.get(column)), None)
     return source_name(path) if part is None else f"{source_name(path)}/{part}"
 
 
 def weight_of(row: Row) -> float:
-    """Return the weight of a row, 1 where it states none. Raises DataError unless it is finite and above 0."""
+    """Return the weight of a row, or 1 where it states none. Raises DataError unless it is finite and above 0."""
     weight = row.number("weight")
     if weight is None:
         return 1.0
@@ -75,7 +79,7 @@ def weight_of(row: Row) -> float:
 
 
 def first_turn(turns: Any) -> str | None:
-    """Return the first of a JSON list of turns, without space around it; None where it is nothing of the kind."""
+    """Return the first turn of a JSON list, without surrounding space; None where this is no list of texts."""
     try:
         first = json.loads(turns)[0]
     except (TypeError, ValueError, LookupError, RecursionError):
@@ -84,14 +88,14 @@ def first_turn(turns: Any) -> str | None:
 
 
 def prompt_of(row: Row, prompts: Prompts | None) -> tuple[str, str]:
-    """Return prompt and group of a row. Raises DataError where it names no prompt."""
+    """Return the prompt of a row and its group. Raises DataError where the row names no prompt."""
     if "prompt" in row.values:
         prompt = _first_of_turns(row) if WON_COLUMNS[0] in row.values else row.text("prompt")
         return prompt, _group(row, prompt)
     if "prompt_id" in row.values:
         key = row.text("prompt_id")
         if prompts is None:
-            raise row.error("there is a prompt_id but no prompt: give the prompts file that it refers to")
+            raise row.error("there is a prompt_id but no prompt: also give the file in which prompt_id is looked up")
         if key not in prompts:
             raise row.error(f"prompt_id {key!r} is not in the prompts file")
         return prompts[key]
@@ -120,7 +124,9 @@ def _first_message(row: Row) -> str:
     first = messages[0] if isinstance(messages, list) and messages else None
     content = first.get("content") if isinstance(first, Mapping) else None
     if not isinstance(content, str):
-        raise row.error(f"{_CONVERSATION_COLUMN!r} must be a list of messages, the first with a text as content")
+        raise row.error(
+            f"{_CONVERSATION_COLUMN!r} must be a list of messages, the first of which has text as its content"
+        )
     return content.strip()
 
 

@@ -1,14 +1,14 @@
-"""RouteLLM's datasets on disk: Parquet files of battles, and of their prompts' embeddings.
+"""Reads RouteLLM's datasets from disk: Parquet files of battles, and Parquet files of the embeddings of their prompts.
 
-A dataset is a `.parquet` file or a folder of them, as `routellm_fast.data.sources` says. Needs the extra `parquet`.
-`data.read_battles` reads the same battles, as a table; here each keeps its place, as the embeddings' order needs it.
+A dataset is a `.parquet` file or a folder of such files (see `routellm_fast.data.sources`). Reading needs the extra
+`parquet`. `data.read_battles` can read the same battles; this module keeps them in the order of the embeddings.
 
-* **battles**: `model_a`, `model_b`, `prompt` (a JSON list of turns, of which the first counts), `winner_model_a` and
-  `winner_model_b`, 0 or 1; where neither won it is a tie.
-* **embeddings**: `embeddings`, a list of numbers. Row i belongs to the i-th battle that `read_battles` keeps. A `.npy`
-  file with a (n, dim) array of floats does as well.
+* Columns of **battles**: `model_a`, `model_b`, `prompt` (a JSON list of turns, of which the first is the prompt),
+  `winner_model_a` and `winner_model_b`, 0 or 1 each; where both are 0 the battle is a tie.
+* Column of **embeddings**: `embeddings`, a list of numbers. Row i belongs to the i-th battle that `read_battles` keeps.
+  A `.npy` file with an (n, dim) array of floats can be given instead.
 
-Rows are counted from 0, in errors too.
+Errors count rows from 0.
 
 Source: `preprocess_battles` and `SWRankingRouter` of RouteLLM.
 """
@@ -32,7 +32,7 @@ from routellm_fast.data.split import group_of
 from routellm_fast.errors import DataError
 from routellm_fast.extras import require
 
-# RouteLLM's own limit: the published embeddings belong to the battles that it leaves.
+# RouteLLM's own limit: its published embeddings belong to the battles on prompts of at least this length.
 MIN_PROMPT_CHARS: Final = 16
 
 _NUMPY: Final = ".npy"
@@ -41,7 +41,7 @@ _EMBEDDINGS_COLUMN: Final = "embeddings"
 
 
 def is_dataset(path: Path) -> bool:
-    """Say whether a source is Parquet in RouteLLM's layout. Raises DataError where it cannot be read."""
+    """Say whether a source is a Parquet dataset in RouteLLM's layout. Raises DataError where it cannot be read."""
     if not path.is_dir() and path.suffix != parquet.SUFFIX:
         return False
     files = source_files(path)
@@ -49,12 +49,12 @@ def is_dataset(path: Path) -> bool:
 
 
 def read_battles(path: Path, *, min_prompt_chars: int = MIN_PROMPT_CHARS, counts: Counts | None = None) -> list[Battle]:
-    """Read a dataset of battles, ties and battles of a model against itself included, as RouteLLM does.
+    """Read a dataset of battles. As in RouteLLM, ties and battles of a model against itself are included.
 
     Args:
         path: The dataset.
-        min_prompt_chars: Leave out rows whose first turn, without space around it, is shorter.
-        counts: Filled with what was read, kept and left out.
+        min_prompt_chars: Leave out rows whose prompt, without surrounding space, has fewer characters.
+        counts: Filled with the numbers of rows read, battles kept and rows left out.
 
     Raises:
         DataError: A file is missing or damaged, or a row breaks the layout; the text names file, column and row.
@@ -83,11 +83,12 @@ def read_battles(path: Path, *, min_prompt_chars: int = MIN_PROMPT_CHARS, counts
 def read_embeddings(paths: Sequence[Path]) -> NDArray[np.floating[Any]]:
     """Read datasets of embeddings, one after the other, into one (n, dim) array.
 
-    One `.npy` file is mapped, not read. All else becomes float32, batch by batch: at no time is there a second copy.
+    A single `.npy` file is memory-mapped and keeps its dtype. Anything else becomes float32, batch by batch, without a
+    second copy in memory.
 
     Raises:
-        DataError: A file is missing, damaged or empty, or an embedding has another length than the first or a value
-            that is not finite; the text names file and row.
+        DataError: A file is missing, damaged or empty, an embedding is longer or shorter than the first, or a value is
+            not finite; the text names file and row.
         MissingExtraError: pyarrow is not installed.
     """
     files = [file for path in paths for file in source_files(path)]
@@ -170,18 +171,20 @@ def _matrix(file: Path, first_row: int, column: Any) -> NDArray[np.floating[Any]
     is_list = types.is_list(column.type) or types.is_large_list(column.type) or types.is_fixed_size_list(column.type)
     if not is_list or not types.is_floating(column.type.value_type):
         raise DataError(f"{file}: {_EMBEDDINGS_COLUMN!r} must be lists of floats, found {column.type}")
-    # Filled: a list that is not there counts as one without numbers.
+    # A missing list (null) counts as a list without numbers.
     lengths = compute.fill_null(compute.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     unequal = (lengths != lengths[0]) | (lengths == 0)
     if unequal.any():
         row = int(np.argmax(unequal))
         raise _embedding_error(
-            file, first_row + row, f"has {lengths[row]} numbers, expected as many as in the others, and at least one"
+            file,
+            first_row + row,
+            f"has {lengths[row]} numbers, expected as many as in the other rows, and at least one",
         )
     values = column.flatten()
     if values.null_count:
         row = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False))) // int(lengths[0])
-        raise _embedding_error(file, first_row + row, "has an empty place")
+        raise _embedding_error(file, first_row + row, "has a missing number (null)")
     matrix: NDArray[np.floating[Any]] = values.to_numpy(zero_copy_only=True).reshape(len(column), int(lengths[0]))
     return matrix
 

@@ -1,13 +1,14 @@
-"""Where rows come from: a file, a folder of files, or a data set of the Hugging Face hub.
+"""Reads rows from a source: a file, a folder of files, or a data set on the Hugging Face hub.
 
 * A **file** is CSV or JSON lines, plain or gzipped, or Parquet.
-* A **folder** holds such files, itself or in its folder `data/`, as a snapshot from the hub does: Parquet if any, in
-  the order of their names. Of files named by split (`train-00000-of-00002.parquet`, `train.csv`) those of the
-  split are read. A folder that `datasets` wrote by `save_to_disk` does as well; that needs the extra `hf`.
-* `hf:OWNER/NAME` or `hf:OWNER/NAME:SPLIT` is fetched through the `datasets` library, with its cache and its settings
-  (extra `hf`). `hf:FOLDER:SPLIT` names the split of a folder.
+* A **folder** holds such files, directly or in its folder `data/`. They are read in the order of their names: the
+  Parquet files if there are any, else the others. Where files are named by split (`train-00000-of-00002.parquet`,
+  `train.csv`), only those of the wanted split are read. A folder that the library `datasets` wrote by `save_to_disk` is
+  read too; that needs the extra `hf`.
+* `hf:OWNER/NAME` or `hf:OWNER/NAME:SPLIT` is downloaded by the library `datasets`, with its cache and its settings
+  (extra `hf`). `hf:FOLDER:SPLIT` reads another split of a folder.
 
-The split is `train` where none is named.
+The split is `train` unless another is named.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from routellm_fast.tables import SUFFIXES, Row, read_table
 
 _HUB: Final = "hf:"
 _DEFAULT_SPLIT: Final = "train"
-# What `datasets` leaves in a folder that it saved: of one split, and of several.
+# The file that `datasets` writes into a folder that it saves: for one split, and for several.
 _SAVED: Final = ("state.json", "dataset_dict.json")
 
 
 def rows_of(path: Path) -> Iterator[Row]:
-    """Yield the rows of a source, at least one.
+    """Yield the rows of a source in order; there is at least one.
 
     Raises:
-        DataError: It cannot be read or reached, has no rows, or one of them is damaged; the text names file and line.
-        MissingExtraError: It needs an optional library that is not installed.
+        DataError: The source cannot be read or reached, has no rows, or a row is damaged; the text names file and line.
+        MissingExtraError: The source needs an optional library that is not installed.
     """
     place, split = _resolved(path)
     if isinstance(place, str) or _is_saved(place):
@@ -48,19 +49,25 @@ def rows_of(path: Path) -> Iterator[Row]:
 
 
 def source_files(path: Path) -> list[Path]:
-    """Return the files of a source in order; none where only the `datasets` library can tell. Raises DataError."""
+    """Return the files of a source in order; an empty list where only the library `datasets` can read the source.
+
+    Raises DataError where the source cannot be found.
+    """
     place, split = _resolved(path)
     return [] if isinstance(place, str) or _is_saved(place) else _split_files(place, split)
 
 
 def source_name(path: Path) -> str:
-    """Return what a source is called: its name without endings or split."""
+    """Return the name of a source: that of its file, folder or data set, without file endings and split."""
     place, _ = _resolved(path)
     return Path(place).name.split(".")[0]
 
 
 def source_digests(path: Path) -> dict[str, str]:
-    """Return "sha256:<hex>" of each file of a source, by its name within; of a saved or fetched one, of its rows."""
+    """Return the digest "sha256:<hex>" of each file of a source, by file name.
+
+    A source that the library `datasets` saved or downloaded has one digest, that of its rows.
+    """
     files = source_files(path)
     if files:
         parent = Path(_resolved(path)[0]).parent
@@ -78,7 +85,9 @@ def _resolved(path: Path) -> tuple[Path | str, str | None]:
         return path, None
     name, _, split = text.removeprefix(_HUB).partition(":")
     if not name:
-        raise DataError(f"{path} must be {_HUB}OWNER/NAME, with :SPLIT where it is not {_DEFAULT_SPLIT}")
+        raise DataError(
+            f"{path} must be {_HUB}OWNER/NAME, or {_HUB}OWNER/NAME:SPLIT for another split than {_DEFAULT_SPLIT}"
+        )
     return (Path(name) if Path(name).exists() or Path(name).is_absolute() else name), split or _DEFAULT_SPLIT
 
 
@@ -96,9 +105,7 @@ def _split_files(place: Path, split: str | None) -> list[Path]:
     files = next(filter(None, (sorted(folder.glob(f"*{parquet.SUFFIX}")) for folder in folders)), [])
     files = files or next(filter(None, (_tables(folder) for folder in folders)), [])
     if not files:
-        raise DataError(
-            f"{place} holds no *{parquet.SUFFIX} nor another table ({', '.join(SUFFIXES)}), nor does its data/"
-        )
+        raise DataError(f"{place} holds no table ({', '.join(SUFFIXES)}), nor does its folder data/")
     of_split = [file for file in files if file.name.startswith((f"{wanted}-", f"{wanted}."))]
     if wanted != _DEFAULT_SPLIT and not of_split:
         raise DataError(f"{place} has no file of the split {wanted!r}, only {', '.join(file.name for file in files)}")
@@ -122,10 +129,10 @@ def _library_rows(path: Path, place: Path | str, split: str | None) -> Iterator[
         advice = (
             "The folder is damaged: save it again."
             if isinstance(place, Path)
-            else "Check name and split; where the hub cannot be reached, download the data set elsewhere "
+            else "Check the name and the split. If this machine cannot reach the hub, download the data set on another "
             f"(`hf download {place} --repo-type dataset --local-dir FOLDER`) and give the folder."
         )
-        raise DataError(f"{path} cannot be loaded, split {wanted!r} ({error}). {advice}") from error
+        raise DataError(f"the split {wanted!r} of {path} cannot be loaded ({error}). {advice}") from error
     if isinstance(loaded, dict):
         if wanted not in loaded:
             raise DataError(f"{path} has no split {wanted!r}, only {', '.join(loaded)}")
@@ -138,7 +145,7 @@ def _library_rows(path: Path, place: Path | str, split: str | None) -> Iterator[
 
 @contextmanager
 def _quiet(datasets: Any) -> Iterator[None]:
-    """No progress bars of the library's where nobody looks; its own setting is put back after."""
+    """Turn off the library's progress bars where standard error is no terminal; restore its setting afterwards."""
     if sys.stderr.isatty() or datasets.are_progress_bars_disabled():
         yield
         return

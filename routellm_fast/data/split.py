@@ -1,4 +1,4 @@
-"""Held-out prompts, chosen by group."""
+"""Splits prompts into groups, and chooses which groups are held out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 
 def group_of(prompt: str) -> str:
-    """Return the group of a prompt that names none: prompts equal but for case, spacing and Unicode form share it."""
+    """Return the group of a prompt whose row names none.
+
+    Prompts that differ only in case, spacing and Unicode form have the same group.
+    """
     plain = " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
     return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
@@ -19,9 +22,9 @@ def group_of(prompt: str) -> str:
 def joined_groups(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return the group of each distinct prompt, in the order of their first rows.
 
-    Rows are prompts with the groups that their sources gave them. Where two groups have a prompt in common, by the same
-    text or one equal but for case, spacing and Unicode form, they are one: else a prompt could be trained on that is
-    held out under another name. One group of several goes by the least of their names.
+    Rows are (prompt, group), with the group that the source gave. Two groups that share a prompt, or prompts that
+    differ only in case, spacing and Unicode form, become one group: otherwise one prompt could be trained on under one
+    group and held out under another. The joined group has the smallest of the names.
     """
     parent: dict[str, str] = {}
 
@@ -46,15 +49,15 @@ def joined_groups(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def held_out(groups: Sequence[str], share: float, *, seed: int) -> NDArray[np.bool_]:
-    """Mark the members of about this share of the groups.
+    """Return an (n,) mask of the entries whose group is held out.
 
-    A group is in or out by a hash of its name and the seed, not by chance over what else is there: adding data moves no
-    group, and one prompt never has battles on both sides.
+    A hash of the group's name and the seed decides, so that adding data moves no group, and a prompt never has battles
+    on both sides.
 
     Args:
         groups: n group names.
         share: Expected share of groups held out, in [0, 1).
-        seed: Draws another set; in [0, 2^63).
+        seed: Another seed holds out other groups; in [0, 2^63).
     """
     key = seed.to_bytes(8, "little")
     limit = int(share * 2.0**64)

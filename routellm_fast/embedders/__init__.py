@@ -1,4 +1,4 @@
-"""From texts to vectors."""
+"""Embedders: they turn texts into vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from routellm_fast.embedders.onnx import OnnxEmbedder
     from routellm_fast.embedders.openai import OpenAIEmbedder
 
-# The router that ships needs none of these, and importing them would double the time that ours takes.
+# The router that ships needs none of these. Importing them would double the time to import this package.
 _ON_FIRST_USE = {
     "CachedEmbedder": "cached",
     "FunctionEmbedder": "function",

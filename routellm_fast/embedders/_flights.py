@@ -1,4 +1,4 @@
-"""Texts that several calls want at once are embedded once."""
+"""Embeds a text once when several calls ask for it at the same time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from routellm_fast.arrays import FloatArray
 
 
 class Landing(Protocol):
-    """What concurrent.futures.Future and asyncio.Future have in common; None stands for a lost text."""
+    """What concurrent.futures.Future and asyncio.Future have in common.
+
+    The result is a vector, or None where the call that was to embed the text failed.
+    """
 
     def result(self) -> FloatArray | None:
-        """Return the vector, if there is one."""
+        """Return the vector, or None where the text was not embedded."""
         ...
 
     def set_result(self, result: FloatArray | None, /) -> None:
-        """Hand the vector to those who wait."""
+        """Give the vector to the calls that wait for it."""
         ...
 
 
@@ -25,7 +28,7 @@ _Future = TypeVar("_Future", bound=Landing)
 
 
 class Flights(Generic[_Future]):
-    """The texts being embedded right now: the first call to claim one embeds it, the others wait for its landing."""
+    """The texts that are being embedded right now: the first call that claims one embeds it, the others wait for it."""
 
     def __init__(self, new_future: Callable[[], _Future]) -> None:
         self._new_future = new_future
@@ -33,7 +36,7 @@ class Flights(Generic[_Future]):
         self._airborne: dict[bytes, _Future] = {}
 
     def claim(self, keys: Iterable[bytes]) -> tuple[list[bytes], dict[bytes, _Future]]:
-        """Return the keys that the caller must land, and the futures of those that others will."""
+        """Return the keys that the caller must embed and `land`, and the futures of keys that other calls will land."""
         mine: list[bytes] = []
         others: dict[bytes, _Future] = {}
         with self._lock:
@@ -46,7 +49,7 @@ class Flights(Generic[_Future]):
         return mine, others
 
     def land(self, keys: Iterable[bytes], vectors: Mapping[bytes, FloatArray]) -> None:
-        """Hand out what came of the caller's keys; a key without a vector is lost, and who waits must ask again."""
+        """Give the vectors of the caller's keys to the calls that wait for them, None for a key without one."""
         with self._lock:
             landings = [(self._airborne.pop(key), vectors.get(key)) for key in keys]
         for future, vector in landings:
@@ -54,7 +57,10 @@ class Flights(Generic[_Future]):
 
 
 def split_landed(others: Mapping[bytes, Landing]) -> tuple[dict[bytes, FloatArray], list[bytes]]:
-    """Return what landed, and the keys that were lost. Threads wait here; asyncio's futures must be done."""
+    """Return the vectors that others embedded, and the keys that they did not.
+
+    Waits for futures of concurrent.futures; futures of asyncio must be done.
+    """
     results = {key: future.result() for key, future in others.items()}
     landed = {key: vector for key, vector in results.items() if vector is not None}
     return landed, [key for key in results if key not in landed]

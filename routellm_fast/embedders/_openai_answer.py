@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible server answers to an embeddings request."""
+"""Reads the answer of an OpenAI-compatible server to a request for embeddings."""
 
 from __future__ import annotations
 
@@ -22,29 +22,30 @@ def parse_answer(body: bytes, count: int, dim: int, source: str, shown: Callable
             ...]}.
         count: How many texts were sent.
         dim: Length of a vector.
-        source: Who answered, for the error's text.
-        shown: What may be shown of a text that the server wrote.
+        source: Name of the server in an error's text.
+        shown: Returns the part of the server's text that an error may show.
 
     Raises:
-        InvalidEmbeddingError: Anything else than `count` finite vectors of `dim` values, one for each index.
+        InvalidEmbeddingError: The answer is anything else than `count` finite vectors of `dim` values, one for each
+            index.
     """
-    # No error below is raised while another is handled: Python would attach that one, and with it the server's words.
+    # No error below is raised while another is handled: Python would attach that one, which holds the server's text.
     items = _items(body)
     if items is None:
-        _refuse(source, f"{len(body)} bytes that are no embeddings: {shown(body.decode(errors='replace'))!r}")
+        _refuse(source, f"{len(body)} bytes that hold no embeddings: {shown(body.decode(errors='replace'))!r}")
     if len(items) != count:
         _refuse(source, f"{len(items)} vectors for {count} texts")
     rows: list[Any] = [None] * count
     for item in items:
         index = item.get("index") if isinstance(item, dict) else None
         if type(index) is not int or not 0 <= index < count or rows[index] is not None:
-            _refuse(source, f"vectors whose index is missing, doubled or outside 0 to {count - 1}")
+            _refuse(source, f"vectors whose index is missing, repeated or outside 0 to {count - 1}")
         row = _row(item.get("embedding"))
         if row is None:
             kind = type(item.get("embedding")).__name__
             _refuse(source, f"an embedding that is neither a list of numbers nor base64 of float32: {kind}")
         if len(row) != dim:
-            _refuse(source, f"a vector of dim {len(row)} for one of dim {dim} (dim= tells what to expect)")
+            _refuse(source, f"a vector of dim {len(row)}, expected {dim} (the argument dim= sets this)")
         rows[index] = row
     return check_vectors(rows, count, dim, source)
 
@@ -69,5 +70,5 @@ def _row(embedding: Any) -> Any:
 
 def _refuse(source: str, what: str) -> NoReturn:
     raise InvalidEmbeddingError(
-        f"{source} answered with {what}. Check that base_url leads to an embeddings API of OpenAI's kind."
+        f"{source} answered with {what}. Check that base_url is the address of an OpenAI-compatible API of embeddings."
     )

@@ -1,4 +1,4 @@
-"""The persistent embedding store: one LMDB environment, shared by threads and processes."""
+"""The store of embeddings on disk: an LMDB folder that threads and processes share."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from routellm_fast.extras import require
 
 _logger = logging.getLogger(__name__)
 
-# Every other key is 16 bytes long. An environment without this one belongs to somebody else.
+# Every other key is 16 bytes long. An LMDB folder without this key belongs to another program.
 _FORMAT_KEY = b"routellm_fast embedding store"
 _FORMAT = b"1"
 # A value: dim, CRC-32 of key and vector, then the vector as little-endian float32.
 _HEADER = struct.Struct("<II")
-# What LMDB makes for its default of 126 readers.
+# Size of LMDB's lock file with its default of 126 readers.
 _LOCK_FILE_BYTES = 8192
 
 
 class _Environment:
-    """An open LMDB environment. LMDB allows one a process, so all stores of a folder share it."""
+    """An open LMDB environment. LMDB allows one per folder and process, so all stores of a folder share it."""
 
     def __init__(self, lmdb: Any, path: Path, map_size_bytes: int) -> None:
         self.users = 0
-        # Readers take turns: a lookup takes two microseconds, and changing the map's size needs all of them out.
+        # Readers take turns: a lookup takes two microseconds, and no reader may be active while the map's size changes.
         self.read_lock = threading.Lock()
         self.write_lock = threading.Lock()
         # LMDB maps its lock file: on a full disk the first touch of a page that is not there would kill the process.
@@ -54,7 +54,7 @@ class _Environment:
             raise
 
     def grow_map(self, map_size_bytes: int) -> None:
-        """Adopt a larger map; 0 adopts the size that another process chose."""
+        """Use a larger map; 0 uses the size that another process chose."""
         with self.write_lock, self.read_lock:
             if map_size_bytes == 0 or map_size_bytes > self.handle.info()["map_size"]:
                 self.handle.set_mapsize(map_size_bytes)
@@ -80,7 +80,7 @@ class _Environment:
 
 
 class _Environments:
-    """The environments open in this process, by folder: LMDB's file locks belong to the process, so this must too."""
+    """The environments that this process has open, by folder; LMDB's file locks belong to the process."""
 
     def __init__(self) -> None:
         # Reentrant: the garbage collector may close one store while another opens.
@@ -90,7 +90,7 @@ class _Environments:
         os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self._forget)
 
     def acquire(self, lmdb: Any, path: Path, map_size_bytes: int) -> _Environment:
-        """Return the folder's environment, opened if need be; release it when done."""
+        """Return the folder's environment, and open it if it is not open. Pass it to `release` when done."""
         with self._lock:
             stat = path.stat()
             key = (stat.st_dev, stat.st_ino)
@@ -103,7 +103,7 @@ class _Environments:
             return environment
 
     def release(self, environment: _Environment) -> None:
-        """Close the environment after its last user; one inherited by a fork is closed already."""
+        """Close the environment after its last user. An environment that a fork inherited is closed already."""
         with self._lock:
             environment.users -= 1
             if environment.users > 0:
@@ -138,25 +138,25 @@ _environments = _Environments()
 
 
 class EmbeddingStore:
-    """Vectors of one length by 16-byte keys, in a folder that several threads and processes use at once.
+    """Keeps vectors of one length by 16-byte keys, in a folder that several threads and processes can use at once.
 
-    A vector comes back exactly as it was stored or not at all: each carries its length and a checksum. Writes are
-    atomic and survive the death of any process. Neither a full map nor a full or failing disk raises: the store then
-    stops growing, says so once at WARNING, and counts what it could not keep. Nothing is ever evicted. A forked child
-    opens a store of its own.
+    A vector is returned exactly as it was stored or not at all: each is stored with its length and a checksum. Writes
+    are atomic and survive the death of any process. A full map, a full disk and a failing disk raise no error: the
+    store then stops growing, logs one WARNING, and counts what it could not keep. Nothing is ever dropped. A forked
+    child must open a store of its own.
     """
 
     def __init__(self, path: Path, *, dim: int, map_size_bytes: int) -> None:
         """Open or create the folder.
 
         Args:
-            path: A folder: missing, empty, or one that an EmbeddingStore made. Several stores may share it.
-            dim: Length of a vector.
-            map_size_bytes: How large data.mdb may grow. The largest that any user of the folder asks for holds.
+            path: A folder that is missing, empty or made by an EmbeddingStore. Several stores may share it.
+            dim: Number of values in a vector.
+            map_size_bytes: The most bytes of data.mdb. Where several stores share the folder, the largest value counts.
 
         Raises:
             MissingExtraError: lmdb is not installed.
-            EmbedderUnavailableError: The path is a file, a folder of something else, damaged, of a newer format, or
+            EmbedderUnavailableError: The path is a file, a folder of another program, damaged, of a newer format, or
                 cannot be read or written.
         """
         self._lmdb = require("lmdb", "cache")
@@ -171,7 +171,7 @@ class EmbeddingStore:
         self._environment = self._open(map_size_bytes)
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, FloatArray]:
-        """Return the vectors of those keys that are stored whole."""
+        """Return the vectors of the keys that are stored undamaged."""
         found: dict[bytes, FloatArray] = {}
 
         def look_up() -> None:
@@ -190,7 +190,7 @@ class EmbeddingStore:
         return found
 
     def write(self, vectors: Mapping[bytes, FloatArray]) -> None:
-        """Store the vectors under their keys, all or none; later ones replace earlier ones."""
+        """Store all vectors under their keys, or none. A new vector replaces the one that the key had."""
         packed = [(key, self._pack(key, vector)) for key, vector in vectors.items()]
 
         def put() -> None:
@@ -211,7 +211,7 @@ class EmbeddingStore:
         self._count(rejected=len(packed))
 
     def close(self) -> None:
-        """Give the folder back. Reads then find nothing and writes keep nothing."""
+        """Close the store. After that, reads find nothing and writes keep nothing."""
         with self._lock:
             if self._closed:
                 return
@@ -229,7 +229,7 @@ class EmbeddingStore:
             raise _unusable(
                 self._path,
                 str(error),
-                "Give a folder that can be written to; a damaged store may be deleted, it is only a cache",
+                "Give a folder that can be written to. A damaged store may be deleted, as it is only a cache",
             ) from error
 
     def _with_current_map(self, transact: Callable[[], None]) -> None:
@@ -266,16 +266,16 @@ class EmbeddingStore:
 
 
 def reopen(path: Path, *, dim: int, map_size_bytes: int) -> EmbeddingStore | None:
-    """As EmbeddingStore, for a forked child in the middle of a call: warns and returns None where that fails."""
+    """Open an EmbeddingStore in a forked child during a call. Where that fails, log a warning and return None."""
     try:
         return EmbeddingStore(path, dim=dim, map_size_bytes=map_size_bytes)
     except EmbedderUnavailableError as error:
-        _logger.warning("after a fork: %s Embedding goes on without it.", error)
+        _logger.warning("after a fork: %s Embedding goes on without the store.", error)
         return None
 
 
 def _allocate(path: Path, size: int) -> None:
-    """Give a file at least this size, with all its pages on disk; OSError if there is no room."""
+    """Give a file at least this many bytes, with all its pages on disk. Raises OSError if there is no room."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         stat = os.fstat(descriptor)

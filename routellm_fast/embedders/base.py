@@ -1,4 +1,4 @@
-"""What an embedder is."""
+"""The interface of embedders, and what identifies one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from routellm_fast.arrays import FloatArray
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# How an embedder is kept in a router directory: its manifest entry, tensors and files.
+# The parts of an embedder in a router directory: its manifest entry, its tensors and its files, by name.
 Stored: TypeAlias = "tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, bytes]]"
 
 
@@ -22,35 +22,35 @@ class Embedder(Protocol):
 
     @property
     def name(self) -> str:
-        """A readable name, e.g. "openai:text-embedding-3-small"."""
+        """A name for people, e.g. "openai:text-embedding-3-small"."""
         ...
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Number of values in a vector."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Identity of model and preprocessing, "sha256:<hex>": equal where the vectors are interchangeable."""
+        """Identity of the model and its preprocessing, "sha256:<hex>". Equal where two embedders give equal vectors."""
         ...
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
-        """Return (n, dim) float32, C-contiguous, finite; (0, dim) for no texts."""
+        """Return the vectors of n texts: (n, dim) float32, C-contiguous, finite; (0, dim) for no texts."""
         ...
 
 
 @runtime_checkable
 class Storable(Protocol):
-    """An embedder that knows how it is kept in a router directory."""
+    """An embedder that can be stored in a router directory."""
 
     def stored(self) -> Stored:
-        """Return manifest entry, tensors and files."""
+        """Return the manifest entry, the tensors and the files that a router directory needs."""
         ...
 
 
 def fingerprint_of(identity: Mapping[str, Any], *contents: bytes | memoryview) -> str:
-    """Return "sha256:<hex>" of a JSON-able identity and raw contents."""
+    """Return the digest "sha256:<hex>" of a JSON-able identity followed by raw contents."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True, ensure_ascii=False).encode())
     for content in contents:
         digest.update(memoryview(content).nbytes.to_bytes(8, "little"))
@@ -59,7 +59,7 @@ def fingerprint_of(identity: Mapping[str, Any], *contents: bytes | memoryview) -
 
 
 def identity_of(embedder: Embedder, *, kind: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the manifest entry of an embedder."""
+    """Return the manifest entry of an embedder: kind, name, dim, fingerprint and settings."""
     return {
         "kind": kind,
         "name": embedder.name,

@@ -1,4 +1,4 @@
-"""An embedder that remembers."""
+"""An embedder that keeps the vectors of another one in memory and on disk."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ _KEY_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """What a CachedEmbedder did since it was made (in a forked child: since the fork).
+    """Counters of a CachedEmbedder since it was made (in a forked child: since the fork).
 
-    hits + store_hits + misses is the number of texts asked for. Misses can outnumber embedded: equal texts of a
-    batch, and texts that another call was embedding just then, are embedded once.
+    hits + store_hits + misses is the number of texts asked for. misses can be larger than embedded: equal texts in a
+    batch, and texts that another call is embedding at that moment, are embedded once.
     """
 
     hits: int  # texts answered from memory
     store_hits: int  # texts answered from the store
     misses: int  # texts found in neither
-    embedded: int  # texts that the wrapped embedder was given
+    embedded: int  # texts that were passed to the wrapped embedder
     evictions: int  # vectors dropped from memory to make room
     entries: int  # vectors in memory
-    bytes_used: int  # memory held, with all overhead
-    capacity_bytes: int  # its bound
-    store_rejected: int  # vectors that the store could not keep: full or failing
-    store_damaged: int  # stored vectors found damaged, and embedded anew
+    bytes_used: int  # bytes of memory in use, overhead included
+    capacity_bytes: int  # the most bytes of memory that may be in use
+    store_rejected: int  # vectors that the store could not keep, as it was full or failed
+    store_damaged: int  # vectors that were found damaged in the store, and embedded again
 
 
 @runtime_checkable
@@ -60,21 +60,22 @@ class _AsyncEmbedder(Protocol):
 
 
 class CachedEmbedder:
-    """Remembers what an embedder answered: in memory, and on disk if a path is given. Thread-safe.
+    """Wraps an embedder and keeps its vectors: in memory, and on disk if a path is given. Thread-safe.
 
-    An embedder itself, with the name, dim and fingerprint of the wrapped one; vectors are bitwise the same. Arrays
-    returned are the caller's own. Equal texts in a batch are embedded once, and so are equal texts of concurrent
-    calls, of threads among each other and of the tasks of an event loop among each other. If the wrapped embedder
-    fails, nothing is remembered, and a call that waited for the failed one asks by itself.
+    It is an embedder itself, with the name, dim and fingerprint of the wrapped one, and returns the same vectors to the
+    bit, in arrays that the caller owns. Equal texts in a batch are embedded once, and so are equal texts in concurrent
+    calls, among threads and among the tasks of one event loop. If the wrapped embedder fails, nothing is kept, and a
+    call that waited for the failed one calls the embedder itself.
 
-    In memory is a least-recently-used cache bounded in bytes. A key is a BLAKE2b digest of the embedder's fingerprint
-    and the text, 128 bits: several routers share a store without ever mixing vectors of different models, and neither
-    memory nor store holds a text. The store, an LMDB folder, is shared by threads and processes, and may be killed at
-    any moment. It never evicts; full, it stops growing, and embedding goes on.
+    Memory holds at most `capacity_bytes`; the vectors that were used least recently are dropped first. A key is a
+    BLAKE2b digest, 128 bits, of the embedder's fingerprint and the text: several routers can share a store without
+    mixing vectors of different models, and neither memory nor store holds a text. The store is an LMDB folder that
+    threads and processes share; killing a process does not damage it. It never drops a vector: a full store stops
+    growing, and embedding goes on.
 
-    A forked child starts with empty memory: another thread may have been inside the parent's at the fork. So does a
-    copy that was pickled, with the same capacity and the same store, which both then use; a deep copy is the cache
-    itself.
+    A forked child starts with empty memory, because a thread of the parent may have been changing it during the fork.
+    A cache that was pickled and read again also starts with empty memory, and uses the same store; a deep copy is the
+    cache itself.
     """
 
     def __init__(
@@ -88,14 +89,14 @@ class CachedEmbedder:
         """Wrap an embedder.
 
         Args:
-            embedder: Any embedder. Its `aembed` is used where it has one; else `aembed` runs its `embed` in a thread.
-            capacity_bytes: Bound of the memory held, overhead included; 0 keeps nothing in memory. A 1536-d vector
-                takes 6.2 kB.
-            path: Folder of the store, made if missing; it needs the `cache` extra. None: memory only.
-            map_size_bytes: How large the store may grow.
+            embedder: Any embedder. If it has no `aembed`, the `aembed` of this class runs its `embed` in a thread.
+            capacity_bytes: The most bytes of memory, overhead included; 0 keeps nothing in memory. A vector of 1,536
+                values takes 6.2 kB.
+            path: Folder of the store, made if missing; needs the extra `cache`. None keeps vectors in memory only.
+            map_size_bytes: The most bytes of the store, at least 1 MiB.
 
         Raises:
-            InvalidArgumentError: A negative capacity, or a map size below 1 MiB.
+            InvalidArgumentError: capacity_bytes is negative, or map_size_bytes is below 1 MiB.
             MissingExtraError: A path is given and lmdb is not installed.
             EmbedderUnavailableError: The path cannot be used; the text says why.
         """
@@ -110,7 +111,7 @@ class CachedEmbedder:
         self._capacity_bytes = capacity_bytes
         self._path = None if path is None else Path(path)
         self._map_size_bytes = map_size_bytes
-        # A fingerprint of any length becomes a key of one that BLAKE2b takes.
+        # BLAKE2b takes keys of at most 64 bytes; a fingerprint may be longer.
         key = hashlib.sha256(self._fingerprint.encode("utf-8", "surrogatepass")).digest()
         self._hasher = hashlib.blake2b(digest_size=_KEY_BYTES, key=key)
         self._state = _State(self._dim, capacity_bytes, self._open_store())
@@ -127,17 +128,17 @@ class CachedEmbedder:
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Number of values in a vector."""
         return self._dim
 
     @property
     def fingerprint(self) -> str:
-        """The wrapped embedder's fingerprint: a cache changes no vector."""
+        """The wrapped embedder's fingerprint, as a cache changes no vector."""
         return self._fingerprint
 
     @property
     def stats(self) -> CacheStats:
-        """Counters and sizes at this moment."""
+        """The counters and sizes at this moment."""
         state = self._current_state()
         native = state.cache.stats()
         store = state.store
@@ -156,12 +157,12 @@ class CachedEmbedder:
             )
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
-        """Return (n, dim) float32, remembered or embedded now.
+        """Return (n, dim) float32 from memory, from the store, or from the wrapped embedder.
 
         Raises:
             TypeError: An element is not a str.
-            InvalidEmbeddingError: The wrapped embedder's answer has another shape or a value that is not finite.
-            EmbeddingError: Whatever else the wrapped embedder raises.
+            InvalidEmbeddingError: The wrapped embedder returned another shape or a value that is not finite.
+            EmbeddingError: The wrapped embedder failed; its own exceptions pass through unchanged.
         """
         state = self._current_state()
         out, batch = self._look_up(state, texts)
@@ -190,7 +191,7 @@ class CachedEmbedder:
         return out
 
     async def aembed(self, texts: Sequence[str]) -> FloatArray:
-        """As `embed`, without blocking the event loop; raises the same."""
+        """Return and raise what `embed` does, without blocking the event loop."""
         import asyncio
 
         state = self._current_state()
@@ -212,7 +213,8 @@ class CachedEmbedder:
                 await asyncio.to_thread(state.store.write, fresh)
 
             if others:
-                # Unlike await, wait() leaves the futures alone when this call is cancelled: others wait for them too.
+                # Unlike await, wait() does not cancel the futures when this call is cancelled: others wait for them
+                # too.
                 await asyncio.wait(others.values())
             landed, lost = split_landed(others)
             if lost:
@@ -224,11 +226,11 @@ class CachedEmbedder:
         return out
 
     def stored(self) -> Stored:
-        """Return what keeps the wrapped embedder: a cache is not part of a router."""
+        """Return what a router directory keeps of the wrapped embedder: a cache is not part of a router."""
         return store_embedder(self._embedder)
 
     def close(self) -> None:
-        """Close the store; memory goes on. The wrapped embedder is its owner's to close."""
+        """Close the store. The cache in memory goes on working, and the wrapped embedder stays open."""
         if self._state.store:
             self._state.store.close()
 
@@ -281,7 +283,7 @@ class CachedEmbedder:
         return hasher.digest()
 
     def _look_up(self, state: _State, texts: Sequence[str]) -> tuple[FloatArray, _Batch | None]:
-        """The answer, and what it still lacks: None where memory held all texts."""
+        """Return the answer, and the part that memory did not hold; None where it held all."""
         items = check_texts(texts)
         keys = [self._key_of(text) for text in items]
         out = np.empty((len(items), self._dim), dtype=np.float32)
@@ -298,7 +300,7 @@ class CachedEmbedder:
         return out, batch
 
     def _recall(self, state: _State, batch: _Batch, keys: Sequence[bytes]) -> dict[bytes, FloatArray]:
-        """Memory once more, as a call that landed since may have filled it; then the store."""
+        """Return the vectors that memory holds by now (another call may have ended since), or that the store holds."""
         if not keys:
             return {}
         rows = np.empty((len(keys), self._dim), dtype=np.float32)
@@ -315,8 +317,8 @@ class CachedEmbedder:
         return found | stored
 
     def _keep(self, state: _State, keys: Sequence[bytes], answer: Any) -> dict[bytes, FloatArray]:
-        """Check the wrapped embedder's answer, then remember it."""
-        # A copy, as an embedder may use its array again while other calls still read theirs.
+        """Check the vectors from the wrapped embedder and keep them in memory."""
+        # A copy, as an embedder may use its array again while other calls still read these vectors.
         vectors = check_vectors(answer, len(keys), self._dim, self._name).copy()
         with state.lock:
             state.embedded += len(keys)
@@ -333,7 +335,7 @@ class CachedEmbedder:
 
 
 class _Batch:
-    """What a call still lacks: the missing rows of its answer by key, in order of first appearance."""
+    """The part of a call's answer that memory did not hold: row numbers by key, in the order of first appearance."""
 
     def __init__(self, texts: list[str], out: FloatArray) -> None:
         self._out = out
@@ -352,7 +354,7 @@ class _Batch:
 
 
 class _State:
-    """All that changes, and belongs to one process."""
+    """The part of a CachedEmbedder that changes, and that processes do not share."""
 
     def __init__(self, dim: int, capacity_bytes: int, store: EmbeddingStore | None) -> None:
         from concurrent.futures import Future

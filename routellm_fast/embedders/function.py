@@ -1,4 +1,4 @@
-"""An embedder made of a function."""
+"""An embedder that calls a function of the user's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from routellm_fast.texts import check_texts
 class FunctionEmbedder:
     """Adapts any function from a list of texts to an array, such as sentence-transformers' `model.encode`.
 
-    Thread-safe if the function is. What the function raises comes through as it is; what it returns is checked.
+    Thread-safe if the function is. The function's exceptions pass through unchanged; its result is checked.
 
     It pickles if the function does: one that a module defines does, by its name; a lambda does not.
     """
@@ -33,17 +33,17 @@ class FunctionEmbedder:
         """Wrap a function.
 
         Args:
-            function: Takes n texts, n >= 1, and returns real numbers of shape (n, dim): an array or nested lists. It
-                gets texts as they are, empty ones and lone surrogates included.
-            dim: Length of a vector, >= 1.
-            name: A readable name, e.g. "sbert:all-MiniLM-L6-v2".
-            fingerprint: Identity of model and preprocessing. A function shows none of its own, so this one is
-                believed: a router or cache takes two embedders with equal fingerprints for the same. None: made of
-                name and dim, so choose another name whenever the vectors change.
+            function: Takes n texts, n >= 1, and returns real numbers of shape (n, dim): an array or nested lists.
+                Texts are passed unchanged, empty texts and lone surrogates included.
+            dim: Number of values in a vector, >= 1.
+            name: A name for people, e.g. "sbert:all-MiniLM-L6-v2".
+            fingerprint: Identity of the model and its preprocessing. Routers and caches treat two embedders with equal
+                fingerprints as the same, and nothing can check this for a function. None makes one of name and dim:
+                then choose another name whenever the vectors change.
 
         Raises:
             TypeError: The function is not callable.
-            InvalidArgumentError: dim is below 1, or the name or fingerprint is empty.
+            InvalidArgumentError: dim is below 1, or the name or the fingerprint is empty.
         """
         if not callable(function):
             raise TypeError(f"function must be callable, not {type(function).__name__}")
@@ -51,7 +51,7 @@ class FunctionEmbedder:
             raise InvalidArgumentError(f"dim must be at least 1, found {dim}")
         if not name or fingerprint == "":
             raise InvalidArgumentError(
-                "name and fingerprint must not be empty: they tell the function's vectors from others"
+                "name and fingerprint must not be empty: they tell this function's vectors from those of others"
             )
         self._function = function
         self._dim = dim
@@ -60,34 +60,36 @@ class FunctionEmbedder:
 
     @property
     def name(self) -> str:
-        """The name as given."""
+        """The name that was given."""
         return self._name
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Number of values in a vector."""
         return self._dim
 
     @property
     def fingerprint(self) -> str:
-        """Identity as given, or of name and dim."""
+        """The fingerprint that was given, else one of name and dim."""
         return self._fingerprint
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
-        """Return (n, dim) float32; the function is not called for no texts.
+        """Return (n, dim) float32. Where there are no texts, the function is not called.
 
         Raises:
-            InvalidEmbeddingError: The function returned another shape, no numbers, or a value that is not finite.
+            TypeError: An element is not a str.
+            InvalidEmbeddingError: The function returned another shape, something else than numbers, or a value that is
+                not finite.
         """
         items = check_texts(texts)
         if not items:
             return np.empty((0, self._dim), dtype=np.float32)
         vectors = check_vectors(self._function(items), len(items), self._dim, f"the function of {self._name}")
-        # The function may keep what it returned: the caller gets an array of its own.
+        # The function may keep and change the array that it returned, so the caller gets a copy.
         return np.array(vectors)
 
     async def aembed(self, texts: Sequence[str]) -> FloatArray:
-        """As `embed`, in a thread: the event loop goes on."""
+        """Return and raise what `embed` does. The function runs in a thread, so that the event loop is not blocked."""
         import asyncio  # see openai.py: too heavy for programs without an event loop
 
         return await asyncio.to_thread(self.embed, texts)

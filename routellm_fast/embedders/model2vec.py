@@ -1,4 +1,4 @@
-"""The folder that model2vec writes."""
+"""Reads the folders that model2vec writes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Layout:
     table: str
 
 
-# Its own folder, and the two that sentence-transformers makes of it. The first that fits is read.
+# The layout of model2vec, and two of sentence-transformers for the same model. The first that fits is read.
 _LAYOUTS: Final = (
     _Layout("config.json", "model.safetensors", "tokenizer.json", "embeddings"),
     _Layout("config_sentence_transformers.json", "model.safetensors", "tokenizer.json", "embedding.weight"),
@@ -44,13 +44,13 @@ _LAYOUTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Model2VecFolder:
-    """What a folder holds.
+    """The content of a model2vec folder.
 
     Attributes:
-        table: (rows, dim), float16, float32 or int8, as stored.
-        rows: (tokens,) row of each token, or None for one row a token in order.
-        weights: (tokens,) weight of each token, or None for ones.
-        normalize: Whether the mean is scaled to unit length.
+        table: (rows, dim) float16, float32 or int8, as stored.
+        rows: (tokens,) uint32: the table's row for each token; None where token i has row i.
+        weights: (tokens,) float32: the weight of each token; None where all weigh 1.
+        normalize: Whether the mean of the token vectors is scaled to unit length.
         max_tokens: How many tokens of a text are read.
         max_code_points: How many characters of a text are read.
         tokenizer_json: The tokenizer file's bytes.
@@ -66,15 +66,15 @@ class Model2VecFolder:
 
 
 def is_model2vec_folder(directory: Path) -> bool:
-    """Say whether a directory looks like model2vec's."""
+    """Say whether a directory has the files of a model2vec folder."""
     return _layout_of(directory) is not None
 
 
 def read_model2vec(directory: Path) -> Model2VecFolder:
-    """Read a folder.
+    """Read a model2vec folder.
 
     Raises:
-        ArtifactNotFoundError: No layout of model2vec fits.
+        ArtifactNotFoundError: The directory lacks a file that a model2vec folder has.
         ArtifactFormatError: A file is damaged, or a tensor is missing.
     """
     layout = _layout_of(directory)

@@ -1,4 +1,4 @@
-"""Transformer encoders as embedders: token ids to pooled vectors in one ONNX graph."""
+"""An embedder that runs a transformer encoder: one ONNX graph from token ids to pooled vectors."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ OUTPUT: Final = "embedding"
 class OnnxEmbedder:
     """A sentence encoder such as all-MiniLM-L6-v2, on ONNX Runtime. Immutable and thread-safe.
 
-    Pooling, and scaling to unit length where the model has it, are in the graph. On the CPU a vector has the same bits
-    whatever else is in the batch. Needs the extra `onnx`; `load` of a folder that transformers wrote also needs
-    `transformers`, since torch exports it: save the embedder to spare later starts that.
+    The graph includes pooling and, where the model has it, scaling to unit length. On the CPU a vector has the same
+    bits whatever else is in the batch. Needs the extra `onnx`. To `load` a folder that transformers wrote also takes
+    the extra `transformers`, since torch exports the graph; an embedder that was saved once is loaded without it.
 
-    Pickled, it is read again on the other side from the directory that this package had written and it was loaded from;
-    the directory must not have changed. Any other carries its graph. A deep copy is the embedder itself.
+    A pickle names the directory that the embedder was loaded from, where this package wrote that directory, and reads it
+    again on the other side: it must not have changed. Otherwise the pickle carries the graph. A deep copy is the embedder
+    itself.
     """
 
     def __init__(
@@ -49,19 +50,19 @@ class OnnxEmbedder:
         """Build from parts; `load` reads them from a directory.
 
         Args:
-            model: ONNX, from int64 `input_ids` and `attention_mask` (texts, tokens) to float32 `embedding` (texts,
-                dim).
-            tokenizer_json: The tokenizer.json of the model.
-            name: A readable name.
-            max_tokens: Most tokens of a text, special ones included; longer texts are cut there.
-            pad_id: Id of the token that shorter texts are padded with.
-            options: Device and threads.
+            model: ONNX graph from int64 `input_ids` and `attention_mask`, both (texts, tokens), to float32 `embedding`
+                (texts, dim).
+            tokenizer_json: Bytes of the model's tokenizer.json.
+            name: A name for people.
+            max_tokens: The most tokens of a text that are read, special tokens included; the rest is cut off.
+            pad_id: Id of the token that fills up shorter texts.
+            options: Device and number of threads; None for the defaults.
 
         Raises:
-            OnnxModelError: The graph is damaged, or another one.
-            InvalidArgumentError: Parts do not fit together.
-            ProviderUnavailableError: The device is not there.
-            MissingExtraError: onnxruntime is not installed, or tokenizers where it is needed.
+            OnnxModelError: The graph is damaged, or has other inputs or outputs.
+            InvalidArgumentError: The name is empty, or the parts do not fit together.
+            ProviderUnavailableError: ONNX Runtime cannot use the device.
+            MissingExtraError: onnxruntime is not installed, or tokenizers where the tokenizer needs it.
         """
         if not name:
             raise InvalidArgumentError("name must not be empty")
@@ -81,10 +82,11 @@ class OnnxEmbedder:
     def load(cls, directory: str | Path, *, options: SessionOptions | None = None) -> OnnxEmbedder:
         """Read an encoder folder of transformers or sentence-transformers, or a directory saved by this class.
 
-        The latter may be a router directory that holds such an embedder.
+        A router directory that holds such an embedder is read too.
 
         Raises:
-            ArtifactError: See its subclasses: missing, newer, damaged, or not such an embedder.
+            ArtifactError: The directory is missing, damaged, of a newer format, or holds another embedder; the subclass
+                says which.
             MissingExtraError: onnxruntime is not installed, or torch where the folder must be exported.
         """
         path = Path(directory)
@@ -150,49 +152,49 @@ class OnnxEmbedder:
         return embedder
 
     def stored(self) -> Stored:
-        """Return manifest entry, tensors and files, from which from_stored builds an equal embedder."""
+        """Return the manifest entry, tensors and files from which `from_stored` builds an equal embedder."""
         tensors: dict[str, NDArray[Any]] = {}
         files = {ENCODER_FILE: self._model, TOKENIZER_FILE: self._tokenizer_json}
         return identity_of(self, kind="onnx", settings=self._settings), tensors, files
 
     def save(self, path: str | Path, *, provenance: Mapping[str, Any] | None = None) -> None:
-        """Write an embedder directory, whole or not at all. Raises ArtifactWriteError."""
+        """Write an embedder directory in one step. Raises ArtifactWriteError, and then nothing has changed."""
         spec, tensors, files = self.stored()
         manifest = {"embedder": spec, "provenance": dict(provenance or {})}
         write_artifact(path, Artifact(manifest, tensors, files), EMBEDDER_LAYOUT)
 
     @property
     def name(self) -> str:
-        """A readable name."""
+        """The name that was given."""
         return self._name
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Number of values in a vector."""
         return self._dim
 
     @property
     def session(self) -> OnnxSession:
-        """What runs the graph."""
+        """The session of ONNX Runtime that runs the graph."""
         return self._graph.session
 
     @property
     def text_graph(self) -> TextGraph:
-        """The graph with its tokenizer and buckets."""
+        """The graph with its tokenizer and the lengths to which texts are padded."""
         return self._graph
 
     @property
     def model(self) -> bytes:
-        """The ONNX graph."""
+        """The bytes of the ONNX graph."""
         return self._model
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of graph, tokenizer and settings. Another version of torch may export a folder to another graph."""
+        """Identity of graph, tokenizer and settings. Versions of torch may export one folder to different graphs."""
         return fingerprint_of({"kind": "onnx", **self._settings}, self._tokenizer_json, self._model)
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
-        """Return (n, dim) float32 embeddings. Raises TypeError naming an element that is not str."""
+        """Return (n, dim) float32 embeddings. Raises TypeError, which names the element that is not a str."""
         rows = self._graph.run(texts)
         return np.stack(rows) if rows else np.empty((0, self._dim), dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""Embeddings from OpenAI, or from any server that speaks its API."""
+"""An embedder that asks OpenAI, or any server with the same API."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from routellm_fast.extras import require
 from routellm_fast.texts import check_texts
 
 if TYPE_CHECKING:
-    # Imported where it is used: it takes tens of milliseconds, and programs with an event loop have it already.
+    # Imported where it is used: the import takes tens of milliseconds, and programs with an event loop have done it.
     import asyncio
 
 _OPENAI_PROVIDER = "openai"
@@ -46,26 +46,26 @@ _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class OpenAIEmbedder:
-    """Embeds by POST {base_url}/embeddings. Thread-safe; for asyncio there is `aembed`.
+    """Embeds texts by requests POST {base_url}/embeddings. Thread-safe; `aembed` is its form for asyncio.
 
-    Building it opens no socket, imports nothing and needs no key. Requests go through the official `openai` package
-    (extra `openai`), which retries 408, 409, 429, 5xx, time-outs and broken connections with growing pauses, or with
-    the pause that Retry-After asks for up to a minute. So a call may take `max_retries + 1` time-outs and the pauses
-    between them.
+    Making the object opens no connection, imports nothing and needs no key. Requests go through the official `openai`
+    package (extra `openai`). It tries again after the statuses 408, 409, 429 and 5xx, time-outs and broken connections.
+    The pause before a new attempt grows, or is the one that the server asks for by Retry-After, up to a minute. So a
+    call may take `max_retries + 1` time-outs and the pauses between them.
 
-    Texts: OpenAI refuses an empty one, so it is sent as one space. Lone surrogates, which no request can carry, are
-    sent as U+FFFD. A text of more than 8,192 tokens is refused by OpenAI's models; `max_chars` cuts texts before they
-    are sent.
+    Texts: OpenAI refuses an empty text, so it is sent as one space. Lone surrogates, which no request can hold, are
+    sent as U+FFFD. OpenAI's models refuse a text of more than 8,192 tokens; `max_chars` cuts texts before they are
+    sent.
 
-    Identity: the fingerprint covers provider, model, dim and max_chars. One model name at two servers need not be one
-    model, so the provider is "openai" at OpenAI's own servers and else the server's address. For a gateway in front
-    of OpenAI, or a server that moved, pass `provider=`.
+    Identity: the fingerprint covers provider, model, dim and max_chars. Two servers may use one name for two models, so
+    the provider is "openai" for OpenAI's own servers and the server's address for all others. For a gateway in front of
+    OpenAI, or a server that has moved, pass `provider=`.
 
-    The key: `api_key`, or OPENAI_API_KEY, read when the first request is sent. OPENAI_API_KEY goes only to OpenAI's
-    own servers and to the one that OPENAI_BASE_URL names, since a router directory from elsewhere names its server
-    too. Other servers get a key only from `api_key`. It is never logged, and is cut out of what servers answer.
+    Key: `api_key`, else OPENAI_API_KEY, read when the first request is sent. OPENAI_API_KEY is sent only to OpenAI's
+    own servers and to the server that OPENAI_BASE_URL names: a router directory from a stranger may name any server.
+    Other servers get a key only from `api_key`. The key is never logged, and is removed from server texts in errors.
 
-    Source: RouteLLM's mf and sw_ranking routers ask the same default model, in one blocking request a prompt.
+    RouteLLM's mf and sw_ranking routers use the same default model, with one blocking request for each prompt.
     """
 
     def __init__(
@@ -87,23 +87,26 @@ class OpenAIEmbedder:
         """Describe the service.
 
         Args:
-            model: The server's name of the model.
-            base_url: Address in front of `/embeddings`, http or https. None: OPENAI_BASE_URL if set, else OpenAI.
-            api_key: The key; None reads the environment, as told above. Local servers mostly need none.
-            dim: Length of a vector. None: known for OpenAI's models (1536, 3072, 1536), to be given for others. A
-                smaller one than a text-embedding-3 model's own is asked for with the `dimensions` parameter.
-            provider: Whose model this is, as part of the fingerprint.
-            timeout_s: Seconds that each attempt may take to connect, to send and to wait for an answer, > 0.
+            model: Name of the model at the server.
+            base_url: Address of the API without `/embeddings`, http or https. None: OPENAI_BASE_URL if set, else
+                OpenAI.
+            api_key: The key; None reads the environment, as described above. Most local servers need none.
+            dim: Number of values in a vector. None takes the model's own for OpenAI's models (1,536 for
+                text-embedding-3-small and text-embedding-ada-002, 3,072 for text-embedding-3-large); it must be given
+                for others. For a text-embedding-3 model it may be smaller: the request then holds `dimensions`.
+            provider: Name of whoever runs the model, as a part of the fingerprint.
+            timeout_s: Seconds that each attempt may take to connect, to send and to wait for an answer, each, > 0.
             max_retries: Number of further attempts after a failed one, >= 0.
-            batch_size: The most texts of a request, 1 to 2,048. A request also stays within 300,000 bytes of text.
-            max_concurrency: The most requests of `aembed` at once in an event loop, >= 1. `embed` sends one at a time.
-            max_chars: The most characters of a text that are sent, >= 1; None for all.
-            http_client: The httpx client of `embed`, for proxies or certificates of your own; it stays yours to close.
-            async_http_client: The same for `aembed`. It may be used in one event loop only.
+            batch_size: The most texts in a request, 1 to 2,048. A request also holds at most 300,000 bytes of text.
+            max_concurrency: The most requests that `aembed` sends at once in an event loop, >= 1. `embed` sends one at
+                a time.
+            max_chars: The most characters of a text that are sent, >= 1; None sends all.
+            http_client: An httpx client for `embed`, e.g. with a proxy or certificates. Closing it remains your task.
+            async_http_client: The same for `aembed`. It can be used in one event loop only.
 
         Raises:
-            InvalidArgumentError: An argument is out of its range, dim is unknown, or base_url is no plain http(s)
-                address.
+            InvalidArgumentError: An argument is out of its range, dim is unknown, or base_url is not a plain http or
+                https address.
         """
         if not model:
             raise InvalidArgumentError("model must not be empty")
@@ -136,12 +139,12 @@ class OpenAIEmbedder:
 
     @property
     def name(self) -> str:
-        """The model's, as "openai:<model>"."""
+        """The name "openai:<model>"."""
         return f"openai:{self._model}"
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Number of values in a vector."""
         return self._dim
 
     @property
@@ -188,7 +191,7 @@ class OpenAIEmbedder:
         return self
 
     def stored(self) -> Stored:
-        """Return the manifest entry from which a router directory makes this embedder again, without the key."""
+        """Return the manifest entry by which a router directory keeps this embedder; it holds no key."""
         settings = {
             "model": self._model,
             "base_url": self._base_url,
@@ -199,22 +202,21 @@ class OpenAIEmbedder:
         return identity_of(self, kind="openai", settings=settings), {}, {}
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
-        """Return (n, dim) float32; no request is sent for no texts.
+        """Return (n, dim) float32. Where there are no texts, no request is sent.
 
         Raises:
             TypeError: An element is not a str.
             MissingExtraError: The openai package is not installed.
-            EmbedderUnavailableError: No key, no connection, a time-out, or a refusal; tells the address, the status
-                and a remedy.
-            InvalidEmbeddingError: The answer is not what was asked for: wrong count or dim, or values that are not
-                finite.
+            EmbedderUnavailableError: There is no key or no connection, the server did not answer in time, or it
+                refused; the text holds the address, the status and what to do.
+            InvalidEmbeddingError: The answer has another number of vectors, another dim, or values that are not finite.
         """
         prepared = self._prepare(texts)
         answers = [self._request(batch) for batch in self._batches(prepared)]
         return self._joined(answers)
 
     async def aembed(self, texts: Sequence[str]) -> FloatArray:
-        """As `embed`, with several requests at once; raises the same."""
+        """Return and raise what `embed` does; sends several requests at once and does not block the event loop."""
         import asyncio
 
         batches = list(self._batches(self._prepare(texts)))
@@ -230,7 +232,7 @@ class OpenAIEmbedder:
         try:
             return self._joined(await asyncio.gather(*tasks))
         finally:
-            # After a failure the other requests are of no use, and none may be left behind.
+            # After a failure the other requests are of no use: none may go on running.
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -307,7 +309,8 @@ class OpenAIEmbedder:
             failure = self._failure(openai, error, len(batch))
         else:
             return self._parse(response.http_response.content, len(batch))
-        # Raised out here, it does not carry the package's exception along, and with it whatever the server said.
+        # Raised outside of the handler, the error does not carry the package's exception, which holds the server's
+        # text.
         raise failure
 
     async def _arequest(self, client: Any, batch: list[str]) -> FloatArray:
@@ -363,7 +366,7 @@ class OpenAIEmbedder:
         )
 
     def _current_clients(self) -> _Clients:
-        # A forked child must not speak on its parent's connections.
+        # A forked child must not use its parent's connections.
         if self._clients.pid != os.getpid():
             self._clients = _Clients()
         return self._clients
@@ -395,7 +398,7 @@ class OpenAIEmbedder:
 
 
 class _Clients:
-    """Connections of one process: one client for all threads, one for each event loop, which owns its sockets."""
+    """The connections of one process: a client that all threads share, and a client for each event loop."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()

@@ -1,4 +1,4 @@
-"""The static embedder: a table of token vectors, averaged natively."""
+"""The static embedder: it averages the vectors of a text's tokens, in compiled code."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ _TENSOR_PREFIX = "embedder."
 
 
 class StaticEmbedder:
-    """Mean of token vectors, then surface features of the text. Immutable and thread-safe.
+    """Embeds a text as the mean of its token vectors, followed by its surface features. Immutable and thread-safe.
 
-    A text of n tokens costs one table row a token; no neural network runs. Only the first `max_tokens` tokens and
-    `max_code_points` characters are read, so that ten megabytes cost no more than a long prompt. Lone surrogates and
-    invalid sequences count as U+FFFD, which BERT's normalizer drops. A text without tokens has the zero vector in
-    front of its surface features.
+    No neural network runs: each token costs the read of one row of a table. Only the first `max_tokens` tokens and
+    `max_code_points` characters of a text are read, so that ten megabytes cost no more than a long prompt. Lone
+    surrogates and invalid sequences count as U+FFFD, which BERT's normalizer drops. The token dimensions of a text
+    without tokens are zero.
 
-    Pickled, it is read again on the other side from the directory that this package had written and it was loaded from;
-    the directory must not have changed. Any other carries its table. A deep copy is the embedder itself.
+    A pickle names the directory that the embedder was loaded from, where this package wrote that directory, and reads it
+    again on the other side: it must not have changed. Otherwise the pickle carries the table. A deep copy is the embedder
+    itself.
 
     Source: model2vec's StaticModel.encode for the token dimensions.
     """
@@ -64,22 +65,22 @@ class StaticEmbedder:
 
         Args:
             table: (rows, dim), float16 or float32, or int8 together with column_scale.
-            tokenizer_json: Hugging Face's tokenizer.json. BERT's WordPiece runs natively; anything else needs the
-                `tokenizers` extra.
-            name: A readable name.
-            column_scale: (dim,) float32 factor of each int8 column.
-            rows: (tokens,) row of each token; None for one row a token.
-            weights: (tokens,) weight of each token; None for ones.
+            tokenizer_json: Bytes of a tokenizer.json in Hugging Face's format. BERT's WordPiece runs in compiled code;
+                any other tokenizer needs the extra `tokenizers`.
+            name: A name for people.
+            column_scale: (dim,) float32: the factor of each column of an int8 table.
+            rows: (tokens,) uint32: the table's row for each token; None where token i has row i.
+            weights: (tokens,) float32: the weight of each token; None where all weigh 1.
             max_tokens: How many tokens of a text are read, >= 1.
             max_code_points: How many characters of a text are read, >= 1.
-            normalize: Scale the mean to unit length.
-            surface_features: Dimensions behind the token dimensions: constant, log_tokens, digit_share,
-                code_mark_share, question_marks, non_ascii_share, uppercase_share, log_lines, log_digits,
+            normalize: Whether the mean is scaled to unit length.
+            surface_features: Names of the dimensions after the token dimensions, out of constant, log_tokens,
+                digit_share, code_mark_share, question_marks, non_ascii_share, uppercase_share, log_lines, log_digits,
                 log_code_marks.
-            isa: Kernel tier, for tests; None for the active one.
+            isa: Instruction set of the kernels, for tests; None for the one in use.
 
         Raises:
-            InvalidArgumentError: Parts do not fit together.
+            InvalidArgumentError: The parts do not fit together, or a surface feature is unknown.
             ArtifactFormatError: tokenizer.json is damaged.
             MissingExtraError: The tokenizer needs a library that is not installed.
         """
@@ -112,7 +113,8 @@ class StaticEmbedder:
         """Read a model2vec folder, an embedder directory, or the static embedder inside a router directory.
 
         Raises:
-            ArtifactError: See its subclasses: missing, newer, damaged, or not a static embedder.
+            ArtifactError: The directory is missing, damaged, of a newer format, or holds another embedder; the subclass
+                says which.
         """
         path = Path(directory)
         for layout in (EMBEDDER_LAYOUT, ROUTER_LAYOUT):
@@ -134,12 +136,17 @@ class StaticEmbedder:
     def from_model2vec(
         cls, directory: str | Path, *, surface_features: Sequence[str] = (), isa: str | None = None
     ) -> StaticEmbedder:
-        """Read the folder that model2vec writes; any Potion model is one."""
+        """Read a folder that model2vec wrote, such as a Potion model.
+
+        Raises:
+            ArtifactNotFoundError: The directory lacks a file that a model2vec folder has.
+            ArtifactFormatError: A file is damaged, or a tensor is missing.
+        """
         path = Path(directory)
         folder = read_model2vec(path)
         table, scale = folder.table, None
         if table.dtype == np.int8:
-            # model2vec drops the scale of its int8 tables and averages the integers; so do we.
+            # model2vec ignores the scale of its int8 tables and averages the integers; this embedder does the same.
             if folder.rows is None and folder.weights is None:
                 scale = np.ones(table.shape[1], dtype=np.float32)
             else:
@@ -203,7 +210,7 @@ class StaticEmbedder:
         return embedder
 
     def stored(self) -> Stored:
-        """Return manifest entry, tensors and files, from which from_stored builds an equal embedder."""
+        """Return the manifest entry, tensors and files from which `from_stored` builds an equal embedder."""
         optional = {"column_scale": self._column_scale, "rows": self._rows, "weights": self._weights}
         tensors: dict[str, NDArray[Any]] = {f"{_TENSOR_PREFIX}table": self.table}
         tensors |= {f"{_TENSOR_PREFIX}{key}": array for key, array in optional.items() if array is not None}
@@ -214,7 +221,7 @@ class StaticEmbedder:
         )
 
     def save(self, path: str | Path, *, provenance: Mapping[str, Any] | None = None) -> None:
-        """Write an embedder directory, whole or not at all. Raises ArtifactWriteError."""
+        """Write an embedder directory in one step. Raises ArtifactWriteError, and then nothing has changed."""
         spec, tensors, files = self.stored()
         manifest = {"embedder": spec, "provenance": dict(provenance or {})}
         write_artifact(path, Artifact(manifest, tensors, files), EMBEDDER_LAYOUT)
@@ -222,7 +229,7 @@ class StaticEmbedder:
     def replace(
         self, *, normalize: bool | None = None, surface_features: Sequence[str] | None = None, name: str | None = None
     ) -> StaticEmbedder:
-        """Return an embedder of the same tokens with other settings."""
+        """Return an embedder with the same token vectors and other settings; None keeps a setting."""
         settings = dict(self._settings)
         settings |= {} if normalize is None else {"normalize": normalize}
         settings |= {} if surface_features is None else {"surface_features": list(surface_features)}
@@ -237,15 +244,15 @@ class StaticEmbedder:
         )
 
     def tokens_only(self) -> StaticEmbedder:
-        """Return an embedder of the token dimensions alone, for whatever compares embeddings by their cosine.
+        """Return an embedder without surface features, for uses that compare embeddings by their cosine.
 
-        Surface features are of another scale: a constant of 1 beside token dimensions of a hundredth makes all texts
-        alike.
+        Surface features are on another scale than token dimensions: a constant of 1 beside values of about 0.01 gives
+        all texts a cosine near 1.
         """
         return self.replace(surface_features=(), name=f"{self.name}-tokens") if self.surface_features else self
 
     def quantize(self) -> StaticEmbedder:
-        """Return an embedder with an int8 table, a quarter of the size: one scale a column, rounded to nearest."""
+        """Return an embedder with an int8 table, a quarter of the size of float32. Each column has its own scale."""
         if self.table.dtype == np.int8:
             return self
         dense = self.table if self._rows is None else self.table[self._rows]
@@ -263,27 +270,27 @@ class StaticEmbedder:
 
     @property
     def name(self) -> str:
-        """A readable name."""
+        """The name that was given."""
         return self._name
 
     @property
     def dim(self) -> int:
-        """Token dimensions and surface features."""
+        """Number of values in a vector: token dimensions and surface features."""
         return self._native.dim
 
     @property
     def surface_features(self) -> tuple[str, ...]:
-        """Names of the last dimensions."""
+        """Names of the surface features, which are the last dimensions."""
         return tuple(self._settings["surface_features"])
 
     @property
     def table(self) -> NDArray[Any]:
-        """(rows, token dim) float32 or int8, read-only; the native table itself, not a copy."""
+        """The token vectors: (rows, token dimensions) float32 or int8, a read-only view of the table in use."""
         return self._native.table
 
     @property
     def native(self) -> _core.StaticEmbedder | None:
-        """The native embedder where it reads text by itself, for scorers that fuse with it; else None."""
+        """The compiled embedder, which scorers can join with; None where the tokenizer runs in Python's library."""
         return self._native if self._library is None else None
 
     @cached_property
@@ -294,7 +301,7 @@ class StaticEmbedder:
         return fingerprint_of({"kind": "static", **self._settings}, self._tokenizer_json, *contents)
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
-        """Return (n, dim) float32 embeddings. Raises TypeError naming an element that is not str."""
+        """Return (n, dim) float32 embeddings. Raises TypeError, which names the element that is not a str."""
         if self._library is None:
             return self._native.embed(texts)
         items = [text[: self._settings["max_code_points"]] for text in check_texts(texts)]

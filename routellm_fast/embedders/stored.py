@@ -1,4 +1,4 @@
-"""Embedders as part of a router directory."""
+"""Writes embedders into router directories, and reads them back."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from routellm_fast.origin import Origin
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What a directory may say of an OpenAI embedder: never a key, nor how patient its owner is.
+# The settings of an OpenAI embedder that a directory may hold: never a key, no time-outs or numbers of retries.
 OPENAI_SETTINGS: Final = frozenset({"model", "base_url", "dim", "provider", "max_chars"})
 
 _KINDS: Final = ("static", "shipped", "openai", "external", "onnx")
 
-# The one table that others may refer to: that of the router that ships, without its surface features.
+# The only table that a directory may refer to: that of the mf router that ships, without its surface features.
 _SHIPPED_ROUTER: Final = Path(__file__).parent.parent / "assets" / "mf"
 _SHIPPED_SETTINGS: Final = {"router": _SHIPPED_ROUTER.name, "surface_features": []}
 
 
 class ShippedEmbedder:
-    """The tokens of the embedder that ships, kept in a router directory as a reference: the table ships once.
+    """The token dimensions of the embedder that ships. A router directory holds them as a reference, not as a copy.
 
-    A reference holds as long as the package's table is the same, so that only routers that ship beside it are made with
-    this. What `restore_embedder` makes of the reference is the embedder itself: a router that is loaded and saved again
+    The reference works as long as the package's table is the same, so use this only for routers that ship with the
+    package. `restore_embedder` turns the reference into the embedder itself: a router that is loaded and saved again
     holds the table, and no longer depends on the package.
     """
 
     def __init__(self) -> None:
-        """Read the table."""
+        """Read the table of the mf router that ships."""
         self._embedder = StaticEmbedder.load(_SHIPPED_ROUTER).tokens_only()
 
     @property
     def name(self) -> str:
-        """The embedder's name."""
+        """The name of the embedder that ships."""
         return self._embedder.name
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Number of values in a vector."""
         return self._embedder.dim
 
     @property
     def fingerprint(self) -> str:
-        """The embedder's own: the vectors are the same."""
+        """The fingerprint of the embedder that ships, as the vectors are the same."""
         return self._embedder.fingerprint
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
-        """Return (n, dim) float32 embeddings. Raises TypeError naming an element that is not str."""
+        """Return (n, dim) float32 embeddings. Raises TypeError, which names the element that is not a str."""
         return self._embedder.embed(texts)
 
     def stored(self) -> Stored:
-        """Return a manifest entry, and neither tensors nor files."""
+        """Return the manifest entry; there are no tensors and no files."""
         return identity_of(self, kind="shipped", settings=_SHIPPED_SETTINGS), {}, {}
 
     def __repr__(self) -> str:
@@ -66,10 +66,11 @@ class ShippedEmbedder:
 
 
 def store_embedder(embedder: Embedder) -> Stored:
-    """Return manifest entry, tensors and files of an embedder.
+    """Return the manifest entry, tensors and files that keep an embedder in a router directory.
 
-    A static embedder is kept whole, an OpenAI one by its settings (never its key); of any other only the identity is
-    kept, and whoever loads the router gives it again. A cache is not part of an artifact.
+    Static and ONNX embedders are stored whole, an OpenAI embedder by its settings (never its key), and a cached one as
+    the embedder that it wraps. Of any other embedder only the identity is stored: whoever loads the router passes it
+    again.
     """
     if isinstance(embedder, Storable):
         return embedder.stored()
@@ -84,14 +85,15 @@ def restore_embedder(
     *,
     origin: Origin | None = None,
 ) -> Embedder | None:
-    """Return the embedder of a router directory: the given one if it is the same, else the stored one.
+    """Return the embedder of a router directory: the given one after a check that it is the same, else the stored one.
 
-    None where the router has none, or one that only its owner can make: such a router scores embeddings only. `origin`
-    is where tensors and files were read from: an embedder of them pickles by it.
+    The result is None where the router has no embedder, or one that the directory cannot hold and that was not given.
+    Such a router scores embeddings only. `origin` is the directory that tensors and files were read from: a pickle of
+    the embedder names it.
 
     Raises:
         EmbedderMismatchError: The given embedder differs in dim or fingerprint.
-        ArtifactFormatError: The entry breaks the format.
+        ArtifactFormatError: The manifest entry breaks the format.
     """
     if spec is None:
         return given

@@ -1,4 +1,4 @@
-"""What an embedder's answer must be."""
+"""Checks the vectors that an embedder returns."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from routellm_fast.errors import InvalidEmbeddingError
 
 
 def check_vectors(values: Any, count: int, dim: int, source: str) -> FloatArray:
-    """Return values as a C-contiguous float32 array of shape (count, dim); an array that is one already, as it is.
+    """Return values as a C-contiguous float32 array of shape (count, dim). An array that is one already is not copied.
 
     Args:
-        values: Anything that numpy makes an array of: real numbers of any type.
-        count: Expected rows.
-        dim: Expected columns.
-        source: Who made them, for the error's text.
+        values: Real numbers of any type, in an array or in anything that numpy can make an array of.
+        count: Expected number of rows.
+        dim: Expected number of columns.
+        source: What made the values, for the error's text.
 
     Raises:
-        InvalidEmbeddingError: Not numbers, another shape, or a value that is not finite as float32; names the row.
+        InvalidEmbeddingError: The values are not numbers or have another shape, or one is not finite as float32; the
+            text names its row.
     """
     try:
         array = np.asarray(values)

@@ -1,4 +1,4 @@
-"""More than two models: one mf router ranks a pool of its models, and the cheapest that is good enough answers.
+"""Routing among more than two models: one mf router ranks a pool, and the cheapest model that is good enough answers.
 
 >>> import routellm_fast as rf
 >>> from routellm_fast.pool import ModelPool, PoolModel

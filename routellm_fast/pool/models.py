@@ -18,7 +18,7 @@ class PoolModel:
     Attributes:
         name: Name of the model that requests are sent to.
         cost_usd_per_1k: US dollars that 1,000 requests cost, at least 0.
-        scored_as: Name of the router's model that stands for it; "" where the router knows it by the same name.
+        scored_as: Name of a model of the router whose score is used for this one; "" for the model of the same name.
     """
 
     name: str
@@ -26,16 +26,16 @@ class PoolModel:
     scored_as: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a name that is none, and a cost that no request can have."""
+        """Check the names and the cost. Raises TypeError or InvalidArgumentError."""
         if not isinstance(self.name, str) or not isinstance(self.scored_as, str):
-            raise TypeError(f"a pool model is named by text, found {self.name!r} and {self.scored_as!r}")
+            raise TypeError(f"name and scored_as of a model must be str, found {self.name!r} and {self.scored_as!r}")
         if not self.name:
-            raise InvalidArgumentError("a pool model needs a name")
+            raise InvalidArgumentError("the name of a pool model must not be empty")
         object.__setattr__(self, "cost_usd_per_1k", _amount(self.cost_usd_per_1k, f"cost_usd_per_1k of {self.name!r}"))
 
     @property
     def scoring_name(self) -> str:
-        """The router's name of the model."""
+        """The name under which the router scores this model."""
         return self.scored_as or self.name
 
     @classmethod
@@ -49,15 +49,15 @@ class PoolModel:
         output_tokens: float = PAPER_TOKENS.output,
         scored_as: str = "",
     ) -> PoolModel:
-        """Return a model that charges for tokens.
+        """Return a model whose cost of 1,000 requests follows from prices of tokens and mean lengths.
 
         Args:
             name: See PoolModel.
             input_usd_per_1m: US dollars that a million tokens of prompts cost.
             output_usd_per_1m: US dollars that a million tokens of answers cost.
-            input_tokens: Mean length of a prompt in tokens; that of RouteLLM's paper where not given.
-            output_tokens: Mean length of an answer in tokens, likewise. Models with longer answers cost more, so give
-                each model its own.
+            input_tokens: Mean length of a prompt in tokens; by default that of RouteLLM's paper.
+            output_tokens: Mean length of an answer in tokens; by default that of RouteLLM's paper. Models with longer
+                answers cost more, so give each model its own.
             scored_as: See PoolModel.
 
         Raises:
@@ -72,10 +72,10 @@ class PoolModel:
 
 
 def read_pool_models(path: Path) -> list[PoolModel]:
-    """Read the models of a pool from a table, one a row.
+    """Read the models of a pool from a table with one model per row.
 
-    Columns: `model`, and either `cost_usd_per_1k` or `input_usd_per_1m` with `output_usd_per_1m`; optional are
-    `input_tokens` and `output_tokens` (mean lengths, for prices of tokens) and `scored_as`.
+    Columns: `model`, and either `cost_usd_per_1k`, or `input_usd_per_1m` and `output_usd_per_1m`. Optional columns:
+    `input_tokens` and `output_tokens` (mean numbers of tokens, used with the prices of tokens) and `scored_as`.
 
     Raises:
         DataError: The file cannot be read, or a row breaks the layout; the text names file and line.
@@ -84,23 +84,26 @@ def read_pool_models(path: Path) -> list[PoolModel]:
 
 
 def pool_models_of(entry: str) -> list[PoolModel]:
-    """Read one word of a command line: NAME=COST, US dollars that 1,000 requests cost, or the path of a table.
+    """Return the models that one word of a command line names.
+
+    Args:
+        entry: NAME=COST, where COST is the US dollars that 1,000 requests cost, or the path of a table of models.
 
     Raises:
-        InvalidArgumentError: The cost is no number, or none that a model can have.
-        DataError: See read_pool_models.
+        InvalidArgumentError: The entry is neither, or its cost is not a finite number of at least 0.
+        DataError: The table cannot be read or breaks the layout; see read_pool_models.
     """
     path = Path(entry)
     if path.is_file():
         return read_pool_models(path)
     if "=" not in entry:
         raise InvalidArgumentError(
-            f"{entry!r} is neither NAME=COST, US dollars that 1,000 requests cost, nor a file with such a table"
+            f"{entry!r} is neither NAME=COST, with the US dollars that 1,000 requests cost, nor a table of models"
         )
     assigned = assigned_usd(entry)
     if assigned is None:
         cost = entry.rpartition("=")[2]
-        raise InvalidArgumentError(f"{entry}: {cost!r} is no number of US dollars that 1,000 requests cost")
+        raise InvalidArgumentError(f"{entry}: the cost of 1,000 requests must be a number of USD, found {cost!r}")
     name, (cost_usd_per_1k,) = assigned
     return [PoolModel(name, cost_usd_per_1k)]
 

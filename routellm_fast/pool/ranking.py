@@ -1,4 +1,4 @@
-"""Which model of a pool answers a prompt: the cheapest that is nearly as good as the best."""
+"""Chooses the model of a pool that answers a prompt: the cheapest that is nearly as good as the best."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Prompts whose embeddings are held at once.
+# How many prompts' embeddings are in memory at once.
 _BATCH: Final = 4096
 
 
 class RankedModel(NamedTuple):
-    """A model's place on one prompt.
+    """One model in the ranking of a prompt.
 
     Attributes:
-        model: Its name.
-        win_rate: Its predicted win rate against the best model; the best's own is 1/2.
+        model: Name of the model.
+        win_rate: Its predicted win rate against the best model on this prompt; the best model itself has 1/2.
         cost_usd_per_1k: US dollars that 1,000 requests cost.
     """
 
@@ -41,8 +41,8 @@ class PoolDecision(NamedTuple):
 
     Attributes:
         model: Name of the chosen model.
-        win_rate: Its predicted win rate against the best model; the best's own is 1/2.
-        tau: What it was held against: win_rate >= 1 - tau.
+        win_rate: Its predicted win rate against the best model on this prompt; the best model itself has 1/2.
+        tau: The tau of the choice, which allows models with win_rate >= 1 - tau.
         cost_usd_per_1k: US dollars that 1,000 requests to it cost.
     """
 
@@ -55,16 +55,18 @@ class PoolDecision(NamedTuple):
 class ModelPool:
     """Chooses, for each prompt, the cheapest model whose win rate against the best one is at least 1 - tau.
 
-    In other words a model may answer where the best one's win rate against it is at most tau: tau is to a pool what
-    the threshold is to a pair. The best has win rate 1/2 against itself, so tau = 1/2 leaves the best only (and models
-    that tie with it), and tau = 1 always leaves the cheapest. Larger tau never costs more.
+    In other words, a model may answer where the best model's win rate against it is at most tau: tau does for a pool
+    what the threshold does for a pair of models. The best model has win rate 1/2 against itself, so tau = 1/2 allows
+    only the best model (and models that tie with it), and tau = 1 always chooses the cheapest. A larger tau never costs
+    more.
 
-    The best is the model with the highest logit on the prompt, or one model by name (`best_model`) on every prompt.
-    With the latter tau may be anything in [0, 1]: the best model may always answer, cheaper ones where it wins against
-    them at a rate of at most tau, dearer ones never. For two models this is `Router.route` with threshold tau, but that
-    a win rate equal to tau goes to the cheaper model.
+    The best model is the one with the highest logit on the prompt, or, with `best_model`, one named model on every
+    prompt. With a named best model tau may be anything in [0, 1]: that model may always answer, a cheaper model where
+    the best model's win rate against it is at most tau, and a more expensive model never. For two models this is
+    `Router.route` with threshold tau, except that a win rate equal to tau goes to the cheaper model.
 
-    Where costs are equal, the name decides. Immutable and thread-safe; a choice depends on the prompt alone.
+    Among models of equal cost the first by name is chosen. Immutable and thread-safe; a choice depends on the prompt
+    alone.
     """
 
     def __init__(
@@ -73,32 +75,32 @@ class ModelPool:
         """Find the models in the router.
 
         Args:
-            router: An mf router; its own pair plays no part.
-            models: At least two, with names of their own. Two may be scored as one and the same model.
-            best_model: Name of the pool's model that the others are held against; None for the highest logit on each
-                prompt.
+            router: An mf router. Its own strong and weak model do not matter here.
+            models: At least two models with distinct names. Two may be scored as the same model of the router.
+            best_model: Name of the model in the pool that all others are compared with; None compares them with the
+                model with the highest logit on each prompt.
 
         Raises:
             UnknownModelError: The router has no vector for a model, or best_model is not in the pool.
-            InvalidArgumentError: Fewer than two models, a name twice, or a router of another kind.
+            InvalidArgumentError: There are fewer than two models, two have one name, or the router is of another kind.
         """
         if not isinstance(router, MatrixFactorizationRouter):
             kind = getattr(router, "kind", type(router).__name__)
             raise InvalidArgumentError(
-                f"a pool is ranked by a router of kind 'mf', which has a vector for each model; found {kind!r}"
+                f"a pool needs a router of kind 'mf', which has a vector for each model; found {kind!r}"
             )
-        # Cheapest first: then the first model that may answer is the choice, ties and all.
+        # Cheapest first, then by name: the first model that may answer is the choice.
         self._models = tuple(sorted(models, key=lambda model: (model.cost_usd_per_1k, model.name)))
         names = [model.name for model in self._models]
         if len(names) < 2 or len(set(names)) < len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             found = f"{', '.join(twice)} more than once" if twice else f"{len(names)}"
-            raise InvalidArgumentError(f"a pool needs at least two models with names of their own, found {found}")
+            raise InvalidArgumentError(f"a pool needs at least two models with distinct names, found {found}")
         self._router = router
         self._columns = np.array([_column(model, router.model_names) for model in self._models])
         self._costs = np.array([model.cost_usd_per_1k for model in self._models])
         if best_model is not None and best_model not in names:
-            raise UnknownModelError(f"best_model {best_model!r} is none of the pool's models: {', '.join(names)}")
+            raise UnknownModelError(f"best_model {best_model!r} is not in the pool, which holds: {', '.join(names)}")
         self._best = None if best_model is None else names.index(best_model)
 
     @property
@@ -108,25 +110,25 @@ class ModelPool:
 
     @property
     def models(self) -> tuple[PoolModel, ...]:
-        """The m models, cheapest first: the order of all columns."""
+        """The m models, cheapest first. Arrays with a column per model have this order."""
         return self._models
 
     @property
     def best_model(self) -> str | None:
-        """The model that the others are held against; None for the best on each prompt."""
+        """Name of the model that the others are compared with; None where that is the best on each prompt."""
         return None if self._best is None else self._models[self._best].name
 
     @property
     def least_tau(self) -> float:
-        """The smallest tau there is: 1/2, or 0 where the best model is named."""
+        """The smallest tau that is allowed: 1/2, or 0 where the best model was named."""
         return 0.5 if self._best is None else 0.0
 
     def rank(self, prompt: str) -> list[RankedModel]:
-        """Return all models, best first. Equal ones stand in the order of cost, then name."""
+        """Return all models, best first; models with equal win rates are ordered by cost, then by name."""
         return self.rank_batch([prompt])[0]
 
     def rank_batch(self, prompts: Sequence[str]) -> list[list[RankedModel]]:
-        """Return rank of each prompt."""
+        """Return what `rank` returns, for each prompt."""
         return self.rankings(self.admission_taus(prompts))
 
     def choose(self, prompt: str, tau: float) -> PoolDecision:
@@ -138,7 +140,7 @@ class ModelPool:
         return self.choose_batch([prompt], tau)[0]
 
     def choose_batch(self, prompts: Sequence[str], tau: float) -> list[PoolDecision]:
-        """Return choose of each prompt."""
+        """Return what `choose` returns, for each prompt. Raises InvalidThresholdError as `choose` does."""
         tau = self.check_tau(tau)
         return self.decisions(self.admission_taus(prompts), tau)
 
@@ -150,15 +152,16 @@ class ModelPool:
             cost_usd_per_1k: The budget: US dollars that 1,000 requests may cost on average.
 
         Raises:
-            InvalidArgumentError: No prompts, or a budget below the cheapest model's cost.
+            InvalidArgumentError: There are no prompts, or the budget is below the cheapest model's cost.
         """
         return self.tau_within(self.admission_taus(prompts), cost_usd_per_1k)
 
     def admission_taus(self, prompts: Sequence[str]) -> NDArray[np.float64]:
-        """Return (n, m) float64: the smallest tau with which each model may answer, the best's win rate against it.
+        """Return (n, m) float64: the smallest tau with which each model may answer each prompt.
 
-        Columns are in the order of `models`. With a best model by name its own column is 0: it may always answer. The
-        methods below take what this returns, so that prompts are embedded once.
+        This is the win rate of the best model against it. Columns are in the order of `models`. A named best model has
+        0 in its column, as it may always answer. Pass the result to the methods below, so that prompts are embedded
+        once.
         """
         if isinstance(prompts, str):
             raise TypeError("prompts must be a sequence of str, not one str")
@@ -170,7 +173,11 @@ class ModelPool:
         return taus
 
     def admission_taus_from_embeddings(self, embeddings: FloatArray) -> NDArray[np.float64]:
-        """Return admission_taus of (n, dim) float32 C-contiguous embeddings. Raises InvalidEmbeddingError."""
+        """Return what `admission_taus` returns, for (n, dim) float32 C-contiguous embeddings.
+
+        Raises:
+            InvalidEmbeddingError: The array has another shape or dtype, or a value is not finite.
+        """
         logits = self._router.model_logits(embeddings)[:, self._columns].astype(np.float64)
         best = logits.max(axis=1, keepdims=True) if self._best is None else logits[:, [self._best]]
         # The sigmoid through tanh: no overflow, and equal logits give 1/2 to the bit.
@@ -180,12 +187,12 @@ class ModelPool:
         return taus
 
     def choices(self, admission_taus: NDArray[np.float64], tau: float) -> NDArray[np.intp]:
-        """Return (n,) columns of the cheapest model that may answer. Raises InvalidThresholdError; see choose."""
+        """Return (n,) columns of the cheapest model that may answer. Raises InvalidThresholdError as `choose` does."""
         first: NDArray[np.intp] = np.argmax(admission_taus <= self.check_tau(tau), axis=1)
         return first
 
     def decisions(self, admission_taus: NDArray[np.float64], tau: float) -> list[PoolDecision]:
-        """Return choices with names, win rates and costs."""
+        """Return the choice for each row of `admission_taus`. Raises InvalidThresholdError as `choose` does."""
         chosen = self.choices(admission_taus, tau)
         rates = self._win_rates(admission_taus)[np.arange(len(chosen)), chosen]
         named = [(model.name, model.cost_usd_per_1k) for model in self._models]
@@ -195,7 +202,7 @@ class ModelPool:
         ]
 
     def rankings(self, admission_taus: NDArray[np.float64]) -> list[list[RankedModel]]:
-        """Return rank of each row."""
+        """Return what `rank` returns, for each row of `admission_taus`."""
         win_rates = self._win_rates(admission_taus)
         orders = np.argsort(-win_rates, axis=1, kind="stable")
         ordered = np.take_along_axis(win_rates, orders, axis=1)
@@ -206,10 +213,10 @@ class ModelPool:
         ]
 
     def tau_within(self, admission_taus: NDArray[np.float64], cost_usd_per_1k: float) -> float:
-        """Return tau_for of rows of admission_taus."""
+        """Return what `tau_for` returns, for rows of `admission_taus`."""
         budget = PoolModel("budget", cost_usd_per_1k).cost_usd_per_1k
         if len(admission_taus) == 0:
-            raise InvalidArgumentError("tau for a budget is found on prompts like your traffic: give at least one")
+            raise InvalidArgumentError("finding tau for a budget takes prompts like your traffic: give at least one")
         if budget < self._costs[0]:
             raise InvalidArgumentError(
                 f"a budget of {budget:g} USD per 1,000 requests is below the cost of the cheapest model, "
@@ -226,13 +233,13 @@ class ModelPool:
         return float(steps[min(bisect_left(steps, True, key=is_within), len(steps) - 1)])
 
     def check_tau(self, tau: float) -> float:
-        """Return tau as float. Raises InvalidThresholdError where no model could answer, or it is above 1 or NaN."""
+        """Return tau as float. Raises InvalidThresholdError where it is below `least_tau`, above 1 or NaN."""
         number = check_share(tau, "tau")
         if number < self.least_tau:
             raise InvalidThresholdError(
-                f"tau {tau} is below 0.5, but the best model's own win rate against itself is 1/2: none may answer. "
-                "Take tau from 0.5 (the best only) to 1 (the cheapest), or name the model that others are held against "
-                "(best_model)."
+                f"tau {tau} is below 0.5, the best model's win rate against itself: no model could answer. "
+                "Give tau from 0.5 (only the best model) to 1 (the cheapest model), or name the model that all others "
+                "are compared with (best_model)."
             )
         return number
 
@@ -250,6 +257,6 @@ def _column(model: PoolModel, names: Sequence[str]) -> int:
     close = difflib.get_close_matches(model.scoring_name, names, n=3, cutoff=0.4)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise UnknownModelError(
-        f"the router has no vector for {model.scoring_name!r}, only for {len(names)} other models.{hint} A model that "
-        "goes by another name, or that a like one stands in for, says so by scored_as."
+        f"the router has no vector for {model.scoring_name!r}, only for {len(names)} other models.{hint} For a model "
+        "that the router knows by another name, or not at all, name a model of the router in scored_as."
     )

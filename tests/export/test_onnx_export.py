@@ -193,7 +193,7 @@ def test_options_that_would_do_nothing_are_refused(tmp_path: Path, capsys: pytes
     (tmp_path / "empty.txt").write_text("")
     arguments = ["export", "onnx", "mf", str(tmp_path / "out")]
     assert cli.main([*arguments, "--limit", "3"]) == 2
-    assert "--limit is of the prompts in --prompts" in capsys.readouterr().err
+    assert "--limit does nothing without --prompts" in capsys.readouterr().err
     assert cli.main([*arguments, "--prompts", str(tmp_path / "empty.txt")]) == 2
     assert "empty.txt holds no prompts" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

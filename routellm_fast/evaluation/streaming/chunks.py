@@ -103,7 +103,9 @@ class _BadRowError(Exception):
 
 def _quality(row: Row, column: str) -> float:
     if column not in row.values:
-        raise _BadRowError(NO_QUALITY, row.error(f"there is no {column!r}, only {', '.join(map(repr, row.values))}"))
+        raise _BadRowError(
+            NO_QUALITY, row.error(f"there is no column {column!r}, only {', '.join(map(repr, row.values))}")
+        )
     try:
         quality = row.number(column)
     except DataError as error:

@@ -83,6 +83,6 @@ def score_log(
 
 def _cell(row: Row, column: str) -> str:
     if column not in row.values:
-        raise row.error(f"there is no {column!r}, only {', '.join(map(repr, row.values))}")
+        raise row.error(f"there is no column {column!r}, only {', '.join(map(repr, row.values))}")
     value = row.values[column]
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -277,9 +277,9 @@ def test_bad_input_is_one_line_and_exit_status_two(
         ([router, log, "--probability", "magic"], "--probability must be one of"),
         ([router, log, "--out", tmp_path / "out", "--in-place"], "not both"),
         ([router, log, "--out", router], "--in-place"),
-        ([router, log, "--out", log], "left alone"),
+        ([router, log, "--out", log], "not replaced"),
         (["mf", log, "--in-place"], "ships with the package"),
-        ([router, log, "--check", "--strong-share", 0.5], "--check compares"),
+        ([router, log, "--check", "--strong-share", 0.5], "--check only compares"),
         ([router, log, "--check", "--alpha", 0], "alpha"),
         ([tmp_path / "plain", log, "--check"], "no calibration to check"),
         ([router, log, "--resamples", 10], "resamples"),
@@ -299,10 +299,10 @@ def test_options_that_would_do_nothing_and_files_of_another_encoding_are_refused
     log = tmp_path / "log.txt"
     log.write_text("one prompt\nanother, longer prompt\n", encoding="utf-16")
     cases = [
-        (["mf", log], "is UTF-16: save it as UTF-8"),
+        (["mf", log], "is UTF-16, expected UTF-8"),
         (["mf", log, "--alpha", 0.5], "nothing without --check"),
         (["mf", log, "--strong-label", "gpt"], "nothing without --labels or --battles"),
-        (["mf", log, "--battles", log], "--battles serve --probability only"),
+        (["mf", log, "--battles", log], "--battles are used only to fit a map"),
         (["mf", log, "--out", log / "router"], "cannot be written (Not a directory)"),
     ]
     for arguments, words in cases:

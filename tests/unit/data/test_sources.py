@@ -61,7 +61,7 @@ def test_parquet_is_a_table_like_the_others(tmp_path: Path) -> None:
         ([ROWS[0], {**ROWS[0], "winner": "A"}], "row 1: winner must be one of"),
         ([{**ROWS[0], "prompt": None}, ROWS[0]], "row 0: 'prompt' must be text, found None"),
         ([{**ROWS[0], "weight": float("nan")}], "row 0: 'weight' must be a finite number"),
-        ([{"prompt": "p"}], "row 0: there is no 'winner', only 'prompt'"),
+        ([{"prompt": "p"}], "row 0: there is no column 'winner', only 'prompt'"),
     ],
 )
 def test_bad_rows_of_parquet_are_named(tmp_path: Path, rows: list[dict[str, object]], words: str) -> None:
@@ -207,7 +207,7 @@ def test_the_hub_is_asked_for_name_and_split(library: Library) -> None:
 @pytest.mark.parametrize("answer", [ConnectionError("offline"), ValueError("Unknown split"), RuntimeError("?")])
 def test_a_hub_that_cannot_be_reached_is_a_named_error(library: Library, answer: Exception) -> None:
     library.answer = answer
-    with pytest.raises(DataError, match=r"hf:owner/arena cannot be loaded, split 'train' .* give the folder"):
+    with pytest.raises(DataError, match=r"the split 'train' of hf:owner/arena cannot be loaded .* give the folder"):
         data.read_battles(Path("hf:owner/arena"))
     library.answer = []
     with pytest.raises(DataError, match="holds no rows"):

@@ -197,7 +197,7 @@ def in_base64(values: np.ndarray) -> str:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "0 bytes that are no embeddings"),
+        (b"", "0 bytes that hold no embeddings"),
         (b"<html>a proxy's page</html>", "a proxy's page"),
         (b'{"data": [', "no embeddings"),
         (b"\xff\xfe", "no embeddings"),
@@ -213,8 +213,8 @@ def in_base64(values: np.ndarray) -> str:
         (answer(item(0), item(True)), "index"),
         (answer(item(0), {"embedding": [0.5] * 8}), "index"),
         (answer(item(0), None), "index"),
-        (answer(item(0), item(1, [0.5] * 7)), "dim 7 for one of dim 8"),
-        (answer(item(0), item(1, [])), "dim 0 for one of dim 8"),
+        (answer(item(0), item(1, [0.5] * 7)), "dim 7, expected 8"),
+        (answer(item(0), item(1, [])), "dim 0, expected 8"),
         (answer(item(0), item(1, 3.5)), "neither a list of numbers nor base64 of float32: float"),
         (answer(item(0), {"index": 1}), "NoneType"),
         (answer(item(0), item(1, "*not base64*")), "base64"),

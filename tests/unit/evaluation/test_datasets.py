@@ -157,7 +157,7 @@ def test_a_model_goes_by_its_aliases(tmp_path):
         ("prompt,S,W\np,1,\n", DataError, "no prompt is left .* 1 without scores of both 'S' and 'W'"),
         ("prompt,S,W\n", DataError, "holds no rows"),
         ("", DataError, "holds no rows"),
-        ("prompt_id,S,W\n7,1,0\n", DataError, "give the prompts file"),
+        ("prompt_id,S,W\n7,1,0\n", DataError, "give the file in which prompt_id is looked up"),
     ],
 )
 def test_bad_tables(tmp_path, content, error, message):

@@ -293,7 +293,7 @@ def test_an_interrupted_command_says_how_to_go_on_and_does(tmp_path: Path, battl
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert f"interrupted; {checkpoint} keeps each whole epoch: give the same command again to go on" in stderr
+    assert f"interrupted; {checkpoint} holds each finished epoch: give the same command again to continue" in stderr
     assert "Traceback" not in stderr
     assert not (tmp_path / "out").exists()
     state = json.loads((checkpoint / "training" / "checkpoint.json").read_text())["state"]

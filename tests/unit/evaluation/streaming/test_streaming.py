@@ -378,10 +378,10 @@ def bad_log(tmp_path: Path, *lines: str) -> Path:
 BAD = [
     ("{ not json", "line 11: not valid JSON", "damaged line"),
     ("[1]", "line 11: must be a JSON object, found list", "damaged line"),
-    (json.dumps({STRONG: 1, WEAK: 1, "kind": "a"}), "line 11: there is no 'prompt'", "no text for a prompt"),
+    (json.dumps({STRONG: 1, WEAK: 1, "kind": "a"}), "line 11: there is no column 'prompt'", "no text for a prompt"),
     (json.dumps({"prompt": 7, STRONG: 1, WEAK: 1, "kind": "a"}), "must be text, found 7", "no text for a prompt"),
-    (json.dumps({"prompt": "1", STRONG: 1, WEAK: 1}), "there is no 'kind'", "no text for a prompt or domain"),
-    (json.dumps({"prompt": "1", STRONG: 1, "kind": "a"}), f"there is no '{WEAK}'", "no quality"),
+    (json.dumps({"prompt": "1", STRONG: 1, WEAK: 1}), "there is no column 'kind'", "no text for a prompt or domain"),
+    (json.dumps({"prompt": "1", STRONG: 1, "kind": "a"}), f"there is no column '{WEAK}'", "no quality"),
     (json.dumps({"prompt": "1", STRONG: None, WEAK: 1, "kind": "a"}), f"'{STRONG}' is empty", "no quality"),
     (json.dumps({"prompt": "1", STRONG: "good", WEAK: 1, "kind": "a"}), "must be a finite number", "no number"),
     (json.dumps({"prompt": "1", STRONG: np.nan, WEAK: 1, "kind": "a"}), "must be a finite number", "no number"),
@@ -455,7 +455,7 @@ def test_a_line_number_in_the_middle_of_a_file_is_counted(tmp_path):
         ("log.parquet", None, "cannot be read"),
         ("log.parquet", b"PAR1 not really", "cannot be read"),
         ("log.jsonl.gz", b"no gzip", "cannot be read"),
-        ("log.txt", b"hello", "must be one of"),
+        ("log.txt", b"hello", "must be a table"),
         ("log.jsonl", b"", "holds no row"),
         ("log.jsonl", b"\n\n", "holds no row"),
         ("log.csv", b"prompt,a\n", "holds no rows"),
@@ -566,7 +566,7 @@ def test_scoring_names_or_counts_bad_rows_and_leaves_nothing_half_written(tmp_pa
     assert not out.exists()
     assert score_log(Fixed(), path, out, on_bad_row="skip") == (20, 2)
     assert len(out.read_text().splitlines()) == 20
-    with pytest.raises(DataError, match="there is no 'id'"):
+    with pytest.raises(DataError, match="there is no column 'id'"):
         score_log(Fixed(), write(tmp_path / "good.jsonl", records(3)), tmp_path / "none.csv", keep=["id"])
     (tmp_path / "good.jsonl").unlink()
     assert {file.name for file in tmp_path.iterdir()} == {path.name, out.name}
@@ -574,7 +574,7 @@ def test_scoring_names_or_counts_bad_rows_and_leaves_nothing_half_written(tmp_pa
 
 def test_scoring_refuses_places_and_columns_it_cannot_write(tmp_path):
     path = write(tmp_path / "log.jsonl", records(3))
-    with pytest.raises(DataError, match="must be one of"):
+    with pytest.raises(DataError, match="must be a table"):
         score_log(Fixed(), path, tmp_path / "out.txt")
     with pytest.raises(DataError, match="cannot be written"):
         score_log(Fixed(), path, tmp_path / "nowhere" / "out.csv")
