@@ -32,9 +32,9 @@ class OnnxEmbedder:
     bits whatever else is in the batch. Needs the extra `onnx`. To `load` a folder that transformers wrote also takes
     the extra `transformers`, since torch exports the graph; an embedder that was saved once is loaded without it.
 
-    A pickle names the directory that the embedder was loaded from, where this package wrote that directory, and reads it
-    again on the other side: it must not have changed. Otherwise the pickle carries the graph. A deep copy is the embedder
-    itself.
+    A pickle names the directory that the embedder was loaded from, where this package wrote that directory, and reads
+    it again on the other side: it must not have changed. Otherwise the pickle carries the graph. A deep copy is the
+    embedder itself.
     """
 
     def __init__(

@@ -39,9 +39,9 @@ class StaticEmbedder:
     surrogates and invalid sequences count as U+FFFD, which BERT's normalizer drops. The token dimensions of a text
     without tokens are zero.
 
-    A pickle names the directory that the embedder was loaded from, where this package wrote that directory, and reads it
-    again on the other side: it must not have changed. Otherwise the pickle carries the table. A deep copy is the embedder
-    itself.
+    A pickle names the directory that the embedder was loaded from, where this package wrote that directory, and reads
+    it again on the other side: it must not have changed. Otherwise the pickle carries the table. A deep copy is the
+    embedder itself.
 
     Source: model2vec's StaticModel.encode for the token dimensions.
     """
