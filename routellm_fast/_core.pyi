@@ -101,7 +101,7 @@ def verify_directory(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> int: ...
 def check_manifest(
-    manifest: bytes, directory: str, manifest_file: str, keys: Sequence[tuple[str, str, bool]]
+    manifest: bytes, directory: bytes, manifest_file: str, keys: Sequence[tuple[str, str, bool]]
 ) -> None: ...
 
 class Router:

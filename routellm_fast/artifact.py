@@ -130,7 +130,7 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None
         | {name: {**_describe(array), "file": name + _mapped.SUFFIX} for name, array in mapped.items()},
         "files": files,
     }
-    _core.check_manifest(_canonical_json(manifest), str(target), *layout.native())
+    _core.check_manifest(_canonical_json(manifest), os.fsencode(target), *layout.native())
     if artifact.model_card:
         contents[MODEL_CARD_FILE] = artifact.model_card.encode("utf-8", "replace")  # data may hold lone surrogates
     from routellm_fast.atomic import staged_directory, synced_file  # most programs only read

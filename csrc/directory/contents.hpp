@@ -16,6 +16,13 @@ namespace routellm_fast {
 /// Whoever makes one has checked all but the rules of its kind: keys and types of the manifest, names, and what
 /// `tensors` and `files` say of themselves.
 struct DirectoryContents {
+  DirectoryContents() = default;
+  DirectoryContents(DirectoryContents&&) = default;
+  DirectoryContents& operator=(DirectoryContents&&) = default;
+  DirectoryContents(const DirectoryContents&) = delete;
+  DirectoryContents& operator=(const DirectoryContents&) = delete;
+  ~DirectoryContents() = default;
+
   std::string path;             // for messages; of contents in memory what they are called
   bool is_directory = false;    // whether a fault is the directory's, or of the arguments that made the contents
   std::string manifest_sha256;  // of the manifest's file, 64 hexadecimal digits; empty for contents in memory

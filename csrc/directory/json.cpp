@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "base/error.hpp"
 #include "text/utf8_decoder.hpp"
@@ -274,8 +275,8 @@ const JsonValue* JsonValue::find(std::string_view key) const noexcept {
   return found == members->end() ? nullptr : &found->second;
 }
 
-JsonValue JsonValue::with(std::string_view key, JsonValue value) const {
-  Object members = *object();
+JsonValue JsonValue::with(std::string_view key, JsonValue value) && {
+  Object members = std::move(std::get<Object>(value_));
   const auto found = std::ranges::find_if(members, [key](const auto& member) { return member.first == key; });
   if (found == members.end()) {
     members.emplace_back(key, std::move(value));

@@ -47,8 +47,8 @@ class JsonValue {
 
   /// An object's member, or null where the value is no object or has no such member.
   [[nodiscard]] const JsonValue* find(std::string_view key) const noexcept;
-  /// An object with this member, in the place of one of the same key.
-  [[nodiscard]] JsonValue with(std::string_view key, JsonValue value) const;
+  /// The object with this member, in the place of one of the same key.
+  [[nodiscard]] JsonValue with(std::string_view key, JsonValue value) &&;
   /// True for an object with exactly these keys.
   [[nodiscard]] bool has_exactly(std::initializer_list<std::string_view> keys) const noexcept;
 

@@ -1,12 +1,14 @@
 #include "python/arguments.hpp"
 
+#include <utility>
+
 #include "dispatch/isa.hpp"
 #include "dispatch/kernels.hpp"
 
 namespace routellm_fast {
 
 std::string describe(py::handle value) {
-  if (!py::isinstance<py::array>(value)) return std::string(Py_TYPE(value.ptr())->tp_name);
+  if (!py::isinstance<py::array>(value)) return Py_TYPE(value.ptr())->tp_name;
   const auto array = py::reinterpret_borrow<py::array>(value);
   const auto shape = py::str(array.attr("shape")).cast<std::string>();
   const bool contiguous = (array.flags() & py::array::c_style) != 0;
@@ -15,7 +17,7 @@ std::string describe(py::handle value) {
 
 FloatArray floats(py::handle value, int ndim, std::size_t dim, const char* what) {
   const bool fits = FloatArray::check_(value) && py::reinterpret_borrow<FloatArray>(value).ndim() == ndim &&
-                    static_cast<std::size_t>(py::reinterpret_borrow<FloatArray>(value).shape(ndim - 1)) == dim;
+                    std::cmp_equal(py::reinterpret_borrow<FloatArray>(value).shape(ndim - 1), dim);
   if (!fits) {
     const std::string extent = (ndim == 1 ? "(" : "(n, ") + std::to_string(dim) + (ndim == 1 ? ",)" : ")");
     throw Error(ErrorCode::kInvalidEmbedding, std::string(what) + " must be a float32 C-contiguous array of shape " +

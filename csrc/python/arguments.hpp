@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "base/error.hpp"
 
@@ -67,7 +68,7 @@ std::span<const T> span_of(const Array<T>& array) {
 template <typename T>
 std::span<const T> column(py::handle value, std::size_t count, const char* what) {
   const bool fits = Array<T>::check_(value) && py::reinterpret_borrow<Array<T>>(value).ndim() == 1 &&
-                    static_cast<std::size_t>(py::reinterpret_borrow<Array<T>>(value).shape(0)) == count;
+                    std::cmp_equal(py::reinterpret_borrow<Array<T>>(value).shape(0), count);
   if (!fits) {
     throw Error(ErrorCode::kInvalidArgument, std::string(what) + " must be a C-contiguous array of " +
                                                  py::str(py::dtype::of<T>()).template cast<std::string>() + " (" +

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "base/error.hpp"
 #include "embed/embedding_cache.hpp"
@@ -28,7 +29,7 @@ const std::uint8_t* key_bytes(const py::bytes& keys) {
 // One row a key: the caller's own array, never a copy.
 FloatArray rows_for_keys(py::handle value, std::size_t count, std::size_t dim, const char* what) {
   FloatArray rows = floats(value, 2, dim, what);
-  if (static_cast<std::size_t>(rows.shape(0)) != count) {
+  if (std::cmp_not_equal(rows.shape(0), count)) {
     throw Error(ErrorCode::kInvalidEmbedding, std::string(what) + " must have one row a key: found " +
                                                   std::to_string(rows.shape(0)) + " rows for " + std::to_string(count) +
                                                   " keys.");
@@ -38,7 +39,7 @@ FloatArray rows_for_keys(py::handle value, std::size_t count, std::size_t dim, c
 
 }  // namespace
 
-void bind_embedding_cache(py::module_& m) {
+void bind_embedding_cache(const py::module_& m) {
   py::class_<EmbeddingCache>(m, "EmbeddingCache",
                              "Least-recently-used float32 vectors by 16-byte keys, bounded in bytes. Thread-safe.")
       .def(py::init<std::size_t, std::size_t, std::size_t>(), py::arg("dim"), py::arg("capacity_bytes"),

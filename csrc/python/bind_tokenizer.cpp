@@ -15,11 +15,9 @@
 #include "python/text.hpp"
 #include "text/wordpiece_tokenizer.hpp"
 
-namespace py = pybind11;
-
 namespace routellm_fast {
 
-void bind_tokenizer(py::module_& m) {
+void bind_tokenizer(const py::module_& m) {
   py::class_<WordPieceTokenizer, std::shared_ptr<WordPieceTokenizer>>(
       m, "WordPieceTokenizer", "BERT's tokenizer: text to token ids, equal to Hugging Face's. Immutable, thread-safe.")
       .def(py::init([](const std::vector<std::string>& vocabulary, std::uint32_t unk_id, bool clean_text,
@@ -51,7 +49,7 @@ void bind_tokenizer(py::module_& m) {
             if (PyUnicode_Check(text.ptr())) {
               view = utf8_of(text.ptr(), static_cast<std::size_t>(-1), scratch);
             } else if (py::isinstance<py::bytes>(text)) {
-              view = py::reinterpret_borrow<py::bytes>(text);
+              view = {PyBytes_AS_STRING(text.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(text.ptr()))};
             } else {
               throw_not_text(text, "text");
             }

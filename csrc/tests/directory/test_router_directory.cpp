@@ -322,16 +322,23 @@ TEST_CASE("verifying reads what loading only maps") {
 }
 
 TEST_CASE("a manifest of an older version is migrated step by step") {
-  constexpr std::array<Migration, 2> kSteps{
-      [](JsonValue manifest) { return manifest.with("b", *manifest.find("a")); },
-      [](JsonValue manifest) { return manifest.with("a", JsonValue(true)).with("c", *manifest.find("b")); }};
+  const auto text_of = [](const JsonValue& manifest, std::string_view key) { return *manifest.find(key)->text(); };
+  static constexpr std::array<Migration, 2> kSteps{
+      [](JsonValue manifest) {
+        JsonValue copied(*manifest.find("a")->text());
+        return std::move(manifest).with("b", std::move(copied));
+      },
+      [](JsonValue manifest) {
+        JsonValue copied(*manifest.find("b")->text());
+        return std::move(manifest).with("a", JsonValue(true)).with("c", std::move(copied));
+      }};
   const JsonValue migrated_from_1 = migrated(parse_json(R"({"format_version": 1, "a": "x"})"), "here", kSteps);
   CHECK(migrated_from_1.find("format_version")->integer() == 3);
   CHECK(*migrated_from_1.find("a")->boolean());
-  CHECK(*migrated_from_1.find("b")->text() == "x");
-  CHECK(*migrated_from_1.find("c")->text() == "x");
+  CHECK(text_of(migrated_from_1, "b") == "x");
+  CHECK(text_of(migrated_from_1, "c") == "x");
   const JsonValue migrated_from_2 = migrated(parse_json(R"({"format_version": 2, "b": "y"})"), "here", kSteps);
-  CHECK(*migrated_from_2.find("c")->text() == "y");
+  CHECK(text_of(migrated_from_2, "c") == "y");
   const JsonValue current = migrated(parse_json(R"({"format_version": 3})"), "here", kSteps);
   CHECK(current.has_exactly({"format_version"}));
   CHECK_THROWS_WITH_AS((void)migrated(parse_json(R"({"format_version": 4})"), "here", kSteps),

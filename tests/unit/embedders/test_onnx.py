@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import routellm_fast as rf
+from routellm_fast.onnx import SessionOptions
 from routellm_fast.routers import MatrixFactorizationRouter
 from tests.support.builders import mf_weights
 from tests.support.transformer_builders import encoder_folder, wordpiece_json
@@ -69,6 +72,19 @@ def test_it_is_an_embedder(embedder: rf.OnnxEmbedder) -> None:
     alone = np.concatenate([embedder.embed([text]) for text in TEXTS])
     np.testing.assert_array_equal(embedder.embed(TEXTS), alone)
     assert "dim=16" in repr(embedder)
+
+
+def test_it_pickles_with_its_graph_or_by_its_directory(embedder: rf.OnnxEmbedder, tmp_path: Path) -> None:
+    embedder.save(tmp_path / "embedder")
+    options = SessionOptions(device="cpu", threads=1)
+    saved = rf.OnnxEmbedder.load(tmp_path / "embedder", options=options)
+    assert len(pickle.dumps(saved)) < 2000 < len(pickle.dumps(embedder))
+    for original in (embedder, saved):
+        for copied in (pickle.loads(pickle.dumps(original, 2)), copy.deepcopy(original)):
+            assert copied.fingerprint == embedder.fingerprint
+            assert repr(copied) == repr(embedder)
+            np.testing.assert_array_equal(copied.embed(TEXTS), embedder.embed(TEXTS))
+    assert pickle.loads(pickle.dumps(saved))._options == options
 
 
 def test_it_can_be_saved_alone_and_with_a_router(embedder: rf.OnnxEmbedder, tmp_path: Path) -> None:

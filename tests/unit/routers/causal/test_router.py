@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import threading
 
 import numpy as np
@@ -108,6 +110,23 @@ def test_the_prefix_is_read_once_and_changes_nothing(router):
     _, whole = router.model.read([row], last=2, columns=router.score_ids)
     _, cached = router.model.read([row], last=2, columns=router.score_ids, prefix=(len(ids), cache))
     np.testing.assert_allclose(cached, whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("place", ["memory", "reference", "directory"])
+def test_it_pickles_with_its_model_or_by_its_directory(folder, place, tmp_path):
+    store = "reference" if place == "reference" else "copy"
+    router = CausalLLMRouter.from_pretrained(folder, store=store, batch_size=2, device="cpu")
+    if place == "directory":
+        router.save(tmp_path / "router")
+        router = rf.load_router(tmp_path / "router", batch_size=2, device="cpu")
+    content = pickle.dumps(router)
+    assert (len(content) > len((folder / "model.safetensors").read_bytes())) == (place == "memory")
+    copied = pickle.loads(content)
+    np.testing.assert_array_equal(copied.win_rates(PROMPTS), router.win_rates(PROMPTS))
+    assert (copied.facts, copied.model_pair) == (router.facts, router.model_pair)
+    assert copied._runtime() == router._runtime() == {"device": "cpu", "dtype": "float32", "batch_size": 2}
+    assert "kind='causal_llm'" in repr(router)
+    assert copy.deepcopy(router).win_rate("Hi") == router.win_rate("Hi")
 
 
 def test_chat_template_variant(tmp_path):
