@@ -172,7 +172,7 @@ def test_names_from_files_cannot_harm_a_terminal(tmp_path, capsys):
         (["--pool", "costs", "--benchmarks", "evals"], ["--pool and --transfer need --golden"]),
         (["dice", "--pool", "costs", "--golden", "many.csv"], ["kind mf"]),
         (["tiny", "--pool", "costs", "--golden", "even.csv"], ["no cost of any model"]),
-        (["tiny", "--pool", "strong-model=free", "--golden", "many.csv"], ["strong-model=free", "must be a number of USD"]),
+        (["tiny", "--pool", "strong-model=free", "--golden", "many.csv"], ["=free", "must be a number of USD"]),
         (["tiny", "--pool", "strong-model=-1", "--golden", "many.csv"], ["at least 0, found -1"]),
         (["tiny", "--transfer", "large", "--golden", "many.csv"], ["STRONG,WEAK or all", "'large'"]),
         (["tiny", "--transfer", "large,none", "--golden", "many.csv"], ["no row has a score of large, none"]),
