@@ -70,7 +70,7 @@ class Job:
     """One command: from which data to which directory. See JobArguments.
 
     Attributes:
-        kind: Of the router.
+        kind: Kind of the router.
         sources: What to read.
         model_pair: Where prompts are sent.
         scoring_pair: The pair whose win rate is learned, by the names that data go by.

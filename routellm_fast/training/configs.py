@@ -31,7 +31,7 @@ class MatrixFactorizationConfig:
             they were scaled to unit variance.
         token_scale: Scale of the token dimensions in training. Below 1, weight decay holds them closer to zero.
         surface_scale: Scale of the surface features in training.
-        seed: Of initial weights, order, noise and the held-out groups.
+        seed: Seed of initial weights, order, noise and the held-out groups.
     """
 
     d: int = 128
@@ -67,7 +67,7 @@ class GapRegressionConfig:
     Attributes:
         ridge: Added to the covariance of the token dimensions, whose mean variance is scaled to 1.
         length_weight: Standard deviations of log_tokens for one of the regression.
-        item_ridge: Of every model's strength and slope.
+        item_ridge: Ridge penalty of every model's strength and slope.
         held_out_share: Expected share of prompt groups that are not trained on, in (0, 1).
         seed: Draws the held-out groups, in [0, 2^63).
     """
@@ -144,8 +144,8 @@ class BertConfig:
         max_epochs: Passes over the prompts, at most.
         patience: Stop after this many epochs without a lower held-out loss.
         held_out_share: Expected share of prompt groups that are not trained on, in (0, 1).
-        threads: Of torch. The same number gives the same bytes on one machine.
-        seed: Of the classifier's initial weights, dropout, order and the held-out groups.
+        threads: Threads of torch. The same number gives the same bytes on one machine.
+        seed: Seed of the classifier's initial weights, dropout, order and the held-out groups.
     """
 
     max_tokens: int = 256
@@ -186,8 +186,8 @@ class CausalLLMConfig:
         patience: Stop after this many epochs without a lower held-out loss.
         held_out_share: Expected share of prompt groups that are not trained on, in (0, 1).
         lora_rank: Rank of the changes.
-        threads: Of torch. The same number gives the same router on one machine.
-        seed: Of initial weights, order and the held-out groups.
+        threads: Threads of torch. The same number gives the same router on one machine.
+        seed: Seed of initial weights, order and the held-out groups.
     """
 
     method: str = "rows"

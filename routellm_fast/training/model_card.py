@@ -27,7 +27,7 @@ def model_card(
     """Return a model card, Markdown.
 
     Args:
-        kind: Of the router.
+        kind: Kind of the router.
         metrics: As the commands of `training.command` return them.
         model_pair: Where prompts are sent.
         scoring_pair: Whose win rate is computed; None is model_pair.

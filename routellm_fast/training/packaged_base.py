@@ -19,7 +19,7 @@ class PackagedBase:
         requirement: The package, as pip takes it.
         module: Its module.
         file: The weights, below the module's folder.
-        sha256: Of that file, hexadecimal.
+        sha256: Digest of that file, hexadecimal.
     """
 
     requirement: str
