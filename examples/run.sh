@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds and runs the examples in other languages, and compares what they print with `routellm-fast route`:
-# run.sh FOLDER, where FOLDER holds routellm-fast and its python. A language whose compiler is not there is left out, by name;
+# run.sh FOLDER, where FOLDER holds routellm-fast and its python. A language without a compiler on this machine is skipped, and named;
 # EXAMPLES_REQUIRED="c go rust" makes that a failure for those named.
 set -eu
 bin="$(cd "$1" && pwd)"

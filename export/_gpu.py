@@ -1,4 +1,4 @@
-"""Which GPU there is, asked of the driver itself: no library is needed for that."""
+"""Asks the driver which GPU this machine has, without any library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an exported graph says of itself, and which router it is of."""
+"""The metadata of an exported graph: what it is, and from which router it was made."""
 
 from __future__ import annotations
 

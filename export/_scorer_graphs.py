@@ -53,7 +53,7 @@ def sw_graph(router: SimilarityWeightedRouter, parts: StaticParts | None, dialec
     Args:
         router: With the exact solver.
         parts: Its embedder; None reads embeddings.
-        dialect: Of the run time.
+        dialect: What the run time can do with a graph.
 
     Raises:
         UnsupportedExportError: Another solver, or too many tiers.

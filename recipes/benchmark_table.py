@@ -1,4 +1,4 @@
-"""What the model cards of the routers that ship say of RouteLLM's benchmarks."""
+"""The table of RouteLLM's benchmarks in the model cards of the routers that ship."""
 
 from __future__ import annotations
 

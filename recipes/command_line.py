@@ -1,4 +1,4 @@
-"""What the commands of this folder share: their options, and how they end."""
+"""The options that the commands of this folder share, and how they end."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def refused(status: int, asked: str, said: str, *, shorten: str = "shorten it") 
     """Return what an answer of status 400 and above says, and what to do.
 
     Args:
-        status: Of HTTP.
+        status: The HTTP status.
         asked: What the request was for, e.g. "for model 'm'".
         said: What may be shown of the answer.
         shorten: How a text that is too long is made shorter.

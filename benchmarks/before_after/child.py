@@ -43,7 +43,7 @@ class Case:
         per: What an item's time is divided by: prompts, rows or calls in it.
         stretch: Items of a turn.
         has_tail: Whether items are alike enough that a high percentile over them says something.
-        digest: Of the win rates, to the bit.
+        digest: Digest of the win rates, which differs if one bit does.
     """
 
     call: Callable[[Any], Any]

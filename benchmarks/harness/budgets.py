@@ -18,7 +18,7 @@ class Budget:
 
     Attributes:
         stage: What is measured.
-        unit: Of must, aim and the measured value.
+        unit: Unit of must, aim and the measured value.
         must: The bound that has to hold; None where there is only an aim.
         aim: The bound that we would like to hold.
         value: Finds the measured value.

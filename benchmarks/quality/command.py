@@ -20,7 +20,7 @@ class Result:
     """One pair of files.
 
     Attributes:
-        name: Of both files, without an ending.
+        name: Name of both files, without an ending.
         record: What the JSON holds besides `created` and `command`.
         page: The Markdown.
     """

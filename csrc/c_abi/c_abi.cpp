@@ -30,14 +30,14 @@ using routellm_fast::RouterOptions;
 using routellm_fast::Source;
 using routellm_fast::TextBatch;
 
-// Of a fixed size: saying what went wrong must not need memory, which may be what went wrong.
+// A buffer of a fixed size: reporting an error must not allocate, as running out of memory may be the error.
 constexpr std::size_t kMessageBytes = 1024;
 thread_local char last_error[kMessageBytes] = "";  // NOLINT(*-avoid-non-const-global-variables): one a thread
 
 void remember(const char* message) noexcept {
   const std::size_t length = std::strlen(message);
   std::size_t kept = std::min(length, kMessageBytes - 1);
-  // A character is kept whole or not at all.
+  // Cut between characters, never inside one.
   while (kept < length && kept > 0 && (static_cast<unsigned char>(message[kept]) & 0xC0U) == 0x80U) --kept;
   std::memcpy(last_error, message, kept);
   last_error[kept] = '\0';
@@ -62,7 +62,7 @@ routellm_status status_of(ErrorCode code) noexcept {
   return ROUTELLM_INTERNAL;
 }
 
-// The one place where exceptions end.
+// Runs a call, and turns its exceptions into a status and a text. No exception passes this function.
 template <typename Call>
 routellm_status guarded(const Call& call) noexcept {
   try {
@@ -129,7 +129,7 @@ void check_embeddings(const routellm_fast::Router& router, const float* embeddin
   if (count > 0) check_pointer(embeddings, "embeddings");
 }
 
-// Where outputs of `count` values go.
+// Checks the pointer to an output of `count` values.
 void check_output(const void* output, std::size_t count, const char* what) {
   if (count > 0) check_pointer(output, what);
 }
@@ -148,7 +148,7 @@ std::string checked_name(const char* name, const char* what) {
 RouterOptions read_options(const routellm_load_options* options) {
   RouterOptions result;
   if (options == nullptr) return result;
-  // A newer program may know more fields than this library: what it did not set changes nothing.
+  // A newer program may have fields that this library does not know. They are allowed if they are zero.
   constexpr std::size_t kOwn = sizeof(routellm_load_options);
   const auto size = static_cast<std::size_t>(options->size);
   constexpr std::size_t kMost = 4096;

@@ -9,8 +9,8 @@ namespace routellm_fast {
 
 struct KernelTable;
 
-/// The complete table of a tier: entries that the tier does not define come from the tier below. Throws
-/// Error(kUnsupportedIsa) when this machine cannot run it.
+/// The kernels of a tier; those that the tier does not define are taken from the tier below. Throws
+/// Error(kUnsupportedIsa) if this machine cannot run the tier.
 [[nodiscard]] const KernelTable& kernels(Isa isa);
 
 /// Takes `count` blocks of 64 bytes into a SHA-256 state; see kernel_abi.hpp.

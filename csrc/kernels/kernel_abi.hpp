@@ -3,23 +3,24 @@
 #include <cstddef>
 #include <cstdint>
 
-// Before a loop over a few registers: unrolled late, the array of them stays in memory.
+// Put this before a loop over an array of a few registers. Without it the compiler may unroll too late and keep the
+// array in memory.
 #ifdef __clang__
 #define ROUTELLM_FAST_UNROLL _Pragma("unroll")
 #else
 #define ROUTELLM_FAST_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-// The face of the kernel files, and the only project header that they may include: they are compiled with wider
+// The interface of the kernel files, and the only project header that they may include: they are compiled for wider
 // instruction sets than the rest, so no inline function may be shared with them.
 
 namespace routellm_fast {
 
-/// Rows of codes come in panels of this many: byte 4 * kPanelRows * (d / 4) + 4 * r + d % 4 is row r's code of
-/// dimension d. One vector then holds four dimensions of every row, its lanes are rows, and no sum has to cross lanes.
+/// Number of rows in a panel of codes. Byte 4 * kPanelRows * (d / 4) + 4 * r + d % 4 of a panel is the code of row r in
+/// dimension d. So a vector register holds four dimensions of every row, its lanes are rows, and no sum crosses lanes.
 inline constexpr std::size_t kPanelRows = 16;
 
-/// Taylor coefficients of 2^x around 0: on [-1/2, 1/2] all twelve give 1e-14, the first eight 1e-8.
+/// Taylor coefficients of 2^x around 0. On [-1/2, 1/2] all twelve give an error of 1e-14, the first eight of 1e-8.
 constexpr double kExp2Taylor[] = {1.0,
                                   6.931471805599453094e-1,  // NOLINT(modernize-use-std-numbers): no other header here
                                   2.402265069591007123e-1,
@@ -48,8 +49,8 @@ constexpr std::uint32_t kSha256Rounds[] = {
 void sha256_blocks_scalar(std::uint32_t* state, const std::uint8_t* blocks, std::size_t count) noexcept;
 void sha256_blocks_shani(std::uint32_t* state, const std::uint8_t* blocks, std::size_t count) noexcept;
 
-/// Queries as integers v, one after the other, dim values each, within +-16,256: whole, and as two bytes with
-/// v = 128 * high + low. `bias` takes off what the codes' offset of 128 adds.
+/// Queries as integers v within +-16,256, one query after the other, with dim values each. Each value is given as a
+/// whole, and as two bytes with v = 128 * high + low. Codes have an offset of 128; `bias` removes what it adds.
 struct CodedQueries {
   const std::int16_t* whole;
   const std::int8_t* high;
@@ -90,19 +91,19 @@ struct KernelTable {
   std::size_t (*first_nonfinite_f32)(const float* x, std::size_t n) noexcept;
 
   /// out[q * out_stride + r] = sum over d of rows[r * stride + d] * queries[q * query_stride + d] in float32. A result
-  /// depends on its row and query alone, bitwise, but is not dot_f32's: here one chain a result leaves registers for
-  /// many.
+  /// depends on its row and query alone, bitwise, but differs from dot_f32's in its last bits: here each result has a
+  /// single chain of additions, so that registers hold many results.
   void (*matmul_f32)(const float* rows, std::size_t count, std::size_t stride, std::size_t dim, const float* queries,
                      std::size_t query_count, std::size_t query_stride, float* out, std::size_t out_stride) noexcept;
 
-  /// Smallest and largest of n > 0 values. A NaN may go unnoticed: whatever is computed from it later is NaN as well.
+  /// Writes the smallest and the largest of n > 0 values. A NaN may be ignored: later results that use it are NaN too.
   void (*range_f32)(const float* x, std::size_t n, float* low, float* high) noexcept;
 
   /// Sum of 2^(scale * x[i] - shift) in float64, each within 1e-13 relative; below 2^-1000 a power is 2^-1000. Writes
   /// each power to `powers` unless that is null.
   double (*sum_exp2_f64)(const float* x, std::size_t n, double scale, double shift, double* powers) noexcept;
 
-  /// The same of float64 values.
+  /// The same for float64 values.
   double (*sum_exp2_wide)(const double* x, std::size_t n, double scale, double shift, double* powers) noexcept;
 
   /// The same within 3e-7 relative, in float32 with float64 sums; below 2^-100 a power is 2^-100.

@@ -14,7 +14,7 @@
 
 namespace routellm_fast {
 
-/// Finds added tokens at a given place of a text.
+/// Finds the added token that begins at a given place of a text.
 class AddedTokenMatcher {
  public:
   /// Contents must be distinct and not empty.
@@ -30,7 +30,7 @@ class AddedTokenMatcher {
 
   [[nodiscard]] bool may_start_with(unsigned char byte) const noexcept { return first_bytes_[byte]; }
 
-  /// The longest token that the text begins with, or null. One binary search for every length there is.
+  /// The longest token with which the text begins, or null. Takes one binary search for each distinct length.
   [[nodiscard]] const AddedToken* match(std::string_view text) const noexcept {
     if (text.empty() || !may_start_with(static_cast<unsigned char>(text.front()))) return nullptr;
     for (const std::size_t length : lengths_) {

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <string_view>
 
-// Eight bytes of text at a time in one integer, the first byte lowest: no instruction set's extensions are needed.
+// Handles eight bytes of text at once in a 64-bit integer, with the first byte lowest. Needs no vector instructions.
 namespace routellm_fast {
 
 [[nodiscard]] constexpr std::uint64_t every_byte(std::uint64_t byte) { return byte * 0x0101010101010101U; }
@@ -31,7 +31,7 @@ inline constexpr std::size_t kWordBytes = sizeof(std::uint64_t);
   return static_cast<std::size_t>(std::countr_zero(marks)) / 8;
 }
 
-/// The first `count` bytes, fewer than eight, with zeros behind them.
+/// The first `count` bytes, filled up with zeros; `count` must be below eight.
 [[nodiscard]] constexpr std::uint64_t first_bytes(std::uint64_t bytes, std::size_t count) {
   return bytes & ((std::uint64_t{1} << 8 * count) - 1);
 }
@@ -45,7 +45,7 @@ inline std::uint64_t to_little_endian(std::uint64_t bytes) noexcept {
   return bytes;
 }
 
-/// The first eight bytes, with zeros behind the text's end.
+/// The first eight bytes of a text, filled up with zeros behind its end.
 [[nodiscard]] inline std::uint64_t load(std::string_view text) noexcept {
   std::uint64_t bytes = 0;
   if (text.size() >= kWordBytes) {

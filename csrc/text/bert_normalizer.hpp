@@ -14,7 +14,8 @@ struct BertNormalizerOptions {
   bool lowercase = true;
 };
 
-/// BERT's normalization and word splitting as a stream of code points. The sink has three functions:
+/// Normalizes text and splits it into words as BERT does, one code point at a time. Results go to a sink with three
+/// functions:
 ///   text(char32_t)         the next code point of the current word
 ///   punctuation(char32_t)  ends the current word and is a word of its own
 ///   boundary()             ends the current word, if there is one
@@ -47,7 +48,7 @@ class BertNormalizer {
     sink.boundary();
   }
 
-  /// Whether marks wait for their place in canonical order, which only the next base character or finish() decides.
+  /// Whether combining marks are held back: only the next base character or finish() decides their canonical order.
   [[nodiscard]] bool holds_marks() const noexcept { return !held_.empty(); }
 
  private:

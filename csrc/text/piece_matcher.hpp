@@ -46,14 +46,15 @@ class PieceMatcher {
   static constexpr std::uint32_t kSinglePiece = 0x80000000;
 
  public:
-  /// Pieces that begin a word and pieces that continue one; each list sorted by bytes, none empty, none repeated.
+  /// Takes the pieces that begin a word and those that continue one. Each list must be sorted by bytes, without empty
+  /// or repeated pieces.
   PieceMatcher(std::span<const Piece> initial, std::span<const Piece> continuing) {
     const std::vector<Edge> edges = build_trie(initial, continuing);
     build_links(edges);
   }
 
-  /// One word on its way through the trie. Ids are written while they fit and counted where they don't, since only the
-  /// word's end tells whether it can be split at all.
+  /// The walk of one word through the trie. Ids that do not fit the output are counted only: whether the word can be
+  /// split at all is known only at its end.
   class Walk {
    public:
     Walk(const PieceMatcher& matcher, std::span<std::uint32_t> ids) noexcept
@@ -123,7 +124,7 @@ class PieceMatcher::SlotAllocator {
     for (std::uint32_t slot = 0; slot < kReservedNodes; ++slot) take(slot);
   }
 
-  /// A base such that base ^ byte is free for all bytes; these slots are taken.
+  /// Returns a base such that base ^ byte is free for all bytes, and marks these slots as used.
   std::uint32_t place(std::span<const unsigned char> bytes) {
     for (std::uint32_t slot = first_;; slot = links_[slot].next) {
       if (slot == kNone) slot = add_block();

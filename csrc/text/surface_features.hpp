@@ -7,8 +7,8 @@
 
 namespace routellm_fast {
 
-/// What can be said of a prompt without understanding it. A normalised mean of token vectors throws these away, and the
-/// prompt's length alone is a strong predictor; they stand behind the embedding as extra dimensions.
+/// Simple properties of a prompt's text, which are extra dimensions after those of the tokens. A mean of token vectors
+/// that is scaled to unit length has lost them, and the length of a prompt alone predicts well.
 enum class SurfaceFeature : std::uint8_t {
   kConstant,        // 1, so that a linear scorer has an intercept
   kLogTokens,       // log(1 + number of tokens read)
@@ -25,7 +25,7 @@ enum class SurfaceFeature : std::uint8_t {
 /// The name used in artifacts, e.g. "log_tokens".
 [[nodiscard]] std::string_view surface_feature_name(SurfaceFeature feature) noexcept;
 
-/// Throws Error(kInvalidArgument) that lists the known names.
+/// The feature with this name. Throws Error(kInvalidArgument), which lists the known names.
 [[nodiscard]] SurfaceFeature parse_surface_feature(std::string_view name);
 
 /// Writes features[k] of the text to out[k]. `utf8` is the part that the tokenizer has read and `token_count` the

@@ -9,11 +9,11 @@ namespace routellm_fast::unicode {
 inline constexpr char32_t kCodePointCount = 0x110000;
 inline constexpr unsigned kBlockBits = 7;
 
-/// What BERT's normalization and word splitting know of one code point, each step on its own.
+/// The properties of one code point that BERT's normalization and word splitting use, for each step separately.
 struct CodePointFacts {
   enum Flag : std::uint8_t {
     kDropped = 1,          // by clean_text
-    kWhitespace = 2,       // splits words and is gone
+    kWhitespace = 2,       // splits words and is dropped
     kPunctuation = 4,      // is a word of its own
     kIdeograph = 8,        // is a word of its own under handle_chinese_chars
     kNonspacingMark = 16,  // dropped by strip_accents; measured only where kDecomposes is unset
@@ -44,7 +44,7 @@ extern const char32_t kDecompositions[];
   return (std::size_t{blocks[c >> kBlockBits]} << kBlockBits) + (c & ((1U << kBlockBits) - 1U));
 }
 
-/// `c` < kCodePointCount and no surrogate.
+/// The properties of a code point; `c` must be below kCodePointCount and no surrogate.
 [[nodiscard]] inline const CodePointFacts& facts(char32_t c) noexcept {
   return kFacts[kFactEntries[entry_index(kFactBlocks, c)]];
 }

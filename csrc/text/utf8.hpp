@@ -5,8 +5,8 @@
 
 namespace routellm_fast {
 
-/// The first `limit` code points of a text. Bytes that start no code point count as one each, except continuation
-/// bytes, which count with what stands before them; at most 4 * limit bytes, which cuts invalid text only.
+/// The first `limit` code points of a text, in at most 4 * limit bytes (a limit that only invalid text meets). A byte
+/// that starts no code point counts as one, except a continuation byte, which counts with the bytes before it.
 [[nodiscard]] inline std::string_view first_code_points(std::string_view utf8, std::size_t limit) noexcept {
   if (utf8.size() <= limit) return utf8;  // a code point has at least one byte
   utf8 = utf8.substr(0, 4 * limit);

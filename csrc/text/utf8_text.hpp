@@ -11,8 +11,8 @@ namespace routellm_fast {
 /// it.
 [[nodiscard]] std::string_view valid_utf8(std::string_view text, std::size_t limit, std::string& scratch);
 
-/// Text from a file as a message shows it: at most 200 code points of valid UTF-8, control characters as question
-/// marks.
+/// Text from a file in a form for error messages: at most 200 code points of valid UTF-8, with question marks instead
+/// of control characters.
 [[nodiscard]] std::string shown(std::string_view text);
 
 }  // namespace routellm_fast

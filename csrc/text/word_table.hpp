@@ -20,8 +20,8 @@ struct PackedWord {
 };
 
 /// A perfect hash over words, made by displacement: the word's hash chooses a bucket, and the bucket's pilot, found
-/// when the table was built, sends each of the bucket's words to a slot of its own. A search is one comparison, without
-/// a second try that the processor would have to guess, and the table is nearly full, which is kind to the cache.
+/// when the table was built, sends each of the bucket's words to a slot of its own. A search takes one
+/// comparison and no second try, which a processor could mispredict. The table is nearly full, which saves cache.
 template <class Word>
 class PerfectWordTable {
  public:
@@ -33,7 +33,8 @@ class PerfectWordTable {
 
   PerfectWordTable() = default;
 
-  /// Entries with distinct words, none of which is all zeros. The few words whose bucket finds no pilot are left out.
+  /// Takes entries with distinct words, none of which is all zeros. The few words whose bucket finds no pilot are left
+  /// out.
   explicit PerfectWordTable(std::span<const Entry> entries)
       : pilots_(entries.size() / kWordsPerBucket + 1), slots_(entries.size() + entries.size() / kSpareShare + 1) {
     std::vector<std::vector<Entry>> buckets(pilots_.size());
@@ -96,9 +97,9 @@ class PerfectWordTable {
   std::vector<Entry> slots_;
 };
 
-/// Words that are tokens as a whole, which most words of a text are. Words of up to eight bytes have a table of their
-/// own, so that the frequent ones lie dense. Words that contain NUL have no packed form of their own: neither insert
-/// them nor ask for them.
+/// Finds words that are whole tokens, as most words of a text are. Words of up to eight bytes have a table of their
+/// own, so that the frequent ones lie close together. Words that contain NUL have no packed form of their own: neither
+/// insert them nor ask for them.
 class WordTable {
  public:
   static constexpr std::uint32_t kMissing = 0xFFFFFFFF;

@@ -17,7 +17,7 @@
 namespace routellm_fast {
 namespace {
 
-/// What a byte of the text means to the fast path.
+/// How the fast path treats a byte of the text.
 enum class ByteClass : std::uint8_t {
   kAlphanumeric,  // part of a word that is easy to normalize
   kSpace,         // ends a word
@@ -38,7 +38,7 @@ std::size_t code_point_count(std::string_view utf8) noexcept {
 
 bool is_ascii(char c) noexcept { return static_cast<unsigned char>(c) < 0x80; }
 
-/// Whether word splitting would cut the piece, so that it can never be found.
+/// Whether word splitting would cut this piece of the vocabulary, so that it can never match.
 bool is_unreachable(std::string_view piece) noexcept {
   using unicode::CodePointFacts;
   const auto cuts = [](char c) {
@@ -48,7 +48,7 @@ bool is_unreachable(std::string_view piece) noexcept {
   return piece.size() > 1 && std::ranges::any_of(piece, cuts);
 }
 
-/// The vocabulary's tokens, sorted into what begins words and what continues them.
+/// The vocabulary's tokens, divided into those that begin words and those that continue words.
 struct Pieces {
   std::vector<Piece> initial;
   std::vector<Piece> continuing;
@@ -141,7 +141,7 @@ struct WordPieceTokenizer::Model {
   class Encoder;
 };
 
-/// One call of encode().
+/// The state of one call of encode().
 class WordPieceTokenizer::Model::Encoder {
  public:
   Encoder(const Model& model, std::string_view utf8, std::span<std::uint32_t> ids) noexcept
@@ -173,7 +173,7 @@ class WordPieceTokenizer::Model::Encoder {
     if (!full()) ids_[count_++] = id;
   }
 
-  /// Takes over what a walk has written.
+  /// Appends the ids that a walk through the trie has written.
   void close(std::size_t pieces) noexcept {
     if (pieces == 0) {
       write(model_.unk_id);
@@ -233,7 +233,7 @@ class WordPieceTokenizer::Model::Encoder::WordSink {
   std::size_t chars_ = 0;
 };
 
-/// Words of ASCII letters and digits, ASCII punctuation and spaces; leaves anything else to read_general().
+/// Reads words of ASCII letters and digits, ASCII punctuation and spaces; leaves anything else to read_general().
 void WordPieceTokenizer::Model::Encoder::read_easy() {
   while (p_ != end_ && !full()) {
     const std::uint64_t bytes = load(rest(p_));
@@ -266,7 +266,7 @@ void WordPieceTokenizer::Model::Encoder::read_easy() {
   }
 }
 
-/// A word whose first eight bytes, as given, are letters or digits.
+/// Reads a word whose first eight bytes, which are given, are letters or digits.
 void WordPieceTokenizer::Model::Encoder::read_long_word(std::uint64_t low) {
   const char* next = p_ + kWordBytes;
   const std::uint64_t bytes = load(rest(next));
@@ -290,7 +290,7 @@ void WordPieceTokenizer::Model::Encoder::read_long_word(std::uint64_t low) {
   }
 }
 
-/// The easy word up to `next`, whose id as a whole has been looked up.
+/// Writes the ids of the easy word up to `next`, given the id of the word as a whole.
 void WordPieceTokenizer::Model::Encoder::take_word(std::uint32_t id, const char* next) {
   if (id == WordTable::kMissing) {
     read_pieces(next);
@@ -300,7 +300,7 @@ void WordPieceTokenizer::Model::Encoder::take_word(std::uint32_t id, const char*
   p_ = next;
 }
 
-/// The easy word up to `next`, which is no token.
+/// Splits the easy word up to `next`, which is no token as a whole.
 void WordPieceTokenizer::Model::Encoder::read_pieces(const char* next) {
   const std::string_view word(p_, static_cast<std::size_t>(next - p_));
   p_ = next;
@@ -314,7 +314,7 @@ void WordPieceTokenizer::Model::Encoder::read_pieces(const char* next) {
   close(walk.finish());
 }
 
-/// Any text, code point by code point, until a word ends before an ASCII byte.
+/// Reads any text, code point by code point, until a word ends before an ASCII byte.
 void WordPieceTokenizer::Model::Encoder::read_general() {
   BertNormalizer normalizer(model_.normalization);
   WordSink sink(*this);

@@ -16,11 +16,11 @@ struct WordPieceOptions {
   bool strip_accents = true;         // canonical decomposition without its nonspacing marks
   bool lowercase = true;
   std::uint32_t unk_id = 0;
-  std::size_t max_word_chars = 100;  // a longer word, in normalized code points, is unk_id
+  std::size_t max_word_chars = 100;  // a word with more code points after normalization becomes unk_id
   std::string continuing_prefix = "##";
 };
 
-/// Found in the text as it stands, before normalization; the leftmost and then the longest wins.
+/// A token that is searched for in the text before normalization. The leftmost match wins, then the longest.
 struct AddedToken {
   std::string content;
   std::uint32_t id = 0;

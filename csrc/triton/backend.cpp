@@ -1,5 +1,5 @@
-// The functions that Triton calls, and nothing else: find the object behind a handle, pass the call on, let no
-// exception through.
+// The functions that Triton calls. Each finds the object behind a handle, passes the call on and lets no exception
+// through.
 #include <cstdint>
 #include <memory>
 #include <string>

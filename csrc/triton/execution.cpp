@@ -65,7 +65,7 @@ void Execution::run(TRITONBACKEND_ModelInstance* instance, TRITONBACKEND_Request
 }
 
 void Execution::read(Answer& answer) noexcept {
-  // A request that cannot have a response is only released: its error has nowhere to go but the log.
+  // A request for which no response can be made is only released, and its error is logged.
   answer.error = TRITONBACKEND_ResponseNew(&answer.response, answer.request);
   if (answer.error != nullptr) {
     answer.response = nullptr;
@@ -86,7 +86,7 @@ void Execution::score(const Rows& rows, bool are_texts, Results& results) noexce
   });
   if (error == nullptr) return;
   TRITONSERVER_ErrorDelete(error);
-  // One request cannot be scored, and says so for its own rows; the others are none the worse for it.
+  // A request cannot be scored: only its own rows get the error, and the others are answered.
   for (Answer& answer : answers_) {
     if (answer.error != nullptr || answer.rows.are_texts != are_texts) continue;
     answer.error = guarded([&] {

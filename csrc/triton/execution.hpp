@@ -16,8 +16,8 @@ class Execution {
  public:
   explicit Execution(const Model& model) : model_(model) {}
 
-  /// Answers every request, the good ones with one call of the core, each bad one with its own error, and releases
-  /// them. Throws only before the first request was touched; all of them are then still the server's.
+  /// Answers and releases every request: the valid ones with one call of the core, each invalid one with its own error.
+  /// Throws only before it has used the first request; all requests then still belong to the server.
   void run(TRITONBACKEND_ModelInstance* instance, TRITONBACKEND_Request** requests, std::uint32_t count);
 
  private:
@@ -28,7 +28,7 @@ class Execution {
     RequestedOutputs outputs;
     RequestRows rows;
   };
-  // When a batch was at which stage: steady_clock, nanoseconds.
+  // Times of the batch's stages in nanoseconds of steady_clock.
   struct Times {
     std::uint64_t start_ns = 0;
     std::uint64_t compute_start_ns = 0;

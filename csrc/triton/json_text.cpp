@@ -33,7 +33,7 @@ void write(const JsonNumber& number, std::string& out) {
   out.append(digits.data(), end.ptr);
 }
 
-// As deep as parse_json lets a document be.
+// Recursion is at most as deep as parse_json lets a document be.
 // NOLINTNEXTLINE(misc-no-recursion)
 void write(const JsonValue& value, std::string& out) {
   const char* separator = "";

@@ -6,7 +6,7 @@
 
 namespace routellm_fast::triton {
 
-/// The JSON text of a value: what parse_json reads as the same value again.
+/// The JSON text of a value, which parse_json reads as the same value.
 [[nodiscard]] std::string json_text(const JsonValue& value);
 
 }  // namespace routellm_fast::triton

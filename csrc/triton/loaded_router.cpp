@@ -78,8 +78,8 @@ void LoadedRouter::route(const Rows& rows, float* win_rates, std::uint8_t* is_st
     }
     return;
   }
-  // A compressed sw_ranking router scores again what lies close to the threshold. Requests of one batch mostly share
-  // one: each run of equal ones is one call.
+  // A compressed sw_ranking router scores again what lies close to the threshold, so a call has one threshold. The
+  // requests of a batch mostly have the same one: each run of equal thresholds is one call.
   for (std::size_t begin = 0; begin < rows.count;) {
     std::size_t end = begin + 1;
     while (end < rows.count && rows.thresholds[end] == rows.thresholds[begin]) ++end;

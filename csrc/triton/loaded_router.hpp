@@ -12,7 +12,7 @@ namespace routellm_fast::triton {
 /// Whether a value may be a threshold or a share; NaN may not.
 inline bool is_share(double value) noexcept { return value >= 0.0 && value <= 1.0; }
 
-/// The threshold of a row whose win rate is all that is wanted.
+/// The threshold of a row for which no decision is asked, only the win rate.
 inline constexpr double kNoThreshold = -1.0;
 
 /// Prompts or embeddings of several requests, row by row, each with the threshold that holds for it or kNoThreshold.
@@ -31,8 +31,8 @@ struct Rows {
 /// A router behind the C interface, shared by all instances of a model. Immutable and thread-safe.
 class LoadedRouter {
  public:
-  /// Throws Failure with the core's own words where the directory cannot be loaded. Empty names: as stored. threads: of
-  /// a batch call, 0 for one.
+  /// Loads a directory. Throws Failure with the core's error text if that fails. Empty names of models: the stored
+  /// ones. threads: the most threads for a batch, 0 for one.
   LoadedRouter(const std::string& directory, const std::string& strong_model, const std::string& weak_model,
                std::uint32_t threads);
 
@@ -46,8 +46,8 @@ class LoadedRouter {
   /// The calibrated threshold of a share. Throws Failure where the router has no calibration.
   [[nodiscard]] double threshold_for(double strong_share) const;
 
-  /// Scores all rows, and decides those that have a threshold, is_strong of the others being 0. Throws Failure where
-  /// any row cannot be scored; outputs then hold nothing to rely on.
+  /// Scores all rows, and decides those that have a threshold; is_strong of the others is 0. Throws Failure if any row
+  /// cannot be scored; the values of the outputs are then undefined.
   void route(const Rows& rows, float* win_rates, std::uint8_t* is_strong) const;
 
  private:

@@ -24,7 +24,7 @@ struct Tensor {
   bool is_optional;
 };
 
-// A request brings either a prompt or an embedding, and a threshold only where the model's does not suit it.
+// A request has either a prompt or an embedding, and a threshold if it shall not use the model's.
 std::vector<Tensor> inputs_of(bool reads_text, std::size_t dim) {
   std::vector<Tensor> inputs;
   if (reads_text) inputs.push_back({kPrompt, "TYPE_STRING", 1, true});
@@ -63,7 +63,7 @@ std::optional<std::int64_t> whole_number(const JsonValue& value) {
 
 JsonValue json_number(std::int64_t value) { return JsonValue(JsonNumber{static_cast<double>(value), true, value}); }
 
-// True where these are the dims of a row of `width` values; a configuration may leave the width open.
+// Whether these are the dims of a row of `width` values; -1 in a configuration leaves the width open.
 bool is_row(const JsonValue* dims, std::size_t width) {
   if (dims == nullptr || dims->array() == nullptr || dims->array()->size() != 1) return false;
   const std::optional<std::int64_t> found = whole_number(dims->array()->front());
@@ -80,7 +80,7 @@ void check_list(const JsonValue* list, const char* role, const Tensors& known) {
       if (name == tensor.name) found = &tensor;
     }
     const std::string subject = std::string(role) + " '" + name + "' of the model configuration";
-    if (found == nullptr) refuse(subject + " is none that this router has: " + names_of(known));
+    if (found == nullptr) refuse(subject + " is unknown; this router has " + names_of(known));
     if (const std::string type = text_of(entry.find("data_type")); type != found->type)
       refuse(std::string(subject).append(" has data_type ").append(type).append(", expected ").append(found->type));
     const JsonValue* dims = entry.find("dims");
@@ -142,7 +142,7 @@ Parameters ModelConfig::parameters() const {
   const JsonValue* entries = find("parameters");
   if (entries == nullptr || entries->object() == nullptr) return parameters;
   for (const auto& [name, entry] : *entries->object()) {
-    // The server's own, e.g. TRITON_BATCH_STRATEGY_PATH, and what clients read of the configuration.
+    // Ignore parameters of the server, e.g. TRITON_BATCH_STRATEGY_PATH, and those that only clients read.
     if (name.starts_with("TRITON_") || name == "calibration") continue;
     const std::string text = text_of(entry.find("string_value"));
     if (text.empty()) refuse("parameter '" + name + "' is empty: give it a string_value, or leave it out");

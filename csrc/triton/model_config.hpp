@@ -20,7 +20,7 @@ inline constexpr const char* kModel = "MODEL";
 /// The largest batch of a model whose configuration leaves everything to its router.
 inline constexpr std::int64_t kDefaultMaxBatchSize = 256;
 
-/// The parameters of a model's configuration. Empty text: not given.
+/// The parameters of a model's configuration. Empty text means that a parameter is not given.
 struct Parameters {
   std::string router_directory;
   std::optional<double> default_threshold;
@@ -39,12 +39,12 @@ class ModelConfig {
   /// Throws Failure naming the parameter: an unknown one, one that is no string, a number out of range.
   [[nodiscard]] Parameters parameters() const;
 
-  /// Zero: requests come one by one, without a batch dimension.
+  /// The largest batch. Zero: requests come one by one, without a batch dimension.
   [[nodiscard]] std::int64_t max_batch_size() const;
 
-  /// Adds what the configuration leaves out. Inputs and outputs become what the router takes and gives. Where neither
-  /// was written, the batch size (unless written) and dynamic batching are set too; whoever writes inputs or outputs
-  /// has decided on batching. Returns whether anything was added.
+  /// Adds the inputs and outputs of the router if the configuration has none. If it had neither, also adds the batch
+  /// size (unless written) and dynamic batching; a configuration with inputs or outputs keeps its batching. Returns
+  /// whether anything was added.
   bool complete(bool reads_text, std::size_t dim);
 
   /// Throws Failure naming the first input or output that this backend does not have, or has in another type or shape.

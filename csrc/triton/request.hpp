@@ -11,7 +11,7 @@
 
 namespace routellm_fast::triton {
 
-/// What a model tells of the requests that it takes.
+/// The form of the requests that a model takes.
 struct RequestForm {
   bool is_batched = false;  // max_batch_size > 0: every tensor has a batch dimension in front
   bool reads_text = false;
@@ -56,15 +56,15 @@ struct RequestRows {
   std::size_t count = 0;
 };
 
-/// Throws Failure naming an output that there is not.
+/// Reads which outputs a request asks for. Throws Failure, which names an output that does not exist.
 RequestedOutputs read_outputs(TRITONBACKEND_Request* request);
 
-/// Appends a request's rows to the batch: either prompts or embeddings, and their thresholds. A request that asks for
-/// no decision has its win rates without one, which a threshold could make more exact. The batch points into the
-/// request's memory until the request is released.
+/// Appends a request's rows to the batch: either prompts or embeddings, and their thresholds. The rows of a
+/// request that asks for no decision have no threshold, so their win rates are not scored again near one. The batch
+/// points into the request's memory until the request is released.
 ///
-/// Throws Failure where the request is not of the form; the batch is then as before. The text names the input, what was
-/// found and what was expected.
+/// Throws Failure if the request does not have the form; the batch is then unchanged. The text names the input, what
+/// was found and what was expected.
 RequestRows read_rows(TRITONBACKEND_Request* request, const RequestForm& form, const RequestedOutputs& outputs,
                       Batch& batch);
 

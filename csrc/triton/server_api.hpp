@@ -13,10 +13,10 @@
 #include <stdexcept>
 #include <string>
 
-/// What stands between Triton's C functions and the rest of the backend: errors as exceptions, inside and only inside.
+/// The layer between Triton's C functions and the rest of the backend: errors are exceptions inside the backend only.
 namespace routellm_fast::triton {
 
-/// A fault with the code that Triton's front ends turn into a status. The text says what was found and what to do.
+/// An error with the code that Triton's front ends turn into a status. The text says what was found and what to do.
 class Failure : public std::runtime_error {
  public:
   Failure(TRITONSERVER_Error_Code code, const std::string& message) : std::runtime_error(message), code_(code) {}
@@ -27,7 +27,7 @@ class Failure : public std::runtime_error {
   TRITONSERVER_Error_Code code_;
 };
 
-/// Throws what a function of the server reported as Failure; nothing where it reported nothing.
+/// Throws the error that a function of the server returned as Failure; does nothing for no error.
 inline void check(TRITONSERVER_Error* error) {
   if (error == nullptr) return;
   const std::unique_ptr<TRITONSERVER_Error, decltype(&TRITONSERVER_ErrorDelete)> owned(error,
@@ -49,7 +49,8 @@ inline void log(TRITONSERVER_LogLevel level, const std::string& message, const c
   if (unlogged != nullptr) TRITONSERVER_ErrorDelete(unlogged);
 }
 
-/// The error of the exception in flight, to be called in a handler. Never throws; what it returns is the caller's.
+/// The server's error for the exception that is being handled; call it in a catch block. Never throws. The caller owns
+/// the result.
 inline TRITONSERVER_Error* error_in_flight() noexcept {
   try {
     throw;
@@ -64,7 +65,7 @@ inline TRITONSERVER_Error* error_in_flight() noexcept {
   }
 }
 
-/// Runs what a function of the backend's C interface does. No exception leaves it.
+/// Runs the body of a function of the backend's C interface, and turns its exceptions into errors of the server.
 template <typename Body>
 TRITONSERVER_Error* guarded(Body&& body) noexcept {
   try {

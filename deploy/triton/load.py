@@ -1,9 +1,9 @@
-"""How many requests a router behind Triton answers a second, and how long each waits, at 1, 8 and 32 clients.
+"""Measures the requests a second of a router behind Triton, and the time of each, with 1, 8 and 32 clients.
 
     python3 load.py grpc://127.0.0.1:8001 [--model router] [--prompts FILE] [--clients 1 8 32] [--seconds 10] [--json]
 
-Needs tritonclient[all], and nothing of routellm-fast. Each client is a thread with a connection of its own that asks
-for one prompt at a time. On the machine of the server, client and server share its cores.
+Needs tritonclient[all] and numpy, but not routellm-fast. Each client is a thread with its own connection that sends one
+prompt at a time. On one machine, clients and server share its cores.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ PERCENTILES = (50.0, 90.0, 99.0)
 
 
 class Client(threading.Thread):
-    """Asks until it is told to stop; keeps the milliseconds of each answer, and how many failed."""
+    """Sends requests until it is told to stop; keeps the milliseconds of each answer and the number of failures."""
 
     def __init__(self, url: str, model: str, prompts: Sequence[str], first: int, started: threading.Barrier) -> None:
-        """Connect when started."""
+        """Prepare; the connection is made when the thread starts."""
         super().__init__(daemon=True)
         scheme, _, self._address = url.partition("://")
         self._api = importlib.import_module(f"tritonclient.{scheme}")
@@ -45,7 +45,7 @@ class Client(threading.Thread):
         self.failures = 0
 
     def run(self) -> None:
-        """Ask."""
+        """Send one request after the other."""
         client = self._api.InferenceServerClient(self._address)
         outputs = [self._api.InferRequestedOutput(name) for name in ("WIN_RATE", "IS_STRONG", "MODEL")]
         self._ask(client, outputs)  # the first one connects
@@ -64,14 +64,14 @@ class Client(threading.Thread):
         start = time.perf_counter()
         try:
             client.infer(self._model, [entry], outputs=outputs)
-        except Exception:  # noqa: BLE001 - counted, whatever it was
+        except Exception:  # noqa: BLE001 - any failure is counted
             self.failures += 1
         else:
             self.waits_ms.append(1000.0 * (time.perf_counter() - start))
 
 
 def measure(url: str, model: str, prompts: Sequence[str], clients: int, seconds: float) -> dict[str, float]:
-    """Return what some clients saw in some seconds."""
+    """Return requests a second and percentiles of milliseconds, measured by some clients during some seconds."""
     started = threading.Barrier(clients + 1)
     threads = [Client(url, model, prompts, index, started) for index in range(clients)]
     for thread in threads:
@@ -95,13 +95,13 @@ def measure(url: str, model: str, prompts: Sequence[str], clients: int, seconds:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 1 where a request failed."""
-    parser = argparse.ArgumentParser(description="Load on a router behind Triton.")
+    """Measure and print. Returns 1 if a request failed, else 0."""
+    parser = argparse.ArgumentParser(description="Measure how fast a router behind Triton answers.")
     parser.add_argument("url", help="http://host:port or grpc://host:port")
     parser.add_argument("--model", default="router")
-    parser.add_argument("--prompts", type=Path, help="one a line; none: a few of all sorts")
+    parser.add_argument("--prompts", type=Path, help="file with one prompt a line; not given: five built-in prompts")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each number of clients")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds of measurement for each number of clients")
     parser.add_argument("--json", action="store_true", dest="as_json")
     options = parser.parse_args(arguments)
     if not options.url.startswith(("http://", "grpc://")):

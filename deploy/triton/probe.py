@@ -1,7 +1,7 @@
-"""Whether a router behind Triton answers an inference: exits with 0 if so, else says why and exits with 1.
+"""Checks that a router behind Triton answers an inference: exits with 0 if it does, else says why and exits with 1.
 
-For the probes of a container: Python's standard library only, HTTP only. Ready says less: a model whose process died
-stays ready. The prompt is never the same twice, so that no response cache answers.
+For health probes of a container: needs only Python's standard library, and uses HTTP. Triton's own readiness is not
+enough, as a model whose process died stays ready. Each prompt is different, so that no response cache answers.
 
     python3 probe.py [--url http://127.0.0.1:8000] [--model router] [--timeout 2]
 """
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 
 def problem_of(url: str, model: str, timeout_s: float) -> str:
-    """Return what is wrong with a server, "" for nothing."""
+    """Return what is wrong with the server's answer, or "" if it is right."""
     prompt = {"name": "PROMPT", "shape": [1, 1], "datatype": "BYTES", "data": [f"{os.getpid()} {time.time_ns()}"]}
     body = json.dumps({"inputs": [prompt], "outputs": [{"name": "WIN_RATE"}]}).encode()
     request = urllib.request.Request(  # noqa: S310 - http or https, checked by main
@@ -37,7 +37,7 @@ def problem_of(url: str, model: str, timeout_s: float) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Probe and report."""
+    """Run one inference and report. Returns 1 if it failed, else 0."""
     parser = argparse.ArgumentParser(description="Run one inference on a router behind Triton.")
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--model", default="router")

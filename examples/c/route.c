@@ -1,4 +1,4 @@
-/* Routes the lines of a file: route ROUTER_DIRECTORY PROMPTS. Prints win rate, model and prompt. */
+/* Usage: route ROUTER_DIRECTORY PROMPTS. Routes each line of the file PROMPTS and prints win rate, model and prompt. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,13 +1,13 @@
-// Routes the lines of a file: route ROUTER_DIRECTORY PROMPTS. Prints win rate, model and prompt.
+// Usage: route ROUTER_DIRECTORY PROMPTS. Routes each line of the file PROMPTS and prints win rate, model and prompt.
 //
-// Where the library lies is said by CGO_CFLAGS and CGO_LDFLAGS; examples/run.sh sets them.
+// The environment variables CGO_CFLAGS and CGO_LDFLAGS say where the library is; examples/run.sh sets them.
 package main
 
 /*
 #include <stdlib.h>
 #include "routellm_fast.h"
 
-// The library reads a Go string's own bytes, which need no NUL.
+// Passes a Go string without a copy: the library needs no NUL at its end.
 static routellm_status route_string(const routellm_router* router, _GoString_ text, double threshold, float* win_rate,
                                     int* is_strong) {
   return routellm_route(router, _GoStringPtr(text), _GoStringLen(text), threshold, win_rate, is_strong);
@@ -27,7 +27,7 @@ import (
 type Router struct{ handle *C.routellm_router }
 
 // call runs a function of the library and returns its error. The text of an error belongs to the thread that the call
-// was made on: a goroutine may be moved to another one between two calls, unless it is told not to.
+// was made on, so the goroutine must stay on its thread until the text is read.
 func call(function func() C.routellm_status) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -46,7 +46,7 @@ func Load(directory string) (*Router, error) {
 	return router, err
 }
 
-// Close frees the router; nothing may be using it.
+// Close frees the router. No call may be using it.
 func (r *Router) Close() { C.routellm_free(r.handle) }
 
 // ThresholdFor returns the threshold that sends a share of prompts to the strong model.

@@ -1,4 +1,4 @@
-//! Routes the lines of a file: route ROUTER_DIRECTORY PROMPTS. Prints win rate, model and prompt.
+//! Usage: route ROUTER_DIRECTORY PROMPTS. Routes each line of the file PROMPTS and prints win rate, model and prompt.
 //!
 //! No crate is needed: `rustc main.rs -L LIBRARY_FOLDER -l routellm_fast`, as examples/run.sh does.
 
@@ -10,7 +10,7 @@ use std::ptr;
 
 const ABI_VERSION: u32 = 1;
 
-/// A part of routellm_fast.h.
+/// The declarations of routellm_fast.h that this program uses.
 mod ffi {
     use super::{c_char, c_int, c_uint, c_void};
 
@@ -41,7 +41,7 @@ mod ffi {
 /// A loaded router; freed when it is dropped.
 struct Router(*mut ffi::Router);
 
-// The library says so: a router is immutable, for any number of threads.
+// routellm_fast.h promises that a router is immutable and that any number of threads may use it.
 unsafe impl Send for Router {}
 unsafe impl Sync for Router {}
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What this package needs to know of time, and to wait."""
+    """A clock that tells the time and waits; tests replace it."""
 
     def monotonic(self) -> float:
         """Seconds since some moment; never goes back."""

@@ -92,7 +92,7 @@ class Ledger:
 
     @property
     def mode(self) -> Mode:
-        """What the judge was asked."""
+        """The question that the judge was asked."""
         return Mode(self.settings["mode"])
 
     def apply(self, record: Mapping[str, Any]) -> None:

@@ -44,7 +44,7 @@ def saving_ratio(
         strong_share: What the router needs for a quality, in (0, 1]: its CPT.
         random_share: What random routing needs for it; in expectation CPT(x) is x.
         strong_cost: What an answer of the strong model costs, in any unit.
-        weak_cost: Of the weak model. The default, free, gives the ratios of the paper's table 6.
+        weak_cost: Cost of the weak model. The default, free, gives the ratios of the paper's table 6.
     """
     spent = strong_share * strong_cost + (1.0 - strong_share) * weak_cost
     return (random_share * strong_cost + (1.0 - random_share) * weak_cost) / spent if spent > 0.0 else math.inf

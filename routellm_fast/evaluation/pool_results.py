@@ -1,4 +1,4 @@
-"""What an evaluation of a pool found, and its table."""
+"""The results of evaluating a pool of models, and their table."""
 
 from __future__ import annotations
 

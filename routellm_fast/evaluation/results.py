@@ -1,4 +1,4 @@
-"""What an evaluation found: plain records that a report renders and a JSON file keeps."""
+"""The results of an evaluation: plain records that a report renders and a JSON file keeps."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class ClassifierGraph:
         max_tokens: Most tokens of a prompt.
         pad_id: Id of the token that shorter texts are padded with.
         source: Name of the folder it was made of.
-        weights_sha256: Of that folder's weights; "" where they are in several files.
+        weights_sha256: Digest of that folder's weights; "" where they are in several files.
     """
 
     model: bytes

@@ -162,7 +162,7 @@ class OnnxSession:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the graph's author wrote into it."""
+        """The metadata that the graph holds, by key."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     @property

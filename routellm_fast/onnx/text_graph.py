@@ -89,12 +89,12 @@ class TextGraph:
 
     @property
     def session(self) -> OnnxSession:
-        """What runs the graph."""
+        """The session of ONNX Runtime that runs the graph."""
         return self._session
 
     @property
     def tokens(self) -> TokenEncoder:
-        """What makes token ids of texts."""
+        """The tokenizer that turns texts into token ids."""
         return self._tokens
 
     @property

@@ -105,7 +105,7 @@ class AsyncTritonRouter:
 
     @property
     def counts(self) -> TritonCounts:
-        """What became of the calls so far."""
+        """How many calls so far were answered, and how."""
         return replace(self._counts, retries=self._core.retries)
 
     async def model_pair(self) -> ModelPair:

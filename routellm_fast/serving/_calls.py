@@ -20,7 +20,7 @@ class _Call:
 
 
 class Calls:
-    """What is under way in a client. Belongs to one event loop."""
+    """The calls of a client that are under way. Belongs to one event loop."""
 
     def __init__(self) -> None:
         """Begin open and idle."""

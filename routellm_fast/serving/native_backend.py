@@ -1,4 +1,4 @@
-"""Where this package's backend for Triton Inference Server lies."""
+"""Finds this package's C++ backend for Triton Inference Server."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class TritonRouter:
 
     @property
     def counts(self) -> TritonCounts:
-        """What became of the calls so far, in this process."""
+        """How many calls so far were answered, and how, in this process."""
         return self._router.counts
 
     @property

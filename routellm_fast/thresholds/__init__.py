@@ -1,4 +1,4 @@
-"""From what a user wants to spend, or to reach, to the threshold that yields it, on prompts like the user's own."""
+"""Finds the threshold for a share, a budget or a quality that a user wants, on prompts like the user's own."""
 
 from __future__ import annotations
 

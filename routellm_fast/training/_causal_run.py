@@ -121,7 +121,7 @@ def fit(
 
 
 class _Run(Trainee):
-    """What both methods share. `_states` gives hidden states and the others' log-sum-exp of prompts."""
+    """The part that both methods share. `_states` gives hidden states and the others' log-sum-exp of prompts."""
 
     title = "a causal_llm training"
 

@@ -38,7 +38,7 @@ def train_ensemble(
 
     Args:
         battles: See matrix_factorization.train, as for all others but members.
-        embedder: Of the prompts, which are embedded once.
+        embedder: Embeds the prompts, which are embedded once.
         config: None for RouteLLM's own settings.
         members: K, at least 2.
         refit: Refit each member.

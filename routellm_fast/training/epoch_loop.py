@@ -95,8 +95,8 @@ class Trainee(ABC):
         title: What messages call it, such as "an mf training".
         torch: The module.
         weights: What is trained, by the names that a checkpoint has for it.
-        optimizer: Of these weights. The trainee sets its rate before each step (`set_rate`): a rate depends on the
-            number of the step alone, so that a checkpoint need not hold it.
+        optimizer: Optimizer of these weights. The trainee sets its rate before each step (`set_rate`): a rate depends on
+            the number of the step alone, so that a checkpoint need not hold it.
     """
 
     title: str
@@ -175,7 +175,7 @@ def run_epochs(
 
 
 class _Run:
-    """What changes from epoch to epoch, and its way into a checkpoint and back."""
+    """The state that changes from epoch to epoch. It can be written to a checkpoint and read back."""
 
     def __init__(self, trainee: Trainee, stopping: EarlyStopping, checkpoint: Checkpoint | None) -> None:
         self.epochs: list[dict[str, float]] = []

@@ -125,7 +125,7 @@ def train(
 
     Args:
         gaps: Battles of the pair whose measured gaps say which prompts need the strong model; see need_vector.
-        battles: Of all models, these gaps among them; weights as wanted.
+        battles: Battles between all models, the gaps of the pair among them, with their weights.
         embedder: With the surface features constant and log_tokens.
         config: None for the defaults.
 

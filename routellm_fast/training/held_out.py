@@ -1,4 +1,4 @@
-"""What a trainer holds out: which battles, and how well they are predicted."""
+"""Chooses the battles that a trainer holds out, and measures how well they are predicted."""
 
 from __future__ import annotations
 

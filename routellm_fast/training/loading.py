@@ -1,4 +1,4 @@
-"""From sources to the battles that a trainer takes, with the record of where they come from."""
+"""Reads the battles that a trainer takes from data sources, with the record of where they come from."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Loaded:
         battles: Those to train on.
         counts: By source, as it was given.
         evaluation: About the evaluation sets, JSON-able; None where none was given.
-        kept: Of each battle that was read, whether it is among `battles`; None for all.
+        kept: For each battle that was read, whether it is among `battles`; None where all are.
     """
 
     battles: list[data.Battle] = field(default_factory=list)

@@ -64,7 +64,7 @@ def train(
 
     Args:
         battles: What to learn from; see routellm_fast.data.
-        embedder: Of the prompts. Surface features of a StaticEmbedder are scaled apart from its token dimensions.
+        embedder: Embeds the prompts. Surface features of a StaticEmbedder are scaled apart from its token dimensions.
         config: None for RouteLLM's own settings.
         refit: Then train again, on all battles, for as many epochs as were best, with the same seed and schedule. The
             held-out results are those from before.

@@ -38,7 +38,7 @@ def train_mf(
     """Train an mf router on files and write its directory, with a model card.
 
     Args:
-        embedder: Of the prompts; it becomes part of the router.
+        embedder: Embeds the prompts; it becomes part of the router.
         config: None for RouteLLM's own settings.
         cap_per_prompt: At most this many battles a prompt in each source; None takes all.
         balance_sources: Let every source weigh the same.

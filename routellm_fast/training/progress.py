@@ -1,4 +1,4 @@
-"""How every trainer reports where it stands."""
+"""How every trainer reports its progress."""
 
 from __future__ import annotations
 

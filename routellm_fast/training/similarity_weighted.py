@@ -158,7 +158,7 @@ def train(
     Args:
         battles: Targets are 0, a half or 1; weights do not count. Their order decides between equal ratings: see
             `keep_order` of data.to_arrays.
-        embedder: Of the prompts; None where embeddings are given.
+        embedder: Embeds the prompts; None where embeddings are given.
         scoring_pair: Whose win rate is computed.
         config: None for RouteLLM's own settings.
         embeddings: (n, dim) floats, one row a battle; None: the embedder makes them.

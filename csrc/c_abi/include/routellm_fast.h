@@ -1,30 +1,30 @@
 /* routellm-fast for C and every language that can call C: load a router directory, turn text or embeddings into win
- * rates, and decide between a strong and a weak model. docs/c-abi.md shows how to build and link with it.
+ * rates, and choose between a strong and a weak model. docs/c-abi.md shows how to build and link with it.
  *
- * Threads. A router is immutable. Any number of threads may use one at the same time, without a lock; only
- * routellm_free must be the last use. The text of the last error belongs to the thread whose call failed.
+ * Threads. A router is immutable. Any number of threads may use one at the same time, without a lock; routellm_free
+ * must be the last call that uses it. The text of the last error belongs to the thread whose call failed.
  *
- * Ownership. Whoever loads a router frees it. Text that a router returns (names, kind, digest) lives as long as the
- * router; text of routellm_version and routellm_status_name lives as long as the library is loaded. Arguments are read
- * during the call and never kept.
+ * Ownership. The caller that loads a router must free it. Text that a router returns (names, kind, digest) is valid as
+ * long as the router; text of routellm_version and routellm_status_name is valid as long as the library is loaded.
+ * Arguments are read during the call only.
  *
- * Faults. A function that can fail returns a routellm_status. Where it is not ROUTELLM_OK, routellm_last_error says
- * what was found, what was expected and what to do, and outputs hold nothing to rely on. No C++ exception leaves the
- * library. A NULL argument is ROUTELLM_INVALID_ARGUMENT, but where it is said to be fine; a count of 0 is fine, its
- * pointers are then not looked at.
+ * Errors. A function that can fail returns a routellm_status. If it is not ROUTELLM_OK, routellm_last_error says what
+ * was found, what was expected and what to do, and the values of outputs are undefined. No C++ exception leaves the
+ * library. A NULL argument gives ROUTELLM_INVALID_ARGUMENT, unless its description allows NULL. A count of 0 is
+ * allowed; its pointers are then not read.
  *
  * Numbers. A win rate is in [0, 1]: how often the strong model's answer is expected to win against the weak model's. A
  * threshold is in [0, 1]; a win rate of at least the threshold goes to the strong model. Win rates are those of the
  * Python package, to the bit; they depend neither on the batch nor on the number of threads.
  *
- * Memory. A call that scores allocates nothing once its thread has made such a call of this size, with this router, and
- * used no other since; except for more threads than one, for text that is no valid UTF-8 or has combining marks out of
- * order, and with sw_ranking's solver "routellm".
+ * Memory. A thread's first scoring call with a router allocates its workspace. Later calls of at most that size
+ * allocate nothing, as long as the thread uses no other router in between. Exceptions are a batch on more than one
+ * thread, text that is not valid UTF-8 or has combining marks out of order, and sw_ranking's solver "routellm".
  *
  * Versions. ROUTELLM_FAST_ABI_VERSION is raised when a function or a type of this header changes or goes away; the
- * shared library's name carries it (libroutellm_fast.so.1). Within one version functions, values of routellm_status and
- * fields at the end of routellm_load_options are only added: a program that was built with an older header goes on
- * running with a newer library, and must treat a status that it does not know as a failure. */
+ * shared library's name ends with it (libroutellm_fast.so.1). Within one version, functions, values of routellm_status
+ * and fields at the end of routellm_load_options may be added, and nothing else changes: a program that was built with
+ * an older header works with a newer library, and must treat a status that it does not know as a failure. */
 #ifndef ROUTELLM_FAST_H
 #define ROUTELLM_FAST_H
 
@@ -43,107 +43,109 @@
 extern "C" {
 #endif
 
-/* A loaded router: immutable, for any number of threads. */
+/* A loaded router. It is immutable, and any number of threads may use it. */
 typedef struct routellm_router routellm_router;
 
 /* How a call ended. */
 typedef enum routellm_status {
   ROUTELLM_OK = 0,
-  ROUTELLM_INVALID_ARGUMENT = 1, /* NULL, another dim, an embedding that is not finite, a threshold outside [0, 1] */
-  ROUTELLM_NOT_FOUND = 2,        /* no such directory, or a file that it names is missing */
-  ROUTELLM_BAD_DIRECTORY = 3,    /* damaged, of a newer format, or of a kind that runs in the Python package only */
-  ROUTELLM_NO_EMBEDDER = 4,      /* text for a router that takes embeddings only */
+  ROUTELLM_INVALID_ARGUMENT = 1, /* e.g. NULL, another dim, a value that is not finite, a threshold outside [0, 1] */
+  ROUTELLM_NOT_FOUND = 2,        /* the directory, or a file that it must hold, does not exist */
+  ROUTELLM_BAD_DIRECTORY = 3,    /* damaged, of a newer format, or of a kind that only the Python package runs */
+  ROUTELLM_NO_EMBEDDER = 4,      /* text was given to a router that takes embeddings only */
   ROUTELLM_OUT_OF_MEMORY = 5,
-  ROUTELLM_INTERNAL = 6 /* a fault of this library: please report it */
+  ROUTELLM_INTERNAL = 6 /* a bug in this library: please report it */
 } routellm_status;
 
 /* ---- the library ------------------------------------------------------------------------------------------------ */
 
-/* The ABI version of the library that is loaded: to be compared with ROUTELLM_FAST_ABI_VERSION of this header. */
+/* The ABI version of the loaded library. Compare it with ROUTELLM_FAST_ABI_VERSION of this header. */
 ROUTELLM_API uint32_t routellm_abi_version(void);
 
 /* The version of the package, e.g. "0.1.0". */
 ROUTELLM_API const char* routellm_version(void);
 
-/* Why the calling thread's last failed call failed, UTF-8; "" before one. Valid until this thread's next failed call;
- * calls that succeed leave it alone. Very long texts are cut. */
+/* UTF-8 text that says why the last failed call of the calling thread failed; "" if none has failed. It is valid until
+ * the next failed call of this thread; calls that succeed do not change it. Very long texts are cut. */
 ROUTELLM_API const char* routellm_last_error(void);
 
-/* "ok", "invalid argument", ...; "unknown status" for a value that is none. */
+/* The name of a status: "ok", "invalid argument", ...; "unknown status" for any other value. */
 ROUTELLM_API const char* routellm_status_name(routellm_status status);
 
 /* ---- loading ---------------------------------------------------------------------------------------------------- */
 
-/* What may be changed at loading. Fill it with zeros, then set size: everything is then as in the directory. */
+/* Options of routellm_load. Fill the struct with zeros, then set size: everything is then as the directory says. */
 typedef struct routellm_load_options {
-  uint32_t size; /* sizeof(routellm_load_options); bytes that a newer header adds must be zero for this library */
-  const char* strong_model; /* where prompts are sent, UTF-8, any name; NULL as stored */
-  const char* weak_model;   /* the same for the weak model; neither changes a win rate */
-  uint32_t threads; /* at most so many for a batch by sw_ranking, 0 for one; mf is done before a thread has started */
+  uint32_t size;            /* sizeof(routellm_load_options). Fields that this library does not know must be zero. */
+  const char* strong_model; /* name of the strong model, UTF-8; NULL: the stored name. No win rate depends on it. */
+  const char* weak_model;   /* name of the weak model, likewise */
+  uint32_t threads;         /* the most threads for a batch of a sw_ranking router; 0 means 1. mf always uses one. */
 } routellm_load_options;
 
-/* Load a router directory: mf or sw_ranking, in every precision. Checks what the Python package checks: format version,
- * keys, names, sizes and digests of files, shapes, finite weights; of memory-mapped tensors sizes and headers only.
+/* Load a router directory of kind mf or sw_ranking, in every precision. Checks what the Python package checks: format
+ * version, keys, names, sizes and digests of files, shapes, finite weights; for memory-mapped tensors only sizes and
+ * headers.
  *
- * Text can be routed where the directory holds a static embedder with a WordPiece tokenizer; with any other embedder,
- * or none, the router takes embeddings (routellm_reads_text). An embedder that is shared with the router that ships is
- * read from the directory "../mf" beside this one, and has to have the recorded fingerprint.
+ * Text can be routed if the directory holds a static embedder with a WordPiece tokenizer; with any other embedder, or
+ * none, the router takes embeddings only (see routellm_reads_text). An embedder that is shared with the router that
+ * ships is read from the directory "../mf" beside this one, and must have the recorded fingerprint.
  *
- * directory: UTF-8 path. options: NULL for all as stored. *out: the router, NULL where loading failed.
- * ROUTELLM_NOT_FOUND, ROUTELLM_BAD_DIRECTORY, ROUTELLM_INVALID_ARGUMENT, ROUTELLM_OUT_OF_MEMORY. */
+ * directory: UTF-8 path. options: NULL for everything as stored. *out: the router, or NULL if loading failed.
+ * Fails with ROUTELLM_NOT_FOUND, ROUTELLM_BAD_DIRECTORY, ROUTELLM_INVALID_ARGUMENT, ROUTELLM_OUT_OF_MEMORY. */
 ROUTELLM_API routellm_status routellm_load(const char* directory, const routellm_load_options* options,
                                            routellm_router** out);
 
-/* Free a router. NULL is fine. No call may be using it, and text that it returned is gone with it. */
+/* Free a router; NULL is allowed. No call may be using it, and text that it returned is no longer valid. */
 ROUTELLM_API void routellm_free(routellm_router* router);
 
 /* ---- what a router is ------------------------------------------------------------------------------------------- */
 /* These cannot fail. Of NULL they say "", 0, 0. */
 
-/* "mf" or "sw_ranking". */
+/* The kind: "mf" or "sw_ranking". */
 ROUTELLM_API const char* routellm_kind(const routellm_router* router);
 
-/* SHA-256 of router.json, 64 hexadecimal digits: the router's identity, as router.json holds the digest of every other
- * file. */
+/* SHA-256 of router.json, 64 hexadecimal digits. It identifies the router, as router.json holds the digests of all
+ * other files. */
 ROUTELLM_API const char* routellm_digest(const routellm_router* router);
 
-/* Where prompts are sent. */
+/* The names of the strong and the weak model, which prompts are sent to. */
 ROUTELLM_API const char* routellm_strong_model(const routellm_router* router);
 ROUTELLM_API const char* routellm_weak_model(const routellm_router* router);
 
-/* Values in an embedding. */
+/* The number of values in an embedding. */
 ROUTELLM_API size_t routellm_dim(const routellm_router* router);
 
-/* 1 where text can be routed, 0 where embeddings only. */
+/* 1 if the router can score text, 0 if it takes embeddings only. */
 ROUTELLM_API int routellm_reads_text(const routellm_router* router);
 
-/* The models that the router can score, and the name of each; "" for an index that is too large. */
+/* The number of models that the router can score, and the name of each; "" for an index that is too large. */
 ROUTELLM_API size_t routellm_model_count(const routellm_router* router);
 ROUTELLM_API const char* routellm_model_name(const routellm_router* router, size_t index);
 
 /* The threshold that sends a share in [0, 1] of the calibration's prompts to the strong model.
- * ROUTELLM_INVALID_ARGUMENT for a share outside [0, 1], and for a router without a calibration. */
+ * Fails with ROUTELLM_INVALID_ARGUMENT for a share outside [0, 1], and for a router without a calibration. */
 ROUTELLM_API routellm_status routellm_threshold_for(const routellm_router* router, double strong_share,
                                                     double* threshold);
 
 /* ---- win rates -------------------------------------------------------------------------------------------------- */
-/* Text is UTF-8 of a given number of bytes: it needs no NUL, may hold some, and may be empty (NULL is then fine).
- * Invalid sequences read as U+FFFD. Embeddings are `count` rows of `dim` float32 values, one after the other.
- * ROUTELLM_NO_EMBEDDER for text where routellm_reads_text is 0. ROUTELLM_INVALID_ARGUMENT, naming the row, for an
- * embedding with a NaN or an infinity, for another dim, and with sw_ranking for a row of zeros. */
+/* Text is UTF-8 of a given number of bytes. It needs no NUL at its end, may hold NULs, and may be empty (NULL is then
+ * allowed). Invalid sequences read as U+FFFD. Embeddings are `count` rows of `dim` float32 values, one after the other.
+ * Functions with text fail with ROUTELLM_NO_EMBEDDER if routellm_reads_text is 0. Functions with embeddings fail with
+ * ROUTELLM_INVALID_ARGUMENT, and name the row, for a NaN or an infinity, for another dim, and with sw_ranking for a row
+ * of zeros. */
 
 ROUTELLM_API routellm_status routellm_win_rate(const routellm_router* router, const char* text, size_t bytes,
                                                float* win_rate);
-/* win_rates: count values. */
+/* win_rates: room for count values. */
 ROUTELLM_API routellm_status routellm_win_rates(const routellm_router* router, const char* const* texts,
                                                 const size_t* bytes, size_t count, float* win_rates);
 ROUTELLM_API routellm_status routellm_win_rates_from_embeddings(const routellm_router* router, const float* embeddings,
                                                                 size_t count, size_t dim, float* win_rates);
 
 /* ---- decisions -------------------------------------------------------------------------------------------------- */
-/* As above, and for each prompt 1 for the strong model, 0 for the weak one. Where a compressed sw_ranking router's win
- * rate lies within its stated error of the threshold it is computed again, exactly. ROUTELLM_INVALID_ARGUMENT also for
- * a threshold outside [0, 1] or NaN. */
+/* As above, and is_strong is 1 for a prompt that goes to the strong model, 0 for the weak model. If the win rate of a
+ * compressed sw_ranking router is closer to the threshold than its error bound, it is computed again, exactly. A
+ * threshold outside [0, 1] or NaN fails with ROUTELLM_INVALID_ARGUMENT. */
 
 ROUTELLM_API routellm_status routellm_route(const routellm_router* router, const char* text, size_t bytes,
                                             double threshold, float* win_rate, int* is_strong);
@@ -155,9 +157,10 @@ ROUTELLM_API routellm_status routellm_route_embeddings(const routellm_router* ro
                                                        uint8_t* is_strong);
 
 /* ---- all models ------------------------------------------------------------------------------------------------- */
-/* Scores of all routellm_model_count models, in the order of routellm_model_name; higher is better. mf: logits, whose
- * difference is the log-odds of one model against another. sw_ranking: the rating of each model's tier, a difference of
- * one for odds of ten to one; NaN where the battles do not compare the tier with the strong model's. */
+/* Write the scores of all routellm_model_count models, in the order of routellm_model_name; higher is better. For mf
+ * they are logits: the difference of two is the log-odds of one model against the other. For sw_ranking they are the
+ * ratings of the models' tiers: a difference of 1 means odds of ten to one. A score is NaN if the battles do not
+ * compare its tier with the strong model's. */
 
 ROUTELLM_API routellm_status routellm_rank(const routellm_router* router, const char* text, size_t bytes,
                                            float* scores);

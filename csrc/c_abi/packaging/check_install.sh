@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the C library from a CMake build without Python, moves it, and builds examples/c against it by CMake and by pkg-config:
-# check_install.sh BUILD FOLDER, where FOLDER is made anew. Needs cmake and ninja on the PATH.
+# check_install.sh BUILD FOLDER, where FOLDER is deleted and made anew. Needs cmake and ninja on the PATH.
 set -eu
 build="$(cd "$1" && pwd)"
 root="$(pwd)/$2"
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../../.."
 rm -rf "$root"
 mkdir -p "$root/app"
 cmake --install "$build" --prefix "$root/first" >/dev/null
-mv "$root/first" "$root/installed" # nothing in it knows its place
+mv "$root/first" "$root/installed" # it must work at another path
 
 cat >"$root/app/CMakeLists.txt" <<CMAKE
 cmake_minimum_required(VERSION 3.22)
