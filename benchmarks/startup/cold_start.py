@@ -23,8 +23,8 @@ def measure(routers: Mapping[str, str], caches: Mapping[str, Path], interpreters
 
     Args:
         routers: Directories, or kinds of those that ship, by the name that the report shows.
-        caches: For some of these names, the folder that keeps their optimized graphs. Such routers are measured with and
-            without it. The first start fills the folder, and is not counted.
+        caches: For some of these names, the folder that keeps their optimized graphs. Such routers are measured with
+            and without it. The first start fills the folder, and is not counted.
         interpreters: Number of interpreters for each router and way.
     """
     programs = {name: _PROGRAM.format(router=place, options="") for name, place in routers.items()}

@@ -95,8 +95,8 @@ class Trainee(ABC):
         title: What messages call it, such as "an mf training".
         torch: The module.
         weights: What is trained, by the names that a checkpoint has for it.
-        optimizer: Optimizer of these weights. The trainee sets its rate before each step (`set_rate`): a rate depends on
-            the number of the step alone, so that a checkpoint need not hold it.
+        optimizer: Optimizer of these weights. The trainee sets its rate before each step (`set_rate`): a rate depends
+            on the number of the step alone, so that a checkpoint need not hold it.
     """
 
     title: str
