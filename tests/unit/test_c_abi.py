@@ -32,13 +32,13 @@ def test_info_says_where_the_c_library_is() -> None:
 
 
 def test_the_c_library_is_no_matter_of_one_router() -> None:
-    assert_refused(run_cli("info", "mf", "--c-abi"), "--c-abi", "without ROUTER")
+    assert_refused(run_cli("info", "mf", "--c-abi"), "--c-abi", "leave out ROUTER")
     assert_refused(run_cli("info", "--verify", "--c-abi"), "--c-abi", "--verify")
 
 
 def test_an_installation_without_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_core, "__file__", str(tmp_path / "_core.so"))
-    with pytest.raises(InvalidArgumentError, match="no C library at .*install routellm-fast again"):
+    with pytest.raises(InvalidArgumentError, match="no C library in .*install routellm-fast again"):
         c_abi()
 
 

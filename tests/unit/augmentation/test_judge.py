@@ -809,7 +809,7 @@ def test_bad_input_is_one_clear_line(server: FakeJudge, tmp_path: Path, capsys: 
         ([*good, "--mode", "essay"], "mode must be one of pairwise, score"),
         (["augment", "judge"], "--judge-model"),
         ([*good, "--price-in", "-1"], "price"),
-        ([*good[:-2]], "give both, or none"),
+        ([*good[:-2]], "give both prices"),
         ([*good, "--orders", "three"], "orders"),
         ([*good, "--margin", "1"], "pairwise"),
         ([*good, "--not-in", str(tmp_path / "contests.csv")], "no contest"),
@@ -932,7 +932,7 @@ def test_a_wide_file_makes_all_pairs_and_leaves_out_what_is_missing(tmp_path: Pa
     [
         ({"prompt": "p"}, "expected model_a, model_b"),
         ({"prompt": "p", "model_a": "x", "model_b": "x", "response_a": "1", "response_b": "2"}, "two names"),
-        ({"prompt": "p", "model_a": "x", "model_b": "y", "response_a": "1"}, "no 'response_b'"),
+        ({"prompt": "p", "model_a": "x", "model_b": "y", "response_a": "1"}, "no column 'response_b'"),
         ({"prompt": "p", "model_a": "x", "model_b": "y", "response_a": 1, "response_b": "2"}, "must be text"),
         ({"prompt": "p", "response:": "1", "response:b": "2"}, "must name a model"),
         ({"prompt": "p", "model_a": "x", "model_b": "y", "winner": "x"}, "winner must be one of"),

@@ -11,9 +11,9 @@ from routellm_fast.data import Battle, Labelled
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
 from routellm_fast.prices import ModelPrice, PairPrices
-from routellm_fast.routers import Router
+from routellm_fast.routers import MatrixFactorizationRouter, Router
 from routellm_fast.thresholds import Calibrated, Traffic, calibrate
-from tests.support.builders import PAIR, mf_router
+from tests.support.builders import PAIR, mf_router, mf_weights
 
 TRAFFIC = Traffic.of([f"prompt {index % 150}" for index in range(200)])
 
@@ -148,8 +148,7 @@ def test_models_that_are_not_there_are_named() -> None:
 
 
 def test_a_router_of_embeddings_only_cannot_be_calibrated() -> None:
-    bare = mf_router()
-    bare._embedder = bare._text_scorer = None
+    bare = MatrixFactorizationRouter(("strong-model", "weak-model", "other-model"), **mf_weights(), model_pair=PAIR)
     with pytest.raises(EmbedderUnavailableError, match="no embedder"):
         run(router=bare)
 
