@@ -22,9 +22,9 @@ void sha256_blocks_shani(std::uint32_t* state, const std::uint8_t* blocks, std::
     const __m128i cdgh_before = cdgh;
     __m128i w[4];  // the last sixteen words of the message, four a register
     ROUTELLM_FAST_UNROLL
-    for (int k = 0; k < 4; ++k) w[k] = _mm_shuffle_epi8(load(blocks + 16 * k), big_endian);
+    for (std::size_t k = 0; k < 4; ++k) w[k] = _mm_shuffle_epi8(load(blocks + 16 * k), big_endian);
     ROUTELLM_FAST_UNROLL
-    for (int k = 0; k < 16; ++k) {
+    for (std::size_t k = 0; k < 16; ++k) {
       __m128i& words = w[k % 4];
       const __m128i sum = _mm_add_epi32(words, load(kSha256Rounds + 4 * k));
       cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
