@@ -47,6 +47,7 @@ class Effort:
 
 
 FULL: Final = Effort(None, 10_000, (10_000, 65_000), 64, 21, 61, 31)
+BRIEF: Final = Effort(None, 10_000, (10_000, 65_000), 32, 7, 21, 15)
 QUICK: Final = Effort(64, 1_000, (1_000,), 8, 3, 3, 2)
 # Cases with fewer items than this have as many rounds as block_rounds.
 _FEW_ITEMS: Final = 8
@@ -61,17 +62,16 @@ _PROGRAMS: Final = {
 }
 
 
-def measure(pythons: Mapping[str, Path], *, is_quick: bool) -> Report:
+def measure(pythons: Mapping[str, Path], *, effort: Effort = FULL) -> Report:
     """Measure both versions.
 
     Args:
         pythons: Interpreters of BEFORE and AFTER, each with its own routellm_fast.
-        is_quick: Few rounds, on small inputs.
+        effort: How much is measured: FULL, BRIEF (a third of the rounds) or QUICK (few rounds, on small inputs).
 
     Raises:
         CannotRunError: One of them cannot be started, or lacks what is called.
     """
-    effort = QUICK if is_quick else FULL
     prompts = prompts_at_hand()
     loads = machine.loads()
     report: Report = {"missing": prompts.missing, "prompts": prompts.source}

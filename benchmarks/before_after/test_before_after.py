@@ -26,7 +26,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     effort = measure.Effort(
         prompts=16, embeddings=64, battles=(1_000,), queries=4, rounds=2, block_rounds=2, interpreters=1
     )
-    monkeypatch.setattr(measure, "QUICK", effort)
+    monkeypatch.setattr(command, "QUICK", effort)
 
     def narrow_battles(count: int, queries: int) -> RankingTask:
         task = openai_like_battles(count, queries)

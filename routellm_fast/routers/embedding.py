@@ -13,8 +13,10 @@ from routellm_fast.artifact import FORMAT_VERSION, Artifact
 from routellm_fast.decision import Decision, ModelPair, check_share, decide
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.static import StaticEmbedder
+from routellm_fast.embedders.vectors import check_vectors
 from routellm_fast.errors import EmbedderMismatchError
 from routellm_fast.routers.base import Router
+from routellm_fast.texts import check_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,10 +132,15 @@ class EmbeddingRouter(Router):
     def _rates(self, prompts: Sequence[str], threshold: float | None) -> FloatArray:
         if self._reads_text:
             return self._native.win_rates(prompts, threshold)
-        return self._native.win_rates_from_embeddings(self.embedder.embed(prompts), threshold, of_texts=True)
+        return self._native.win_rates_from_embeddings(self._embed(prompts), threshold, of_texts=True)
 
     def _embedded(self, prompt: str, threshold: float | None) -> float:
-        return self._native.win_rate_from_embedding(self.embedder.embed([prompt])[0], threshold, of_text=True)
+        return self._native.win_rate_from_embedding(self._embed([prompt])[0], threshold, of_text=True)
+
+    def _embed(self, prompts: Sequence[str]) -> FloatArray:
+        """Return a vector for each prompt, checked: any class may be an embedder."""
+        texts, embedder = check_texts(prompts), self.embedder
+        return check_vectors(embedder.embed(texts), len(texts), self.dim, f"the embedder {embedder.name}")
 
     def _shown(self) -> dict[str, Any]:
         return {"dim": self.dim, "precision": self.precision}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,9 +74,8 @@ class MatrixFactorizationRouter(EmbeddingRouter):
         """
         super().__init__(model_pair, embedder=embedder, **common)
         self._names = tuple(model_names)
-        self._weights: dict[str, NDArray[np.float32]] = {
-            name: np.ascontiguousarray(array, np.float32) for name, array in (("P", P), ("W", W), ("w", w))
-        }
+        # Copies that nobody writes: what is scored, saved and folded again for another pair stays the same.
+        self._weights = MappingProxyType({name: _own(array) for name, array in (("P", P), ("W", W), ("w", w))})
         self._scoring_pair = ModelPair(*(scoring_pair or model_pair))
         if _native is None:
             for name in self._scoring_pair:
@@ -169,8 +169,7 @@ class MatrixFactorizationRouter(EmbeddingRouter):
     def _restore(cls, artifact: Artifact, model_pair: ModelPair, common: dict[str, Any]) -> MatrixFactorizationRouter:
         native = restored_native(artifact, common["embedder"])
         settings = artifact.manifest["settings"]
-        # Copies: an array over a directory's contents would keep all of them.
-        weights: dict[str, Any] = {name: artifact.tensors[name].copy() for name in ("P", "W", "w")}
+        weights: dict[str, Any] = {name: artifact.tensors[name] for name in ("P", "W", "w")}
         return cls(
             settings["models"],
             **weights,
@@ -179,3 +178,9 @@ class MatrixFactorizationRouter(EmbeddingRouter):
             _native=native,
             **common,
         )
+
+
+def _own(array: NDArray[Any]) -> NDArray[np.float32]:
+    copy = np.array(array, dtype=np.float32, order="C")
+    copy.setflags(write=False)
+    return copy

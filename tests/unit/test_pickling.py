@@ -235,3 +235,10 @@ def test_embedders_and_caches_show_what_they_are() -> None:
     assert repr(cache) == f"CachedEmbedder({static_embedder()!r}, capacity_bytes=4096, path=None)"
     assert repr(function_embedder()) == "FunctionEmbedder(name='lengths', dim=9)"
     assert repr(ShippedEmbedder()).startswith("ShippedEmbedder(name='")
+
+
+def test_a_limit_of_threads_is_kept() -> None:
+    router = sw_router(threads=1)
+    assert pickle.loads(pickle.dumps(router))._threads == 1
+    with pytest.raises(rf.InvalidArgumentError, match="from 1 to 1024"):
+        sw_router(threads=10**30)

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 PRECISIONS: Final = ("float32", "int8", "moments")
 SAME_TIER: Final = ("routellm", "ignore")
 SOLVERS: Final = ("exact", "routellm")
+# More would not help any machine, and could not all be started.
+MOST_THREADS: Final = 1024
 # RouteLLM moves all ratings so that this model has 1082; win rates do not notice.
 _ANCHOR_MODEL: Final = "llama-2-70b-chat"
 _ANCHOR_ELO: Final = 1082.0
@@ -128,8 +130,8 @@ class SimilarityWeightedRouter(EmbeddingRouter):
         super().__init__(model_pair, embedder=embedder, **common)
         self._ranking, self._cells, self._blocks, self._compressed = ranking, cells, tuple(blocks), compressed
         self._scoring_pair = ModelPair(*(scoring_pair or model_pair))
-        if threads is not None and (type(threads) is not int or threads < 1):
-            raise InvalidArgumentError(f"threads must be an integer from 1 on, found {threads!r}")
+        if threads is not None and (type(threads) is not int or not 1 <= threads <= MOST_THREADS):
+            raise InvalidArgumentError(f"threads must be an integer from 1 to {MOST_THREADS}, found {threads!r}")
         self._threads = threads
         if _native is None:
             for name in self._scoring_pair:
@@ -427,9 +429,12 @@ class SimilarityWeightedRouter(EmbeddingRouter):
         mapped = {f"bank{suffix(number)}": block.rows for number, block in enumerate(self._blocks)}
         return mapped if self._compressed is None else {**mapped, **self._compressed.mapped()}
 
+    def _runtime(self) -> dict[str, Any]:
+        return {} if self._threads is None else {"threads": self._threads}
+
     @classmethod
     def _restore(cls, artifact: Artifact, model_pair: ModelPair, common: dict[str, Any]) -> SimilarityWeightedRouter:
-        native = restored_native(artifact, common["embedder"], threads=available_threads())
+        native = restored_native(artifact, common["embedder"], threads=common.get("threads") or available_threads())
         settings, mapped = artifact.manifest["settings"], artifact.mapped
         # Copies: an array over a directory's contents would keep all of them.
         tensors = {name: array.copy() for name, array in artifact.tensors.items() if not name.startswith("embedder.")}

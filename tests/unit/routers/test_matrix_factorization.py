@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 import routellm_fast as rf
+from routellm_fast.decision import ModelPair
+from routellm_fast.errors import InvalidEmbeddingError
 from routellm_fast.routers import MatrixFactorizationRouter
 from routellm_fast.routers.matrix_factorization import fold_models
 from tests.support.builders import PAIR, mf_router, mf_weights, static_embedder
@@ -171,3 +175,40 @@ def test_a_router_without_embedder_scores_embeddings_only() -> None:
     assert router.win_rates_from_embeddings(np.zeros((1, 9), np.float32))[0] == 0.5
     with pytest.raises(rf.EmbedderUnavailableError, match="embeddings only"):
         router.win_rate("hello")
+
+
+def test_arrays_changed_later_change_no_router() -> None:
+    weights = mf_weights()
+    router = MatrixFactorizationRouter(("s", "w", "o"), **weights, model_pair=ModelPair("s", "w"))
+    embeddings = np.ones((2, weights["W"].shape[1]), np.float32)
+    before = router.win_rates_from_embeddings(embeddings)
+    weights["w"] *= -1
+    assert np.array_equal(router.for_pair("s", "w").win_rates_from_embeddings(embeddings), before)
+    with pytest.raises(ValueError, match="read-only"):
+        router.weights["w"][:] = 0
+
+
+class ShortEmbedder:
+    """One row too few."""
+
+    name, dim, fingerprint = "short", 9, "sha256:0"
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        return np.ones((max(len(texts) - 1, 0), 9), np.float32)
+
+
+def test_an_embedder_owes_a_vector_a_prompt_and_prompts_are_texts() -> None:
+    router = MatrixFactorizationRouter(
+        ("s", "w", "o"), **mf_weights(), model_pair=ModelPair("s", "w"), embedder=ShortEmbedder()
+    )
+    for ask in (
+        lambda: router.win_rates(["a", "b"]),
+        lambda: router.route_batch(["a", "b"]),
+        lambda: router.route("a"),
+    ):
+        with pytest.raises(InvalidEmbeddingError, match=r"expected real numbers of shape"):
+            ask()
+    with pytest.raises(TypeError, match="text 0 must be str"):
+        router.route(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="put it into a list"):
+        router.win_rates("abc")

@@ -277,7 +277,7 @@ def test_battles_that_are_none_are_named(change: dict[str, Any], words: str) -> 
         ({"precision": "float64"}, "one of float32, int8, moments, found 'float64'"),
         ({"same_tier": None}, "one of routellm, ignore, found None"),
         ({"solver": "newton"}, "one of exact, routellm, found 'newton'"),
-        ({"threads": 0}, "from 1 on, found 0"),
+        ({"threads": 0}, "from 1 to 1024, found 0"),
         *(
             ({"precision": precision, "pca_dim": dim}, f"from 1 to the embeddings' 9 dimensions, found {dim}")
             for precision in COMPRESSED
