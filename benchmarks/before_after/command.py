@@ -26,7 +26,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{side}", type=Path, metavar="PYTHON", help=f"interpreter of the version {side} the change"
         )
         parser.add_argument(f"--{side}-label", default=side, metavar="TEXT", help="its commit or name, for the page")
-    parser.add_argument("--brief", action="store_true", help="a third of the rounds: about ten minutes")
+    parser.add_argument("--brief", action="store_true", help="a quarter of the rounds: some minutes")
     parser.add_argument("--name", default="before_after", help="stem of both files; default: %(default)s")
 
 
