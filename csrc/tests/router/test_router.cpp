@@ -110,7 +110,7 @@ TEST_CASE("exact win rates are the bank's, and of a text the zero vector weighs 
   coded->win_rates(rows.data(), 3, Source::kCaller, std::nullopt, rounded.data());
   for (std::size_t i = 0; i < 3; ++i) CHECK(rounded[i] == static_cast<float>(approximate[i]));
 
-  std::fill(rows.begin(), rows.end(), 0.0F);
+  std::ranges::fill(rows, 0.0F);
   CHECK_THROWS_WITH_AS(coded->exact_win_rates(rows.data(), 1, Source::kCaller, found.data()),
                        doctest::Contains("embedding 0 is all zeros"), Error);
   coded->exact_win_rates(rows.data(), 1, Source::kText, found.data());
