@@ -1,6 +1,7 @@
 // Routers of contents that are given from memory, as bindings give them, beside those that are read.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <string_view>
