@@ -15,7 +15,7 @@ from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError, UnsupportedExportError
 from routellm_fast.extras import require
 from routellm_fast.onnx.text_graph import GRAPH_INPUTS
-from routellm_fast.routers.base import Router
+from routellm_fast.routers.base import GraphRouter, Router
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
 
@@ -70,7 +70,7 @@ def exportable(router: Router, inputs: str = "auto") -> Exportable:
         raise InvalidArgumentError(f"inputs must be one of {', '.join(INPUTS)}, found {inputs!r}")
     if isinstance(router, (MatrixFactorizationRouter, SimilarityWeightedRouter)):
         return _scorer(router, inputs)
-    if callable(getattr(router, "onnx_graph", None)):
+    if isinstance(router, GraphRouter):
         return _transformer(router, inputs)
     raise UnsupportedExportError(f"a {router.kind} router has no graph: there is nothing to export")
 

@@ -18,7 +18,7 @@ import numpy as np
 import safetensors.numpy
 
 from routellm_fast import _core, _mapped
-from routellm_fast.errors import ArtifactFormatError, ArtifactWriteError
+from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, ArtifactWriteError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -162,7 +162,7 @@ def read_artifact(path: str | Path, layout: Layout) -> Artifact:
     Raises:
         ArtifactNotFoundError, ArtifactVersionError, ArtifactFormatError, ArtifactIntegrityError: See their classes.
     """
-    contents = _core.read_directory(os.fsencode(path), *layout.native())
+    contents = _core.read_directory(_encoded(path, layout), *layout.native())
     manifest, files = contents.manifest, contents.files
     return Artifact(
         manifest={key: value for key, value in manifest.items() if key not in ("format_version", "tensors", "files")},
@@ -191,12 +191,25 @@ def verify_artifact(path: str | Path, layout: Layout, *, on_progress: Callable[[
     Raises:
         ArtifactNotFoundError, ArtifactVersionError, ArtifactFormatError, ArtifactIntegrityError: See their classes.
     """
-    return _core.verify_directory(os.fsencode(path), *layout.native(), on_progress)
+    return _core.verify_directory(_encoded(path, layout), *layout.native(), on_progress)
 
 
 def is_artifact(path: str | Path, layout: Layout) -> bool:
     """Say whether a directory holds a manifest of this layout."""
     return (Path(path) / layout.manifest_file).is_file()
+
+
+def _encoded(path: str | Path, layout: Layout) -> bytes:
+    """Return a path as the file system takes it. Raises ArtifactNotFoundError for text that no path can be."""
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if b"\0" in encoded or not encoded:
+        raise ArtifactNotFoundError(
+            f"{os.fspath(path)!r} is no path. Expected that of a directory with a {layout.manifest_file}."
+        )
+    return encoded
 
 
 def _canonical_json(manifest: Manifest) -> bytes:

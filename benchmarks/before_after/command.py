@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.before_after.measure import BRIEF, FULL, QUICK, measure
+from benchmarks.before_after.measure import FULL, QUICK, measure
 from benchmarks.before_after.page import page
 from benchmarks.before_after.sides import AFTER, BEFORE
 from benchmarks.harness.command import CannotRunError, TimedReport, run
@@ -26,7 +26,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{side}", type=Path, metavar="PYTHON", help=f"interpreter of the version {side} the change"
         )
         parser.add_argument(f"--{side}-label", default=side, metavar="TEXT", help="its commit or name, for the page")
-    parser.add_argument("--brief", action="store_true", help="a quarter of the rounds: some minutes")
     parser.add_argument("--name", default="before_after", help="stem of both files; default: %(default)s")
 
 
@@ -35,7 +34,7 @@ def _measure(options: argparse.Namespace) -> Report:
         raise CannotRunError("--before and --after are both needed: an interpreter with routellm_fast for each version")
     # Not resolved: a virtual environment is found by where its interpreter's link lies.
     pythons = {BEFORE: options.before.absolute(), AFTER: options.after.absolute()}
-    report = measure(pythons, effort=QUICK if options.quick else BRIEF if options.brief else FULL)
+    report = measure(pythons, effort=QUICK if options.quick else FULL)
     labels = {BEFORE: options.before_label, AFTER: options.after_label}
     return report | {"name": options.name, "labels": labels}
 

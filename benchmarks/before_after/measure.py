@@ -47,7 +47,6 @@ class Effort:
 
 
 FULL: Final = Effort(None, 10_000, (10_000, 65_000), 64, 21, 61, 31)
-BRIEF: Final = Effort(None, 10_000, (10_000, 65_000), 16, 5, 15, 11)
 QUICK: Final = Effort(64, 1_000, (1_000,), 8, 3, 3, 2)
 # Cases with fewer items than this have as many rounds as block_rounds.
 _FEW_ITEMS: Final = 8
@@ -67,7 +66,7 @@ def measure(pythons: Mapping[str, Path], *, effort: Effort = FULL) -> Report:
 
     Args:
         pythons: Interpreters of BEFORE and AFTER, each with its own routellm_fast.
-        effort: How much is measured: FULL, BRIEF (a quarter of the rounds) or QUICK (few rounds, on small inputs).
+        effort: How much is measured: FULL, or QUICK (few rounds, on small inputs).
 
     Raises:
         CannotRunError: One of them cannot be started, or lacks what is called.

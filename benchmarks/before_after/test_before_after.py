@@ -16,8 +16,9 @@ from benchmarks.before_after import command, inputs, measure
 from benchmarks.before_after.figures import compare
 from benchmarks.before_after.page import is_slower, page
 from benchmarks.before_after.sides import AFTER, BEFORE
+from benchmarks.harness.places import RESULTS
 from benchmarks.harness.reports import Report, read
-from benchmarks.harness.suites import MACHINE
+from benchmarks.harness.suites import MACHINE, committed
 from benchmarks.similarity.workload import RankingTask, openai_like_battles
 
 
@@ -58,6 +59,10 @@ def test_a_version_beside_itself_gives_the_same_bits(tmp_path: Path, capsys: pyt
     assert command.main(["--render", str(tmp_path / "itself.json"), "--out", str(tmp_path / "again")]) == 0
     assert (tmp_path / "again" / "itself.md").read_text(encoding="utf-8") == text
     assert capsys.readouterr().out.count("# before and new, side by side") == 2
+
+
+def test_the_committed_page_is_what_its_json_renders_to() -> None:
+    assert (RESULTS / "one_engine.md").read_text(encoding="utf-8") == page(committed("one_engine.json"))
 
 
 def test_a_ratio_is_that_of_rounds_side_by_side() -> None:

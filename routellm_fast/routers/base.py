@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 
 
 _RouterT = TypeVar("_RouterT", bound="Router")
+
+
+@runtime_checkable
+class GraphRouter(Protocol):
+    """A router that is an ONNX graph from tokens to win rates, or can become one."""
+
+    def onnx_graph(self) -> bytes:
+        """Return the graph, in float32."""
+        ...
+
+    def onnx_inputs(self, prompts: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Return the graph's inputs for n prompts, by name, each with n rows."""
+        ...
 
 
 class Router(ABC):

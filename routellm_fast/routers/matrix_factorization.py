@@ -14,6 +14,7 @@ from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
+from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.routers._models import index_of
 from routellm_fast.routers.embedding import EmbeddingRouter, restored_native
 from routellm_fast.routers.routellm_checkpoint import read_checkpoint
@@ -74,8 +75,10 @@ class MatrixFactorizationRouter(EmbeddingRouter):
         """
         super().__init__(model_pair, embedder=embedder, **common)
         self._names = tuple(model_names)
+        if isinstance(model_names, str) or not all(isinstance(name, str) for name in self._names):
+            raise InvalidArgumentError(f"model_names is a sequence of names, found {model_names!r}")
         # Copies that nobody writes: what is scored, saved and folded again for another pair stays the same.
-        self._weights = MappingProxyType({name: _own(array) for name, array in (("P", P), ("W", W), ("w", w))})
+        self._weights = MappingProxyType({name: _own(name, array) for name, array in (("P", P), ("W", W), ("w", w))})
         self._scoring_pair = ModelPair(*(scoring_pair or model_pair))
         if _native is None:
             for name in self._scoring_pair:
@@ -180,7 +183,13 @@ class MatrixFactorizationRouter(EmbeddingRouter):
         )
 
 
-def _own(array: NDArray[Any]) -> NDArray[np.float32]:
+def _own(name: str, values: Any) -> NDArray[np.float32]:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of unequal lengths
+        raise InvalidArgumentError(f"{name} is an array of real numbers: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise InvalidArgumentError(f"{name} is an array of real numbers, found {array.dtype} {array.shape}")
     copy = np.array(array, dtype=np.float32, order="C")
     copy.setflags(write=False)
     return copy

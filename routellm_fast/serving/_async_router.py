@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from routellm_fast.arrays import FloatArray
 from routellm_fast.decision import Decision, ModelPair, check_share, decide
 from routellm_fast.errors import InvalidArgumentError, InvalidEmbeddingError, TritonUnavailableError
 from routellm_fast.routers.base import Router
+from routellm_fast.routers.embedding import EmbeddingRouter
 from routellm_fast.serving._calls import Calls
 from routellm_fast.serving._triton_core import Target, TritonCore, TritonCounts
 from routellm_fast.serving.triton_protocol import DEFAULT_NAME, Served
@@ -189,7 +190,7 @@ class AsyncTritonRouter:
             )
         return await self._or_fallback(
             lambda: self._core.win_rates_from_embeddings(array),
-            lambda router: cast("FloatArray", cast("Any", router).win_rates_from_embeddings(array)),
+            lambda router: _of_embeddings(router, array),
             lambda: _ones(len(array)),
         )
 
@@ -274,6 +275,15 @@ class AsyncTritonRouter:
                 "no replica has answered yet, so the strong model's name is not known: give model_pair"
             )
         return pair
+
+
+def _of_embeddings(router: Router, embeddings: FloatArray) -> FloatArray:
+    if isinstance(router, EmbeddingRouter):
+        return router.win_rates_from_embeddings(embeddings)
+    raise TritonUnavailableError(
+        f"no replica answered, and the fallback is a router of kind {router.kind!r}, which scores no embeddings: give "
+        "one of kind mf or sw_ranking"
+    )
 
 
 def _ones(count: int) -> FloatArray:

@@ -17,6 +17,7 @@ import pytest
 
 import routellm_fast as rf
 from routellm_fast.errors import InvalidArgumentError, MissingExtraError, TritonError, TritonUnavailableError
+from routellm_fast.routers import RandomRouter
 from routellm_fast.serving import triton
 from routellm_fast.serving.triton import AsyncTritonRouter, TritonRouter
 from tests.support.builders import PAIR, mf_router
@@ -79,6 +80,14 @@ def test_a_local_router_decides_instead(nobody: str) -> None:
             router.route("a", -1)
         with pytest.raises(TypeError):
             router.win_rates([b"a"])
+
+
+def test_a_fallback_that_scores_no_embeddings_says_so(nobody: str) -> None:
+    with (
+        TritonRouter(nobody, fallback=RandomRouter(PAIR), timeout_s=3) as router,
+        pytest.raises(TritonUnavailableError, match="kind 'random', which scores no embeddings"),
+    ):
+        router.win_rates_from_embeddings(np.ones((1, 9), np.float32))
 
 
 def test_or_always_the_strong_model(nobody: str) -> None:

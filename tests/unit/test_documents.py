@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 from typing import Any
@@ -62,3 +63,10 @@ def test_links_lead_somewhere(document: str) -> None:
     folder = (REPOSITORY / document).parent
     links = [link for link in LINK.findall(text_of(document)) if "://" not in link]
     assert [link for link in links if not (folder / link).exists()] == []
+
+
+def test_the_picture_shows_the_contract_of_imports() -> None:
+    drawn = runpy.run_path(str(REPOSITORY / "docs" / "architecture.py"))
+    assert (REPOSITORY / "docs" / "architecture.svg").read_text(encoding="utf-8") == drawn["draw"]()
+    folders = {path.name for path in (REPOSITORY / "csrc").iterdir() if path.is_dir()} - {"tests", "fuzz", "tools"}
+    assert {name for floor in drawn["CORE"] for name, _ in floor} == folders

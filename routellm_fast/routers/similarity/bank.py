@@ -31,7 +31,7 @@ _CHUNK_ROWS: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Battles:
+class Outcomes:
     """Who met whom, and how it ended: model indices (n,) uint16 and outcomes (n,) uint8."""
 
     model_a: NDArray[np.uint16]
@@ -123,7 +123,7 @@ def check_embeddings(embeddings: Any, count: int) -> FloatArray:
 
 def encode_battles(
     model_a: Sequence[str], model_b: Sequence[str], winner: Sequence[str], names: Mapping[str, int] | None
-) -> tuple[Battles, list[str], list[str]]:
+) -> tuple[Outcomes, list[str], list[str]]:
     """Turn names into numbers.
 
     Args:
@@ -162,8 +162,8 @@ def encode_battles(
             raise InvalidArgumentError(f"battle {battle}: winner must be model_a, model_b or tie, found {result!r}")
         outcomes[battle] = _OUTCOMES[result]
     if unknown:
-        return Battles(np.empty(0, np.uint16), np.empty(0, np.uint16), outcomes), list(index), unknown
-    battles = Battles(
+        return Outcomes(np.empty(0, np.uint16), np.empty(0, np.uint16), outcomes), list(index), unknown
+    battles = Outcomes(
         np.array([index[name] for name in model_a], np.uint16),
         np.array([index[name] for name in model_b], np.uint16),
         outcomes,
@@ -171,7 +171,7 @@ def encode_battles(
     return battles, list(index), []
 
 
-def cell_keys(battles: Battles, tiers: NDArray[np.uint16], num_tiers: int) -> NDArray[np.int64]:
+def cell_keys(battles: Outcomes, tiers: NDArray[np.uint16], num_tiers: int) -> NDArray[np.int64]:
     """Return the cell of each battle as one number, (side_a, side_b, outcome) in mixed radix.
 
     A battle inside a tier becomes one of the anchor against it, won by the anchor where model_a won: what RouteLLM's

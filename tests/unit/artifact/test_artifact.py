@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import routellm_fast as rf
-from routellm_fast.artifact import FORMAT_VERSION, ROUTER_LAYOUT, read_artifact
+from routellm_fast.artifact import FORMAT_VERSION, ROUTER_LAYOUT, read_artifact, verify_artifact
 from tests.support.builders import mf_router
 from tests.support.processes import run_python
 
@@ -155,6 +155,7 @@ def test_a_manifest_that_is_no_json_object_is_refused(saved: Path, text: str) ->
 
 def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path: Path, saved: Path) -> None:
     router = mf_router()
+    router._weights["W"].setflags(write=True)
     router._weights["W"][1, 2] = np.nan
     with pytest.raises(rf.ArtifactIntegrityError, match=r"tensor W has nan at \(1, 2\)"):
         router.save(tmp_path / "bad")
@@ -219,3 +220,10 @@ def test_read_artifact_reports_what_the_directory_holds(saved: Path) -> None:
     artifact = read_artifact(saved, ROUTER_LAYOUT)
     assert set(artifact.tensors) == {"P", "W", "w", "embedder.table", "embedder.column_scale"}
     assert set(artifact.files) == {"tokenizer.json"}
+
+
+@pytest.mark.parametrize("tail", ["\0junk", "\ud800"])
+def test_text_that_no_path_can_be_leads_to_no_other_directory(saved: Path, tail: str) -> None:
+    for read in (rf.load_router, lambda path: verify_artifact(path, ROUTER_LAYOUT)):
+        with pytest.raises(rf.ArtifactNotFoundError, match="is no path"):
+            read(str(saved) + tail)

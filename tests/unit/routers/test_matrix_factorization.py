@@ -212,3 +212,19 @@ def test_an_embedder_owes_a_vector_a_prompt_and_prompts_are_texts() -> None:
         router.route(None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="put it into a list"):
         router.win_rates("abc")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"P": "x"}, "P is an array of real numbers, found <U1"),
+        ({"P": [[1.0, 2.0], [3.0]]}, "P is an array of real numbers"),
+        ({"W": np.ones((4, 9), np.complex64)}, "W is an array of real numbers, found complex64"),
+        ({"w": None}, "w is an array of real numbers, found object"),
+        ({"model_names": "abc"}, "model_names is a sequence of names, found 'abc'"),
+        ({"model_names": ("strong-model", "weak-model", float("nan"))}, "sequence of names"),
+    ],
+)
+def test_parts_of_another_type_are_named(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(rf.InvalidArgumentError, match=words):
+        mf_router(**changes)
