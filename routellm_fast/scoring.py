@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from routellm_fast.errors import InvalidArgumentError
 
+# Told of a long run: what is being done, how much of it is done, and how much there is.
+OnStep = Callable[[str, int, int], None]
+
 
 def score_in_batches(
     win_rates: Callable[[Sequence[str]], NDArray[Any]],

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from routellm_fast.evaluation.streaming import LogColumns, OnBadRow, StreamedQuality, evaluate_log
-from routellm_fast.evaluation.win_rates import OnProgress, Scorer
+from routellm_fast.evaluation.win_rates import Scorer
 from routellm_fast.routers import load_router
+from routellm_fast.scoring import OnStep
 
 ENGINES: Final = ("local", "ray")
 
@@ -22,7 +23,7 @@ def stream_logs(
     *,
     engine: str,
     skip_bad_rows: bool,
-    on_progress: OnProgress | None,
+    on_progress: OnStep | None,
 ) -> StreamedQuality:
     """Read logs with the named engine. Raises what `evaluate_log` and `ray_engine.run` raise.
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from routellm_fast.cli._devices import named_device
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.tables import SUFFIXES, read_table
@@ -220,7 +219,7 @@ def triton(
         max_queue_delay_us=max_queue_delay,
         instances=instances,
         threads=threads,
-        device=None if device is None else named_device(device, ("cpu", "cuda")),
+        device=device,
         response_cache=response_cache,
         inputs=inputs,
         precision=precision,

@@ -36,8 +36,9 @@ from routellm_fast.evaluation.summary import (
     random_intervals,
     result_rows,
 )
-from routellm_fast.evaluation.win_rates import OnProgress, RouterIdentity, Scorer, cached_win_rates
+from routellm_fast.evaluation.win_rates import RouterIdentity, Scorer, cached_win_rates
 from routellm_fast.prices import PriceList
+from routellm_fast.scoring import OnStep
 
 RANDOM_RUNS: Final = 500
 
@@ -54,7 +55,7 @@ def evaluate(
     cache: Path | None = None,
     created: str | None = None,
     streamed: Sequence[BenchmarkResult] = (),
-    on_progress: OnProgress | None = None,
+    on_progress: OnStep | None = None,
 ) -> Evaluation:
     """Evaluate routers side by side; prompt length, random routing and the oracle are always there.
 
@@ -119,7 +120,7 @@ class _Settings:
     resamples: int
     random_runs: int
     seed: int
-    on_progress: OnProgress
+    on_progress: OnStep
 
 
 def _record(router: Scorer, identity: RouterIdentity) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -17,12 +17,11 @@ from routellm_fast.atomic import replaced_file
 from routellm_fast.data.digest import file_digest
 from routellm_fast.errors import DataError
 from routellm_fast.evaluation.datasets import Benchmark
-from routellm_fast.scoring import score_in_batches
+from routellm_fast.scoring import OnStep, score_in_batches
 
 _BATCH: Final = 1024
 
 # What is done, how many steps of it, and of how many.
-OnProgress = Callable[[str, int, int], None]
 
 
 class Scorer(Protocol):
@@ -51,7 +50,7 @@ def directory_identity(directory: Path, *, shown: str | None = None) -> RouterId
 
 
 def cached_win_rates(
-    name: str, router: Scorer, benchmark: Benchmark, cache: Path | None, digest: str, on_progress: OnProgress
+    name: str, router: Scorer, benchmark: Benchmark, cache: Path | None, digest: str, on_progress: OnStep
 ) -> NDArray[np.float64]:
     """Return a router's win rates on a benchmark, from the cache where it has them.
 

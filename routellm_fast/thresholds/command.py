@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -16,6 +16,7 @@ from routellm_fast.calibration.table import Calibration
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError, UnknownModelError
 from routellm_fast.prices import PairPrices
+from routellm_fast.scoring import OnStep
 from routellm_fast.thresholds.drift import win_rate_quantiles
 from routellm_fast.thresholds.probability_fit import Outcomes, ProbabilityFit, choose, fit_probability
 from routellm_fast.thresholds.search import RESAMPLES, Sample, check_needs, find_points
@@ -34,9 +35,6 @@ PROBABILITY_CHOICES: Final = ("keep", "none", *METHODS, "best")
 _FEW: Final = 100
 # A strong share further away than this from the one asked for is worth a word.
 _MISSED_BY: Final = 0.005
-
-# Called with what is being done, how many steps of it are done, and of how many.
-OnStep = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,9 @@ from routellm_fast.evaluation.streaming.chunks import NO_QUALITY, LogChunk, LogC
 from routellm_fast.evaluation.streaming.resampling import random_spread, sketch_draws
 from routellm_fast.evaluation.streaming.sketch import DEFAULT_BITS, MAX_QUALITY, QualitySketch
 from routellm_fast.evaluation.summary import Measured, check_gap, domain_result, domain_seed, notes_on, result_rows
-from routellm_fast.evaluation.win_rates import OnProgress, Scorer
+from routellm_fast.evaluation.win_rates import Scorer
 from routellm_fast.prices import PriceList
+from routellm_fast.scoring import OnStep
 
 MAX_DOMAINS: Final = 1000
 WORD_LIMIT: Final = 1 << DEFAULT_BITS
@@ -138,7 +139,7 @@ class StreamedQuality:
         max_quality: float | None = None,
         resamples: int = 1000,
         seed: int = 0,
-        on_progress: OnProgress | None = None,
+        on_progress: OnStep | None = None,
     ) -> BenchmarkResult:
         """Return what a report shows of the log.
 
@@ -183,9 +184,7 @@ class StreamedQuality:
             notes=(*notes_on(rows, measured), *self._notes()),
         )
 
-    def _domain_results(
-        self, router: str, resamples: int, seed: int, on_progress: OnProgress
-    ) -> dict[str, DomainResult]:
+    def _domain_results(self, router: str, resamples: int, seed: int, on_progress: OnStep) -> dict[str, DomainResult]:
         found = {}
         for index, (domain, sketch) in enumerate(sorted(self.domains[router].items())):
             on_progress("domains", index, len(self.domains[router]))
