@@ -1,7 +1,8 @@
 """The static embedder as a graph: from token ids to embeddings, or straight to a linear score of them.
 
-The tokenizer stays outside: ONNX has none that reads text as this package does. Of the surface features `constant` and
-`log_tokens` follow from the attention mask; others depend on the text and are an input.
+The tokenizer stays outside: ONNX has none that reads text as this package does. Of the surface features `constant` and,
+where only the start of a long text is read, `log_tokens` follow from the attention mask; others depend on the text and
+are an input.
 """
 
 from __future__ import annotations
@@ -14,12 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from routellm_fast.embedders.static import TOKENIZER_FILE, StaticEmbedder
-from routellm_fast.tokenization import (
-    LibraryTokenizer,
-    native_tokenizer,
-    parse_tokenizer,
-    unknown_token_id,
-)
+from routellm_fast.tokenization import parse_tokenizer, unknown_token_id
 
 from .graph import Dialect, Graph
 
@@ -31,7 +27,6 @@ if TYPE_CHECKING:
 INPUT_IDS: Final = "input_ids"
 ATTENTION_MASK: Final = "attention_mask"
 SURFACE_FEATURES: Final = "surface_features"
-_FROM_MASK: Final = ("constant", "log_tokens")
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class StaticParts:
 
     Attributes:
         embedder: The embedder.
-        settings: max_tokens, max_code_points, normalize, surface_features.
+        settings: max_tokens, max_code_points, normalize, surface_features and, where there is one, tail_tokens.
         tensors: table and, where there are any, column_scale, rows and weights.
         tokenizer_json: Its tokenizer.
     """
@@ -65,7 +60,8 @@ class StaticParts:
     @property
     def text_features(self) -> list[str]:
         """The surface features that only the text gives."""
-        return [name for name in self.settings["surface_features"] if name not in _FROM_MASK]
+        from_mask = {"constant"} if "tail_tokens" in self.settings else {"constant", "log_tokens"}
+        return [name for name in self.settings["surface_features"] if name not in from_mask]
 
     @cached_property
     def _spec(self) -> dict[str, Any]:
@@ -76,10 +72,6 @@ class StaticParts:
         """The unknown token, which counts for the length and not for the mean."""
         return unknown_token_id(self._spec)
 
-    @cached_property
-    def _tokenizer(self) -> Any:
-        return native_tokenizer(self._spec) or LibraryTokenizer(self.tokenizer_json)
-
     def token_vectors(self) -> NDArray[np.float64]:
         """Return (tokens, token dim) float64: what each token adds to the sum, but for the columns' scale."""
         table = self.tensors["table"].astype(np.float64)
@@ -89,14 +81,7 @@ class StaticParts:
 
     def feeds(self, prompts: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Return the graph's inputs for prompts."""
-        limit = self.settings["max_tokens"]
-        texts = [prompt[: self.settings["max_code_points"]] for prompt in prompts]
-        if isinstance(self._tokenizer, LibraryTokenizer):
-            clean = [text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for text in texts]
-            tokens = list(self._tokenizer.encode(clean, limit))
-        else:
-            tokens = [self._tokenizer.encode(text.encode("utf-8", "surrogatepass"), limit) for text in texts]
-        feeds = padded([np.asarray(ids, dtype=np.int64) for ids in tokens])
+        feeds = padded([ids.astype(np.int64) for ids in self.embedder.token_ids(prompts)])
         if self.text_features:
             names = self.settings["surface_features"]
             columns = [self.token_dim + names.index(name) for name in self.text_features]
@@ -182,7 +167,7 @@ class StaticInputs:
             if name == "constant":
                 zeros = graph.add("Mul", self._tokens, graph.constant(0.0, np.float32))
                 columns.append(graph.add("Add", zeros, graph.constant(1.0, np.float32)))
-            elif name == "log_tokens":
+            elif name not in from_text:  # log_tokens
                 columns.append(graph.add("Log", graph.add("Add", self._tokens, graph.constant(1.0, np.float32))))
             else:
                 columns.append(graph.column(str(self._text_features), 1, from_text.index(name)))

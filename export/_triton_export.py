@@ -107,7 +107,8 @@ def export_triton(
         version: Version of the models, an integer of at least 1.
         strong_model: Name of the strong model; None for the stored one.
         weak_model: Name of the weak model; None for the stored one.
-        default_threshold: Threshold, in [0, 1], for requests that bring none; None for 0.5.
+        default_threshold: Threshold, in [0, 1], for requests that bring none; None for the calibrated one of a strong
+            share of 50 %.
         strong_share: Instead of default_threshold: the one that sends this share of the calibration prompts to the
             strong model.
         max_batch_size: Most prompts that are scored at once.
@@ -130,7 +131,8 @@ def export_triton(
 
     Raises:
         UnsupportedExportError: The router has no such form.
-        InvalidArgumentError, InvalidThresholdError: An argument breaks its rule, or would do nothing in this mode.
+        InvalidArgumentError, InvalidThresholdError: An argument breaks its rule, or would do nothing in this mode, or
+            no threshold is given and the router has no calibration.
         MissingExtraError: The extra `triton` is not installed, or what the graph needs.
         ArtifactError: There is no such router, or `out` cannot be written, or holds what is no export.
         ExportMismatchError, EngineBuildError: See export_onnx and export_tensorrt.
@@ -143,7 +145,7 @@ def export_triton(
     options = GraphOptions(precision="float32" if precision is None else precision, prompts=prompts or (), bound=bound)
     if default_threshold is not None and strong_share is not None:
         raise InvalidArgumentError("give default_threshold or strong_share, not both")
-    threshold = check_share(0.5 if default_threshold is None else default_threshold, "default threshold")
+    threshold = None if default_threshold is None else check_share(default_threshold, "default threshold")
     check_name(name)
     check_integers(("version", version, 1), ("threads", 1 if threads is None else threads, 1))
     batching = batching_of(max_batch_size, max_queue_delay_us, preferred_batch_sizes, instances)
@@ -156,6 +158,8 @@ def export_triton(
     source = read_source(router, embedder=embedder, strong_model=strong_model, weak_model=weak_model)
     if strong_share is not None:
         threshold = source.router.threshold_for(strong_share)
+    elif threshold is None:
+        threshold = _calibrated(source.router)
     serving = Serving(name, version, batching, response_cache, _parameters(source.router, threshold))
     out = Path(out)
     _check_replaceable(out)
@@ -176,6 +180,15 @@ def export_triton(
         content = json.dumps(export.to_json(), indent=1, sort_keys=True) + "\n"
         (staging / MARKER_FILE).write_text(content, encoding="utf-8")
     return export
+
+
+def _calibrated(router: Router) -> float:
+    if router.calibration is None:
+        raise InvalidArgumentError(
+            "this router has no calibration, so nothing says which threshold its requests should get: give "
+            "default_threshold (--default-threshold), or calibrate the router on prompts like your traffic"
+        )
+    return router.default_threshold
 
 
 def _parameters(router: Router, threshold: float) -> dict[str, str]:

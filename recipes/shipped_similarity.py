@@ -175,7 +175,7 @@ lie close together (5 % to 95 % of {len(win_rates):,} real prompts: {low:.4f} to
 * A win rate here ranks prompts; it is no calibrated probability.
 * The vocabulary is English. A prompt of which no word is known gets the win rate of all battles alike.
 * Tested on one pair of models of 2023, on exams, school mathematics and 72 chat questions. It reads only the text it is
-  given: no history, no images, nothing past 512 tokens.
+  given: no history, no images, and of more than 512 tokens only the two ends.
 """
 
 

@@ -11,21 +11,26 @@ Rule = Literal["last_user", "last"]
 
 
 def text_of(messages: Sequence[Mapping[str, Any]], *, rule: Rule = "last_user") -> str:
-    """Return the text of the message in a chat that a router should read: by default the user's last one.
+    """Return the text of the message in a chat that a router should read: by default the user's newest with text.
 
     Args:
-        messages: OpenAI chat messages; `content` is a str, a list of parts, or None (tool calls).
-        rule: "last_user" takes the last message with the role "user", so that the output of a tool is never routed on.
-            "last" takes the last message whatever its role, as RouteLLM's Controller does.
+        messages: Chat messages as OpenAI or Anthropic write them, at least one; `content` is a str, a list of parts, or
+            None (tool calls).
+        rule: "last_user" takes the newest message of the role "user" that has text, so that neither the output of a
+            tool nor a picture is routed on. "last" takes the last message whatever its role, as RouteLLM's Controller
+            does.
 
     Returns:
-        The text, which may be empty. Text parts are joined by line feeds; images and audio are left out.
+        The text, which is "" where no such message has any: `Router.route` then decides by its `no_text`. Text parts
+        are joined by line feeds; images, audio and the results of tools are left out.
 
     Raises:
-        InvalidArgumentError: No message has the role that the rule asks for, or a message is not a chat message.
+        InvalidArgumentError: There are no messages, or one is not a chat message.
     """
     if isinstance(messages, (str, bytes)) or not isinstance(messages, Sequence):
         raise InvalidArgumentError(f"messages must be a list of chat messages, not {type(messages).__name__}")
+    if not messages:
+        raise InvalidArgumentError("messages is empty: a chat has at least one message")
     for index in range(len(messages) - 1, -1, -1):
         entry = messages[index]
         if not isinstance(entry, Mapping):
@@ -33,10 +38,10 @@ def text_of(messages: Sequence[Mapping[str, Any]], *, rule: Rule = "last_user") 
                 f"message {index} must be an object with role and content, not {type(entry).__name__}"
             )
         if rule == "last" or entry.get("role") == "user":
-            return _text_of_content(entry.get("content"), index)
-    raise InvalidArgumentError(
-        f"none of the {len(messages)} messages has the role 'user': there is nothing to route on"
-    )
+            text = _text_of_content(entry.get("content"), index)
+            if rule == "last" or (text and not text.isspace()):
+                return text
+    return ""
 
 
 def _text_of_content(content: Any, index: int) -> str:
@@ -44,11 +49,24 @@ def _text_of_content(content: Any, index: int) -> str:
         return ""
     if isinstance(content, str):
         return content
-    if isinstance(content, Sequence):
-        parts = [part for part in content if isinstance(part, Mapping) and part.get("type") in ("text", "input_text")]
-        texts = [part.get("text") for part in parts]
-        if all(isinstance(text, str) for text in texts) and all(isinstance(part, Mapping) for part in content):
-            return "\n".join(str(text) for text in texts)
-    raise InvalidArgumentError(
-        f"the content of message {index} must be a str or a list of content parts, found {type(content).__name__}"
-    )
+    if not isinstance(content, Sequence) or isinstance(content, (bytes, bytearray)):
+        raise InvalidArgumentError(
+            f"the content of message {index} must be a str or a list of content parts, found {type(content).__name__}"
+        )
+    texts: list[str] = []
+    for place, part in enumerate(content):
+        if isinstance(part, str):  # some clients send bare strings
+            texts.append(part)
+            continue
+        if not isinstance(part, Mapping):
+            raise InvalidArgumentError(
+                f"part {place} of message {index} must be a content part, found {type(part).__name__}"
+            )
+        if part.get("type") in ("text", "input_text"):
+            text = part.get("text")
+            if not isinstance(text, str):
+                raise InvalidArgumentError(
+                    f"part {place} of message {index} is text, but its `text` is {type(text).__name__}, not str"
+                )
+            texts.append(text)
+    return "\n".join(texts)

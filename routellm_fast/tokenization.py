@@ -144,13 +144,18 @@ class LibraryTokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
-    def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Return at most max_tokens ids per text, without special tokens. Raises EmbeddingError on failure."""
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text, without special tokens; lone surrogates are read as U+FFFD, as natively.
+
+        Raises:
+            EmbeddingError: The library failed.
+        """
+        clean = [text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for text in texts]
         try:
-            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+            encodings = self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)
         except Exception as error:  # the library raises bare Exception here too
             raise EmbeddingError(f"the tokenizers library failed on a text: {error}") from error
-        return [encoding.ids[:max_tokens] for encoding in encodings]
+        return [encoding.ids for encoding in encodings]
 
 
 def _vocabulary_list(vocabulary: Any) -> list[str] | None:

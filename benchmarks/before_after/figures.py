@@ -13,13 +13,13 @@ RESAMPLES: Final = 1_000
 def compare(
     before_ns: NDArray[np.float64], after_ns: NDArray[np.float64], percentile: float, *, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """Compare a percentile over items, where an item's time is its median over rounds.
+    """Compare a percentile over items, where an item's time is its median over pairs of processes.
 
-    The interval is a bootstrap over rounds. Both versions ran in every round, side by side: a round is drawn for both
-    at once, so that what else the machine did in it stays common to both.
+    The interval is a bootstrap over the pairs. Both processes of a pair took turns: a pair is drawn for both at once,
+    so that what else the machine did meanwhile stays common to both.
 
     Args:
-        before_ns: (rounds, items) nanoseconds.
+        before_ns: (pairs, items) nanoseconds.
         after_ns: The same of the other version.
         percentile: From 0 to 100.
         resamples: Draws of the bootstrap.
@@ -28,8 +28,8 @@ def compare(
         Microseconds of both, the ratio after / before, and its 95 % interval.
     """
     if before_ns.shape != after_ns.shape:
-        raise ValueError(f"got times of shapes {before_ns.shape} and {after_ns.shape}; both need (rounds, items)")
-    rounds = len(before_ns)
+        raise ValueError(f"got times of shapes {before_ns.shape} and {after_ns.shape}; both need (pairs, items)")
+    pairs = len(before_ns)
     rng = np.random.default_rng(0)
 
     def of(times: NDArray[np.float64]) -> float:
@@ -37,7 +37,7 @@ def compare(
 
     ratios = []
     for _ in range(resamples):
-        drawn = rng.integers(rounds, size=rounds)
+        drawn = rng.integers(pairs, size=pairs)
         ratios.append(of(after_ns[drawn]) / of(before_ns[drawn]))
     low, high = np.percentile(ratios, (2.5, 97.5))
     return {
@@ -46,6 +46,6 @@ def compare(
         "ratio": of(after_ns) / of(before_ns),
         "low": float(low),
         "high": float(high),
-        "rounds": rounds,
+        "pairs": pairs,
         "items": before_ns.shape[1],
     }

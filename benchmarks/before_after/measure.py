@@ -1,4 +1,8 @@
-"""Two versions in turns: fresh processes for imports and loads, two long-lived ones for everything else."""
+"""Two versions in turns: fresh processes for imports and loads, some pairs of processes for everything else.
+
+Where a process has its memory moves its times by several percent, however often a call is repeated in it. So each case
+is timed in several pairs of processes, and what differs between them is part of the interval.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,8 @@ class Effort:
         embeddings: Rows of mf's batch.
         battles: Sizes of sw_ranking's banks.
         queries: Queries of sw_ranking.
-        rounds: Passes over a case's items, each of both versions.
+        pairs: Pairs of processes, one of each version.
+        rounds: Passes over a case's items in each pair.
         block_rounds: The same, of cases with few items.
         interpreters: Fresh processes of each version.
     """
@@ -41,13 +46,14 @@ class Effort:
     embeddings: int
     battles: tuple[int, ...]
     queries: int
+    pairs: int
     rounds: int
     block_rounds: int
     interpreters: int
 
 
-FULL: Final = Effort(None, 10_000, (10_000, 65_000), 64, 21, 61, 31)
-QUICK: Final = Effort(64, 1_000, (1_000,), 8, 3, 3, 2)
+FULL: Final = Effort(None, 10_000, (10_000, 65_000), 64, 9, 5, 15, 31)
+QUICK: Final = Effort(64, 1_000, (1_000,), 8, 2, 2, 2, 2)
 # Cases with fewer items than this have as many rounds as block_rounds.
 _FEW_ITEMS: Final = 8
 
@@ -74,21 +80,20 @@ def measure(pythons: Mapping[str, Path], *, effort: Effort = FULL) -> Report:
     prompts = prompts_at_hand()
     loads = machine.loads()
     report: Report = {"missing": prompts.missing, "prompts": prompts.source}
-    with contextlib.ExitStack() as stack:
-        sides = {side: stack.enter_context(Side(side, python)) for side, python in pythons.items()}
+    with _processes(pythons) as sides:
         report["sides"] = {side: process.ask(do="describe") for side, process in sides.items()}
-        say("import and load")
-        report["cases"] = _fresh_cases(pythons, effort.interpreters)
+    say("import and load")
+    report["cases"] = _fresh_cases(pythons, effort.interpreters)
+    with _inputs() as folder:
+        write_text_inputs(folder, prompts, effort.prompts)
+        report["cases"] += _cases("text", pythons, folder, effort)
+    with _inputs() as folder:
+        write_mf_inputs(folder, effort.embeddings)
+        report["cases"] += _cases("mf", pythons, folder, effort)
+    for battles in effort.battles:
         with _inputs() as folder:
-            write_text_inputs(folder, prompts, effort.prompts)
-            report["cases"] += _cases("text", sides, folder, effort)
-        with _inputs() as folder:
-            write_mf_inputs(folder, effort.embeddings)
-            report["cases"] += _cases("mf", sides, folder, effort)
-        for battles in effort.battles:
-            with _inputs() as folder:
-                write_similarity_inputs(folder, battles, effort.queries)
-                report["cases"] += _cases("similarity", sides, folder, effort)
+            write_similarity_inputs(folder, battles, effort.queries)
+            report["cases"] += _cases("similarity", pythons, folder, effort)
     report["machine"] = machine.describe()
     report["loads"] = {"before": loads, "after": machine.loads()}
     return report
@@ -109,18 +114,34 @@ def _fresh_cases(pythons: Mapping[str, Path], interpreters: int) -> list[dict[st
     return found
 
 
-def _cases(kind: str, sides: Mapping[str, Side], folder: Path, effort: Effort) -> list[dict[str, Any]]:
+def _cases(kind: str, pythons: Mapping[str, Path], folder: Path, effort: Effort) -> list[dict[str, Any]]:
     """Time one kind of case."""
-    found = []
-    cases = {side: process.ask(do="prepare", kind=kind, folder=str(folder)) for side, process in sides.items()}
-    for name, case in cases[BEFORE].items():
-        say(name)
-        rounds = effort.block_rounds if case["items"] < _FEW_ITEMS else effort.rounds
-        times = _times(name, sides, case["items"], case["stretch"], rounds)
-        has_same_bits = case["digest"] == cases[AFTER][name]["digest"]
-        percentiles = ("p50", "p99") if case["tail"] else ("p50",)
-        found += [_entry(name, percentile, times, has_same_bits) for percentile in percentiles]
-    return found
+    times: dict[str, dict[str, list[list[float]]]] = {}
+    digests: dict[str, set[str]] = {}
+    has_tail: dict[str, bool] = {}
+    for pair in range(effort.pairs):
+        with _processes(pythons) as sides:
+            cases = {side: process.ask(do="prepare", kind=kind, folder=str(folder)) for side, process in sides.items()}
+            for name, case in cases[BEFORE].items():
+                say(f"{name}, pair {pair + 1} of {effort.pairs}")
+                rounds = effort.block_rounds if case["items"] < _FEW_ITEMS else effort.rounds
+                has_tail[name] = case["tail"]
+                digests.setdefault(name, set()).update(cases[side][name]["digest"] for side in sides)
+                taken = times.setdefault(name, {side: [] for side in sides})
+                for side, rows in _times(name, sides, case["items"], case["stretch"], rounds).items():
+                    taken[side].append(np.median(rows, axis=0).tolist())
+    return [
+        _entry(name, percentile, taken, len(digests[name]) == 1)
+        for name, taken in times.items()
+        for percentile in (("p50", "p99") if has_tail[name] else ("p50",))
+    ]
+
+
+@contextlib.contextmanager
+def _processes(pythons: Mapping[str, Path]) -> Iterator[dict[str, Side]]:
+    """Start a process of each version, and end both."""
+    with contextlib.ExitStack() as stack:
+        yield {side: stack.enter_context(Side(side, python)) for side, python in pythons.items()}
 
 
 @contextlib.contextmanager

@@ -24,8 +24,10 @@ def page(report: Report) -> str:
     parts += [_side(report, side) for side in ("before", "after")]
     parts += [
         (
-            "Both versions ran in turns on the same inputs, one thread each. An item's time is its median over rounds; "
-            "p50 and p99 are over items. *Ratio*: after / before, with the 95 % interval of a bootstrap over rounds. "
+            "Both versions ran in turns on the same inputs, one thread each, in several pairs of processes: where a "
+            "process has its memory moves its times. An item's time is its median over rounds in a process, then over "
+            "the pairs; p50 and p99 are over items. *Ratio*: after / before, with the 95 % interval of a bootstrap "
+            "over the pairs. "
             f"*Slower*: yes where the whole interval lies above {TOLERANCE:g}, no where it lies below, else unclear. "
             "*Same bits*: whether the win rates of all items are equal to the bit."
         ),
@@ -49,11 +51,11 @@ def case_table(cases: list[dict[str, Any]]) -> str:
             f"{case['ratio']:.3f} ({case['low']:.3f} – {case['high']:.3f})",
             is_slower(case),
             {None: "—", True: "yes", False: "**no**"}[case["has_same_bits"]],
-            f"{count(case['rounds'])} × {count(case['items'])}",
+            f"{count(case['pairs'])} × {count(case['items'])}",
         ]
         for case in cases
     ]
-    header = ("case", "", "before, µs", "after, µs", "ratio (95 %)", "slower", "same bits", "rounds × items")
+    header = ("case", "", "before, µs", "after, µs", "ratio (95 %)", "slower", "same bits", "pairs × items")
     return table(header, rows)
 
 

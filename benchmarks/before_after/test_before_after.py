@@ -25,7 +25,7 @@ from benchmarks.similarity.workload import RankingTask, openai_like_battles
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     effort = measure.Effort(
-        prompts=16, embeddings=64, battles=(1_000,), queries=4, rounds=2, block_rounds=2, interpreters=1
+        prompts=16, embeddings=64, battles=(1_000,), queries=4, pairs=2, rounds=2, block_rounds=2, interpreters=1
     )
     monkeypatch.setattr(command, "QUICK", effort)
 
@@ -92,7 +92,7 @@ def test_slower_is_said_only_where_the_interval_allows_it(low: float, high: floa
 def test_differing_win_rates_and_editable_installations_stand_out() -> None:
     case: dict[str, Any] = {
         "case": "mf", "percentile": "p50", "before_us": 1.0, "after_us": 2.0, "ratio": 2.0, "low": 1.9, "high": 2.1,
-        "has_same_bits": False, "rounds": 3, "items": 1,
+        "has_same_bits": False, "pairs": 3, "items": 1,
     }  # fmt: skip
     side = {"version": "0.1.0", "python": "3.11.0", "numpy": "2.4.6", "isa": "avx2", "is_editable": True}
     report: Report = {

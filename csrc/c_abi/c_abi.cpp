@@ -26,6 +26,7 @@ namespace {
 
 using routellm_fast::Error;
 using routellm_fast::ErrorCode;
+using routellm_fast::Excerpt;
 using routellm_fast::RouterOptions;
 using routellm_fast::Source;
 using routellm_fast::TextBatch;
@@ -98,26 +99,27 @@ const routellm_fast::Router& checked(const routellm_router* router) {
   return *router->router;
 }
 
-void check_text(const char* text, std::size_t bytes) {
-  if (text == nullptr && bytes > 0) refuse("text is NULL, but has " + std::to_string(bytes) + " bytes.");
-}
+Excerpt text_of(const char* text, std::size_t bytes) { return Excerpt::of({bytes == 0 ? "" : text, bytes}); }
 
-std::string_view view_of(const char* text, std::size_t bytes) { return {bytes == 0 ? "" : text, bytes}; }
+Excerpt checked_text(const char* text, std::size_t bytes) {
+  if (text == nullptr && bytes > 0) refuse("text is NULL, but has " + std::to_string(bytes) + " bytes.");
+  return text_of(text, bytes);
+}
 
 // The texts, in memory of the thread until its next call.
 TextBatch checked_texts(const char* const* texts, const std::size_t* bytes, std::size_t count) {
   if (count == 0) return {};
   check_pointer(texts, "texts");
   check_pointer(bytes, "bytes");
-  thread_local std::vector<std::string_view> views;
-  views.clear();
+  thread_local std::vector<Excerpt> all;
+  all.clear();
   for (std::size_t i = 0; i < count; ++i) {
     if (texts[i] == nullptr && bytes[i] > 0) {
       refuse("text " + std::to_string(i) + " is NULL, but has " + std::to_string(bytes[i]) + " bytes.");
     }
-    views.push_back(view_of(texts[i], bytes[i]));
+    all.push_back(text_of(texts[i], bytes[i]));
   }
-  return {.texts = views};
+  return {.texts = all};
 }
 
 void check_embeddings(const routellm_fast::Router& router, const float* embeddings, std::size_t count,
@@ -139,7 +141,7 @@ std::string checked_name(const char* name, const char* what) {
   std::string scratch;
   const std::string_view given(name);
   if (given.empty()) refuse(std::string(what) + " is empty; NULL leaves the model as stored.");
-  if (routellm_fast::valid_utf8(given, given.size(), scratch).data() != given.data()) {
+  if (routellm_fast::valid_utf8(given, given.size(), scratch).text.data() != given.data()) {
     refuse(std::string(what) + " is not UTF-8.");
   }
   return std::string(given);
@@ -255,9 +257,9 @@ routellm_status routellm_threshold_for(const routellm_router* router, double str
 routellm_status routellm_win_rate(const routellm_router* router, const char* text, size_t bytes, float* win_rate) {
   return guarded([&] {
     const auto& loaded = checked(router);
-    check_text(text, bytes);
+    const Excerpt only = checked_text(text, bytes);
     check_pointer(win_rate, "win_rate");
-    *win_rate = loaded.win_rate(view_of(text, bytes), std::nullopt);
+    loaded.win_rates({.texts = {&only, 1}}, std::nullopt, win_rate);
   });
 }
 
@@ -285,11 +287,11 @@ routellm_status routellm_route(const routellm_router* router, const char* text, 
                                float* win_rate, int* is_strong) {
   return guarded([&] {
     const auto& loaded = checked(router);
-    check_text(text, bytes);
+    const Excerpt only = checked_text(text, bytes);
     routellm_fast::check_share(threshold, "threshold");
     check_pointer(win_rate, "win_rate");
     check_pointer(is_strong, "is_strong");
-    *win_rate = loaded.win_rate(view_of(text, bytes), threshold);
+    loaded.win_rates({.texts = {&only, 1}}, threshold, win_rate);
     *is_strong = static_cast<double>(*win_rate) >= threshold ? 1 : 0;
   });
 }
@@ -323,9 +325,9 @@ routellm_status routellm_route_embeddings(const routellm_router* router, const f
 routellm_status routellm_rank(const routellm_router* router, const char* text, size_t bytes, float* scores) {
   return guarded([&] {
     const auto& loaded = checked(router);
-    check_text(text, bytes);
+    const Excerpt only = checked_text(text, bytes);
     check_pointer(scores, "scores");
-    loaded.rank(view_of(text, bytes), scores);
+    loaded.rank({.texts = {&only, 1}}, scores);
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -12,7 +13,8 @@
 namespace routellm_fast {
 namespace {
 
-constexpr std::size_t kUsualTokens = 4096;  // room for these is made at once
+constexpr std::size_t kUsualTokens = 4096;                   // room for these is made at once
+constexpr std::size_t kMostDivided = std::size_t{1} << 31U;  // so that the product of two such numbers fits in 64 bits
 
 void check(bool holds, const std::string& message) {
   if (!holds) throw Error(ErrorCode::kInvalidArgument, message);
@@ -39,13 +41,52 @@ void check_table(const TokenTable& table) {
 // How many tokens have a vector.
 std::size_t token_count(const TokenTable& table) { return table.rows.empty() ? table.row_count() : table.rows.size(); }
 
+ReadLimits limits_of(const StaticEmbedderOptions& options) {
+  check(options.max_tokens > 0 && options.max_code_points > 0, "max_tokens and max_code_points must be at least 1.");
+  if (options.tail_tokens == 0) return {.whole = options.max_code_points, .tail = 0};
+  check(
+      options.tail_tokens < options.max_tokens && std::max(options.max_tokens, options.max_code_points) < kMostDivided,
+      "tail_tokens must be below max_tokens, and with it max_tokens and max_code_points below 2^31; found " +
+          std::to_string(options.tail_tokens) + ", " + std::to_string(options.max_tokens) + " and " +
+          std::to_string(options.max_code_points) + ".");
+  return {.whole = options.max_code_points, .tail = options.max_code_points * options.tail_tokens / options.max_tokens};
+}
+
+// The end of a text from the beginning of a word on, without what was read of its start already.
+std::string_view unread_end(std::string_view end, std::string_view start) noexcept {
+  const auto not_after = std::less_equal<>();  // pointers into two objects may be compared by it
+  const char* const read = start.data() + start.size();
+  if (not_after(start.data(), end.data()) && not_after(end.data(), read)) {
+    end.remove_prefix(std::min(end.size(), static_cast<std::size_t>(read - end.data())));
+    return end;
+  }
+  const std::size_t blank = end.find_first_of(" \t\r\n");
+  return blank == std::string_view::npos ? end : end.substr(blank);
+}
+
+// The tokens of a text, when `count` were found in `read` bytes of it.
+std::size_t extrapolated(std::size_t count, std::size_t read, std::size_t bytes) noexcept {
+  if (read == 0) return count;
+  const double tokens = static_cast<double>(count) * static_cast<double>(bytes) / static_cast<double>(read);
+  return std::max(count, static_cast<std::size_t>(tokens + 0.5));
+}
+
+std::span<std::uint32_t> room_for(std::size_t ids) {
+  thread_local std::vector<std::uint32_t> buffer;
+  if (buffer.size() < ids) buffer.resize(ids);
+  return {buffer.data(), ids};
+}
+
 }  // namespace
 
 StaticEmbedder::StaticEmbedder(std::shared_ptr<const WordPieceTokenizer> tokenizer, TokenTable table,
                                StaticEmbedderOptions options, const KernelTable& kernels)
-    : tokenizer_(std::move(tokenizer)), table_(std::move(table)), options_(std::move(options)), kernels_(&kernels) {
+    : tokenizer_(std::move(tokenizer)),
+      table_(std::move(table)),
+      options_(std::move(options)),
+      limits_(limits_of(options_)),
+      kernels_(&kernels) {
   check_table(table_);
-  check(options_.max_tokens > 0 && options_.max_code_points > 0, "max_tokens and max_code_points must be at least 1.");
   const std::size_t tokens = token_count(table_);
   check(table_.weights.empty() || table_.weights.size() == tokens,
         "the token table has " + std::to_string(tokens) + " tokens but " + std::to_string(table_.weights.size()) +
@@ -64,37 +105,67 @@ std::size_t StaticEmbedder::drop(std::span<std::uint32_t> ids) const noexcept {
   return kept;
 }
 
-StaticEmbedder::Tokens StaticEmbedder::tokenize(std::string_view utf8) const {
-  thread_local std::vector<std::uint32_t> buffer;
-  const std::string_view text = first_code_points(utf8, options_.max_code_points);
+StaticEmbedder::Tokens StaticEmbedder::tokenize(const Excerpt& text) const {
+  Tokens tokens = find(text);
+  tokens.ids = tokens.ids.first(drop(tokens.ids));
+  return tokens;
+}
+
+StaticEmbedder::Tokens StaticEmbedder::find(const Excerpt& text) const {
+  if (!text.tail.empty()) return find_in_ends(text);
+  const std::string_view start = first_code_points(text.head, limits_.whole);
   // A text has at most as many tokens as bytes: no directory's max_tokens can ask for more memory than its texts have.
-  const std::size_t most = std::min(options_.max_tokens, std::max(text.size() + 1, kUsualTokens));
-  if (buffer.size() < most) buffer.resize(most);
-  const std::span<std::uint32_t> room(buffer.data(), most);
-  const EncodeResult result = tokenizer_->encode(text, room);
-  const std::size_t kept = drop(room.first(result.token_count));
-  return {room.first(kept), text.substr(0, result.consumed_bytes), result.token_count};
+  const std::size_t most = std::min(options_.max_tokens, std::max(start.size() + 1, kUsualTokens));
+  const std::span<std::uint32_t> room = room_for(most);
+  const EncodeResult result = tokenizer_->encode(start, room);
+  const std::string_view rest = text.head.substr(result.consumed_bytes);
+  // Blanks behind the last token that fits are nothing that was left out.
+  std::uint32_t next = 0;
+  const bool is_whole = !result.is_cut && text.head.size() == text.bytes && start.size() == text.head.size() &&
+                        (rest.empty() || tokenizer_->encode(rest, {&next, 1}).token_count == 0);
+  if (!is_whole && limits_.tail > 0) {
+    return find_in_ends(
+        {first_code_points(text.head, limits_.head()), last_code_points(text.head, limits_.tail), text.bytes});
+  }
+  const std::string_view read = start.substr(0, result.consumed_bytes);
+  return {room.first(result.token_count), {read, {}, text.bytes}, result.token_count, is_whole};
 }
 
-void StaticEmbedder::embed(std::string_view utf8, float* out) const {
-  const Tokens tokens = tokenize(utf8);
+StaticEmbedder::Tokens StaticEmbedder::find_in_ends(const Excerpt& text) const {
+  const std::size_t head_tokens = options_.max_tokens - options_.tail_tokens;
+  const std::size_t most_of_head = std::min(head_tokens, text.head.size() + 1);
+  const std::span<std::uint32_t> room = room_for(std::max(most_of_head + text.tail.size() + 1, kUsualTokens));
+  const EncodeResult head = tokenizer_->encode(text.head, room.first(most_of_head));
+  const std::string_view start = text.head.substr(0, head.consumed_bytes);
+  const std::string_view end = unread_end(text.tail, start);
+  const std::span<std::uint32_t> behind = room.subspan(head.token_count);
+  const std::size_t in_tail = tokenizer_->encode(end, behind).token_count;
+  const std::size_t of_tail = std::min(in_tail, options_.tail_tokens);
+  std::ranges::copy(behind.subspan(in_tail - of_tail, of_tail), behind.begin());
+  const std::size_t count = extrapolated(head.token_count + in_tail, start.size() + end.size(), text.bytes);
+  return {room.first(head.token_count + of_tail), {start, end, text.bytes}, count, false};
+}
+
+bool StaticEmbedder::embed(const Excerpt& text, float* out) const {
+  const Tokens tokens = tokenize(text);
   pool(tokens.ids, out);
-  write_surface_features(tokens.read, tokens.found, options_.surface_features, out + table_.dim);
+  write_surface_features(tokens.read, tokens.count, options_.surface_features, out + table_.dim);
+  return tokens.is_whole;
 }
 
-void StaticEmbedder::embed_ids(std::span<const std::uint32_t> ids, std::string_view utf8, float* out) const {
+void StaticEmbedder::embed_ids(const Found& found, const Excerpt& text, float* out) const {
   const std::size_t tokens = token_count(table_);
-  for (const std::uint32_t id : ids) {
+  check(found.ids.size() <= options_.max_tokens, "a text has " + std::to_string(found.ids.size()) +
+                                                     " token ids, expected at most max_tokens, " +
+                                                     std::to_string(options_.max_tokens) + ".");
+  for (const std::uint32_t id : found.ids) {
     check(id < tokens, "token id " + std::to_string(id) + " is outside the table of " + std::to_string(tokens) +
                            " tokens: tokenizer and table belong to different models.");
   }
-  std::vector<std::uint32_t> pooled(
-      ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(std::min(ids.size(), options_.max_tokens)));
-  const std::size_t found = pooled.size();
+  std::vector<std::uint32_t> pooled(found.ids.begin(), found.ids.end());
   pooled.resize(drop(pooled));
   pool(pooled, out);
-  write_surface_features(first_code_points(utf8, options_.max_code_points), found, options_.surface_features,
-                         out + table_.dim);
+  write_surface_features(text, found.token_count, options_.surface_features, out + table_.dim);
 }
 
 void StaticEmbedder::pool(std::span<const std::uint32_t> ids, float* out) const {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/aligned.hpp"
+#include "text/excerpt.hpp"
 #include "text/surface_features.hpp"
 #include "text/wordpiece_tokenizer.hpp"
 
@@ -33,9 +34,12 @@ struct TokenTable {
 
 struct StaticEmbedderOptions {
   std::size_t max_tokens = 512;
-  // The text is read no further than this many code points, whatever its tokens: with the cap on tokens it bounds the
-  // cost of a prompt, so that ten megabytes cost no more than a long prompt.
+  // No more code points of a text are read than this, whatever its tokens: with the cap on tokens it bounds the cost of
+  // a prompt, so that ten megabytes cost no more than a long prompt.
   std::size_t max_code_points = std::size_t{64} * 512;
+  // How many of max_tokens are for the end of a text that has more: its question often stands there. The same part of
+  // max_code_points is for the end too. With 0 only the start of such a text is read, and its length is what was read.
+  std::size_t tail_tokens = 0;
   bool normalize = true;                         // scale the mean of the token vectors to unit length
   std::optional<std::uint32_t> dropped_token;    // the unknown token, which model2vec leaves out of the mean
   std::vector<SurfaceFeature> surface_features;  // dimensions behind the token dimensions
@@ -57,33 +61,45 @@ class StaticEmbedder {
   [[nodiscard]] const StaticEmbedderOptions& options() const noexcept { return options_; }
   [[nodiscard]] const KernelTable& kernels() const noexcept { return *kernels_; }
 
-  /// Writes dim() floats.
-  void embed(std::string_view utf8, float* out) const;
+  /// How much of a text is read.
+  [[nodiscard]] const ReadLimits& limits() const noexcept { return limits_; }
 
-  /// The same from token ids found elsewhere, for vocabularies that the native tokenizer does not read. Throws
-  /// Error(kInvalidArgument) for an id outside the table.
-  void embed_ids(std::span<const std::uint32_t> ids, std::string_view utf8, float* out) const;
+  /// Writes dim() floats. Returns whether all of the text was read.
+  bool embed(const Excerpt& text, float* out) const;
+
+  /// The same from what another tokenizer found, for vocabularies that the native one does not read. Throws
+  /// Error(kInvalidArgument) for an id outside the table, and for more ids than max_tokens.
+  struct Found {
+    std::span<const std::uint32_t> ids;  // those that are pooled, dropped tokens among them
+    std::size_t token_count = 0;         // of the text
+  };
+  void embed_ids(const Found& found, const Excerpt& text, float* out) const;
 
   /// One number a token, so that for texts of n > 0 pooled tokens weights . embed(text) = sum(scores[ids]) / n + the
   /// surface features' part. Exact only without normalisation; computed in float64.
   [[nodiscard]] std::vector<float> token_scores(std::span<const float> weights) const;
 
-  /// The tokens that are pooled (dropped tokens removed) and what the features need; ids live until the thread's next
-  /// call.
+  /// What is read of a text: its tokens, which live until the thread's next call, and what the features need.
   struct Tokens {
-    std::span<const std::uint32_t> ids;
-    std::string_view read;  // the part of the text that was read
-    std::size_t found = 0;  // tokens before dropping
+    std::span<std::uint32_t> ids;
+    Excerpt read;           // what was read of the text
+    std::size_t count = 0;  // the tokens read, or where both ends are read an estimate for the text
+    bool is_whole = false;  // whether all of the text was read
   };
-  [[nodiscard]] Tokens tokenize(std::string_view utf8) const;
+  /// All tokens that are read, dropped ones among them.
+  [[nodiscard]] Tokens find(const Excerpt& text) const;
+  /// Those that are pooled.
+  [[nodiscard]] Tokens tokenize(const Excerpt& text) const;
 
  private:
+  [[nodiscard]] Tokens find_in_ends(const Excerpt& text) const;
   void pool(std::span<const std::uint32_t> ids, float* out) const;
   [[nodiscard]] std::size_t drop(std::span<std::uint32_t> ids) const noexcept;
 
   std::shared_ptr<const WordPieceTokenizer> tokenizer_;
   TokenTable table_;
   StaticEmbedderOptions options_;
+  ReadLimits limits_;
   const KernelTable* kernels_;
 };
 

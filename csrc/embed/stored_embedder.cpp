@@ -62,6 +62,8 @@ StaticEmbedderOptions read_options(const JsonValue& settings, const std::string&
       options.max_tokens = count_setting(value, key, where);
     } else if (key == "max_code_points") {
       options.max_code_points = count_setting(value, key, where);
+    } else if (key == "tail_tokens") {
+      options.tail_tokens = count_setting(value, key, where);
     } else if (key == "normalize" && value.boolean() != nullptr) {
       options.normalize = *value.boolean();
     } else if (key == "surface_features" && value.array() != nullptr) {
@@ -70,8 +72,9 @@ StaticEmbedderOptions read_options(const JsonValue& settings, const std::string&
         options.surface_features.push_back(parse_surface_feature(*name.text()));
       }
     } else {
-      refuse(where + ": a static embedder's settings are max_tokens, max_code_points, normalize and " +
-             "surface_features; found " + shown(key) + ", " + value.type_name());
+      refuse(where + ": a static embedder's settings are max_tokens, max_code_points, normalize, " +
+             "surface_features and, where the ends of long texts are read, tail_tokens; found " + shown(key) + ", " +
+             value.type_name());
     }
   }
   return options;
@@ -128,7 +131,9 @@ std::string identity_of(const StaticEmbedderOptions& options) {
   for (std::size_t k = 0; k < options.surface_features.size(); ++k) {
     text += (k == 0 ? "\"" : ", \"") + std::string(surface_feature_name(options.surface_features[k])) + "\"";
   }
-  return text + "]}";
+  text += "]";
+  if (options.tail_tokens > 0) text += R"(, "tail_tokens": )" + std::to_string(options.tail_tokens);
+  return text + "}";
 }
 
 void add_content(Sha256& digest, std::span<const std::byte> content) {

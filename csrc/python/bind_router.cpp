@@ -27,23 +27,55 @@ std::size_t text_work(const Router& router, std::size_t bytes, std::size_t count
 
 std::size_t score_work(const Router& router, std::size_t count) { return count * router.work_per_score(); }
 
-float win_rate(const Router& self, py::handle text, Threshold threshold) {
+struct Reading {
+  float win_rate;
+  bool is_whole;  // whether all of the text was read
+};
+
+Reading read_one(const Router& self, py::handle text, Threshold threshold) {
   if (!PyUnicode_Check(text.ptr())) throw_not_text(text, "prompt");
   thread_local std::string scratch;
-  const std::string_view view = utf8_of(text.ptr(), self.max_code_points(), scratch);
-  const MaybeUnlock unlock(text_work(self, view.size(), 1));
-  return self.win_rate(view, threshold, true);
+  const Excerpt read = utf8_of(text.ptr(), self.limits(), scratch);
+  const MaybeUnlock unlock(text_work(self, read.head.size() + read.tail.size(), 1));
+  Reading out{};
+  self.win_rates({.texts = {&read, 1}, .is_utf8 = true}, threshold, &out.win_rate, &out.is_whole);
+  return out;
 }
 
-py::array_t<float> win_rates(const Router& self, const py::sequence& texts, Threshold threshold) {
-  const HeldTexts batch(texts, self.max_code_points());
-  py::array_t<float> out(static_cast<py::ssize_t>(batch.views().size()));
+float win_rate(const Router& self, py::handle text) { return read_one(self, text, std::nullopt).win_rate; }
+
+py::array_t<float> win_rates(const Router& self, const py::sequence& texts) {
+  const HeldTexts batch(texts, self.limits());
+  py::array_t<float> out(static_cast<py::ssize_t>(batch.texts().size()));
   float* const target = out.mutable_data();
   {
-    const MaybeUnlock unlock(text_work(self, batch.bytes(), batch.views().size()));
-    self.win_rates({.texts = batch.views(), .is_utf8 = true}, threshold, target);
+    const MaybeUnlock unlock(text_work(self, batch.bytes(), batch.texts().size()));
+    self.win_rates({.texts = batch.texts(), .is_utf8 = true}, std::nullopt, target);
   }
   return out;
+}
+
+// The tuple is made by hand: this is what a decision waits for.
+py::tuple route(const Router& self, py::handle text, double threshold) {
+  const Reading reading = read_one(self, text, threshold);
+  py::object rate = py::reinterpret_steal<py::object>(PyFloat_FromDouble(static_cast<double>(reading.win_rate)));
+  PyObject* const made = rate ? PyTuple_Pack(2, rate.ptr(), reading.is_whole ? Py_True : Py_False) : nullptr;
+  if (made == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::tuple>(made);
+}
+
+py::tuple route_batch(const Router& self, const py::sequence& texts, double threshold) {
+  const HeldTexts batch(texts, self.limits());
+  const auto count = static_cast<py::ssize_t>(batch.texts().size());
+  py::array_t<float> rates(count);
+  py::array_t<bool> whole(count);
+  float* const rate = rates.mutable_data();
+  bool* const is_whole = whole.mutable_data();
+  {
+    const MaybeUnlock unlock(text_work(self, batch.bytes(), batch.texts().size()));
+    self.win_rates({.texts = batch.texts(), .is_utf8 = true}, threshold, rate, is_whole);
+  }
+  return py::make_tuple(std::move(rates), std::move(whole));
 }
 
 Source source_of(bool of_texts) { return of_texts ? Source::kText : Source::kCaller; }
@@ -123,9 +155,12 @@ void bind_router(py::module_& m) {
       .def_property_readonly("dim", &Router::dim)
       .def_property_readonly("model_names", &Router::model_names)
       .def_property_readonly("reads_text", &Router::reads_text)
-      .def("win_rate", &win_rate, py::arg("text"), py::arg("threshold") = py::none(),
-           "Win rate of one text; where it is held against a threshold, exact near it.")
-      .def("win_rates", &win_rates, py::arg("texts"), py::arg("threshold") = py::none(), "(n,) float32.")
+      .def("win_rate", &win_rate, py::arg("text"), "Win rate of one text.")
+      .def("win_rates", &win_rates, py::arg("texts"), "(n,) float32.")
+      .def("route", &route, py::arg("text"), py::arg("threshold"),
+           "Win rate of one text, exact near the threshold, and whether all of the text was read.")
+      .def("route_batch", &route_batch, py::arg("texts"), py::arg("threshold"),
+           "(n,) float32 and (n,) bool, as route of each.")
       .def("win_rate_from_embedding", &win_rate_from_embedding, py::arg("embedding"), py::arg("threshold") = py::none(),
            py::arg("of_text") = false, "Win rate of one (dim,) float32 embedding.")
       .def("win_rates_from_embeddings", &win_rates_from_embeddings, py::arg("embeddings"),

@@ -27,7 +27,7 @@ void bind_static_embedder(const py::module_& m) {
                        const std::optional<py::array_t<float, py::array::c_style>>& column_scale,
                        const std::optional<py::array_t<std::uint32_t, py::array::c_style>>& rows,
                        const std::optional<py::array_t<float, py::array::c_style>>& weights, std::size_t max_tokens,
-                       std::size_t max_code_points, bool normalize, std::optional<std::uint32_t> dropped_token,
+                       std::size_t max_code_points, std::size_t tail_tokens, bool normalize, std::optional<std::uint32_t> dropped_token,
                        const std::vector<std::string>& surface_features, const std::optional<std::string>& isa) {
              using Float32 = py::array_t<float, py::array::c_style>;
              using Int8 = py::array_t<std::int8_t, py::array::c_style>;
@@ -54,6 +54,7 @@ void bind_static_embedder(const py::module_& m) {
              copy(weights, native.weights);
              StaticEmbedderOptions options{.max_tokens = max_tokens,
                                            .max_code_points = max_code_points,
+                                           .tail_tokens = tail_tokens,
                                            .normalize = normalize,
                                            .dropped_token = dropped_token,
                                            .surface_features = {}};
@@ -65,11 +66,13 @@ void bind_static_embedder(const py::module_& m) {
            }),
            py::arg("tokenizer").none(true), py::arg("table"), py::kw_only(), py::arg("column_scale") = py::none(),
            py::arg("rows") = py::none(), py::arg("weights") = py::none(), py::arg("max_tokens") = 512,
-           py::arg("max_code_points") = 64 * 512, py::arg("normalize") = true, py::arg("dropped_token") = py::none(),
+           py::arg("max_code_points") = 64 * 512, py::arg("tail_tokens") = 0, py::arg("normalize") = true, py::arg("dropped_token") = py::none(),
            py::arg("surface_features") = std::vector<std::string>{}, py::arg("isa") = py::none())
       .def_property_readonly("dim", &StaticEmbedder::dim)
-      .def_property_readonly("max_code_points",
-                             [](const StaticEmbedder& self) { return self.options().max_code_points; })
+      .def_property_readonly("max_code_points", [](const StaticEmbedder& self) { return self.limits().whole; })
+      .def_property_readonly(
+          "tail_code_points", [](const StaticEmbedder& self) { return self.limits().tail; },
+          "How many of max_code_points are for the end of a text that has more.")
       .def_property_readonly(
           "table",
           [](const py::object& self) -> py::array {
@@ -86,11 +89,11 @@ void bind_static_embedder(const py::module_& m) {
       .def(
           "embed",
           [](const StaticEmbedder& self, const py::sequence& texts) {
-            const HeldTexts batch(texts, self.options().max_code_points);
-            FloatArray out = make_floats(batch.views().size(), self.dim());
+            const HeldTexts batch(texts, self.limits());
+            FloatArray out = make_floats(batch.texts().size(), self.dim());
             float* row = out.mutable_data();
             const MaybeUnlock unlock(batch.bytes());
-            for (const std::string_view text : batch.views()) {
+            for (const Excerpt& text : batch.texts()) {
               self.embed(text, row);
               row += self.dim();
             }
@@ -100,19 +103,48 @@ void bind_static_embedder(const py::module_& m) {
       .def(
           "embed_ids",
           [](const StaticEmbedder& self, const std::vector<std::vector<std::uint32_t>>& ids,
-             const py::sequence& texts) {
-            const HeldTexts batch(texts, self.options().max_code_points);
-            if (ids.size() != batch.views().size()) {
-              throw Error(ErrorCode::kInvalidArgument, std::to_string(ids.size()) + " id lists for " +
-                                                           std::to_string(batch.views().size()) + " texts.");
+             const std::vector<std::size_t>& token_counts, const py::sequence& texts) {
+            const HeldTexts batch(texts, self.limits());
+            if (ids.size() != batch.texts().size() || token_counts.size() != ids.size()) {
+              throw Error(ErrorCode::kInvalidArgument, std::to_string(ids.size()) + " id lists and " +
+                                                           std::to_string(token_counts.size()) + " counts for " +
+                                                           std::to_string(batch.texts().size()) + " texts.");
             }
             FloatArray out = make_floats(ids.size(), self.dim());
             float* row = out.mutable_data();
             const MaybeUnlock unlock(batch.bytes());
-            for (std::size_t i = 0; i < ids.size(); ++i) self.embed_ids(ids[i], batch.views()[i], row + i * self.dim());
+            for (std::size_t i = 0; i < ids.size(); ++i) {
+              self.embed_ids({ids[i], token_counts[i]}, batch.texts()[i], row + i * self.dim());
+            }
             return out;
           },
-          py::arg("ids"), py::arg("texts"), "The same from token ids found elsewhere.");
+          py::arg("ids"), py::arg("token_counts"), py::arg("texts"),
+          "The same from ids that another tokenizer found, at most max_tokens a text, and each text's number of tokens.")
+      .def(
+          "reads_whole",
+          [](const StaticEmbedder& self, const py::sequence& texts) {
+            const HeldTexts batch(texts, self.limits());
+            py::array_t<bool> out(static_cast<py::ssize_t>(batch.texts().size()));
+            bool* const is_whole = out.mutable_data();
+            const MaybeUnlock unlock(batch.bytes());
+            for (std::size_t i = 0; i < batch.texts().size(); ++i) {
+              is_whole[i] = self.find(batch.texts()[i]).is_whole;
+            }
+            return out;
+          },
+          py::arg("texts"), "(n,) bool: whether all of a text is read.")
+      .def(
+          "token_ids",
+          [](const StaticEmbedder& self, const py::sequence& texts) {
+            const HeldTexts batch(texts, self.limits());
+            py::list out;
+            for (const Excerpt& text : batch.texts()) {
+              const std::span<const std::uint32_t> ids = self.find(text).ids;
+              out.append(py::array_t<std::uint32_t>(static_cast<py::ssize_t>(ids.size()), ids.data()));
+            }
+            return out;
+          },
+          py::arg("texts"), "The tokens that are read of each text, (n,) uint32 each.");
 }
 
 }  // namespace routellm_fast

@@ -47,7 +47,7 @@ void bind_tokenizer(const py::module_& m) {
             std::string scratch;
             std::string_view view;
             if (PyUnicode_Check(text.ptr())) {
-              view = utf8_of(text.ptr(), static_cast<std::size_t>(-1), scratch);
+              view = utf8_of(text.ptr(), {.whole = static_cast<std::size_t>(-1), .tail = 0}, scratch).head;
             } else if (py::isinstance<py::bytes>(text)) {
               view = {PyBytes_AS_STRING(text.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(text.ptr()))};
             } else {

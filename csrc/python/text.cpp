@@ -31,29 +31,49 @@ char* write_utf8(std::uint32_t c, char* out) {
 }
 
 template <typename Character>
-std::string_view transcode(const void* data, std::size_t length, std::string& scratch) {
-  const std::span<const Character> characters(static_cast<const Character*>(data), length);
+std::size_t utf8_bytes(std::span<const Character> characters) {
   std::size_t bytes = 0;
   for (const std::uint32_t c : characters) bytes += 1U + (c >= 0x80U) + (c >= 0x800U) + (c >= 0x10000U);
-  scratch.resize(bytes);
+  return bytes;
+}
+
+template <typename Character>
+Excerpt transcode(const void* data, std::size_t length, const ReadLimits& limits, std::string& scratch) {
+  const std::span<const Character> all(static_cast<const Character*>(data), length);
+  const bool is_whole = length <= limits.whole;
+  const std::span<const Character> head = is_whole ? all : all.first(limits.head());
+  const std::span<const Character> tail = is_whole ? all.first(0) : all.last(limits.tail);
+  const std::size_t head_bytes = utf8_bytes(head);
+  const std::size_t tail_bytes = utf8_bytes(tail);
+  scratch.resize(head_bytes + tail_bytes);
   char* end = scratch.data();
-  for (const std::uint32_t c : characters) end = write_utf8(c, end);
-  return scratch;
+  for (const std::uint32_t c : head) end = write_utf8(c, end);
+  for (const std::uint32_t c : tail) end = write_utf8(c, end);
+  // Only for the length of a text whose end is read, the whole of a huge text is looked at.
+  const std::size_t bytes = is_whole          ? head_bytes
+                            : limits.tail > 0 ? utf8_bytes(all)
+                                              : head_bytes + (length - head.size());
+  const std::string_view written(scratch);
+  return {written.substr(0, head_bytes), written.substr(head_bytes), bytes};
 }
 
 }  // namespace
 
-std::string_view utf8_of(PyObject* text, std::size_t max_code_points, std::string& scratch) {
-  const std::size_t length = std::min(static_cast<std::size_t>(PyUnicode_GET_LENGTH(text)), max_code_points);
+Excerpt utf8_of(PyObject* text, const ReadLimits& limits, std::string& scratch) {
+  const auto length = static_cast<std::size_t>(PyUnicode_GET_LENGTH(text));
   const void* data = PyUnicode_DATA(text);
-  if (PyUnicode_IS_COMPACT_ASCII(text)) return {static_cast<const char*>(data), length};
+  if (PyUnicode_IS_COMPACT_ASCII(text)) {
+    const std::string_view all(static_cast<const char*>(data), length);
+    if (length <= limits.whole) return Excerpt::of(all);
+    return {all.substr(0, limits.head()), all.substr(length - limits.tail), length};
+  }
   switch (PyUnicode_KIND(text)) {
     case PyUnicode_1BYTE_KIND:
-      return transcode<Py_UCS1>(data, length, scratch);
+      return transcode<Py_UCS1>(data, length, limits, scratch);
     case PyUnicode_2BYTE_KIND:
-      return transcode<Py_UCS2>(data, length, scratch);
+      return transcode<Py_UCS2>(data, length, limits, scratch);
     default:
-      return transcode<Py_UCS4>(data, length, scratch);
+      return transcode<Py_UCS4>(data, length, limits, scratch);
   }
 }
 
@@ -62,7 +82,7 @@ std::string_view utf8_of(PyObject* text, std::size_t max_code_points, std::strin
                        ". Chat messages become text with routellm_fast.prompt.text_of().");
 }
 
-HeldTexts::HeldTexts(const py::sequence& texts, std::size_t max_code_points) {
+HeldTexts::HeldTexts(const py::sequence& texts, const ReadLimits& limits) {
   // A list or tuple of str as it is; any other sequence once as a list. A bare string is a sequence too, of its
   // letters: the commonest slip, so refuse it by name.
   if (py::isinstance<py::str>(texts) || py::isinstance<py::bytes>(texts)) {
@@ -72,7 +92,7 @@ HeldTexts::HeldTexts(const py::sequence& texts, std::size_t max_code_points) {
   items_ = py::reinterpret_steal<py::object>(PySequence_Fast(texts.ptr(), "expected a sequence of str"));
   if (!items_) throw py::error_already_set();
   const auto count = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(items_.ptr()));
-  views_.reserve(count);
+  texts_.reserve(count);
   held_.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     PyObject* item = PySequence_Fast_GET_ITEM(items_.ptr(), static_cast<Py_ssize_t>(i));
@@ -81,8 +101,8 @@ HeldTexts::HeldTexts(const py::sequence& texts, std::size_t max_code_points) {
     held_.push_back(py::reinterpret_borrow<py::object>(item));
     if (PyUnicode_IS_COMPACT_ASCII(item) == 0) transcoded_.emplace_back();
     std::string unused;
-    views_.push_back(utf8_of(item, max_code_points, transcoded_.empty() ? unused : transcoded_.back()));
-    bytes_ += views_.back().size();
+    texts_.push_back(utf8_of(item, limits, transcoded_.empty() ? unused : transcoded_.back()));
+    bytes_ += texts_.back().head.size() + texts_.back().tail.size();
   }
 }
 

@@ -65,8 +65,11 @@ class MatrixFactorizationRouter final : public Router {
     return *models_;
   }
 
-  void score_texts(const TextBatch& texts, std::optional<double> /*threshold*/, float* out) const override {
-    for (const std::string_view text : texts.texts) *out++ = text_scorer_->win_rate(readable(text, texts.is_utf8));
+  void score_texts(const TextBatch& texts, std::optional<double> /*threshold*/, float* out,
+                   bool* is_whole) const override {
+    for (std::size_t i = 0; i < texts.texts.size(); ++i) {
+      out[i] = text_scorer_->win_rate(readable(texts, i), is_whole == nullptr ? nullptr : is_whole + i);
+    }
   }
 
   void score_embeddings(const float* embeddings, std::size_t count, Source /*source*/,

@@ -19,7 +19,7 @@ constexpr std::size_t kTextsAtOnce = 512;  // a thread: bounds the memory for em
 // Names may hold lone surrogates, which JSON can write and UTF-8 cannot.
 std::string valid_name(const std::string& name) {
   std::string scratch;
-  return std::string(valid_utf8(name, name.size(), scratch));
+  return std::string(valid_utf8(name, name.size(), scratch).text);
 }
 
 std::string name_at(const JsonValue& pair, std::string_view key, const std::string& given, const std::string& where) {
@@ -50,6 +50,10 @@ Router::Router(const DirectoryContents& contents, StoredEmbedder embedder, const
   if (!pair.has_exactly({"strong", "weak"})) refuse(contents.path + ": model_pair holds strong and weak");
   model_pair_ = {name_at(pair, "strong", options.strong_model, contents.path),
                  name_at(pair, "weak", options.weak_model, contents.path)};
+  if (model_pair_.strong == model_pair_.weak) {
+    throw Error(ErrorCode::kInvalidArgument, "the strong and the weak model are both \"" + shown(model_pair_.strong) +
+                                                 "\": there is nothing to choose between. Name two models.");
+  }
   std::ranges::transform(model_names, std::back_inserter(model_names_), valid_name);
   if (const JsonValue& calibration = contents.entry("calibration"); !calibration.is_null()) {
     calibration_.emplace(calibration, contents.path);
@@ -69,39 +73,34 @@ void Router::check_reads_text() const {
                                           ". Give it embeddings of " + std::to_string(dim()) + " values.");
 }
 
-std::string_view Router::readable(std::string_view text, bool is_utf8) const {
-  if (is_utf8) return text;
-  thread_local std::string scratch;
-  return valid_utf8(text, max_code_points(), scratch);
+Excerpt Router::readable(const TextBatch& texts, std::size_t index) const {
+  const Excerpt& text = texts.texts[index];
+  if (texts.is_utf8) return text;
+  thread_local std::string scratch[2];
+  return read_of(text.head, limits(), scratch);
 }
 
-const float* Router::embed(const TextBatch& texts) const {
+const float* Router::embed(const TextBatch& texts, bool* is_whole) const {
   thread_local AlignedVector<float> embeddings;
   const std::size_t width = embedder_->dim();
   if (embeddings.size() < texts.texts.size() * width) embeddings.resize(texts.texts.size() * width);
   float* row = embeddings.data();
-  for (const std::string_view text : texts.texts) {
-    embedder_->embed(readable(text, texts.is_utf8), row);
-    row += width;
+  for (std::size_t i = 0; i < texts.texts.size(); ++i, row += width) {
+    const bool is_all = embedder_->embed(readable(texts, i), row);
+    if (is_whole != nullptr) is_whole[i] = is_all;
   }
   return embeddings.data();
 }
 
-float Router::win_rate(std::string_view text, std::optional<double> threshold, bool is_utf8) const {
-  check_reads_text();
-  float out = 0.0F;
-  score_texts({.texts = {&text, 1}, .is_utf8 = is_utf8}, threshold, &out);
-  return out;
-}
-
-void Router::win_rates(const TextBatch& texts, std::optional<double> threshold, float* out) const {
+void Router::win_rates(const TextBatch& texts, std::optional<double> threshold, float* out, bool* is_whole) const {
   check_reads_text();
   const std::size_t at_once = kTextsAtOnce * threads_;
-  for (std::span<const std::string_view> rest = texts.texts; !rest.empty();) {
+  for (std::span<const Excerpt> rest = texts.texts; !rest.empty();) {
     const std::size_t count = std::min(at_once, rest.size());
-    score_texts({.texts = rest.first(count), .is_utf8 = texts.is_utf8}, threshold, out);
+    score_texts({.texts = rest.first(count), .is_utf8 = texts.is_utf8}, threshold, out, is_whole);
     rest = rest.subspan(count);
     out += count;
+    if (is_whole != nullptr) is_whole += count;
   }
 }
 
@@ -110,9 +109,9 @@ void Router::win_rates(const float* embeddings, std::size_t count, Source source
   if (count > 0) score_embeddings(embeddings, count, source, threshold, out);
 }
 
-void Router::rank(std::string_view text, float* scores) const {
+void Router::rank(const TextBatch& texts, float* scores) const {
   check_reads_text();
-  score_models(embed({.texts = {&text, 1}}), 1, Source::kText, scores);
+  score_models(embed(texts, nullptr), texts.texts.size(), Source::kText, scores);
 }
 
 void Router::rank(const float* embeddings, std::size_t count, float* scores) const {
@@ -131,7 +130,12 @@ ScoringPair read_scoring_pair(const JsonValue& entry, const std::vector<std::str
     }
     return static_cast<std::size_t>(found - names.begin());
   };
-  return {index("strong"), index("weak")};
+  const ScoringPair found{index("strong"), index("weak")};
+  if (found.strong == found.weak) {
+    refuse(where + ": the scoring pair is " + shown(names[found.strong]) +
+           " twice: the win rate of a model against itself says nothing");
+  }
+  return found;
 }
 
 std::vector<std::string> read_names(const JsonValue& entry, const std::string& where) {

@@ -29,8 +29,8 @@ struct NamePair {
 
 /// Texts, which their owner keeps.
 struct TextBatch {
-  std::span<const std::string_view> texts;
-  bool is_utf8 = false;  // known to be valid UTF-8; else they are any bytes
+  std::span<const Excerpt> texts;
+  bool is_utf8 = false;  // known to be valid UTF-8, cut to what is read; else they are whole texts of any bytes
 };
 
 /// Where an embedding comes from: a text may have one of zeros, a caller's is refused.
@@ -51,10 +51,8 @@ class Router {
   [[nodiscard]] const NamePair& model_pair() const noexcept { return model_pair_; }
   [[nodiscard]] const std::vector<std::string>& model_names() const noexcept { return model_names_; }
   [[nodiscard]] bool reads_text() const noexcept { return embedder_ != nullptr; }
-  /// Code points of a text that are read.
-  [[nodiscard]] std::size_t max_code_points() const noexcept {
-    return embedder_ == nullptr ? 0 : embedder_->options().max_code_points;
-  }
+  /// How much of a text is read.
+  [[nodiscard]] ReadLimits limits() const noexcept { return embedder_ == nullptr ? ReadLimits{} : embedder_->limits(); }
   [[nodiscard]] virtual std::size_t dim() const noexcept = 0;
   /// About how many multiply-adds an embedding's win rate takes, for callers that hold a lock meanwhile.
   [[nodiscard]] virtual std::size_t work_per_score() const noexcept = 0;
@@ -63,18 +61,18 @@ class Router {
   [[nodiscard]] double threshold_for(double strong_share) const;
 
   /// Write a win rate for each text, or for each of `count` embeddings. Where they are held against a threshold, a win
-  /// rate so near to it that the router's stated error could change the decision is computed again, exactly. Texts
-  /// throw Error(kNoEmbedder) where reads_text() is false, embeddings Error(kInvalidEmbedding), naming the row.
-  [[nodiscard]] float win_rate(std::string_view text, std::optional<double> threshold, bool is_utf8 = false) const;
-  void win_rates(const TextBatch& texts, std::optional<double> threshold, float* out) const;
+  /// rate so near to it that the router's stated error could change the decision is computed again, exactly. Where
+  /// `is_whole` is not null, tell of each text whether all of it was read. Texts throw Error(kNoEmbedder) where
+  /// reads_text() is false, embeddings Error(kInvalidEmbedding), naming the row.
+  void win_rates(const TextBatch& texts, std::optional<double> threshold, float* out, bool* is_whole = nullptr) const;
   void win_rates(const float* embeddings, std::size_t count, Source source, std::optional<double> threshold,
                  float* out) const;
 
   /// Writes win rates without the error of a compressed form. Throws Error(kInvalidEmbedding), naming the row.
   virtual void exact_win_rates(const float* embeddings, std::size_t count, Source source, double* out) const = 0;
 
-  /// Write a score for each of model_names(), higher is better: of a text, or of each of `count` embeddings.
-  void rank(std::string_view text, float* scores) const;
+  /// Write a score for each of model_names(), higher is better: of each text, or of each of `count` embeddings.
+  void rank(const TextBatch& texts, float* scores) const;
   void rank(const float* embeddings, std::size_t count, float* scores) const;
 
  protected:
@@ -84,13 +82,15 @@ class Router {
 
   [[nodiscard]] const std::shared_ptr<const StaticEmbedder>& embedder() const noexcept { return embedder_; }
   [[nodiscard]] std::size_t threads() const noexcept { return threads_; }
-  /// A text as valid UTF-8, as far as it is read.
-  [[nodiscard]] std::string_view readable(std::string_view text, bool is_utf8) const;
-  /// The embeddings of texts, in memory of the thread until its next call.
-  [[nodiscard]] const float* embed(const TextBatch& texts) const;
+  /// What is read of a text of the batch, as valid UTF-8; where the batch is not, in memory of the thread until its
+  /// next call.
+  [[nodiscard]] Excerpt readable(const TextBatch& texts, std::size_t index) const;
+  /// The embeddings of texts, in memory of the thread until its next call; is_whole as for win_rates.
+  [[nodiscard]] const float* embed(const TextBatch& texts, bool* is_whole) const;
 
  private:
-  virtual void score_texts(const TextBatch& texts, std::optional<double> threshold, float* out) const = 0;
+  virtual void score_texts(const TextBatch& texts, std::optional<double> threshold, float* out,
+                           bool* is_whole) const = 0;
   virtual void score_embeddings(const float* embeddings, std::size_t count, Source source,
                                 std::optional<double> threshold, float* out) const = 0;
   virtual void score_models(const float* embeddings, std::size_t count, Source source, float* scores) const = 0;

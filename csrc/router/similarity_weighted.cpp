@@ -377,8 +377,9 @@ void SimilarityWeightedRouter::score_embeddings(const float* embeddings, std::si
   }
 }
 
-void SimilarityWeightedRouter::score_texts(const TextBatch& texts, std::optional<double> threshold, float* out) const {
-  score_embeddings(embed(texts), texts.texts.size(), Source::kText, threshold, out);
+void SimilarityWeightedRouter::score_texts(const TextBatch& texts, std::optional<double> threshold, float* out,
+                                           bool* is_whole) const {
+  score_embeddings(embed(texts, is_whole), texts.texts.size(), Source::kText, threshold, out);
 }
 
 void SimilarityWeightedRouter::score_models(const float* embeddings, std::size_t count, Source source,

@@ -44,7 +44,7 @@ class SimilarityWeightedRouter final : public Router {
 
  private:
   [[nodiscard]] std::size_t workers(std::size_t count) const noexcept;
-  void score_texts(const TextBatch& texts, std::optional<double> threshold, float* out) const override;
+  void score_texts(const TextBatch& texts, std::optional<double> threshold, float* out, bool* is_whole) const override;
   void score_embeddings(const float* embeddings, std::size_t count, Source source, std::optional<double> threshold,
                         float* out) const override;
   void score_models(const float* embeddings, std::size_t count, Source source, float* scores) const override;

@@ -92,14 +92,16 @@ TextScorer::TextScorer(std::shared_ptr<const StaticEmbedder> embedder, std::span
   }
 }
 
-float TextScorer::win_rate(std::string_view utf8) const {
+float TextScorer::win_rate(const Excerpt& text, bool* is_whole) const {
   if (!is_folded()) {
     thread_local AlignedVector<float> embedding;
     if (embedding.size() < embedder_->dim()) embedding.resize(embedder_->dim());
-    embedder_->embed(utf8, embedding.data());
+    const bool is_all = embedder_->embed(text, embedding.data());
+    if (is_whole != nullptr) *is_whole = is_all;
     return scorer_.win_rate(embedding.data());
   }
-  const StaticEmbedder::Tokens tokens = embedder_->tokenize(utf8);
+  const StaticEmbedder::Tokens tokens = embedder_->tokenize(text);
+  if (is_whole != nullptr) *is_whole = tokens.is_whole;
   double logit = 0.0;
   for (const std::uint32_t id : tokens.ids) logit += token_scores_[id];
   if (!tokens.ids.empty()) logit /= static_cast<double>(tokens.ids.size());
@@ -108,7 +110,7 @@ float TextScorer::win_rate(std::string_view utf8) const {
   const std::span<const float> weights = scorer_.weights().subspan(embedder_->token_dim());
   thread_local std::vector<float> values;
   if (values.size() < features.size()) values.resize(features.size());
-  write_surface_features(tokens.read, tokens.found, features, values.data());
+  write_surface_features(tokens.read, tokens.count, features, values.data());
   for (std::size_t k = 0; k < features.size(); ++k)
     logit += static_cast<double>(weights[k]) * static_cast<double>(values[k]);
   return sigmoid(static_cast<float>(logit));

@@ -69,7 +69,8 @@ class TextScorer {
   [[nodiscard]] bool is_folded() const noexcept { return !token_scores_.empty(); }
   [[nodiscard]] const StaticEmbedder& embedder() const noexcept { return *embedder_; }
 
-  [[nodiscard]] float win_rate(std::string_view utf8) const;
+  /// Also tells whether all of the text was read, where `is_whole` is not null.
+  [[nodiscard]] float win_rate(const Excerpt& text, bool* is_whole = nullptr) const;
 
  private:
   std::shared_ptr<const StaticEmbedder> embedder_;

@@ -59,6 +59,14 @@ Counts count(std::string_view utf8) noexcept {
   return counts;
 }
 
+Counts count(const Excerpt& text) noexcept {
+  Counts counts = count(text.head);
+  if (text.tail.empty()) return counts;
+  const Counts more = count(text.tail);
+  for (std::size_t lane = 0; lane < kLaneCount; ++lane) counts[lane] += more[lane];
+  return counts;
+}
+
 bool needs_counts(SurfaceFeature feature) noexcept {
   return feature != SurfaceFeature::kConstant && feature != SurfaceFeature::kLogTokens;
 }
@@ -89,11 +97,12 @@ SurfaceFeature parse_surface_feature(std::string_view name) {
               "unknown surface feature '" + std::string(name) + "': expected some of " + known + ".");
 }
 
-void write_surface_features(std::string_view utf8, std::size_t token_count, std::span<const SurfaceFeature> features,
+void write_surface_features(const Excerpt& read, std::size_t token_count, std::span<const SurfaceFeature> features,
                             float* out) noexcept {
   const bool counting = std::ranges::any_of(features, needs_counts);
-  const Counts counts = counting ? count(utf8) : Counts{};
-  const std::size_t characters = utf8.size() - counts[kContinuation];
+  const Counts counts = counting ? count(read) : Counts{};
+  const std::size_t bytes = read.head.size() + read.tail.size();
+  const std::size_t characters = bytes - counts[kContinuation];
   for (std::size_t k = 0; k < features.size(); ++k) {
     switch (features[k]) {
       case SurfaceFeature::kConstant:
@@ -112,7 +121,7 @@ void write_surface_features(std::string_view utf8, std::size_t token_count, std:
         out[k] = log_of(counts[kQuestion]);
         break;
       case SurfaceFeature::kNonAsciiShare:
-        out[k] = share(counts[kNonAscii], utf8.size());
+        out[k] = share(counts[kNonAscii], bytes);
         break;
       case SurfaceFeature::kUppercaseShare:
         out[k] = share(counts[kUppercase], characters);

@@ -5,13 +5,15 @@
 #include <span>
 #include <string_view>
 
+#include "text/excerpt.hpp"
+
 namespace routellm_fast {
 
 /// Simple properties of a prompt's text, which are extra dimensions after those of the tokens. A mean of token vectors
 /// that is scaled to unit length has lost them, and the length of a prompt alone predicts well.
 enum class SurfaceFeature : std::uint8_t {
   kConstant,        // 1, so that a linear scorer has an intercept
-  kLogTokens,       // log(1 + number of tokens read)
+  kLogTokens,       // log(1 + number of tokens)
   kDigitShare,      // ASCII digits / characters
   kCodeMarkShare,   // the characters {}[]()<>=;_\|#$*/+`~^&%@ / characters
   kQuestionMarks,   // log(1 + number of '?')
@@ -28,9 +30,9 @@ enum class SurfaceFeature : std::uint8_t {
 /// The feature with this name. Throws Error(kInvalidArgument), which lists the known names.
 [[nodiscard]] SurfaceFeature parse_surface_feature(std::string_view name);
 
-/// Writes features[k] of the text to out[k]. `utf8` is the part that the tokenizer has read and `token_count` the
-/// number of tokens it found there. The empty text has all shares zero. Allocates nothing.
-void write_surface_features(std::string_view utf8, std::size_t token_count, std::span<const SurfaceFeature> features,
+/// Writes features[k] of the text to out[k]. `read` is what the tokenizer has read of it and `token_count` its number
+/// of tokens. The empty text has all shares zero. Allocates nothing.
+void write_surface_features(const Excerpt& read, std::size_t token_count, std::span<const SurfaceFeature> features,
                             float* out) noexcept;
 
 }  // namespace routellm_fast

@@ -20,4 +20,18 @@ namespace routellm_fast {
   return utf8;
 }
 
+/// The last `limit` code points of a text, in at most 4 * limit bytes. Begins where a code point does, unless the text
+/// is invalid there.
+[[nodiscard]] inline std::string_view last_code_points(std::string_view utf8, std::size_t limit) noexcept {
+  if (utf8.size() <= limit) return utf8;
+  const std::size_t most = utf8.size() <= 4 * limit ? utf8.size() : 4 * limit;
+  std::size_t length = 0;
+  for (std::size_t count = 0; count < limit && length < most;) {
+    ++length;
+    const bool continuation = (static_cast<unsigned char>(utf8[utf8.size() - length]) & 0xC0U) == 0x80U;
+    if (!continuation) ++count;
+  }
+  return utf8.substr(utf8.size() - length);
+}
+
 }  // namespace routellm_fast

@@ -40,22 +40,24 @@ Prefix valid_prefix(std::string_view text, std::size_t limit) noexcept {
 
 }  // namespace
 
-std::string_view valid_utf8(std::string_view text, std::size_t limit, std::string& scratch) {
+ValidText valid_utf8(std::string_view text, std::size_t limit, std::string& scratch) {
   const Prefix valid = valid_prefix(text, limit);
-  if (valid.bytes == text.size() || valid.code_points == limit) return text.substr(0, valid.bytes);
+  if (valid.bytes == text.size() || valid.code_points == limit) {
+    return {text.substr(0, valid.bytes), valid.bytes == text.size()};
+  }
   scratch.assign(text.substr(0, valid.bytes));
   const char* p = text.data() + valid.bytes;
   const char* const end = text.data() + text.size();
   for (std::size_t count = valid.code_points; p != end && count < limit; ++count) {
     encode_utf8(decode_utf8(p, end), [&scratch](unsigned char byte) { scratch.push_back(static_cast<char>(byte)); });
   }
-  return scratch;
+  return {scratch, p == end};
 }
 
 std::string shown(std::string_view text) {
   constexpr std::size_t kMostShown = 200;
   std::string scratch;
-  std::string result(valid_utf8(text, kMostShown, scratch));
+  std::string result(valid_utf8(text, kMostShown, scratch).text);
   std::ranges::replace_if(result, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, '?');
   return result;
 }

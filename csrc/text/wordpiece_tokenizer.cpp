@@ -159,6 +159,7 @@ class WordPieceTokenizer::Model::Encoder {
 
   [[nodiscard]] std::size_t token_count() const noexcept { return count_; }
   [[nodiscard]] std::size_t consumed_bytes() const noexcept { return static_cast<std::size_t>(p_ - begin_); }
+  [[nodiscard]] bool is_cut() const noexcept { return is_cut_; }
 
  private:
   [[nodiscard]] bool full() const noexcept { return count_ == ids_.size(); }
@@ -170,7 +171,11 @@ class WordPieceTokenizer::Model::Encoder {
   [[nodiscard]] bool joins(const char* p) const noexcept { return p != end_ && class_at(p) == ByteClass::kJoin; }
 
   void write(std::uint32_t id) noexcept {
-    if (!full()) ids_[count_++] = id;
+    if (full()) {
+      is_cut_ = true;
+    } else {
+      ids_[count_++] = id;
+    }
   }
 
   /// Appends the ids that a walk through the trie has written.
@@ -178,7 +183,9 @@ class WordPieceTokenizer::Model::Encoder {
     if (pieces == 0) {
       write(model_.unk_id);
     } else {
-      count_ += std::min(pieces, ids_.size() - count_);
+      const std::size_t left = ids_.size() - count_;
+      is_cut_ = is_cut_ || pieces > left;
+      count_ += std::min(pieces, left);
     }
   }
 
@@ -196,6 +203,7 @@ class WordPieceTokenizer::Model::Encoder {
   const char* end_;
   std::span<std::uint32_t> ids_;
   std::size_t count_ = 0;
+  bool is_cut_ = false;
 };
 
 /// Splits the normalizer's words into pieces while they grow.
@@ -373,7 +381,7 @@ WordPieceTokenizer& WordPieceTokenizer::operator=(WordPieceTokenizer&&) noexcept
 EncodeResult WordPieceTokenizer::encode(std::string_view utf8, std::span<std::uint32_t> ids) const {
   Model::Encoder encoder(*model_, utf8, ids);
   encoder.run();
-  return {.token_count = encoder.token_count(), .consumed_bytes = encoder.consumed_bytes()};
+  return {.token_count = encoder.token_count(), .consumed_bytes = encoder.consumed_bytes(), .is_cut = encoder.is_cut()};
 }
 
 std::size_t WordPieceTokenizer::vocabulary_size() const noexcept { return model_->vocabulary_size; }

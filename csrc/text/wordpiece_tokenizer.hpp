@@ -29,6 +29,7 @@ struct AddedToken {
 struct EncodeResult {
   std::size_t token_count = 0;
   std::size_t consumed_bytes = 0;  // how far the text was read when the cap stopped it, else its size
+  bool is_cut = false;             // whether the last word read has tokens that did not fit
 };
 
 /// Text to token ids, equal to Hugging Face `tokenizers` with BertNormalizer, BertPreTokenizer and WordPiece, without

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -11,7 +12,7 @@ namespace routellm_fast::triton {
 namespace {
 
 constexpr std::uint32_t kConfigVersion = 1;
-constexpr double kDefaultThreshold = 0.5;
+constexpr double kDefaultStrongShare = 0.5;
 
 struct DeleteMessage {
   void operator()(TRITONSERVER_Message* message) const noexcept {
@@ -64,6 +65,18 @@ LoadedRouter load_router(const std::string& directory, const Parameters& paramet
   }
 }
 
+// The threshold of requests that bring none: as configured, else the calibrated one of half the prompts.
+std::optional<double> default_threshold(const LoadedRouter& router, const Parameters& parameters) {
+  if (parameters.default_threshold) return parameters.default_threshold;
+  if (parameters.strong_share) return router.threshold_for(*parameters.strong_share);
+  try {
+    return router.threshold_for(kDefaultStrongShare);
+  } catch (const Failure& failure) {
+    if (failure.code() != TRITONSERVER_ERROR_INVALID_ARG) throw;
+    return std::nullopt;  // never calibrated
+  }
+}
+
 }  // namespace
 
 Model Model::load(TRITONBACKEND_Model* handle) {
@@ -87,13 +100,13 @@ Model Model::load(TRITONBACKEND_Model* handle) {
     form.is_batched = config.max_batch_size() > 0;
     form.reads_text = router.reads_text();
     form.dim = router.dim();
-    form.default_threshold = parameters.strong_share ? router.threshold_for(*parameters.strong_share)
-                                                     : parameters.default_threshold.value_or(kDefaultThreshold);
+    form.default_threshold = default_threshold(router, parameters);
     log(TRITONSERVER_LOG_INFO,
         "routellm model '" + std::string(name) + "': " + router.kind() + " router " + router.digest().substr(0, 12) +
             " of " + directory + (form.reads_text ? ", takes text and" : ", takes") + " embeddings of " +
-            std::to_string(form.dim) + " values, threshold " + std::to_string(form.default_threshold) +
-            ", strong model " + router.strong_model() + ", weak model " + router.weak_model(),
+            std::to_string(form.dim) + " values, threshold " +
+            (form.default_threshold ? std::to_string(*form.default_threshold) : "none") + ", strong model " +
+            router.strong_model() + ", weak model " + router.weak_model(),
         __FILE__, __LINE__);
     return {std::move(router), form};
   } catch (const Failure& failure) {

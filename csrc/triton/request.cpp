@@ -213,7 +213,11 @@ class RequestReader {
 
   void read_thresholds(const Input& input, std::size_t row_count, std::vector<double>& thresholds) {
     if (!input) {
-      thresholds.resize(thresholds.size() + row_count, has_a_decision_ ? form_.default_threshold : kNoThreshold);
+      if (has_a_decision_ && !form_.default_threshold)
+        refuse(
+            "the request has no input 'THRESHOLD', and neither the parameter default_threshold nor a calibration of "
+            "the router says which one to use: send one, or set the parameter");
+      thresholds.resize(thresholds.size() + row_count, has_a_decision_ ? *form_.default_threshold : kNoThreshold);
       return;
     }
     check_type(input, TRITONSERVER_TYPE_FP32);

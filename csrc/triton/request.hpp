@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,7 @@ struct RequestForm {
   bool is_batched = false;  // max_batch_size > 0: every tensor has a batch dimension in front
   bool reads_text = false;
   std::size_t dim = 0;
-  double default_threshold = 0.5;
+  std::optional<double> default_threshold;  // of requests that bring none; without it, they get no decision
 };
 
 /// The rows of several requests, gathered so that one call scores them. Keeps its memory from batch to batch.

@@ -150,7 +150,10 @@ def triton(
     strong_model: str | None = typer.Option(None, help="Name of the strong model, instead of the stored one."),
     weak_model: str | None = typer.Option(None, help="Name of the weak model, instead of the stored one."),
     default_threshold: float | None = typer.Option(
-        None, help="Threshold for requests without one; default: 0.5.", show_default=False
+        None,
+        help="Threshold for requests without one; default: the one that sends half of the calibration's prompts to the "
+        "strong model, and required for a router without a calibration.",
+        show_default=False,
     ),
     strong_share: float | None = typer.Option(
         None,

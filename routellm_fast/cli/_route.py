@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,7 +16,7 @@ import typer
 from rich.cells import cell_len, set_cell_size
 
 from routellm_fast.cli._prompts import PipedLines, Prompt, PromptFormat, read_prompts
-from routellm_fast.decision import Decision, ModelPair, check_share
+from routellm_fast.decision import Decision, ModelPair, NoText, check_share
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
 from routellm_fast.routers import Router, load_router
@@ -23,6 +24,14 @@ from routellm_fast.routers import Router, load_router
 _BATCH: Final = 64
 # How many seconds a batch that is not full waits for the next line of a pipe.
 _PATIENCE_S: Final = 0.1
+
+
+class _NoText(str, Enum):
+    """What a prompt without text gets."""
+
+    STRONG = "strong"
+    WEAK = "weak"
+    SCORE = "score"
 
 
 def route(
@@ -41,11 +50,16 @@ def route(
     strong_share: float | None = typer.Option(
         None,
         help="Instead of --threshold: use the threshold that sends this share of the calibration's prompts to the "
-        "strong model, in [0, 1]. Without both options: the share 0.5, or the threshold 0.5 for a router without a "
-        "calibration.",
+        "strong model, in [0, 1]. Without both options: the share 0.5; a router without a calibration needs "
+        "--threshold.",
     ),
     strong_model: str | None = typer.Option(None, help="Name of the strong model, instead of the stored one."),
     weak_model: str | None = typer.Option(None, help="Name of the weak model, instead of the stored one."),
+    no_text: _NoText = typer.Option(
+        _NoText.STRONG,
+        help="What a prompt without text gets, such as a chat that holds only results of tools: the strong model, the "
+        "weak model, or what its win rate says, which then rests on nothing.",
+    ),
     form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
     jsonl: bool = typer.Option(False, "--jsonl", help="Print one JSON object for each prompt, not a table."),
 ) -> None:
@@ -60,7 +74,7 @@ def route(
     size = _batch_size(loaded, is_typed=not prompts and file is None and sys.stdin.isatty())
     pipe = PipedLines(sys.stdin.fileno()) if size > 1 and not prompts and file is None else None
     found = read_prompts(prompts or [], file, form, pipe)
-    for answer in _decide(loaded, found, limit, size, pipe):
+    for answer in _decide(loaded, found, limit, no_text.value, size, pipe):
         sys.stdout.write(table.row(answer) if table else _json(answer))
         _flush_for_readers()
         tally.add(answer)
@@ -73,9 +87,7 @@ def _threshold(router: Router, threshold: float | None, strong_share: float | No
         raise InvalidArgumentError("give --threshold or --strong-share, not both")
     if threshold is not None:
         return check_share(threshold, "threshold")
-    if strong_share is not None or router.calibration is not None:
-        return router.threshold_for(0.5 if strong_share is None else strong_share)
-    return 0.5
+    return router.default_threshold if strong_share is None else router.threshold_for(strong_share)
 
 
 class _Answer(NamedTuple):
@@ -88,7 +100,7 @@ class _Answer(NamedTuple):
 
 
 def _decide(
-    router: Router, prompts: Iterable[Prompt], threshold: float, size: int, pipe: PipedLines | None
+    router: Router, prompts: Iterable[Prompt], threshold: float, no_text: NoText, size: int, pipe: PipedLines | None
 ) -> Iterator[_Answer]:
     if _takes_microseconds(router):
         router.win_rate(
@@ -97,7 +109,10 @@ def _decide(
     for batch in _batched(prompts, size, pipe):
         texts = [prompt.text for prompt in batch]
         start = time.perf_counter_ns()
-        decisions = router.route_batch(texts, threshold) if size > 1 else [router.route(texts[0], threshold)]
+        if size > 1:
+            decisions = router.route_batch(texts, threshold, no_text=no_text)
+        else:
+            decisions = [router.route(texts[0], threshold, no_text=no_text)]
         microseconds = (time.perf_counter_ns() - start) / 1000 / len(batch)
         for prompt, decision in zip(batch, decisions, strict=True):
             yield _Answer(prompt, decision, microseconds, len(batch))
@@ -136,6 +151,7 @@ def _json(answer: _Answer) -> str:
         "threshold": decision.threshold,
         "model": decision.model,
         "is_strong": decision.is_strong,
+        "basis": decision.basis,
         "microseconds": round(answer.microseconds, 1),
         # With this key, the microseconds are the time of the batch divided by its number of prompts.
         **({} if answer.batch_size == 1 else {"batch_size": answer.batch_size}),
@@ -184,10 +200,12 @@ class _Tally:
         self._strong = 0
         self._tenths: Counter[int] = Counter()
         self._largest_batch = 1
+        self._bases: Counter[str] = Counter()
 
     def add(self, answer: _Answer) -> None:
         microseconds = answer.microseconds
         self._strong += answer.decision.is_strong
+        self._bases[answer.decision.basis] += 1
         self._largest_batch = max(self._largest_batch, answer.batch_size)
         # Times above 1 ms are rounded to 0.01 ms, so that the histogram stays small.
         self._tenths[round(microseconds * 10) if microseconds < 1000 else round(microseconds / 10) * 100] += 1
@@ -213,5 +231,11 @@ class _Tally:
         )
         return (
             f"\n{total:,} prompts, {share:.1%} to the strong model; p50 {p50:.1f} µs, p99 {p99:.1f} µs a decision"
-            f"{shared}\n"
+            f"{shared}\n{self._notes()}"
         )
+
+    def _notes(self) -> str:
+        """Say of how many prompts not all was read."""
+        excerpts, empty = self._bases["excerpt"], self._bases["no_text"]
+        read = f"{excerpts:,} longer than what is read: the rest was left out\n" if excerpts else ""
+        return read + (f"{empty:,} without text: decided by --no-text\n" if empty else "")

@@ -41,6 +41,15 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
+class KnowsExcerpts(Protocol):
+    """An embedder that knows of which texts it reads a part only."""
+
+    def reads_whole(self, texts: Sequence[str]) -> list[bool]:
+        """Return of each text whether `embed` reads all of it."""
+        ...
+
+
+@runtime_checkable
 class Storable(Protocol):
     """An embedder that can be stored in a router directory."""
 

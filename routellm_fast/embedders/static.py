@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -34,8 +34,9 @@ _TENSOR_PREFIX = "embedder."
 class StaticEmbedder:
     """Embeds a text as the mean of its token vectors, followed by its surface features. Immutable and thread-safe.
 
-    No neural network runs: each token costs the read of one row of a table. Only the first `max_tokens` tokens and
-    `max_code_points` characters of a text are read, so that ten megabytes cost no more than a long prompt. Lone
+    No neural network runs: each token costs the read of one row of a table. At most `max_tokens` tokens and
+    `max_code_points` characters of a text are read, so that ten megabytes cost no more than a long prompt: the first
+    ones, or with `tail_tokens` some of the start and some of the end, where a long prompt often has its question. Lone
     surrogates and invalid sequences count as U+FFFD, which BERT's normalizer drops. The token dimensions of a text
     without tokens are zero.
 
@@ -57,6 +58,7 @@ class StaticEmbedder:
         weights: NDArray[np.float32] | None = None,
         max_tokens: int = 512,
         max_code_points: int = 64 * 512,
+        tail_tokens: int = 0,
         normalize: bool = True,
         surface_features: Sequence[str] = (),
         isa: str | None = None,
@@ -73,6 +75,10 @@ class StaticEmbedder:
             weights: (tokens,) float32: the weight of each token; None where all weigh 1.
             max_tokens: How many tokens of a text are read, >= 1.
             max_code_points: How many characters of a text are read, >= 1.
+            tail_tokens: How many of max_tokens are for the end of a text that has more, from 0 to max_tokens - 1. The
+                same part of max_code_points is for the end too. The feature log_tokens then means the whole text: its
+                tokens are counted where it was read, and for the rest estimated by its length in bytes. With 0 the
+                start is read, and log_tokens means what was read.
             normalize: Whether the mean is scaled to unit length.
             surface_features: Names of the dimensions after the token dimensions, out of constant, log_tokens,
                 digit_share, code_mark_share, question_marks, non_ascii_share, uppercase_share, log_lines, log_digits,
@@ -96,6 +102,7 @@ class StaticEmbedder:
             "max_code_points": max_code_points,
             "normalize": normalize,
             "surface_features": list(surface_features),
+            **({"tail_tokens": tail_tokens} if tail_tokens else {}),  # embedders without it stay as they were
         }
         self._native = _core.StaticEmbedder(
             native,
@@ -227,12 +234,20 @@ class StaticEmbedder:
         write_artifact(path, Artifact(manifest, tensors, files), EMBEDDER_LAYOUT)
 
     def replace(
-        self, *, normalize: bool | None = None, surface_features: Sequence[str] | None = None, name: str | None = None
+        self,
+        *,
+        normalize: bool | None = None,
+        surface_features: Sequence[str] | None = None,
+        tail_tokens: int | None = None,
+        name: str | None = None,
     ) -> StaticEmbedder:
         """Return an embedder with the same token vectors and other settings; None keeps a setting."""
-        settings = dict(self._settings)
-        settings |= {} if normalize is None else {"normalize": normalize}
-        settings |= {} if surface_features is None else {"surface_features": list(surface_features)}
+        given = {
+            "normalize": normalize,
+            "surface_features": None if surface_features is None else list(surface_features),
+            "tail_tokens": tail_tokens,
+        }
+        settings = self._settings | {key: value for key, value in given.items() if value is not None}
         return StaticEmbedder(
             self.table,
             self._tokenizer_json,
@@ -304,10 +319,46 @@ class StaticEmbedder:
         """Return (n, dim) float32 embeddings. Raises TypeError, which names the element that is not a str."""
         if self._library is None:
             return self._native.embed(texts)
-        items = [text[: self._settings["max_code_points"]] for text in check_texts(texts)]
-        # The library refuses lone surrogates: read them as the native tokenizer does.
-        clean = [text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for text in items]
-        return self._native.embed_ids(self._library.encode(clean, self._settings["max_tokens"]), clean)
+        found = self._found_by_library(self._library, texts)
+        return self._native.embed_ids([one.ids for one in found], [one.token_count for one in found], texts)
+
+    def reads_whole(self, texts: Sequence[str]) -> list[bool]:
+        """Return of each text whether `embed` reads all of it."""
+        if self._library is None:
+            found: list[bool] = self._native.reads_whole(texts).tolist()
+            return found
+        return [one.is_whole for one in self._found_by_library(self._library, texts)]
+
+    def token_ids(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        """Return the ids of the tokens that are read of each text, unknown ones among them."""
+        if self._library is None:
+            return self._native.token_ids(texts)
+        return [np.array(one.ids, dtype=np.uint32) for one in self._found_by_library(self._library, texts)]
+
+    def _found_by_library(self, library: LibraryTokenizer, texts: Sequence[str]) -> list[_Found]:
+        most, tail = self._settings["max_tokens"], self._settings.get("tail_tokens", 0)
+        characters, of_tail = self._native.max_code_points, self._native.tail_code_points
+        # What is read of each text: all of it, its start, or its two ends.
+        parts = [
+            (text,)
+            if len(text) <= characters
+            else (text[: characters - of_tail], text[len(text) - of_tail :])[: 2 if of_tail else 1]
+            for text in check_texts(texts)
+        ]
+        ids = iter(library.encode([part for text in parts for part in text]))
+        found = []
+        for text, read in zip(texts, parts, strict=True):
+            lists = [next(ids) for _ in read]
+            count = sum(map(len, lists))
+            is_all = len(text) <= characters
+            if not tail:
+                found.append(_Found(lists[0][:most], min(count, most), is_all and count <= most))
+            elif is_all and count <= most:
+                found.append(_Found(lists[0], count, True))
+            else:
+                share = _utf8_bytes(text) / max(sum(map(_utf8_bytes, read)), 1)
+                found.append(_Found(lists[0][: most - tail] + lists[-1][-tail:], round(count * share), False))
+        return found
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._origin is not None:
@@ -324,6 +375,18 @@ class StaticEmbedder:
     def __repr__(self) -> str:
         """Name, dim and the table's precision."""
         return f"StaticEmbedder(name={self._name!r}, dim={self.dim}, precision={self.table.dtype.name!r})"
+
+
+class _Found(NamedTuple):
+    """What a library found in a text: the tokens that are pooled, how many the text has, and whether these are all."""
+
+    ids: list[int]
+    token_count: int
+    is_whole: bool
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _reloaded(origin: Origin) -> StaticEmbedder:

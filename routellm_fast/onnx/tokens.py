@@ -39,6 +39,7 @@ class TokenEncoder:
             raise InvalidArgumentError(
                 f"max_tokens must be above the {len(before) + len(after)} special tokens, found {max_tokens}"
             )
+        self._limit = self._room * _MAX_CODE_POINTS_PER_TOKEN
         self._native = native_tokenizer(spec)
         self._library = LibraryTokenizer(tokenizer_json) if self._native is None else None
 
@@ -53,11 +54,16 @@ class TokenEncoder:
             found = [self._native.encode(text, self._room).tolist() for text in texts]
         else:
             assert self._library is not None  # noqa: S101 - one of the two is there
-            limit = self._room * _MAX_CODE_POINTS_PER_TOKEN
-            # The library refuses lone surrogates: read them as the native tokenizer does.
-            clean = [text[:limit].encode("utf-8", "surrogatepass").decode("utf-8", "replace") for text in texts]
-            found = self._library.encode(clean, self._room)
+            found = [ids[: self._room] for ids in self._library.encode([text[: self._limit] for text in texts])]
         return [[*self._before, *ids, *self._after] for ids in found]
+
+    def reads_whole(self, texts: Sequence[str]) -> list[bool]:
+        """Return of each text whether `encode` reads all of it."""
+        if self._native is not None:
+            return [len(self._native.encode(text, self._room + 1)) <= self._room for text in texts]
+        assert self._library is not None  # noqa: S101 - one of the two is there
+        found = self._library.encode([text[: self._limit] for text in texts])
+        return [len(text) <= self._limit and len(ids) <= self._room for text, ids in zip(texts, found, strict=True)]
 
 
 def _around(processor: Any) -> tuple[list[int], list[int]]:

@@ -12,7 +12,17 @@ import numpy as np
 from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, write_artifact
 from routellm_fast.calibration import Calibration
-from routellm_fast.decision import Decision, ModelPair, check_share, decide
+from routellm_fast.decision import (
+    DEFAULT_STRONG_SHARE,
+    Decision,
+    ModelPair,
+    NoText,
+    basis_of,
+    check_no_text,
+    check_share,
+    checked_pair,
+    decide,
+)
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.stored import restore_embedder, store_embedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
@@ -75,12 +85,11 @@ class Router(ABC):
             provenance: Where the router comes from, JSON-able, e.g. created, data, command.
             model_card: README.md of the router directory, Markdown.
         """
-        self._model_pair = ModelPair(*model_pair)
-        if not all(isinstance(name, str) and name for name in self._model_pair):
-            raise InvalidArgumentError(f"a model pair is two names, found {tuple(self._model_pair)}")
+        self._model_pair = checked_pair(*model_pair)
         self._embedder = embedder
         self._embedder_spec = embedder_spec
         self._calibration = calibration
+        self._default_threshold: float | None = None  # read from the calibration when it is first needed
         self._provenance = dict(provenance or {})
         self._model_card = model_card
         self._origin: Origin | None = None
@@ -134,22 +143,67 @@ class Router(ABC):
     def win_rates(self, prompts: Sequence[str]) -> FloatArray:
         """Return (n,) float32 win rates, equal to win_rate of each."""
 
-    def route(self, prompt: str, threshold: float = 0.5) -> Decision:
+    @property
+    def default_threshold(self) -> float:
+        """The threshold of decisions for which none is given: the calibrated one of a strong share of 50 %.
+
+        Raises InvalidArgumentError where the router has no calibration: win rates of one router mean nothing for
+        another, so no number would be right for all of them.
+        """
+        if self._default_threshold is None:
+            if self._calibration is None:
+                raise InvalidArgumentError(
+                    "this router has no calibration, so nothing says which threshold suits its win rates: pass "
+                    "threshold=, or calibrate the router on prompts like your traffic (routellm-fast calibrate)"
+                )
+            self._default_threshold = self._calibration.threshold_for(DEFAULT_STRONG_SHARE)
+        return self._default_threshold
+
+    def route(self, prompt: str, threshold: float | None = None, *, no_text: NoText = "strong") -> Decision:
         """Choose the strong model when its win rate is at least the threshold, as RouteLLM does.
+
+        Args:
+            prompt: The text that is routed on.
+            threshold: In [0, 1]; None for default_threshold.
+            no_text: What a prompt without text (empty or blank) gets: "strong", "weak", or "score" for what its win
+                rate says, which then rests on nothing.
 
         Raises:
             InvalidThresholdError: The threshold is outside [0, 1] or NaN.
+            InvalidArgumentError: No threshold is given and the router has no calibration, or no_text is another word.
             TypeError: The prompt is not str; `routellm_fast.prompt.text_of` makes it of chat messages.
         """
-        if type(threshold) is not float or not 0.0 <= threshold <= 1.0:
-            threshold = check_share(threshold, "threshold")
-        return decide(self._model_pair, self.win_rate(prompt), threshold)
+        return self.route_batch([prompt], threshold, no_text=no_text)[0]
 
-    def route_batch(self, prompts: Sequence[str], threshold: float = 0.5) -> list[Decision]:
+    def route_batch(
+        self, prompts: Sequence[str], threshold: float | None = None, *, no_text: NoText = "strong"
+    ) -> list[Decision]:
         """Return route of each prompt."""
-        threshold = check_share(threshold, "threshold")
+        limit = self._checked_threshold(threshold)
+        check_no_text(no_text)
+        win_rates = self.win_rates(prompts).tolist()
+        return self._decisions(prompts, win_rates, self._read_whole(prompts), limit, no_text)
+
+    def _decisions(
+        self,
+        prompts: Sequence[str],
+        win_rates: Sequence[float],
+        are_whole: Sequence[bool],
+        threshold: float,
+        no_text: NoText,
+    ) -> list[Decision]:
         pair = self._model_pair
-        return [decide(pair, win_rate, threshold) for win_rate in self.win_rates(prompts).tolist()]
+        return [
+            decide(pair, win_rate, threshold, basis_of(prompt, is_whole), no_text)
+            for prompt, win_rate, is_whole in zip(prompts, win_rates, are_whole, strict=True)
+        ]
+
+    def _checked_threshold(self, threshold: float | None) -> float:
+        return self.default_threshold if threshold is None else check_share(threshold, "threshold")
+
+    def _read_whole(self, prompts: Sequence[str]) -> Sequence[bool]:
+        """Return of each prompt whether all of its text is read; True where it is not known."""
+        return [True] * len(prompts)
 
     def threshold_for(self, strong_share: float) -> float:
         """Return the threshold that sends this share of the calibration prompts to the strong model.
@@ -192,7 +246,7 @@ class Router(ABC):
         """Return the same router with another calibration; the two share everything else."""
         router = object.__new__(type(self))
         router.__dict__.update(self.__dict__)
-        router._calibration = calibration
+        router._calibration, router._default_threshold = calibration, None
         return router
 
     def save(self, path: str | Path) -> None:

@@ -204,6 +204,9 @@ class BertRouter(Router):
         # 1 - (p1 + p2) in float32 may fall below 0 by a rounding.
         return np.clip(rows, 0.0, 1.0)
 
+    def _read_whole(self, prompts: Sequence[str]) -> Sequence[bool]:
+        return self._graph.tokens.reads_whole(prompts)
+
     def _settings(self) -> dict[str, Any]:
         return {"max_tokens": self._max_tokens, "pad_id": self._pad_id}
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from routellm_fast import _core
 from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import FORMAT_VERSION, Artifact
-from routellm_fast.decision import Decision, ModelPair, check_share, decide
-from routellm_fast.embedders.base import Embedder
+from routellm_fast.decision import Decision, ModelPair, NoText, basis_of, check_no_text, decide
+from routellm_fast.embedders.base import Embedder, KnowsExcerpts
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.embedders.vectors import check_vectors
 from routellm_fast.errors import EmbedderMismatchError
@@ -85,11 +85,13 @@ class EmbeddingRouter(Router):
         """
         if self._reads_text:
             return self._native.win_rate(prompt)
-        return self._embedded(prompt, None)
+        return self._native.win_rate_from_embedding(self._embed([prompt])[0], of_text=True)
 
     def win_rates(self, prompts: Sequence[str]) -> FloatArray:
         """Return (n,) float32 win rates; raises as win_rate does."""
-        return self._rates(prompts, None)
+        if self._reads_text:
+            return self._native.win_rates(prompts)
+        return self._native.win_rates_from_embeddings(self._embed(prompts), of_texts=True)
 
     def win_rates_from_embeddings(self, embeddings: FloatArray) -> FloatArray:
         """Return (n,) float32 win rates of (n, dim) float32 C-contiguous embeddings.
@@ -116,26 +118,33 @@ class EmbeddingRouter(Router):
         """
         return self._native.exact_win_rates(embeddings, of_texts)
 
-    def route(self, prompt: str, threshold: float = 0.5) -> Decision:
+    def route(self, prompt: str, threshold: float | None = None, *, no_text: NoText = "strong") -> Decision:
         """Choose the strong model when its win rate is at least the threshold, exactly; see Router.route."""
+        # What is right takes the short way: this is the call that services wait for.
         if type(threshold) is not float or not 0.0 <= threshold <= 1.0:
-            threshold = check_share(threshold, "threshold")
-        rate = self._native.win_rate(prompt, threshold) if self._reads_text else self._embedded(prompt, threshold)
-        return decide(self._model_pair, rate, threshold)
+            threshold = self._checked_threshold(threshold)
+        if no_text != "strong":
+            check_no_text(no_text)
+        if not self._reads_text:
+            return self.route_batch([prompt], threshold, no_text=no_text)[0]
+        rate, is_whole = self._native.route(prompt, threshold)
+        return decide(self._model_pair, rate, threshold, basis_of(prompt, is_whole), no_text)
 
-    def route_batch(self, prompts: Sequence[str], threshold: float = 0.5) -> list[Decision]:
+    def route_batch(
+        self, prompts: Sequence[str], threshold: float | None = None, *, no_text: NoText = "strong"
+    ) -> list[Decision]:
         """Return route of each prompt."""
-        threshold = check_share(threshold, "threshold")
-        pair = self._model_pair
-        return [decide(pair, win_rate, threshold) for win_rate in self._rates(prompts, threshold).tolist()]
-
-    def _rates(self, prompts: Sequence[str], threshold: float | None) -> FloatArray:
+        limit = self._checked_threshold(threshold)
+        check_no_text(no_text)
         if self._reads_text:
-            return self._native.win_rates(prompts, threshold)
-        return self._native.win_rates_from_embeddings(self._embed(prompts), threshold, of_texts=True)
+            rates, are_whole = self._native.route_batch(prompts, limit)
+            return self._decisions(prompts, rates.tolist(), are_whole.tolist(), limit, no_text)
+        rates = self._native.win_rates_from_embeddings(self._embed(prompts), limit, of_texts=True)
+        return self._decisions(prompts, rates.tolist(), self._read_whole(prompts), limit, no_text)
 
-    def _embedded(self, prompt: str, threshold: float | None) -> float:
-        return self._native.win_rate_from_embedding(self._embed([prompt])[0], threshold, of_text=True)
+    def _read_whole(self, prompts: Sequence[str]) -> Sequence[bool]:
+        embedder = self.embedder
+        return embedder.reads_whole(prompts) if isinstance(embedder, KnowsExcerpts) else super()._read_whole(prompts)
 
     def _embed(self, prompts: Sequence[str]) -> FloatArray:
         """Return a vector for each prompt, checked: any class may be an embedder."""

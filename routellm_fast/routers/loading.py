@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, read_artifact
-from routellm_fast.decision import ModelPair
+from routellm_fast.decision import ModelPair, checked_pair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
 from routellm_fast.origin import Origin
@@ -105,10 +105,13 @@ def restore_router(
     runtime = _accepted(router_class(kind), runtime)
     if set(stored) != {"strong", "weak"}:
         raise ArtifactFormatError(f"{directory}: model_pair holds strong and weak, found {sorted(stored)}")
+    pair = ModelPair(strong_model or stored["strong"], weak_model or stored["weak"])
+    if strong_model or weak_model:
+        checked_pair(*pair)  # a fault of the caller's, not of the directory's
     try:
         return router_class(kind).from_artifact(
             artifact,
-            model_pair=ModelPair(strong_model or stored["strong"], weak_model or stored["weak"]),
+            model_pair=pair,
             embedder=embedder,
             origin=Origin.of(directory, ROUTER_LAYOUT, artifact),
             **runtime,

@@ -11,7 +11,16 @@ from typing import Any, Final, Literal, TypeVar
 import numpy as np
 
 from routellm_fast.arrays import FloatArray
-from routellm_fast.decision import Decision, ModelPair, check_share, decide
+from routellm_fast.decision import (
+    DEFAULT_STRONG_SHARE,
+    Decision,
+    ModelPair,
+    NoText,
+    basis_of,
+    check_no_text,
+    check_share,
+    decide,
+)
 from routellm_fast.errors import InvalidArgumentError, InvalidEmbeddingError, TritonUnavailableError
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.embedding import EmbeddingRouter
@@ -138,19 +147,31 @@ class AsyncTritonRouter:
             TritonUnavailableError: No replica answered, and there is no local router.
         """
         share = check_share(strong_share, "strong share")
-        local = self._fallback if isinstance(self._fallback, Router) else None
-        try:
-            served = await self._served()
-        except TritonUnavailableError:
-            if local is None:
-                raise
-            return local.threshold_for(share)
-        if served.calibration is not None:
+        served, local = await self._served_or_local()
+        if served is not None and served.calibration is not None:
             return served.calibration.threshold_for(share)
         if local is not None:
             return local.threshold_for(share)
         raise InvalidArgumentError(
             "the server's configuration holds no calibration: give a threshold, or a calibrated router as fallback"
+        )
+
+    async def default_threshold(self) -> float:
+        """Return the threshold of decisions for which none is given: the server's own, else as Router's.
+
+        Raises:
+            InvalidArgumentError: The server's configuration names none, and no router at hand is calibrated.
+            TritonUnavailableError: No replica answered, and there is no local router.
+        """
+        served, local = await self._served_or_local()
+        if served is not None and served.default_threshold is not None:
+            return served.default_threshold
+        if served is not None and served.calibration is not None:
+            return served.calibration.threshold_for(DEFAULT_STRONG_SHARE)
+        if local is not None:
+            return local.default_threshold
+        raise InvalidArgumentError(
+            "the server's configuration holds neither default_threshold nor a calibration: give a threshold"
         )
 
     async def win_rate(self, prompt: str) -> float:
@@ -194,17 +215,49 @@ class AsyncTritonRouter:
             lambda: _ones(len(array)),
         )
 
-    async def route(self, prompt: str, threshold: float = 0.5) -> Decision:
-        """Choose the strong model when its win rate is at least the threshold. Raises as win_rates."""
-        return (await self.route_batch([prompt], threshold))[0]
+    async def route(self, prompt: str, threshold: float | None = None, *, no_text: NoText = "strong") -> Decision:
+        """Choose the strong model when its win rate is at least the threshold.
 
-    async def route_batch(self, prompts: Sequence[str], threshold: float = 0.5) -> list[Decision]:
+        Args:
+            prompt: The text that is routed on.
+            threshold: In [0, 1]; None for default_threshold.
+            no_text: What a prompt without text gets; see Router.route.
+
+        Returns:
+            The decision. Of long prompts the server does not say how much it has read: their basis is "text".
+
+        Raises:
+            InvalidArgumentError: No threshold is given and none is known.
+            TritonError, TypeError: See win_rates.
+        """
+        return (await self.route_batch([prompt], threshold, no_text=no_text))[0]
+
+    async def route_batch(
+        self, prompts: Sequence[str], threshold: float | None = None, *, no_text: NoText = "strong"
+    ) -> list[Decision]:
         """Return route of each prompt."""
-        texts, threshold = check_texts(prompts), check_share(threshold, "threshold")
+        texts = check_texts(prompts)
+        check_no_text(no_text)
+        given = None if threshold is None else check_share(threshold, "threshold")
+
+        async def ask() -> list[Decision]:
+            limit = await self.default_threshold() if given is None else given
+            found = await self._core.decisions(texts, limit)
+            if "no_text" not in (basis_of(text, is_whole=True) for text in texts):
+                return found
+            pair = await self.model_pair()  # the server knows no rule for prompts without text
+            return [
+                decide(pair, decision.win_rate, limit, "no_text", no_text)
+                if basis_of(text, is_whole=True) == "no_text"
+                else decision
+                for text, decision in zip(texts, found, strict=True)
+            ]
+
         return await self._or_fallback(
-            lambda: self._core.decisions(texts, threshold),
-            lambda router: router.route_batch(texts, threshold),
-            lambda: [decide(self._strong_pair(), 1.0, threshold)] * len(texts),
+            ask,
+            lambda router: router.route_batch(texts, given, no_text=no_text),
+            # At a win rate of 1 every threshold says the same.
+            lambda: [decide(self._strong_pair(), 1.0, 1.0 if given is None else given)] * len(texts),
         )
 
     async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> dict[str, str]:
@@ -259,6 +312,16 @@ class AsyncTritonRouter:
         except BaseException:
             self._counts.failures += 1
             raise
+
+    async def _served_or_local(self) -> tuple[Served | None, Router | None]:
+        """Return what the server says of itself, and the fallback where it is a router; raises where neither is."""
+        local = self._fallback if isinstance(self._fallback, Router) else None
+        try:
+            return await self._served(), local
+        except TritonUnavailableError:
+            if local is None:
+                raise
+            return None, local
 
     async def _served(self) -> Served:
         async with self._calls.one():

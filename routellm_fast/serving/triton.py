@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from routellm_fast.arrays import FloatArray
-from routellm_fast.decision import Decision, ModelPair
+from routellm_fast.decision import Decision, ModelPair, NoText
 from routellm_fast.errors import RouteLLMError, TritonClosedError
 from routellm_fast.serving._async_router import HEALTH_TIMEOUT_S, AsyncTritonRouter
 from routellm_fast.serving._triton_core import TritonCounts
@@ -74,13 +74,20 @@ class TritonRouter:
         """Return (n,) float32 win rates of (n, dim) float32 embeddings."""
         return self._run(lambda router: router.win_rates_from_embeddings(embeddings))
 
-    def route(self, prompt: str, threshold: float = 0.5) -> Decision:
-        """Choose the strong model when its win rate is at least the threshold."""
-        return self._run(lambda router: router.route(prompt, threshold))
+    @property
+    def default_threshold(self) -> float:
+        """The threshold of decisions for which none is given; see AsyncTritonRouter.default_threshold."""
+        return self._run(lambda router: router.default_threshold())
 
-    def route_batch(self, prompts: Sequence[str], threshold: float = 0.5) -> list[Decision]:
+    def route(self, prompt: str, threshold: float | None = None, *, no_text: NoText = "strong") -> Decision:
+        """Choose the strong model when its win rate is at least the threshold; see AsyncTritonRouter.route."""
+        return self._run(lambda router: router.route(prompt, threshold, no_text=no_text))
+
+    def route_batch(
+        self, prompts: Sequence[str], threshold: float | None = None, *, no_text: NoText = "strong"
+    ) -> list[Decision]:
         """Return route of each prompt."""
-        return self._run(lambda router: router.route_batch(prompts, threshold))
+        return self._run(lambda router: router.route_batch(prompts, threshold, no_text=no_text))
 
     def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> dict[str, str]:
         """Return by URL what is wrong with a replica, "" for nothing; see AsyncTritonRouter.health."""

@@ -71,9 +71,11 @@ class Settings:
         return cls(Path(arguments["model_repository"]) / arguments["model_version"], parameters)
 
     @property
-    def default_threshold(self) -> float:
-        """The threshold of requests that bring none. Raises ArtifactFormatError."""
-        text = self.parameters.get(DEFAULT_THRESHOLD, "0.5")
+    def default_threshold(self) -> float | None:
+        """The threshold of requests that bring none; None where none is set. Raises ArtifactFormatError."""
+        text = self.parameters.get(DEFAULT_THRESHOLD)
+        if text is None:
+            return None
         try:
             value = float(text)
         except ValueError:
@@ -183,6 +185,8 @@ class RouterModel(RequestModel):
         strong, weak = parameters.get(STRONG_MODEL), parameters.get(WEAK_MODEL)
         self._router = load_router(directory, strong_model=strong, weak_model=weak, **runtime)
         self._threshold = settings.default_threshold
+        if self._threshold is None and self._router.calibration is not None:
+            self._threshold = self._router.default_threshold
 
     def read(self, request: Any) -> _Question:
         """Return the rows of a request."""
@@ -197,7 +201,10 @@ class RouterModel(RequestModel):
                 f"{EMBEDDING}: row {row}, column {column} is {embeddings[row, column]}: expected finite values"
             )
         wants_decisions = bool({IS_STRONG, MODEL} & set(request.requested_output_names()))
-        question = _Question(prompts, embeddings, thresholds_of(self.tensor(request, THRESHOLD)), wants_decisions)
+        thresholds = thresholds_of(self.tensor(request, THRESHOLD))
+        if wants_decisions and thresholds is None and self._threshold is None:
+            raise _no_threshold()
+        question = _Question(prompts, embeddings, thresholds, wants_decisions)
         if question.thresholds is not None and len(question.thresholds) != len(question):
             raise InvalidArgumentError(
                 f"{len(question.thresholds)} thresholds for {len(question)} rows: expected one for each"
@@ -228,7 +235,7 @@ class RouterModel(RequestModel):
         if is_text:
             prompts = [contents[place].prompts[row] for place, row in rows]  # type: ignore[index]
             if threshold is not None:
-                decisions = router.route_batch(prompts, threshold)
+                decisions = router.route_batch(prompts, threshold, no_text="score")
                 return [(decision.win_rate, decision.is_strong, decision.model) for decision in decisions]
             win_rates = router.win_rates(prompts)
         else:
@@ -258,7 +265,12 @@ class DecisionModel(RequestModel):
                 f"row {row} has no win rate: its embedding has no similarity to any battle, or is not finite"
             )
         given = thresholds_of(self.tensor(request, THRESHOLD))
-        thresholds = np.full(len(win_rates), float32_threshold(self._threshold)) if given is None else given
+        if given is not None:
+            thresholds = given
+        elif self._threshold is not None:
+            thresholds = np.full(len(win_rates), float32_threshold(self._threshold))
+        else:
+            raise _no_threshold()
         if len(thresholds) != len(win_rates):
             raise InvalidArgumentError(f"{len(thresholds)} thresholds for {len(win_rates)} rows: expected one for each")
         # Outside [0, 1] by a rounding of the graph's precision only.
@@ -316,6 +328,13 @@ def decisions_of(pair: ModelPair, win_rates: FloatArray, threshold: float) -> It
     for win_rate in win_rates.tolist():
         decision = decide(pair, win_rate, threshold)
         yield decision.win_rate, decision.is_strong, decision.model
+
+
+def _no_threshold() -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"the request brings no {THRESHOLD}, and neither the parameter {DEFAULT_THRESHOLD} nor a calibration of the "
+        "router says which one to use: send one, or set the parameter"
+    )
 
 
 def _embedding_scorer(router: Any) -> Callable[[FloatArray], FloatArray]:

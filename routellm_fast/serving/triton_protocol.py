@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 
 from routellm_fast.calibration import Calibration
-from routellm_fast.decision import ModelPair
-from routellm_fast.errors import InvalidArgumentError, TritonAnswerError
+from routellm_fast.decision import ModelPair, check_share
+from routellm_fast.errors import TritonAnswerError
 
 DEFAULT_NAME: Final = "router"
 
@@ -62,6 +62,7 @@ class Served:
         max_batch_size: Most rows of a request.
         dim: Length of an embedding; None where the model takes none.
         takes_prompts: Whether it takes prompts.
+        default_threshold: The threshold of requests that bring none; None where the configuration does not say.
     """
 
     model_pair: ModelPair | None
@@ -69,6 +70,7 @@ class Served:
     max_batch_size: int
     dim: int | None
     takes_prompts: bool
+    default_threshold: float | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any], name: str) -> Served:
@@ -80,7 +82,7 @@ class Served:
             if not outputs >= {WIN_RATE, IS_STRONG, MODEL} or not inputs.keys() & {PROMPT, EMBEDDING}:
                 raise ValueError(f"its inputs are {sorted(inputs)}, its outputs {sorted(outputs)}")
             strong, weak = parameters.get(STRONG_MODEL), parameters.get(WEAK_MODEL)
-            stored = parameters.get(CALIBRATION)
+            stored, default = parameters.get(CALIBRATION), parameters.get(DEFAULT_THRESHOLD)
             calibration = Calibration.from_json(json.loads(stored)) if stored else None
             return cls(
                 ModelPair(strong, weak) if strong and weak else None,
@@ -88,8 +90,9 @@ class Served:
                 max(int(config.get("max_batch_size", 0)), 1),
                 inputs[EMBEDDING][-1] if EMBEDDING in inputs else None,
                 PROMPT in inputs,
+                check_share(float(default), DEFAULT_THRESHOLD) if default else None,
             )
-        except (KeyError, TypeError, ValueError, AttributeError, InvalidArgumentError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TritonAnswerError(
                 f"the model {name!r} on the server is no router: {error}. `routellm-fast export triton` writes one."
             ) from error

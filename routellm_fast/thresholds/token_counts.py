@@ -27,9 +27,5 @@ def token_counts(embedder: Embedder | None, prompts: Sequence[str]) -> NDArray[n
     _, _, files = embedder.stored()
     content = files["tokenizer.json"]
     native = native_tokenizer(parse_tokenizer(content))
-    # The library refuses lone surrogates; the native tokenizer reads them as U+FFFD.
-    texts = [prompt.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for prompt in prompts]
-    if native is not None:
-        return np.array([len(native.encode(text)) for text in texts], dtype=np.int64)
-    longest = max(map(len, texts), default=0) + 1
-    return np.array([len(ids) for ids in LibraryTokenizer(content).encode(texts, longest)], dtype=np.int64)
+    found = map(native.encode, prompts) if native is not None else LibraryTokenizer(content).encode(prompts)
+    return np.array([len(ids) for ids in found], dtype=np.int64)

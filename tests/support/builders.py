@@ -47,6 +47,7 @@ def static_embedder(
     int8: bool = True,
     isa: str | None = None,
     surface_features: Sequence[str] = ("constant", "log_tokens", "question_marks"),
+    **limits: int,
 ) -> StaticEmbedder:
     rng = np.random.default_rng(7)
     table = rng.normal(size=(len(WORDS), 6)).astype(np.float32)
@@ -59,6 +60,7 @@ def static_embedder(
         normalize=normalize,
         surface_features=surface_features,
         isa=isa,
+        **limits,
     )
 
 

@@ -64,8 +64,8 @@ TEST_CASE("the golden directories give the recorded win rates") {
   std::vector<float> embeddings;
   embeddings.reserve(27);
   for (int i = 0; i < 27; ++i) embeddings.push_back(static_cast<float>(-1.0 + 2.0 * i / 26.0));
-  std::vector<std::string_view> texts;
-  for (const JsonValue& prompt : *record.find("prompts")->array()) texts.push_back(*prompt.text());
+  std::vector<Excerpt> texts;
+  for (const JsonValue& prompt : *record.find("prompts")->array()) texts.push_back(Excerpt::of(*prompt.text()));
   std::size_t seen = 0;
   for (const auto& [name, entry] : *record.find("routers")->object()) {
     if (!name.starts_with("mf-") && !name.starts_with("sw-")) continue;
@@ -409,7 +409,9 @@ TEST_CASE("an embedder that its owner runs, or a tokenizer of another kind, leav
     directory.edit("router.json", R"("kind": "external")", R"("kind": ")" + kind + "\"");
     const auto router = load_router(directory.path().string(), {});
     CHECK_FALSE(router->reads_text());
-    CHECK_THROWS_WITH_AS((void)router->win_rate("hello", std::nullopt),
+    const Excerpt hello = Excerpt::of("hello");
+    float unused = 0.0F;
+    CHECK_THROWS_WITH_AS(router->win_rates({.texts = {&hello, 1}}, std::nullopt, &unused),
                          doctest::Contains(("is of kind " + kind).c_str()), Error);
     directory.write("router.json", text);
   }

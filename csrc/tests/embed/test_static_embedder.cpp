@@ -23,7 +23,8 @@ std::shared_ptr<const WordPieceTokenizer> tokenizer() {
   return std::make_shared<WordPieceTokenizer>(kVocabulary, options, std::vector<AddedToken>{});
 }
 
-StaticEmbedder embedder(bool normalize, bool int8, std::vector<SurfaceFeature> features, std::size_t max_tokens = 8) {
+StaticEmbedder embedder(bool normalize, bool int8, std::vector<SurfaceFeature> features, std::size_t max_tokens = 8,
+                        std::size_t tail_tokens = 0) {
   TokenTable table;
   table.dim = 3;
   for (std::size_t i = 0; i < kVocabulary.size() * 3; ++i) {
@@ -36,13 +37,13 @@ StaticEmbedder embedder(bool normalize, bool int8, std::vector<SurfaceFeature> f
   }
   if (int8) table.column_scale = {0.25F, 0.25F, 0.25F};
   return {tokenizer(), std::move(table),
-          StaticEmbedderOptions{max_tokens, 64 * max_tokens, normalize, kUnknown, std::move(features)},
+          StaticEmbedderOptions{max_tokens, 64 * max_tokens, tail_tokens, normalize, kUnknown, std::move(features)},
           kernels(active_isa())};
 }
 
 std::vector<float> embed(const StaticEmbedder& e, std::string_view text) {
   std::vector<float> out(e.dim());
-  e.embed(text, out.data());
+  e.embed(Excerpt::of(text), out.data());
   return out;
 }
 
@@ -77,6 +78,39 @@ TEST_CASE("reading stops at the cap on tokens, and at the cap on characters") {
   CHECK(embed(e, spaces.substr(1) + "a") == embed(e, "a"));
 }
 
+TEST_CASE("of a text with too many tokens both ends are read, and its length is estimated") {
+  const StaticEmbedder start = embedder(false, false, {SurfaceFeature::kLogTokens}, 4);
+  const StaticEmbedder ends = embedder(false, false, {SurfaceFeature::kLogTokens}, 4, 2);
+  const auto vector_of = [](std::vector<float> out) { return std::vector<float>(out.begin(), out.begin() + 3); };
+  for (const char* text : {"", "a", "a b", "a b c ?", "  a b c ?  "}) CHECK(embed(ends, text) == embed(start, text));
+  // Two of the start and two of the end: a b + c ?.
+  CHECK(vector_of(embed(ends, "a b a a a a a a c ?")) == vector_of(embed(start, "a b c ?")));
+  CHECK(vector_of(embed(ends, "a b b b b b c ?")) == vector_of(embed(start, "a b c ?")));
+  CHECK(vector_of(embed(start, "a b b b b b c ?")) != vector_of(embed(start, "a b c ?")));
+  // All of it was looked at: the estimate is the count.
+  CHECK(embed(ends, "a b b b b b c ?").back() == doctest::Approx(std::log1p(8.0F)));
+  // 256 code points are read at most, half of them of each end: a thousand words of two characters.
+  std::string text;
+  for (int i = 0; i < 1000; ++i) text += "a ";
+  CHECK(embed(ends, text).back() == doctest::Approx(std::log1p(1000.0F)).epsilon(0.01));
+  CHECK(embed(start, text).back() == std::log1p(4.0F));
+  CHECK(vector_of(embed(ends, text + "b c")) == vector_of(embed(start, "a a b c")));
+  // A word that the window cuts is not read in part: of "##b" there is none.
+  CHECK(vector_of(embed(ends, "a a " + std::string(400, 'b') + " c ?")) == vector_of(embed(start, "a a c ?")));
+}
+
+TEST_CASE("a text is whole unless a token of it was left out") {
+  for (const std::size_t tail : {std::size_t{0}, std::size_t{1}}) {
+    const StaticEmbedder e = embedder(false, false, {}, 4, tail);
+    const auto is_whole = [&e](std::string_view text) { return e.tokenize(Excerpt::of(text)).is_whole; };
+    for (const char* text : {"", "a", "a b c ?", "a b c ?  \n ", " a abb c"}) CHECK(is_whole(text));
+    for (const char* text : {"a b c ? a", "a b c ab", "a b c bb c", "a b c ?  \n c"}) CHECK_FALSE(is_whole(text));
+    CHECK(is_whole(std::string(256, ' ')));
+    CHECK_FALSE(is_whole(std::string(256, ' ') + "a"));
+    CHECK_FALSE(e.tokenize({"a", {}, 2}).is_whole);
+  }
+}
+
 TEST_CASE("folded and unfolded scores agree") {
   const std::vector<SurfaceFeature> features{SurfaceFeature::kConstant, SurfaceFeature::kLogTokens,
                                              SurfaceFeature::kQuestionMarks};
@@ -88,7 +122,8 @@ TEST_CASE("folded and unfolded scores agree") {
       CHECK(text_scorer.is_folded() == !normalize);
       const LinearScorer scorer(weights, kernels(active_isa()));
       for (const char* text : {"", "a", "a b bb c?", "zzz", "a a a a a a a a a a a ?"}) {
-        CHECK(text_scorer.win_rate(text) == doctest::Approx(scorer.win_rate(embed(*e, text).data())).epsilon(1e-6));
+        const float expected = scorer.win_rate(embed(*e, text).data());
+        CHECK(text_scorer.win_rate(Excerpt::of(text)) == doctest::Approx(expected).epsilon(1e-6));
       }
     }
   }
@@ -99,7 +134,7 @@ TEST_CASE("weights whose token scores overflow float32 still give finite win rat
   const TextScorer scorer(e, std::vector<float>{3e38F, 3e38F, -3e38F});
   CHECK_FALSE(scorer.is_folded());
   for (const char* text : {"", "a", "a b c ?"}) {
-    const float win_rate = scorer.win_rate(text);
+    const float win_rate = scorer.win_rate(Excerpt::of(text));
     CHECK(win_rate >= 0.0F);
     CHECK(win_rate <= 1.0F);
   }
@@ -133,7 +168,18 @@ TEST_CASE("parts that do not fit are refused") {
   const StaticEmbedder e(nullptr, table, {}, kernels(active_isa()));
   std::vector<float> out(3);
   const std::vector<std::uint32_t> ids{2};
-  CHECK_THROWS_WITH_AS(e.embed_ids(ids, "", out.data()), doctest::Contains("outside the table"), Error);
+  CHECK_THROWS_WITH_AS(e.embed_ids({ids, 1}, Excerpt::of(""), out.data()), doctest::Contains("outside the table"),
+                       Error);
+  const std::vector<std::uint32_t> many(513, 1);
+  CHECK_THROWS_WITH_AS(e.embed_ids({many, 513}, Excerpt::of(""), out.data()), doctest::Contains("at most max_tokens"),
+                       Error);
+  for (const StaticEmbedderOptions& options :
+       {StaticEmbedderOptions{.max_tokens = 4, .tail_tokens = 4},
+        StaticEmbedderOptions{.max_tokens = 4, .tail_tokens = 5},
+        StaticEmbedderOptions{.max_code_points = std::size_t{1} << 40U, .tail_tokens = 2}}) {
+    CHECK_THROWS_WITH_AS(StaticEmbedder(nullptr, table, options, kernels(active_isa())),
+                         doctest::Contains("tail_tokens must be below"), Error);
+  }
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ constexpr std::array kAll{kConstant,      kLogTokens,      kDigitShare, kCodeMar
 
 std::array<float, 10> features_of(std::string_view text, std::size_t tokens) {
   std::array<float, 10> out{};
-  write_surface_features(text, tokens, kAll, out.data());
+  write_surface_features(Excerpt::of(text), tokens, kAll, out.data());
   return out;
 }
 
@@ -32,6 +32,12 @@ TEST_CASE("each feature counts what its name says") {
   CHECK(f[7] == std::log1p(1.0F));
   CHECK(f[8] == std::log1p(2.0F));
   CHECK(f[9] == std::log1p(2.0F));
+}
+
+TEST_CASE("two ends count together") {
+  std::array<float, 10> found{};
+  write_surface_features({"Is 12 {x", "}?\n\xC3\xA9?", 1000}, 9, kAll, found.data());
+  CHECK(found == features_of("Is 12 {x}?\n\xC3\xA9?", 9));
 }
 
 TEST_CASE("the empty text has finite features") {

@@ -160,7 +160,7 @@ def test_probabilities_read_win_rates_and_decisions_do_not() -> None:
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert router.probability("hello") == found[0]
-    assert router.route_batch(prompts) == plain.route_batch(prompts)
+    assert router.route_batch(prompts, 0.4) == plain.route_batch(prompts, 0.4)
     for bare in (plain, plain.with_calibration(None)):
         with pytest.raises(InvalidArgumentError, match="no probability map"):
             bare.probabilities(prompts)

@@ -200,7 +200,8 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     path = tmp_path_factory.mktemp("cli") / "bert"
-    bert_router().save(path)
+    half = rf.Calibration("test prompts", 2, ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0)))
+    bert_router().with_calibration(half).save(path)
     return path
 
 

@@ -196,3 +196,79 @@ def test_other_tokenizers_run_by_their_own_library(tmp_path: Path) -> None:
     np.testing.assert_allclose(rows[:2, 5], np.log1p([len(ids), 0]), rtol=1e-6)
     with pytest.raises(TypeError, match="text 1"):
         embedder.embed(["fine", None])  # type: ignore[list-item]
+
+
+def ends(tail_tokens: int, **settings: int) -> rf.StaticEmbedder:
+    return static_embedder(surface_features=("log_tokens",), max_tokens=6, tail_tokens=tail_tokens, **settings)
+
+
+def test_of_a_long_text_both_ends_are_read_and_two_questions_are_told_apart() -> None:
+    context, questions = "the " * 600, ("prove a b?", "write hello c")
+    start, both = ends(0), ends(3)
+    rows = start.embed([context + question for question in questions])
+    np.testing.assert_array_equal(rows[0], rows[1])
+    rows = both.embed([context + question for question in questions])
+    assert np.abs(rows[0] - rows[1]).max() > 0.01
+    np.testing.assert_array_equal(rows[0, :-1], start.embed(["the the the a b?"])[0, :-1])
+    # Characters, bytes and line ends between the ends change nothing but the length.
+    for middle in ("\n" * 5000, "\U0001f600" * 5000, "é" * 5000, "x" * 5000 + " "):
+        found = both.embed(["the the the " + middle + " a b?"])
+        np.testing.assert_array_equal(found[0, :-1], rows[0, :-1])
+
+
+def test_short_texts_are_read_as_without_the_ends() -> None:
+    texts = [*TEXTS[:-1], "a b c a b c", " a b\tc a b c  \n"]
+    np.testing.assert_array_equal(ends(0).embed(texts), ends(2).embed(texts))
+    assert ends(2).reads_whole(texts) == [True] * len(texts)
+
+
+def test_the_length_of_a_long_text_is_that_of_all_of_it() -> None:
+    for words in (7, 50, 5000):
+        found = ends(2, max_code_points=100).embed(["hello " * words])[0, -1]
+        assert np.expm1(found) == pytest.approx(words, rel=0.12)
+        assert np.expm1(ends(0, max_code_points=100).embed(["hello " * words])[0, -1]) == pytest.approx(6)
+
+
+def test_the_ends_are_a_part_of_the_identity_and_are_stored(tmp_path: Path) -> None:
+    both = ends(3)
+    assert len({ends(tail).fingerprint for tail in (0, 2, 3)}) == 3
+    assert "tail_tokens" not in ends(0).stored()[0]["settings"]  # older directories stay as they were
+    both.save(tmp_path / "embedder")
+    loaded = rf.StaticEmbedder.load(tmp_path / "embedder")
+    assert loaded.fingerprint == both.fingerprint
+    text = "the " * 50 + "prove"
+    np.testing.assert_array_equal(loaded.embed([text]), both.embed([text]))
+    np.testing.assert_array_equal(both.replace(tail_tokens=0).embed([text]), ends(0).embed([text]))
+    with pytest.raises(rf.InvalidArgumentError, match="tail_tokens must be below max_tokens"):
+        ends(6)
+
+
+def test_a_library_reads_the_same_tokens_of_both_ends(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    native = ends(2, max_code_points=60)
+    # An added token that may stand in the middle of a word is left to the library.
+    spec = json.loads(tokenizer_json())
+    spec["added_tokens"] = [{"id": 0, "content": "[PAD]", "single_word": True, "lstrip": False, "rstrip": False,
+                             "normalized": False, "special": True}]  # fmt: skip
+    _, tensors, _ = native.stored()
+    library = rf.StaticEmbedder(
+        tensors["embedder.table"], json.dumps(spec).encode(), name="library",
+        column_scale=tensors["embedder.column_scale"], surface_features=("log_tokens",),
+        max_tokens=6, max_code_points=60, tail_tokens=2, normalize=False,
+    )  # fmt: skip
+    assert library.native is None
+    texts = [
+        "",
+        "a",
+        "a b c a b c",
+        "a b c a b c a b",
+        "prove the " * 3 + "hello",
+        "é" * 59 + " a",
+        "hello ?" * 40,
+        "write " * 30,
+    ]
+    np.testing.assert_allclose(library.embed(texts)[:, :-1], native.embed(texts)[:, :-1], atol=1e-6)
+    assert library.reads_whole(texts) == native.reads_whole(texts)
+    np.testing.assert_allclose(np.expm1(library.embed(texts)[:, -1]), np.expm1(native.embed(texts)[:, -1]), rtol=0.2)
+    for found, expected in zip(library.token_ids(texts), native.token_ids(texts), strict=True):
+        np.testing.assert_array_equal(found, expected)

@@ -108,8 +108,7 @@ def test_models_of_one_tier_are_equal_whatever_the_prompt(precision: str, solver
     first, second = next(names for names in by_tier.values() if len(names) > 1)[:2]
     equal = router.for_pair(first, second)
     assert (equal.win_rates(PROMPTS) == 0.5).all()
-    assert [equal.route(prompt).model for prompt in PROMPTS] == [first] * len(PROMPTS)
-    assert (router.for_pair(first, first).win_rates(PROMPTS) == 0.5).all()
+    assert [equal.route(prompt, 0.5).model for prompt in PROMPTS] == [first] * len(PROMPTS)
 
 
 def test_tiers_without_a_model_have_no_rating() -> None:
@@ -162,10 +161,10 @@ def test_an_embedding_is_stored_once_and_weighs_with_each_of_its_battles(precisi
 
 
 def test_battles_inside_a_tier_can_be_left_out() -> None:
-    inside = {"model_a": ["s", "s"], "model_b": ["s", "s"]}
-    assert ranked([EAST, NORTH], ["tie", "tie"], **inside, weak_model="s").battle_count == 2
+    inside = {"model_a": ["s", "w"], "model_b": ["s", "w"]}
+    assert ranked([EAST, NORTH], ["tie", "tie"], **inside).battle_count == 2
     with pytest.raises(rf.InvalidArgumentError, match="every battle is inside one tier"):
-        ranked([EAST, NORTH], ["tie", "tie"], **inside, weak_model="s", same_tier="ignore")
+        ranked([EAST, NORTH], ["tie", "tie"], **inside, same_tier="ignore")
     kept, ignored = sw_router(num_tiers=2), sw_router(num_tiers=2, same_tier="ignore")
     assert 0 < ignored.battle_count < kept.battle_count == 60
 
@@ -307,7 +306,7 @@ def test_an_embedder_of_another_dimension_is_refused() -> None:
 
 def test_a_router_without_embedder_scores_embeddings_only() -> None:
     router = ranked([EAST, NORTH], ["model_a", "model_b"])
-    for call in (lambda: router.win_rate("x"), lambda: router.route("x"), lambda: router.route_batch(["x"])):
+    for call in (lambda: router.win_rate("x"), lambda: router.route("x", 0.5), lambda: router.route_batch(["x"], 0.5)):
         with pytest.raises(rf.EmbedderUnavailableError, match="embeddings only"):
             call()
 
@@ -570,7 +569,7 @@ def test_a_bank_with_a_value_that_is_not_finite_loads_and_scoring_it_is_an_error
         router.exact_win_rates_from_embeddings(router.embedder.embed(PROMPTS))
     if router.precision == "float32":
         with pytest.raises(rf.RouteLLMError, match="not finite"):
-            router.route("hello")
+            router.route("hello", 0.5)
     assert run_cli("info", str(saved)).returncode == 0
     assert_refused(run_cli("info", str(saved), "--verify"), "bank.safetensors", "sha256")
 

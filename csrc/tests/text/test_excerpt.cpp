@@ -1,0 +1,43 @@
+#include <doctest/doctest.h>
+
+#include <string>
+#include <string_view>
+
+#include "text/excerpt.hpp"
+#include "text/utf8.hpp"
+
+namespace routellm_fast {
+namespace {
+
+TEST_CASE("the last code points begin where one does, and are bounded in bytes") {
+  CHECK(last_code_points("abc", 5) == "abc");
+  CHECK(last_code_points("abc", 2) == "bc");
+  CHECK(last_code_points("\u00e9\u4e2d\U0001F600x", 2) == "\U0001F600x");
+  CHECK(last_code_points("\u00e9\u4e2d\U0001F600x", 3) == "\u4e2d\U0001F600x");
+  CHECK(last_code_points("abc", 0).empty());
+  const std::string continuations(100, '\x80');
+  CHECK(last_code_points(continuations, 3).size() == 12);
+}
+
+TEST_CASE("a short text is read whole, of a long one its start or its two ends") {
+  std::string scratch[2];
+  const Excerpt whole = read_of("0123456789", {.whole = 10, .tail = 4}, scratch);
+  CHECK(whole.head == "0123456789");
+  CHECK(whole.tail.empty());
+  CHECK(whole.bytes == 10);
+  const Excerpt start = read_of("0123456789", {.whole = 9, .tail = 0}, scratch);
+  CHECK(start.head == "012345678");
+  CHECK(start.tail.empty());
+  CHECK(start.bytes == 10);
+  const Excerpt ends = read_of("0123456789", {.whole = 9, .tail = 4}, scratch);
+  CHECK(ends.head == "01234");
+  CHECK(ends.tail == "6789");
+  CHECK(ends.bytes == 10);
+  const Excerpt broken = read_of("\xFF\xFFxxxxxxxx\xFF\xFFz", {.whole = 5, .tail = 2}, scratch);
+  CHECK(broken.head == "\xEF\xBF\xBD\xEF\xBF\xBDx");
+  CHECK(broken.tail == "\xEF\xBF\xBDz");
+  CHECK(broken.bytes == 13);
+}
+
+}  // namespace
+}  // namespace routellm_fast
