@@ -103,7 +103,7 @@ TEST_CASE("a text is whole unless a token of it was left out") {
   for (const std::size_t tail : {std::size_t{0}, std::size_t{1}}) {
     const StaticEmbedder e = embedder(false, false, {}, 4, tail);
     const auto is_whole = [&e](std::string_view text) { return e.tokenize(Excerpt::of(text)).is_whole; };
-    for (const char* text : {"", "a", "a b c ?", "a b c ?  \n ", " a abb c"}) CHECK(is_whole(text));
+    for (const char* text : {"", "a", "a b c ?", "a b c ?  \n ", " a ab c"}) CHECK(is_whole(text));
     for (const char* text : {"a b c ? a", "a b c ab", "a b c bb c", "a b c ?  \n c"}) CHECK_FALSE(is_whole(text));
     CHECK(is_whole(std::string(256, ' ')));
     CHECK_FALSE(is_whole(std::string(256, ' ') + "a"));

@@ -61,7 +61,7 @@ TRITONBACKEND_Request request(std::vector<TRITONBACKEND_Input> inputs) {
 
 std::string config_with(const std::string& directory, const std::string& more = "") {
   return R"({"name":"router","max_batch_size":0,"input":[],"output":[],"parameters":{"router_directory":{"string_value":")" +
-         directory + "\"}}" + more + "}";
+         directory + R"("},"default_threshold":{"string_value":"0.5"}})" + more + "}";
 }
 
 // The text of an error, or "" where there was none; deletes it.
@@ -292,6 +292,34 @@ TEST_CASE("every bad request has an error of its own, and the others of its batc
   CHECK(served.instances[0].bad_requests == faults.size());
   CHECK(served.instances[0].batch_sizes == std::vector<std::uint64_t>{2 * faults.size()});
   CHECK(fake_triton::take_logged_errors().empty());
+}
+
+TEST_CASE("without a configured threshold the calibration's half decides, and without a calibration one has to come") {
+  const auto bare = [](const char* router) {
+    return [=](TRITONBACKEND_Model& model) {
+      model.config = R"({"parameters":{"router_directory":{"string_value":")" + kRouters + "/" + router + "\"}}}";
+    };
+  };
+  const Truth calibrated("mf-float32-normalized");
+  Served with_table("mf-float32-normalized", bare("mf-float32-normalized"));
+  const std::vector<std::string> texts{"prove the a b c?", "hello", "", "write 1 { }"};
+  std::deque<TRITONBACKEND_Request> requests;
+  requests.push_back(request({prompts(texts)}));
+  with_table.run(requests);
+  calibrated.check_reply(requests[0].reply, texts, {0.4, 0.4, 0.4, 0.4});
+
+  const Truth truth("sw-float32");
+  Served without("sw-float32", bare("sw-float32"));
+  requests.clear();
+  requests.push_back(request({prompts(texts)}));
+  requests.push_back(request({prompts({"hello"}), thresholds({0.5F})}));
+  requests.push_back(request({prompts(texts)}));
+  requests.back().outputs = {"WIN_RATE"};
+  without.run(requests);
+  CHECK(requests[0].reply.code == TRITONSERVER_ERROR_INVALID_ARG);
+  CHECK(requests[0].reply.error.find("no input 'THRESHOLD'") != std::string::npos);
+  truth.check_reply(requests[1].reply, std::vector<std::string>{"hello"}, {0.5});
+  CHECK(requests[2].reply.outputs.at("WIN_RATE").bytes == packed(truth.win_rates(texts)));
 }
 
 TEST_CASE("a row that only the core refuses fails its own request") {
