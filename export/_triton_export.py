@@ -183,12 +183,13 @@ def export_triton(
 
 
 def _calibrated(router: Router) -> float:
-    if router.calibration is None:
+    try:
+        return router.default_threshold
+    except InvalidArgumentError as error:
         raise InvalidArgumentError(
-            "this router has no calibration, so nothing says which threshold its requests should get: give "
+            "this router has no calibration, so nothing says which threshold requests without one should get: give "
             "default_threshold (--default-threshold), or calibrate the router on prompts like your traffic"
-        )
-    return router.default_threshold
+        ) from error
 
 
 def _parameters(router: Router, threshold: float) -> dict[str, str]:

@@ -151,12 +151,7 @@ class Router(ABC):
         another, so no number would be right for all of them.
         """
         if self._default_threshold is None:
-            if self._calibration is None:
-                raise InvalidArgumentError(
-                    "this router has no calibration, so nothing says which threshold suits its win rates: pass "
-                    "threshold=, or calibrate the router on prompts like your traffic (routellm-fast calibrate)"
-                )
-            self._default_threshold = self._calibration.threshold_for(DEFAULT_STRONG_SHARE)
+            self._default_threshold = self.threshold_for(DEFAULT_STRONG_SHARE)
         return self._default_threshold
 
     def route(self, prompt: str, threshold: float | None = None, *, no_text: NoText = "strong") -> Decision:
@@ -215,7 +210,8 @@ class Router(ABC):
         if self._calibration is None:
             check_share(strong_share, "strong share")
             raise InvalidArgumentError(
-                "this router has no calibration: give a threshold, or calibrate it on prompts like your traffic"
+                "this router has no calibration, so nothing says which threshold suits its win rates: give a "
+                "threshold, or calibrate the router on prompts like your traffic (routellm-fast calibrate)"
             )
         return self._calibration.threshold_for(strong_share)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import Artifact
-from routellm_fast.decision import ModelPair
+from routellm_fast.decision import ModelPair, check_share
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
 from routellm_fast.routers.base import Router
 from routellm_fast.texts import check_texts
@@ -42,6 +42,16 @@ class RandomRouter(Router):
     def win_rates(self, prompts: Sequence[str]) -> FloatArray:
         """Return (n,) float32 draws."""
         return np.array([self._draw(prompt) for prompt in check_texts(prompts)], dtype=np.float32)
+
+    def threshold_for(self, strong_share: float) -> float:
+        """Return the threshold that sends this share of prompts to the strong model: draws need no calibration.
+
+        Raises:
+            InvalidThresholdError: The share is outside [0, 1] or NaN.
+        """
+        if self.calibration is not None:
+            return super().threshold_for(strong_share)
+        return 1.0 - check_share(strong_share, "strong share")
 
     def _draw(self, prompt: str) -> float:
         digest = hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=4, key=self._key).digest()

@@ -10,6 +10,7 @@ import importlib
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,8 +186,9 @@ class RouterModel(RequestModel):
         strong, weak = parameters.get(STRONG_MODEL), parameters.get(WEAK_MODEL)
         self._router = load_router(directory, strong_model=strong, weak_model=weak, **runtime)
         self._threshold = settings.default_threshold
-        if self._threshold is None and self._router.calibration is not None:
-            self._threshold = self._router.default_threshold
+        if self._threshold is None:
+            with suppress(InvalidArgumentError):  # no calibration: requests have to bring a threshold
+                self._threshold = self._router.default_threshold
 
     def read(self, request: Any) -> _Question:
         """Return the rows of a request."""

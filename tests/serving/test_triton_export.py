@@ -126,7 +126,9 @@ def test_a_client_reads_pair_calibration_and_sizes_from_the_configuration(tmp_pa
 
 def test_inputs_that_a_router_does_not_take_are_not_offered(tmp_path: Path) -> None:
     weights = {**mf_weights(dim=9), "model_names": (*PAIR, "other"), "model_pair": PAIR, "embedder": None}
-    only_vectors = export_triton(saved(MatrixFactorizationRouter(**weights), tmp_path / "a"), tmp_path / "out-a")
+    only_vectors = export_triton(
+        saved(MatrixFactorizationRouter(**weights), tmp_path / "a"), tmp_path / "out-a", default_threshold=0.5
+    )
     assert only_vectors.inputs == ("EMBEDDING", "THRESHOLD")
     assert not config_of(tmp_path / "out-a" / "router").input[0].optional
     only_text = export_triton(saved(RandomRouter(PAIR, seed=1), tmp_path / "b"), tmp_path / "out-b")
@@ -148,10 +150,12 @@ def test_an_ensemble_fits_together_and_its_graph_runs(tmp_path: Path, kind: str,
     directory = saved(router, tmp_path / "router")
     if kind == "bert" and inputs == "embeddings":
         with pytest.raises(UnsupportedExportError, match="reads text"):
-            export_triton(directory, tmp_path / "out", mode="onnx", inputs=inputs)
+            export_triton(directory, tmp_path / "out", mode="onnx", inputs=inputs, default_threshold=0.5)
         assert not (tmp_path / "out").exists()
         return
-    export = export_triton(directory, tmp_path / "out", mode="onnx", inputs=inputs, threads=2, instances=3)
+    export = export_triton(
+        directory, tmp_path / "out", mode="onnx", inputs=inputs, threads=2, instances=3, default_threshold=0.5
+    )
     assert export.models == ("router", "router_tokenize", "router_graph", "router_decide")
     assert export.graph is not None
     configs = configs_of(tmp_path / "out")
@@ -202,7 +206,13 @@ def test_a_router_is_read_once_made_a_graph_once_and_its_new_names_reach_the_gra
     monkeypatch.setattr(BertRouter, "onnx_graph", lambda router: made.append(router) or make(router))
     with counted_opens(directory) as opened:
         export = export_triton(
-            directory, tmp_path / "out", mode="onnx", strong_model="big", weak_model="small", prompts=PROMPTS
+            directory,
+            tmp_path / "out",
+            mode="onnx",
+            strong_model="big",
+            weak_model="small",
+            prompts=PROMPTS,
+            default_threshold=0.5,
         )
     assert opened == {"router.json": 1, "model.onnx": 1, "tokenizer.json": 1}
     assert len(made) == 1
@@ -221,6 +231,15 @@ def test_a_directory_is_read_once_in_every_mode(tmp_path: Path, mode: str) -> No
     assert opened == {"router.json": 1, "weights.safetensors": 1, "tokenizer.json": 1, "README.md": 1}
     parameters = config_of(tmp_path / "out" / "router").parameters
     assert float(parameters["default_threshold"].string_value) == 0.4
+
+
+def test_requests_without_a_threshold_get_the_calibrated_one_of_half_the_prompts(tmp_path: Path) -> None:
+    export_triton(saved(mf_router(), tmp_path / "router"), tmp_path / "out")
+    assert float(config_of(tmp_path / "out" / "router").parameters["default_threshold"].string_value) == 0.4
+    bare = saved(mf_router(calibration=None), tmp_path / "bare")
+    with pytest.raises(InvalidArgumentError, match=r"no calibration.*give default_threshold"):
+        export_triton(bare, tmp_path / "out-bare")
+    assert not (tmp_path / "out-bare").exists()
 
 
 USELESS = {
@@ -259,7 +278,7 @@ def test_threads_are_refused_where_the_router_has_none(tmp_path: Path) -> None:
     directory = saved(mf_router(), tmp_path / "router")
     with pytest.raises(InvalidArgumentError, match="kind mf has no threads of its own in mode python"):
         export_triton(directory, tmp_path / "out", threads=2)
-    export_triton(saved(bert_router(), tmp_path / "bert"), tmp_path / "out", threads=2)
+    export_triton(saved(bert_router(), tmp_path / "bert"), tmp_path / "out", threads=2, default_threshold=0.5)
     assert config_of(tmp_path / "out" / "router").parameters["threads"].string_value == "2"
     with pytest.raises(InvalidArgumentError, match="not both"):
         export_triton(directory, tmp_path / "out", default_threshold=0.5, strong_share=0.5)
@@ -283,7 +302,7 @@ def check_data_flow(configs: dict[str, Any], ensemble: Any) -> None:
 @pytest.mark.parametrize("kind", ["mf", "mf with text features", "bert"])
 def test_prompts_are_padded_to_few_lengths_and_say_the_same(tmp_path: Path, kind: str) -> None:
     router = ROUTERS[kind]()
-    export_triton(saved(router, tmp_path / "router"), tmp_path / "out", mode="onnx")
+    export_triton(saved(router, tmp_path / "router"), tmp_path / "out", mode="onnx", default_threshold=0.5)
     preparation = Preparation(tmp_path / "out" / "router_tokenize" / "1" / "preparation")
     native = exportable(router)
     longest = longest_of(native)
@@ -307,7 +326,7 @@ def test_causal_llm_is_read_without_its_model(tmp_path: Path) -> None:
     router = CausalLLMRouter.from_pretrained(
         checkpoint(tmp_path / "model", score_tokens=True), device="cpu", max_tokens=200
     )
-    export_triton(saved(router, tmp_path / "router"), tmp_path / "out", mode="onnx")
+    export_triton(saved(router, tmp_path / "router"), tmp_path / "out", mode="onnx", default_threshold=0.5)
     folder = tmp_path / "out" / "router_tokenize" / "1"
     assert not list(folder.rglob("*.safetensors"))
     feeds = Preparation(folder / "preparation").feeds(PROMPTS)
@@ -347,7 +366,7 @@ def test_an_export_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     export_triton(directory, out)
     before = sorted(path.relative_to(out) for path in out.rglob("*"))
     with pytest.raises(UnsupportedExportError):
-        export_triton(saved(bert_router(), tmp_path / "bert"), out, mode="native")
+        export_triton(saved(bert_router(), tmp_path / "bert"), out, mode="native", default_threshold=0.5)
     assert sorted(path.relative_to(out) for path in out.rglob("*")) == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     export_triton(directory, out, mode="onnx", name="other")

@@ -22,7 +22,11 @@ _CONFIG: dict[str, Any] = {
         {"name": "IS_STRONG", "data_type": "TYPE_BOOL", "dims": [1]},
         {"name": "MODEL", "data_type": "TYPE_STRING", "dims": [1]},
     ],
-    "parameters": {"strong_model": {"string_value": "strong"}, "weak_model": {"string_value": "weak"}},
+    "parameters": {
+        "strong_model": {"string_value": "strong"},
+        "weak_model": {"string_value": "weak"},
+        "default_threshold": {"string_value": "0.5"},
+    },
 }
 
 
