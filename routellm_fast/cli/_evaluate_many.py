@@ -11,14 +11,17 @@ from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.routers import Router
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
+from routellm_fast.tables import LeftOut
 
 ALL_PAIRS: Final = "all"
 TABLE_COSTS: Final = "costs"
 
 
-def labelled_rows(path: Path, prompts: Prompts | None, groups: frozenset[str]) -> list[Labelled]:
+def labelled_rows(
+    path: Path, prompts: Prompts | None, groups: frozenset[str], left_out: LeftOut | None = None
+) -> list[Labelled]:
     """Return a golden table without prompts of these groups. Raises DataError where none is left."""
-    rows = [row for row in read_golden(path, prompts=prompts) if group_of(row.prompt) not in groups]
+    rows = [row for row in read_golden(path, prompts=prompts, left_out=left_out) if group_of(row.prompt) not in groups]
     if not rows:
         raise DataError(f"{path}: all prompts are in the training data")
     return rows

@@ -85,4 +85,6 @@ def _cell(row: Row, column: str) -> str:
     if column not in row.values:
         raise row.error(f"there is no column {column!r}, only {', '.join(map(repr, row.values))}")
     value = row.values[column]
+    if value is None:
+        return ""  # an empty cell, as readers of tables know it
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
