@@ -214,6 +214,20 @@ def check_text(start: bytes, where: object) -> None:
         raise DataError(f"{where} {_UTF_16}")
 
 
+def check_json_lines(first: str, where: object) -> None:
+    """Raise DataError where a file that should hold an object on each line begins as one list of objects does.
+
+    Args:
+        first: The first line that is not blank.
+        where: What to call the file and the line.
+    """
+    if first.lstrip().startswith("["):
+        raise DataError(
+            f"{where}: must be a JSON object, found the beginning of a list. Write one object on each line, without "
+            "the brackets and commas of the list"
+        )
+
+
 def read_table(path: Path, *, left_out: LeftOut | None = None) -> Iterator[Row]:
     """Yield the rows of a file in order; there is at least one.
 
@@ -326,9 +340,13 @@ def _header(path: Path, line: int, cells: Sequence[str]) -> list[str]:
 
 
 def _json_rows(path: Path, stream: io.TextIOBase) -> Iterator[Row | DataError]:
+    is_first = True
     for line, text in enumerate(stream, start=1):
         if not text.strip():
             continue
+        if is_first:
+            check_json_lines(text, f"{path}, line {line}")
+            is_first = False
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:

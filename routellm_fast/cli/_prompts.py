@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from routellm_fast.data.prompts import Prompts, has_prompt, prompt_text
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.tables import LeftOut, Row, check_text, form_of, read_table, usable
+from routellm_fast.tables import LeftOut, Row, check_json_lines, check_text, form_of, read_table, usable
 
 _BYTE_ORDER_MARK: Final = "\ufeff"
 _CHUNK_BYTES: Final = 1 << 16
@@ -176,6 +176,7 @@ def _parse_table(file: Path, reading: _Reading) -> Iterator[Prompt]:
 
 def _parse_lines(lines: Iterable[str], where: str, form: PromptFormat, reading: _Reading) -> Iterator[Prompt]:
     def numbered() -> Iterator[tuple[int, str]]:
+        is_first = True
         for number, line in enumerate(lines, start=1):
             text = line.removesuffix("\n").removesuffix("\r")
             if number == 1:
@@ -183,8 +184,12 @@ def _parse_lines(lines: Iterable[str], where: str, form: PromptFormat, reading: 
                 # Standard input has been decoded already.
                 is_utf_16 = text.startswith(_UTF_16_READ_AS_UTF_8) and "\0" in text
                 check_text(_UTF_16_MARK if is_utf_16 else text[:4].encode("utf-8", "replace"), where)
-            if not reading.is_skipped(text):
-                yield number, text
+            if reading.is_skipped(text):
+                continue
+            if is_first and form is PromptFormat.JSONL:
+                check_json_lines(text, f"{where}, line {number}")
+            is_first = False
+            yield number, text
 
     def read(entry: tuple[int, str]) -> Prompt:
         number, text = entry
