@@ -122,6 +122,13 @@ def evaluate(
         ),
     ] = None,
     domain_column: Annotated[str | None, typer.Option(help="Column of --log that names a domain.")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --pool or --transfer: use only these models' columns of --golden. May be given several times; not "
+            "given: every column that is no other column by its name."
+        ),
+    ] = None,
     strict: Strict = False,
     skip_bad_rows: Annotated[
         bool,
@@ -147,6 +154,8 @@ def evaluate(
         raise InvalidArgumentError("--pool and --transfer need --golden: a table with scores of many models")
     if benchmark and benchmarks is None:
         raise InvalidArgumentError("--benchmark picks from --benchmarks: give that folder too")
+    if models and not (pool or transfer):
+        raise InvalidArgumentError("--models picks columns for --pool and --transfer: give one of these too")
     if strict and skip_bad_rows:
         raise InvalidArgumentError("give --strict or --skip-bad-rows, not both")
     if not log and (domain_column or skip_bad_rows or engine == "ray"):
@@ -202,7 +211,7 @@ def evaluate(
             )
     record: dict[str, Any] = {}
     texts: list[str] = []
-    tables = {path: labelled_rows(path, found_prompts, groups, left_out) for path in golden or [] if has_many}
+    tables = {path: labelled_rows(path, found_prompts, groups, models, left_out) for path in golden or [] if has_many}
     if pool:
         record["pool"] = [pool_record(loaded, tables[path], path, pool, resamples, seed, texts) for path in tables]
     if transfer:

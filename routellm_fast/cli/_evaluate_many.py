@@ -18,10 +18,11 @@ TABLE_COSTS: Final = "costs"
 
 
 def labelled_rows(
-    path: Path, prompts: Prompts | None, groups: frozenset[str], left_out: LeftOut | None = None
+    path: Path, prompts: Prompts | None, groups: frozenset[str], models: Sequence[str] | None, left_out: LeftOut
 ) -> list[Labelled]:
     """Return a golden table without prompts of these groups. Raises DataError where none is left."""
-    rows = [row for row in read_golden(path, prompts=prompts, left_out=left_out) if group_of(row.prompt) not in groups]
+    labelled = read_golden(path, prompts=prompts, models=models or None, left_out=left_out)
+    rows = [row for row in labelled if group_of(row.prompt) not in groups]
     if not rows:
         raise DataError(f"{path}: all prompts are in the training data")
     return rows

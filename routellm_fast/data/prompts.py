@@ -143,6 +143,11 @@ def prompt_text(row: Row, prompts: Prompts | None = None) -> str:
     return _text_and_group(row, prompts)[0]
 
 
+def text_in(row: Row, column: str) -> str:
+    """Return the prompt in a column that the caller names: as prompt_text does for "prompt", else the column's text."""
+    return prompt_text(row) if column == "prompt" else row.text(column)
+
+
 def prompt_of(row: Row, prompts: Prompts | None) -> tuple[str, str]:
     """Return the prompt of a row and its group. Raises DataError where the row names no prompt."""
     text, group = _text_and_group(row, prompts)

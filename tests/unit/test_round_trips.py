@@ -82,6 +82,19 @@ def test_a_scored_log_is_read_by_all_readers_of_scores_and_prompts(scored: Path)
     assert found.result("log").prompts == len(PROMPTS)
 
 
+def test_chats_stay_chats_in_a_scored_log(tmp_path: Path) -> None:
+    chat = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hello"}]
+    log, out = tmp_path / "log.jsonl", tmp_path / "scored.csv"
+    log.write_text(json.dumps({"prompt": chat, "big": 1, "small": 0}) + "\n" + json.dumps({"messages": chat}) + "\n")
+    router = mf_router()
+    assert score_log(router, log, out, on_bad_row="skip") == (1, 1), "the second row has no column to keep"
+    (row,) = read_table(out)
+    assert float(row.text("win_rate")) == router.win_rates(["hello"])[0]
+    assert [p.text for p in read_prompts([], out, PromptFormat.AUTO)] == ["hello"]
+    found = evaluate_log({"r": router}, [log], LogColumns("big", "small"), on_bad_row="skip")
+    assert found.result("log").prompts == 1
+
+
 @pytest.mark.parametrize("command", ["route", "rank"])
 def test_decisions_are_read_as_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": p, "id": p[:3]}) + "\n" for p in PROMPTS))

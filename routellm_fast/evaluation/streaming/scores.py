@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from routellm_fast.data.prompts import text_in
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.streaming.chunks import CHUNK_ROWS, OnBadRow, check_options, checked_win_rates
 from routellm_fast.evaluation.streaming.rows import LogPart, read_part
@@ -65,7 +66,7 @@ def score_log(
             cells: list[list[str]] = []
             for row in batch:
                 try:
-                    found = row.text(prompt), [_cell(row, column) for column in columns]
+                    found = text_in(row, prompt), [_cell(row, column) for column in columns]
                 except DataError as error:
                     if on_damage is None:
                         raise

@@ -255,6 +255,21 @@ def test_evaluate_goes_on_without_a_bad_row(router: Path, tmp_path: Path, run: R
     assert (status, "not both" in error) == (2, True)
 
 
+def test_models_chooses_columns_for_transfer(router: Path, tmp_path: Path, run: Run) -> None:
+    table = tmp_path / "exam.csv"
+    rows = [f"hello {'a ' * (n % 40)}{n},{n % 3 > 0:d},{n % 7 == 0:d},{n * 7 % 900}\n" for n in range(250)]
+    table.write_text("prompt,big,small,extra\n" + "".join(rows))
+    arguments = ["evaluate", router, "--golden", table, "--transfer", "big,small", "--resamples", 10, "--json"]
+    status, _, error = run(*arguments)
+    assert (status, error.count("\n")) == (2, 1)
+    assert "'extra' reaches" in error
+    status, output, error = run(*arguments, "--models", "big", "--models", "small")
+    assert (status, error) == (0, "")
+    assert len(json.loads(output)["transfer"]) == 1
+    status, _, error = run("evaluate", router, "--golden", table, "--models", "big")
+    assert (status, "--transfer" in error) == (2, True)
+
+
 def test_training_leaves_out_and_names_rows_and_columns(tmp_path: Path, run: Run) -> None:
     labels, battles = tmp_path / "g.csv", tmp_path / "b.jsonl"
     prompts = [f"a prompt of {'many ' * (number % 9)}words, number {number}" for number in range(60)]
