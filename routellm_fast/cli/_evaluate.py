@@ -125,8 +125,8 @@ def evaluate(
     models: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --pool or --transfer: use only these models' columns of --golden. May be given several times; not "
-            "given: every column that is no other column by its name."
+            help="With --pool or --transfer: use only these models' columns of --golden. May be given several times; "
+            "not given: every column that its name does not show to be another."
         ),
     ] = None,
     strict: Strict = False,
