@@ -31,7 +31,7 @@ def left_out_of(*, strict: bool, at_once: bool = False) -> LeftOut:
 def say_left_out(left_out: LeftOut) -> None:
     """Say which columns were no models', how many rows could not be read and why, and how many lines were blank."""
     for path, columns in left_out.columns.items():
-        _say(f"{path}: not taken for models: {', '.join(columns)} (--models names the columns to take)")
+        _say(f"{path}: not taken for models: {', '.join(map(repr, columns))} (--models names the columns to take)")
     if left_out.say is None:
         for problem in left_out.named:
             _say(f"left out: {problem}")

@@ -175,6 +175,8 @@ class _Columns:
             try:
                 number = row.number(column)
             except DataError as error:
+                if self._chosen is not None:
+                    raise
                 raise DataError(f"{error}. {ADVICE}") from error
             if number is None:
                 continue

@@ -174,7 +174,7 @@ def test_an_index_is_no_model(tmp_path: Path, run: Run) -> None:
     assert status == 0, error
     assert "3 battles on 3 prompts" in output
     assert error == (
-        f"routellm-fast: {labels}: not taken for models: Unnamed: 0, prompt_tokens "
+        f"routellm-fast: {labels}: not taken for models: 'Unnamed: 0', 'prompt_tokens' "
         "(--models names the columns to take)\n"
     )
     assert {name for b in data.read_battles(out) for name in (b.model_a, b.model_b)} == {"big", "small"}
@@ -288,7 +288,7 @@ def test_training_leaves_out_and_names_rows_and_columns(tmp_path: Path, run: Run
     arguments += ["--strong-model", "big", "--weak-model", "small", "--metrics", metrics, "--min-prompt-chars", 0]
     status, _, error = run(*arguments, "--num-tiers", 2)
     assert status == 0, error
-    assert f"{labels}: not taken for models: Unnamed: 0" in error
+    assert f"{labels}: not taken for models: 'Unnamed: 0'" in error
     assert "b.jsonl, line 2: 'conversation_a' must be a list of messages" in error
     counts = json.loads(metrics.read_text())["data"]
     assert counts["b"]["left_out"] == {"that cannot be read": 1}
