@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from routellm_fast.errors import DataError
+from routellm_fast.tables import check_text
 
 
 def read_json(path: Path) -> Any:
-    """Return what a file holds. Raises DataError where it cannot be read, or is no JSON."""
+    """Return what a file holds. Raises DataError where it cannot be read, is not UTF-8, or is no JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+    check_text(content, path)
+    try:
+        return json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON ({error})") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
@@ -15,6 +14,7 @@ from typing import BinaryIO, Final
 
 from routellm_fast.atomic import check_writable, replaced_file
 from routellm_fast.errors import DataError
+from routellm_fast.tables import csv_writer, form_of
 
 COLUMNS: Final = ("prompt", "prompt_group", "model_a", "model_b", "winner", "source", "weight", "judge")
 _SUFFIXES: Final = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
@@ -82,7 +82,7 @@ class BattleCounts:
 
 def check_battles_path(path: Path) -> None:
     """Raise DataError where a file of battles cannot go, before anything is paid for."""
-    if not path.name.endswith(_SUFFIXES):
+    if not path.name.lower().endswith(_SUFFIXES):
         raise DataError(f"{path}, where the battles should go, must be one of {', '.join(_SUFFIXES)}")
     if not path.parent.is_dir():
         raise DataError(f"{path.parent}, where the battles should go, is no directory")
@@ -105,10 +105,10 @@ def write_battles(path: Path, rows: Iterable[BattleRow]) -> None:
         DataError: The file cannot be written.
     """
     check_battles_path(path)
-    write = _write_csv if ".csv" in path.suffixes[-2:] else _write_json
+    write = _write_csv if form_of(path) == "csv" else _write_json
     try:
         with replaced_file(path) as file:
-            if path.suffix == ".gz":
+            if path.suffix.lower() == ".gz":
                 with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
                     write(packed, rows)
             else:
@@ -135,10 +135,10 @@ def _write_json(file: BinaryIO | gzip.GzipFile, rows: Iterable[BattleRow]) -> No
 
 def _write_csv(file: BinaryIO | gzip.GzipFile, rows: Iterable[BattleRow]) -> None:
     stream = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*COLUMNS, "position_consistent"])
+    write = csv_writer(stream)
+    write([*COLUMNS, "position_consistent"])
     for row in rows:
         cells = [*_cells(row).values(), "" if row.position_consistent is None else row.position_consistent]
-        writer.writerow([_LONE_SURROGATES.sub("\ufffd", c) if isinstance(c, str) else c for c in cells])
+        write([_LONE_SURROGATES.sub("\ufffd", c) if isinstance(c, str) else c for c in cells])
     stream.flush()
     stream.detach()

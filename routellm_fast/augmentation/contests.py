@@ -2,8 +2,8 @@
 
 A source of them (see `routellm_fast.data.sources`) has the prompt as `routellm_fast.data.prompts` says, and either
 `model_a`, `model_b`, `response_a`, `response_b`, or one column `response:<model>` a model. Optional: `reference`, a
-correct answer, and `winner`, what people decided (`model_a`, `model_b`, `tie`), to compare the judge with. An empty
-response is one that is missing.
+correct answer, and what people decided, as in battles (see `routellm_fast.data.battles`), to compare the judge with. An
+empty response is one that is missing. Where the prompt is the first turn of a list, so is the response.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import Final
 
 from routellm_fast.augmentation.guard import tainted_groups
 from routellm_fast.data import Prompts, known_aliases
-from routellm_fast.data.prompts import prompt_of, source_of
+from routellm_fast.data.battles import target_of
+from routellm_fast.data.prompts import WON_COLUMNS, first_turn, prompt_of, source_of
 from routellm_fast.data.sources import rows_of
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.tables import Row
+from routellm_fast.tables import LeftOut, Row, usable
 
 _WIDE: Final = "response:"
-_WINNERS: Final = ("model_a", "model_b", "tie")
+_WINNERS: Final = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def read_contests(
     models: Sequence[str] | None = None,
     generated: Sequence[str] = (),
     forbidden: Set[str] = frozenset(),
+    left_out: LeftOut | None = None,
 ) -> Contests:
     """Read contests.
 
@@ -86,16 +88,21 @@ def read_contests(
         generated: Models whose missing responses can be generated. With two of them, a file of prompts alone makes each
             prompt a contest of the two.
         forbidden: Names of prompt groups to leave out.
+        left_out: Takes rows that break the layout; None raises. See tables.LeftOut.
 
     Raises:
-        DataError: A row breaks the layout, or no contest is left.
+        DataError: A row breaks the layout and left_out does not take it, or no contest is left.
     """
     if models is not None and len(set(models)) < 2:
         raise InvalidArgumentError(f"a contest needs two models, found {', '.join(models) or 'none'}")
     counts = {"duplicates": 0, "forbidden": 0, "incomplete": 0}
     found: dict[Contest, None] = {}
-    for row in rows_of(path):
-        for contest in _contests_of(row, path, prompts, tuple(generated)):
+
+    def read(row: Row) -> list[Contest]:
+        return list(_contests_of(row, path, prompts, tuple(generated)))
+
+    for contests in usable(rows_of(path, left_out=left_out), read, left_out):
+        for contest in contests:
             if models is not None and not {contest.model_a, contest.model_b} <= set(models):
                 continue
             if _missing(contest) - set(generated):
@@ -118,10 +125,11 @@ def read_contests(
 
 def _contests_of(row: Row, path: Path, prompts: Prompts | None, generated: tuple[str, ...]) -> Iterator[Contest]:
     prompt, group = prompt_of(row, prompts)
+    if not prompt.strip():
+        raise row.error("the prompt is empty")
     source, reference, aliases = source_of(row, path), _optional(row, "reference"), known_aliases()
-    winner = _optional(row, "winner")
-    if winner is not None and winner not in _WINNERS:
-        raise row.error(f"winner must be one of {', '.join(_WINNERS)} or empty, found {winner!r}")
+    is_decided = not row.is_empty("winner") or ("winner" not in row.values and WON_COLUMNS[0] in row.values)
+    winner = _WINNERS[target_of(row)] if is_decided else None
     wide = [column for column in row.values if column.startswith(_WIDE)]
     if "model_a" in row.values:
         a, b = (aliases.get(name, name) for name in (row.text("model_a"), row.text("model_b")))
@@ -151,6 +159,9 @@ def _contests_of(row: Row, path: Path, prompts: Prompts | None, generated: tuple
 def _response(row: Row, column: str, is_generated: bool) -> str | None:
     if column not in row.values and not is_generated:
         raise row.error(f"there is no column {column!r}, only {', '.join(map(repr, row.values))}")
+    if WON_COLUMNS[0] in row.values and not row.is_empty(column):
+        # As the Arena's: a list of the turns of a conversation, as is the prompt.
+        return first_turn(row.values[column]) or _optional(row, column)
     return _optional(row, column)
 
 

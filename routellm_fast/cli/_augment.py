@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.errors import InvalidArgumentError
 
 # The packages behind these commands import an event loop, which takes tens of milliseconds. Each command imports what
@@ -19,7 +20,9 @@ app = typer.Typer(
 _Model = Annotated[
     list[str] | None,
     typer.Option(
-        "--model", help="Make battles between these models only; give it twice or more. Not given: all models."
+        "--models",
+        "--model",
+        help="Make battles between these models only; give it twice or more. Not given: all models.",
     ),
 ]
 _PromptFiles = Annotated[
@@ -58,12 +61,13 @@ def golden(
     weights: _Weights = "equal",
     cap_per_prompt: _CapPerPrompt = None,
     seed: _Seed = 0,
+    strict: Strict = False,
 ) -> None:
     """Make battles from golden labels: of two models, the one with the higher score wins."""
     from routellm_fast.augmentation import ScoreRules, forbidden_groups, golden_battles, write_battles
     from routellm_fast.augmentation.battle_rows import check_battles_path
     from routellm_fast.cli import _judging
-    from routellm_fast.data import read_golden
+    from routellm_fast.data import read_golden_files
 
     check_battles_path(out)
     _judging.check_places({"the battles": out}, [*labels, *(prompts or []), *(not_in or [])])
@@ -71,14 +75,22 @@ def golden(
         raise InvalidArgumentError(f"{twice} is given twice")
     rules = ScoreRules(margin=margin, ties=ties, weights=weights, cap_per_prompt=cap_per_prompt, seed=seed)
     names = _judging.model_names(models)
+    left_out = left_out_of(strict=strict)
     with _judging.busy("making battles"):
-        known = _judging.read_all_prompts(prompts)
-        labelled = [row for file in labels for row in read_golden(file, prompts=known, licenses=licenses or None)]
-        made = golden_battles(labelled, models=names, rules=rules, forbidden=forbidden_groups(not_in or []))
+        forbidden = forbidden_groups(not_in or [], left_out=left_out)
+        labelled = read_golden_files(
+            labels,
+            prompts=_judging.read_all_prompts(prompts, left_out),
+            licenses=licenses or None,
+            models=names,
+            left_out=left_out,
+        )
+        made = golden_battles(labelled, models=names, rules=rules, forbidden=forbidden)
         write_battles(out, made.rows)
     _judging.show_battles(out, made.counts)
     typer.echo(f"  prompts left out as forbidden: {made.forbidden_prompts:,}")
     typer.echo(f"  prompts with fewer than two scores: {made.unpaired_prompts:,}")
+    say_left_out(left_out)
 
 
 @app.command("judge")
@@ -196,6 +208,7 @@ def judge(
     weights: _Weights = "equal",
     cap_per_prompt: _CapPerPrompt = None,
     seed: _Seed = 0,
+    strict: Strict = False,
     report: Annotated[Path | None, typer.Option(help="Also write the report to this file, as JSON.")] = None,
 ) -> None:
     """Let a language model judge responses. Answers are kept, so the same command continues an interrupted run."""
@@ -254,15 +267,18 @@ def judge(
         prices_out=generate_price_out,
         common={**common, "max_tokens": generate_max_tokens},
     )
+    left_out = left_out_of(strict=strict)
     questioner = Questioner(settings, _judging.template_of(mode, template, as_json=as_json), orders)
     with _judging.busy("reading"):
         read = read_contests(
             contests,
-            prompts=_judging.read_all_prompts(prompts),
+            prompts=_judging.read_all_prompts(prompts, left_out),
             models=_judging.model_names(models),
             generated=tuple(generators),
-            forbidden=forbidden_groups(not_in or []),
+            forbidden=forbidden_groups(not_in or [], left_out=left_out),
+            left_out=left_out,
         )
+    say_left_out(left_out)  # before anything is paid for
     job = JudgeJob(
         contests=read.found,
         questioner=questioner,

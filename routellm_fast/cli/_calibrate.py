@@ -16,16 +16,16 @@ from routellm_fast import data
 from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
 from routellm_fast.calibration.operating_points import OperatingPoint, Target
 from routellm_fast.cli._embedder import named_embedder
+from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
-from routellm_fast.data.prompts import prompt_of
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError, UnknownModelError
 from routellm_fast.interval import Interval
 from routellm_fast.prices import ModelPrice, PairPrices, assigned_usd
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.loading import SHIPPED_ROUTER, load_router, router_directory
-from routellm_fast.tables import SUFFIXES, read_table
+from routellm_fast.tables import LeftOut
 from routellm_fast.thresholds.command import PROBABILITY_CHOICES, Calibrated, ProbabilityChoice
 from routellm_fast.thresholds.command import calibrate as find_calibration
 from routellm_fast.thresholds.drift import Drift, check_drift
@@ -44,7 +44,7 @@ def calibrate(
     router: Path = typer.Argument(help="Router directory, or mf or sw_ranking for one that ships."),
     prompts: Path = typer.Argument(
         help="Log of prompts: text with one prompt a line, JSON lines with `prompt` or `messages`, a table with a "
-        "column `prompt`, or - for standard input. A prompt that was asked twice counts twice."
+        "prompt, or - for standard input. A prompt that was asked twice counts twice."
     ),
     strong_share: list[float] | None = typer.Option(
         None,
@@ -120,6 +120,7 @@ def calibrate(
     form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
     seed: int = typer.Option(0, min=0, help="Draws resamples and folds; the same seed gives the same result."),
     resamples: int = typer.Option(RESAMPLES, min=100, help="Number of resamples behind each interval."),
+    strict: Strict = False,
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Find thresholds for a share, a budget or a quality on your prompts, and store them in the router."""
@@ -133,11 +134,14 @@ def calibrate(
     }
     targets = [Target(kind, value) for kind, given in values.items() for value in given or []]  # type: ignore[arg-type]
     loaded = load_router(directory, embedder=None if embedder is None else named_embedder(embedder))
+    left_out = left_out_of(strict=strict)
     if check:
         named = strong_label or weak_label or dataset or created
         if targets or out or in_place or price or request_price or labels or battles or probability != "keep" or named:
             raise InvalidArgumentError("--check only compares: leave out targets, prices, labels, --out and --in-place")
-        _check(loaded, _traffic(prompts, form, prompt_ids), alpha, tolerance, as_json=as_json)
+        traffic = _traffic(prompts, form, _prompt_ids(prompt_ids, left_out), left_out)
+        say_left_out(left_out)
+        _check(loaded, traffic, alpha, tolerance, as_json=as_json)
         return
     if (alpha, tolerance) != (_ALPHA, _TOLERANCE):
         raise InvalidArgumentError("--alpha and --tolerance do nothing without --check")
@@ -146,24 +150,30 @@ def calibrate(
     if battles and probability in ("keep", "none"):
         raise InvalidArgumentError("--battles are used only to fit a map: add --probability platt, isotonic or best")
     target = _target_directory(directory, out, in_place=in_place)
-    ids = _prompt_ids(prompt_ids)
+    ids = _prompt_ids(prompt_ids, left_out)
     own = loaded.model_pair
+    labelled_pair = ModelPair(strong_label or own.strong, weak_label or own.weak)
     with progress_bar("reading") as on_progress:
         found = find_calibration(
             loaded,
-            _traffic(prompts, form, prompt_ids),
+            _traffic(prompts, form, ids, left_out),
             dataset=dataset or ("standard input" if str(prompts) == "-" else prompts.name),
             targets=targets or [Target("strong_share", share) for share in _DEFAULT_SHARES],
             prices=_prices(price or [], request_price or [], own, output_tokens, input_tokens),
-            labelled=[row for path in labels or [] for row in data.read_golden(path, prompts=ids)],
-            battles=[row for path in battles or [] for row in data.read_battles(path, prompts=ids, drop_ties=False)],
-            labelled_pair=ModelPair(strong_label or own.strong, weak_label or own.weak),
+            labelled=data.read_golden_files(labels or [], prompts=ids, models=labelled_pair, left_out=left_out),
+            battles=[
+                row
+                for path in battles or []
+                for row in data.read_battles(path, prompts=ids, drop_ties=False, left_out=left_out)
+            ],
+            labelled_pair=labelled_pair,
             probability=_probability(probability),
             created=created or datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
             seed=seed,
             resamples=resamples,
             on_progress=on_progress,
         )
+    say_left_out(left_out)
     if target is not None:
         # Read anew, without the embedder of the command line: all but the calibration stays as it was, to the byte.
         load_router(directory).with_calibration(found.calibration).save(target)
@@ -173,17 +183,16 @@ def calibrate(
     _show(directory, loaded, found, target)
 
 
-def _traffic(path: Path, form: PromptFormat, prompt_ids: Sequence[Path] | None) -> Traffic:
-    if path.name.endswith(tuple(suffix for suffix in SUFFIXES if ".jsonl" not in suffix)):
-        ids = _prompt_ids(prompt_ids)
-        return Traffic.of(prompt_of(row, ids)[0] for row in read_table(path))
-    return Traffic.of(prompt.text for prompt in read_prompts([], None if str(path) == "-" else path, form))
+def _traffic(path: Path, form: PromptFormat, ids: data.Prompts | None, left_out: LeftOut) -> Traffic:
+    file = None if str(path) == "-" else path
+    found = read_prompts([], file, form, ids=ids, keep_blank=True, left_out=left_out)
+    return Traffic.of(prompt.text for prompt in found)
 
 
-def _prompt_ids(paths: Sequence[Path] | None) -> data.Prompts | None:
+def _prompt_ids(paths: Sequence[Path] | None, left_out: LeftOut) -> data.Prompts | None:
     if not paths:
         return None
-    return {key: value for path in paths for key, value in data.read_prompts(path).items()}
+    return {key: value for path in paths for key, value in data.read_prompts(path, left_out=left_out).items()}
 
 
 def _probability(choice: str) -> ProbabilityChoice:

@@ -13,6 +13,7 @@ import typer
 from routellm_fast.cli._evaluate_log import ENGINES, stream_logs
 from routellm_fast.cli._evaluate_many import ALL_PAIRS, TABLE_COSTS, labelled_rows, pool_record, transfer_records
 from routellm_fast.cli._evaluation_tables import print_benchmark, printable
+from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.data import known_aliases, read_prompts
 from routellm_fast.decision import ModelPair
@@ -121,8 +122,20 @@ def evaluate(
         ),
     ] = None,
     domain_column: Annotated[str | None, typer.Option(help="Column of --log that names a domain.")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --pool or --transfer: use only these models' columns of --golden. May be given several times; "
+            "not given: every column that its name does not show to be another."
+        ),
+    ] = None,
+    strict: Strict = False,
     skip_bad_rows: Annotated[
-        bool, typer.Option("--skip-bad-rows", help="Leave out and count rows of --log that cannot be used.")
+        bool,
+        typer.Option(
+            "--skip-bad-rows",
+            help="Does nothing any more: rows that cannot be used are left out unless --strict is given.",
+        ),
     ] = False,
     engine: Annotated[
         str,
@@ -141,6 +154,10 @@ def evaluate(
         raise InvalidArgumentError("--pool and --transfer need --golden: a table with scores of many models")
     if benchmark and benchmarks is None:
         raise InvalidArgumentError("--benchmark picks from --benchmarks: give that folder too")
+    if models and not (pool or transfer):
+        raise InvalidArgumentError("--models picks columns for --pool and --transfer: give one of these too")
+    if strict and skip_bad_rows:
+        raise InvalidArgumentError("give --strict or --skip-bad-rows, not both")
     if not log and (domain_column or skip_bad_rows or engine == "ray"):
         raise InvalidArgumentError(
             "--domain-column, --skip-bad-rows and --engine need --log: give a log, or leave them out"
@@ -154,14 +171,15 @@ def evaluate(
     if cache is not None:
         _check_cache(cache)
     loaded, identities = _load(routers or ["mf"])
-    found_prompts = None if prompts is None else read_prompts(prompts)
-    groups = training_groups(train_data or [], prompts=found_prompts)
+    left_out = left_out_of(strict=strict)
+    found_prompts = None if prompts is None else read_prompts(prompts, left_out=left_out)
+    groups = training_groups(train_data or [], prompts=found_prompts, left_out=left_out)
     pair = ModelPair(strong_model, weak_model)
     chosen_prices = _prices(prices or [], tokens_per_prompt, pair)
     has_many = bool(pool or transfer)
     sets = [] if benchmarks is None else list(read_benchmarks(benchmarks, pair, _names(benchmark or [])))
     if not has_many:
-        sets += [read_table_benchmark(path, pair, prompts=found_prompts) for path in golden or []]
+        sets += [read_table_benchmark(path, pair, prompts=found_prompts, left_out=left_out) for path in golden or []]
     evaluation = None
     with progress_bar("evaluating") as on_progress:
         streamed = []
@@ -172,7 +190,7 @@ def evaluate(
                 log,
                 LogColumns(*pair, domain=domain_column),
                 engine=engine,
-                skip_bad_rows=skip_bad_rows,
+                skip_bad_rows=not strict,
                 on_progress=on_progress,
             )
             name = log[0].name if len(log) == 1 else f"{len(log)} logs"
@@ -193,7 +211,7 @@ def evaluate(
             )
     record: dict[str, Any] = {}
     texts: list[str] = []
-    tables = {path: labelled_rows(path, found_prompts, groups) for path in golden or [] if has_many}
+    tables = {path: labelled_rows(path, found_prompts, groups, models, left_out) for path in golden or [] if has_many}
     if pool:
         record["pool"] = [pool_record(loaded, tables[path], path, pool, resamples, seed, texts) for path in tables]
     if transfer:
@@ -210,6 +228,7 @@ def evaluate(
             typer.echo(printable(line))
     if out is not None:
         _write(out, evaluation, record, quiet=as_json)
+    say_left_out(left_out)
 
 
 def _load(names: Sequence[str]) -> tuple[dict[str, Router], dict[str, RouterIdentity]]:

@@ -11,14 +11,18 @@ from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.routers import Router
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
+from routellm_fast.tables import LeftOut
 
 ALL_PAIRS: Final = "all"
 TABLE_COSTS: Final = "costs"
 
 
-def labelled_rows(path: Path, prompts: Prompts | None, groups: frozenset[str]) -> list[Labelled]:
+def labelled_rows(
+    path: Path, prompts: Prompts | None, groups: frozenset[str], models: Sequence[str] | None, left_out: LeftOut
+) -> list[Labelled]:
     """Return a golden table without prompts of these groups. Raises DataError where none is left."""
-    rows = [row for row in read_golden(path, prompts=prompts) if group_of(row.prompt) not in groups]
+    labelled = read_golden(path, prompts=prompts, models=models or None, left_out=left_out)
+    rows = [row for row in labelled if group_of(row.prompt) not in groups]
     if not rows:
         raise DataError(f"{path}: all prompts are in the training data")
     return rows

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from routellm_fast.cli._left_out import left_out_of, say_left_out
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.tables import SUFFIXES, read_table
 
 if TYPE_CHECKING:
     from routellm_fast.export import ExportReport
@@ -33,7 +33,7 @@ _Prompts = Annotated[
     typer.Option(
         help="File of prompts like your traffic, on which win rates are compared and the scales of int8-static are "
         "chosen: "
-        "one prompt a line, JSON lines, or a table with a column `prompt`. Not given: some varied prompts."
+        "one prompt a line, JSON lines, or a table with a prompt. Not given: some varied prompts."
     ),
 ]
 _Limit = Annotated[
@@ -245,12 +245,11 @@ def _read(path: Path | None, limit: int | None) -> list[str] | None:
         if limit is not None:
             raise InvalidArgumentError("--limit does nothing without --prompts: give both, or neither")
         return None
-    if path.name.endswith(tuple(suffix for suffix in SUFFIXES if ".jsonl" not in suffix)):
-        found = [row.text("prompt") for row in read_table(path)]
-    else:
-        found = [prompt.text for prompt in read_prompts([], path, PromptFormat.AUTO)]
+    left_out = left_out_of(strict=False)
+    found = [prompt.text for prompt in read_prompts([], path, PromptFormat.AUTO, left_out=left_out)]
+    say_left_out(left_out)
     if not found:
-        raise DataError(f"{path} holds no prompts: expected one a line, JSON lines, or a table with a column prompt")
+        raise DataError(f"{path} holds no prompts: expected one a line, JSON lines, or a table with a prompt")
     return found[:: -(-len(found) // (limit or _MOST_PROMPTS))]
 
 

@@ -30,6 +30,7 @@ from routellm_fast.cli._progress import progress_bar
 from routellm_fast.data import Prompts, known_aliases, read_prompts
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.prices import ModelPrice
+from routellm_fast.tables import LeftOut
 
 _INTERRUPTED: Final = 130
 _MAX_SHOWN_MODELS: Final = 12
@@ -65,13 +66,13 @@ def template_of(mode: str, file: Path | None, *, as_json: bool) -> Template:
     return Template.from_file(file, Mode(mode), as_json=as_json)
 
 
-def read_all_prompts(files: Sequence[Path] | None) -> Prompts | None:
-    """Return the prompts of all files by prompt_id; None without files."""
+def read_all_prompts(files: Sequence[Path] | None, left_out: LeftOut) -> Prompts | None:
+    """Return the prompts of all files by prompt_id; None without files. Rows that cannot be read go to left_out."""
     if not files:
         return None
     known: dict[str, tuple[str, str]] = {}
     for file in files:
-        known.update(read_prompts(file))
+        known.update(read_prompts(file, left_out=left_out))
     return known
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._prompts import Prompt, PromptFormat, read_prompts
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.pool import ModelPool, PoolDecision, RankedModel, pool_models_of
@@ -38,7 +39,8 @@ def rank(
     ),
     router: Path | None = typer.Option(None, help="Directory of an mf router; not given: the one that ships."),
     file: Path | None = typer.Option(
-        None, help="File of prompts: one prompt a line, or JSON lines with `prompt` or `messages`."
+        None,
+        help="File of prompts: one prompt a line, JSON lines with `prompt` or `messages`, or a table with a prompt.",
     ),
     tau: float | None = typer.Option(
         None,
@@ -53,6 +55,7 @@ def rank(
     ),
     form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
     jsonl: bool = typer.Option(False, "--jsonl", help="Print one JSON object for each prompt, with all models."),
+    strict: Strict = False,
 ) -> None:
     """Rank a pool of models for each prompt; with --tau or --budget, choose the cheapest that is good enough."""
     if tau is not None and budget is not None:
@@ -60,7 +63,9 @@ def rank(
     pool = _pool(router, models or [], best_model)
     if tau is not None:
         tau = pool.check_tau(tau)
-    batches = _admitted(pool, read_prompts(prompts or [], file, form), size=_BATCH if file is not None else 1)
+    left_out = left_out_of(strict=strict, at_once=True)
+    found = read_prompts(prompts or [], file, form, left_out=left_out)
+    batches = _admitted(pool, found, size=_BATCH if file is not None else 1)
     if budget is not None:
         kept = list(batches)  # the tau for a budget depends on all prompts
         taus = np.concatenate([np.empty((0, len(pool.models))), *(taus for _, taus in kept)])
@@ -75,6 +80,7 @@ def rank(
             sys.stdout.flush()
     if not jsonl:
         sys.stdout.write(tally.summary(tau))
+    say_left_out(left_out)
 
 
 def _pool(directory: Path | None, entries: list[str], best_model: str | None) -> ModelPool:

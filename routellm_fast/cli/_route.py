@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import typer
 from rich.cells import cell_len, set_cell_size
 
+from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._prompts import PipedLines, Prompt, PromptFormat, read_prompts
 from routellm_fast.decision import Decision, ModelPair, NoText, check_share
 from routellm_fast.embedders.static import StaticEmbedder
@@ -42,7 +43,8 @@ def route(
         None, help="Router directory, or mf or sw_ranking for one that ships; not given: mf."
     ),
     file: Path | None = typer.Option(
-        None, help="File of prompts: one prompt a line, or JSON lines with `prompt` or `messages`."
+        None,
+        help="File of prompts: one prompt a line, JSON lines with `prompt` or `messages`, or a table with a prompt.",
     ),
     threshold: float | None = typer.Option(
         None, help="Send a prompt to the strong model if its win rate is at least this, in [0, 1]."
@@ -62,10 +64,12 @@ def route(
     ),
     form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
     jsonl: bool = typer.Option(False, "--jsonl", help="Print one JSON object for each prompt, not a table."),
+    strict: Strict = False,
 ) -> None:
     """Choose between the strong and the weak model for each prompt, in constant memory.
 
     Routers that need more than microseconds for a prompt, such as transformers, score files and pipes in batches.
+    Blank lines are skipped.
     """
     loaded = load_router(router, strong_model=strong_model, weak_model=weak_model)
     limit = _threshold(loaded, threshold, strong_share)
@@ -73,13 +77,15 @@ def route(
     tally = _Tally()
     size = _batch_size(loaded, is_typed=not prompts and file is None and sys.stdin.isatty())
     pipe = PipedLines(sys.stdin.fileno()) if size > 1 and not prompts and file is None else None
-    found = read_prompts(prompts or [], file, form, pipe)
+    left_out = left_out_of(strict=strict, at_once=True)
+    found = read_prompts(prompts or [], file, form, pipe, left_out=left_out)
     for answer in _decide(loaded, found, limit, no_text.value, size, pipe):
         sys.stdout.write(table.row(answer) if table else _json(answer))
         _flush_for_readers()
         tally.add(answer)
     if table:
         sys.stdout.write(tally.summary())
+    say_left_out(left_out)
 
 
 def _threshold(router: Router, threshold: float | None, strong_share: float | None) -> float:

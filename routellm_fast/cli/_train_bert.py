@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from routellm_fast.cli import _train_options as options
+from routellm_fast.cli._left_out import Strict
 from routellm_fast.decision import ModelPair
 from routellm_fast.training.bert_command import train_bert
 from routellm_fast.training.configs import BertConfig
@@ -45,6 +46,7 @@ def bert(
     threads: options.Threads = _BERT.threads,
     checkpoint: options.Checkpoint = None,
     seed: options.Seed = _BERT.seed,
+    strict: Strict = False,
     created: options.Created = "",
     metrics: options.Metrics = None,
 ) -> None:
@@ -62,7 +64,7 @@ def bert(
     )
     options.check_metrics(metrics)
     pair = ModelPair(strong_model, weak_model)
-    sources = options.sources_of(battles, golden, prompts, licenses, evaluation, refuse_overlap)
+    sources = options.sources_of(battles, golden, prompts, licenses, evaluation, refuse_overlap, strict=strict)
     options.check_used(("--soft-labels", soft_labels, "--golden", golden))
     with options.training_bar(checkpoint) as on_progress:
         found = train_bert(
@@ -81,4 +83,5 @@ def bert(
             on_progress=on_progress,
             **sources,
         )
+    options.say_what_was_left_out(sources)
     options.report(metrics, found, "bert", out, pair)

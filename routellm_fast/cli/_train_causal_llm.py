@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from routellm_fast.cli import _train_options as options
+from routellm_fast.cli._left_out import Strict
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError
 from routellm_fast.routers.causal.prompt import DEFAULT_CLASSIFIER, DEFAULT_SYSTEM, TRUNCATIONS
@@ -62,6 +63,7 @@ def causal_llm(
     seed: int = typer.Option(
         _CONFIG.seed, help="Seed of all random numbers: on one machine the same seed gives the same router."
     ),
+    strict: Strict = False,
     created: options.Created = "",
     metrics: options.Metrics = None,
 ) -> None:
@@ -82,7 +84,7 @@ def causal_llm(
     )
     options.check_metrics(metrics)
     pair = ModelPair(strong_model, weak_model)
-    sources = options.sources_of(battles, golden, prompts, licenses, evaluation, refuse_overlap)
+    sources = options.sources_of(battles, golden, prompts, licenses, evaluation, refuse_overlap, strict=strict)
     with options.training_bar(checkpoint) as on_progress:
         found = train_causal_llm(
             base=base,
@@ -101,6 +103,7 @@ def causal_llm(
             on_progress=on_progress,
             **sources,
         )
+    options.say_what_was_left_out(sources)
     options.report(metrics, found, "causal_llm", out, pair)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from routellm_fast.cli import _train_options as options
+from routellm_fast.cli._left_out import Strict
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.routers.loading import SHIPPED_ROUTER
@@ -22,6 +23,7 @@ def mf(
     golden: options.Golden = None,
     prompts: options.Prompts = None,
     licenses: options.Licenses = None,
+    models: options.Models = None,
     evaluation: options.Evaluation = None,
     refuse_overlap: options.RefuseOverlap = False,
     embedder: Path = typer.Option(
@@ -59,6 +61,7 @@ def mf(
     ),
     checkpoint: options.Checkpoint = None,
     seed: options.Seed = _MF.seed,
+    strict: Strict = False,
     created: options.Created = "",
     metrics: options.Metrics = None,
 ) -> None:
@@ -76,7 +79,9 @@ def mf(
     )
     options.check_metrics(metrics)
     pair = ModelPair(strong_model, weak_model)
-    sources = options.sources_of(battles, golden, prompts, licenses, evaluation, refuse_overlap)
+    sources = options.sources_of(
+        battles, golden, prompts, licenses, evaluation, refuse_overlap, strict=strict, models=models
+    )
     options.check_used(
         ("--keep-ties", keep_ties, "--battles", battles),
         ("--soft-labels", soft_labels, "--golden", golden),
@@ -100,4 +105,5 @@ def mf(
             on_progress=on_progress,
             **sources,
         )
+    options.say_what_was_left_out(sources)
     options.report(metrics, found, "mf", out, pair)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from routellm_fast.cli._left_out import left_out_of, say_left_out
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
@@ -41,6 +42,14 @@ RefuseOverlap = Annotated[
     bool,
     typer.Option(
         "--refuse-overlap", help="Stop if there are battles on evaluation prompts, instead of leaving them out."
+    ),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--models",
+        help="Use only battles between these models, and only their columns of --golden; give it twice or more. Not "
+        "given: all models.",
     ),
 ]
 Licenses = Annotated[
@@ -94,6 +103,9 @@ def sources_of(
     licenses: list[str] | None,
     evaluation: list[Path] | None,
     refuse_overlap: bool,
+    *,
+    strict: bool,
+    models: list[str] | None = None,
 ) -> SourceArguments:
     """Return the arguments that name the data. Raises InvalidArgumentError for an option that would do nothing."""
     check_used(("--license", licenses, "--battles", battles))
@@ -105,7 +117,15 @@ def sources_of(
         "licenses": licenses or None,
         "evaluation": evaluation or [],
         "refuse_overlap": refuse_overlap,
+        "models": models or None,
+        "left_out": left_out_of(strict=strict),
     }
+
+
+def say_what_was_left_out(sources: SourceArguments) -> None:
+    """Say on standard error which rows could not be read, and which columns of golden labels were no models'."""
+    if (left_out := sources.get("left_out")) is not None:
+        say_left_out(left_out)
 
 
 def _held_out_of(metrics: dict[str, Any]) -> dict[str, Any]:

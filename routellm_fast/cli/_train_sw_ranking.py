@@ -8,6 +8,7 @@ import typer
 
 from routellm_fast.cli import _train_options as options
 from routellm_fast.cli._embedder import named_embedder
+from routellm_fast.cli._left_out import Strict
 from routellm_fast.data.routellm_datasets import MIN_PROMPT_CHARS
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
@@ -32,6 +33,7 @@ def sw_ranking(
         "embedder makes them. May be given several times.",
     ),
     licenses: options.Licenses = None,
+    models: options.Models = None,
     evaluation: options.Evaluation = None,
     refuse_overlap: options.RefuseOverlap = False,
     embedder: str | None = typer.Option(
@@ -60,6 +62,7 @@ def sw_ranking(
     ),
     held_out_share: options.HeldOutShare = _SW.held_out_share,
     seed: int = typer.Option(_SW.seed, help="Seed by which --cap-per-prompt and held-out prompts are drawn."),
+    strict: Strict = False,
     created: options.Created = "",
     metrics: options.Metrics = None,
 ) -> None:
@@ -74,7 +77,9 @@ def sw_ranking(
     )
     options.check_metrics(metrics)
     pair = ModelPair(strong_model, weak_model)
-    sources = options.sources_of(battles, golden, prompts, licenses, evaluation, refuse_overlap)
+    sources = options.sources_of(
+        battles, golden, prompts, licenses, evaluation, refuse_overlap, strict=strict, models=models
+    )
     with options.training_bar(is_resumable=False) as on_progress:
         found = train_sw_ranking(
             embeddings=embeddings or [],
@@ -88,6 +93,7 @@ def sw_ranking(
             on_progress=on_progress,
             **sources,
         )
+    options.say_what_was_left_out(sources)
     options.report(metrics, found, "sw_ranking", out, pair)
     strong_tier, weak_tier = found["pair_tiers"]
     typer.echo(f"  tiers of the pair: {strong_tier} and {weak_tier} of {num_tiers}, 0 the best")

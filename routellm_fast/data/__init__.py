@@ -7,7 +7,7 @@ from routellm_fast.data.centring import centred
 from routellm_fast.data.contamination import evaluation_groups, overlaps
 from routellm_fast.data.counts import Counts
 from routellm_fast.data.digest import file_digest
-from routellm_fast.data.golden import Labelled, gaps, pairs, read_golden
+from routellm_fast.data.golden import Labelled, gaps, pairs, read_golden, read_golden_files
 from routellm_fast.data.names import known_aliases
 from routellm_fast.data.prompts import Prompts, read_prompts
 from routellm_fast.data.split import group_of, held_out, joined_groups
@@ -33,6 +33,7 @@ __all__ = [
     "pairs",
     "read_battles",
     "read_golden",
+    "read_golden_files",
     "read_prompts",
     "to_arrays",
 ]

@@ -4,7 +4,8 @@ A source of battles (see `routellm_fast.data.sources`) has the columns
 
 * `model_a`, `model_b`: names of models; other spellings in `model_names.csv` are replaced by one name;
 * `winner`: `model_a`, `model_b` or `tie`; the Arena's `tie (bothbad)`, `bothbad` and `both_bad` are ties too. Instead
-  of `winner` there may be `winner_model_a` and `winner_model_b`, 0 or 1 each: where both are 0 the battle is a tie;
+  of `winner` there may be `winner_model_a` and `winner_model_b`, 0 or 1 each, and `winner_tie`: where both are 0 the
+  battle is a tie;
 * the prompt, in a column that `routellm_fast.data.prompts` lists;
 * optionally `judge`: who decided the battle.
 """
@@ -22,15 +23,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast.data.counts import Counts
+from routellm_fast.data.counts import UNREADABLE, Counts
 from routellm_fast.data.names import known_aliases
 from routellm_fast.data.prompts import WON_COLUMNS, Prompts, licensed_rows, prompt_of, source_of, weight_of
 from routellm_fast.data.split import joined_groups
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.tables import Row
+from routellm_fast.tables import LeftOut, Row, usable
 
 _TIES: Final = ("tie", "tie (bothbad)", "bothbad", "both_bad")
+_TIE_COLUMN: Final = "winner_tie"
 _OUTCOMES: Final = {"model_a": 1.0, "model_b": 0.0} | dict.fromkeys(_TIES, 0.5)
 
 
@@ -117,6 +119,7 @@ def read_battles(
     seed: int = 0,
     min_prompt_chars: int = 0,
     counts: Counts | None = None,
+    left_out: LeftOut | None = None,
 ) -> list[Battle]:
     """Read preference battles from a table. Battles of a model against itself are left out.
 
@@ -130,30 +133,39 @@ def read_battles(
         seed: Decides which battles stay where a prompt has more than cap_per_prompt.
         min_prompt_chars: Leave out battles whose prompt, without surrounding space, has fewer characters.
         counts: Filled with the numbers of rows read, battles kept and battles left out.
+        left_out: Takes rows that break the layout; None raises. See tables.LeftOut.
 
     Raises:
-        DataError: A row breaks the layout; the text names file and line.
+        DataError: A row breaks the layout and left_out does not take it, or all rows do; the text names file and line.
         MissingExtraError: The source needs an optional library that is not installed.
     """
     counts = Counts() if counts is None else counts
     aliases = known_aliases()
     battles: list[Battle] = []
-    for row in licensed_rows(path, licenses, counts):
-        target = _target(row)
+    refused = 0 if left_out is None else left_out.rows
+
+    def read(row: Row) -> Battle:
+        target = target_of(row)
         prompt, group = prompt_of(row, prompts)
         model_a, model_b = (aliases.get(name, name) for name in (row.text("model_a"), row.text("model_b")))
         if not model_a or not model_b:
             raise row.error("model_a and model_b must be names")
-        weight, judge = weight_of(row), str(row.values.get("judge") or "")
-        if model_a == model_b:
+        judge = str(row.values.get("judge") or "")
+        return Battle(prompt, group, model_a, model_b, target, source_of(row, path), weight_of(row), judge)
+
+    for battle in usable(licensed_rows(path, licenses, counts, left_out=left_out), read, left_out):
+        if battle.model_a == battle.model_b:
             counts.leave_out("of a model against itself")
-        elif drop_ties and target == 0.5:
+        elif drop_ties and battle.target == 0.5:
             counts.leave_out("tie")
-        elif len(prompt.strip()) < min_prompt_chars:
+        elif not battle.prompt.strip():
+            counts.leave_out("on an empty prompt")
+        elif len(battle.prompt.strip()) < min_prompt_chars:
             counts.leave_out("on a short prompt")
         else:
-            counts.judges.update([judge] if judge else [])
-            battles.append(Battle(prompt, group, model_a, model_b, target, source_of(row, path), weight, judge))
+            counts.judges.update([battle.judge] if battle.judge else [])
+            battles.append(battle)
+    counts.leave_out(UNREADABLE, (left_out.rows if left_out is not None else 0) - refused)
     kept = battles if cap_per_prompt is None else capped(battles, cap_per_prompt, seed)
     counts.leave_out("beyond the cap", len(battles) - len(kept))
     counts.battles += len(kept)
@@ -243,14 +255,21 @@ def capped(battles: Sequence[Battle], cap: int, seed: int) -> list[Battle]:
     return chosen
 
 
-def _target(row: Row) -> float:
+def target_of(row: Row) -> float:
+    """Return the share of the win that model_a has in a row: 1, 0.5 or 0. Raises DataError where no column says it."""
     if "winner" not in row.values and WON_COLUMNS[0] in row.values:
         a_won, b_won = (_flag(row, column) for column in WON_COLUMNS)
+        is_tie = not (a_won or b_won) if row.is_empty(_TIE_COLUMN) else _flag(row, _TIE_COLUMN)
+        if a_won + b_won + is_tie != 1:
+            raise row.error(
+                f"one of {', '.join(WON_COLUMNS)} and {_TIE_COLUMN} must be 1, found {a_won + b_won + is_tie}"
+            )
         return 1.0 if a_won else 0.0 if b_won else 0.5
     winner = row.text("winner")
-    if winner not in _OUTCOMES:
+    outcome = _OUTCOMES.get(winner.strip().lower())
+    if outcome is None:
         raise row.error(f"winner must be one of {', '.join(_OUTCOMES)}, found {winner!r}")
-    return _OUTCOMES[winner]
+    return outcome
 
 
 def _flag(row: Row, column: str) -> bool:

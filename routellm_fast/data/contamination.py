@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from routellm_fast.data.battles import Battle
-from routellm_fast.data.prompts import prompt_of
+from routellm_fast.data.prompts import first_turn, has_prompt, prompt_text
 from routellm_fast.data.split import group_of
 from routellm_fast.errors import DataError
-from routellm_fast.tables import SUFFIXES, Row, read_table
+from routellm_fast.tables import SUFFIXES, LeftOut, Row, form_of, read_table, usable
 
-_PROMPT_COLUMNS: Final = ("prompt", "question")
 # MT-Bench's questions, and RouteLLM's lists of prompts that leaked into its own data.
 _TURNS_COLUMN: Final = "turns"
 _LISTED_COLUMN: Final = "eval_prompt"
@@ -27,35 +27,41 @@ def evaluation_files(path: Path) -> list[Path]:
         raise DataError(f"{path} cannot be read (there is no such file or folder)")
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
+    files = sorted(file for file in path.rglob("*") if form_of(file) is not None and file.is_file())
     if not files:
         raise DataError(f"{path} holds no table ({', '.join(SUFFIXES)})")
     return files
 
 
-def evaluation_groups(paths: Iterable[Path]) -> frozenset[str]:
+def evaluation_groups(paths: Iterable[Path], *, left_out: LeftOut | None = None) -> frozenset[str]:
     """Return the group (see `group_of`) of each prompt in evaluation sets.
 
-    A set is a file or a folder, e.g. RouteLLM's `evals`. Prompts are read from the column `prompt`, `question` (with
-    `options_json`), `turns` or `eval_prompt`. A file without any of these is skipped where another file of the set has
-    one.
+    A set is a file or a folder, e.g. RouteLLM's `evals`. Prompts are read from the columns that `data.prompts` lists
+    (not from prompt_id), `turns` or `eval_prompt`. A file without any of these is skipped where another file of the set
+    has one.
+
+    Args:
+        paths: The sets.
+        left_out: Takes rows that cannot be read; None raises. See tables.LeftOut.
 
     Raises:
-        DataError: A file is missing or damaged, or a set has no prompts.
+        DataError: A file is missing or damaged, a row cannot be read and left_out does not take it, or a set has no
+            prompts.
     """
     found: set[str] = set()
     for path in paths:
         before, seen = len(found), False
         for file in evaluation_files(path):
-            for row in read_table(file):
-                prompts = _prompts(row)
-                if prompts is None:
-                    break
+            for prompt in usable(read_table(file, left_out=left_out), _prompt, left_out):
+                if prompt is None:
+                    continue
                 seen = True
-                found.update(group_of(prompt) for prompt in prompts)
+                found.add(group_of(prompt))
         if len(found) == before and not seen:
-            expected = ", ".join((*_PROMPT_COLUMNS, _TURNS_COLUMN, _LISTED_COLUMN))
-            raise DataError(f"{path} has no prompts: expected a column {expected} in one of its files")
+            raise DataError(
+                f"{path} has no prompts: expected a column prompt, messages, question, conversation_a, "
+                f"{_TURNS_COLUMN} or {_LISTED_COLUMN} in one of its files"
+            )
     return frozenset(found)
 
 
@@ -70,14 +76,16 @@ def overlaps(battles: Sequence[Battle], groups: Collection[str]) -> list[bool]:
     return [battle.prompt in known or battle.group in tainted for battle in battles]
 
 
-def _prompts(row: Row) -> list[str] | None:
-    if any(column in row.values for column in _PROMPT_COLUMNS):
-        return [prompt_of(row, None)[0]]
+def _prompt(row: Row) -> str | None:
+    """Return the prompt of a row; None where it has no column for one."""
+    if has_prompt(row):
+        return prompt_text(row)
     if _LISTED_COLUMN in row.values:
-        return [row.text(_LISTED_COLUMN)]
-    if _TURNS_COLUMN in row.values:
-        turns: Any = row.values[_TURNS_COLUMN]
-        if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
-            raise row.error(f"{_TURNS_COLUMN!r} must be a list of texts, found {turns!r}")
-        return turns[:1]
-    return None
+        return row.text(_LISTED_COLUMN)
+    if _TURNS_COLUMN not in row.values:
+        return None
+    turns = row.values[_TURNS_COLUMN]
+    prompt = first_turn(turns)
+    if prompt is None:
+        raise row.error(f"{_TURNS_COLUMN!r} must be a list of texts, found {reprlib.repr(turns)}")
+    return prompt

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+# The reason of rows that break the layout, where a run goes on without them.
+UNREADABLE: Final = "that cannot be read"
 
 
 @dataclass(slots=True)
@@ -17,6 +20,7 @@ class Counts:
         left_out: Rows left out, or battles where a row makes several, by reason.
         licenses: Number of rows used, by the license that the source states.
         judges: Number of battles read, by the judge that the source names.
+        models: Names of the models that have a column of scores in golden labels, also of those that were not chosen.
     """
 
     rows: int = 0
@@ -24,6 +28,7 @@ class Counts:
     left_out: Counter[str] = field(default_factory=Counter)
     licenses: Counter[str] = field(default_factory=Counter)
     judges: Counter[str] = field(default_factory=Counter)
+    models: set[str] = field(default_factory=set)
 
     def leave_out(self, reason: str, count: int = 1) -> None:
         """Add to the count of what was left out for this reason."""

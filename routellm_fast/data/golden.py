@@ -1,8 +1,8 @@
 """Golden labels: the score of every model on a prompt, and battles made from such scores.
 
 A source of golden labels (see `routellm_fast.data.sources`) has one row for each prompt and one column for each model.
-A cell is the model's score: a finite number, True, False, or empty where the model was not run. The module
-`routellm_fast.data.prompts` says which column holds the prompt.
+A cell is the model's score: a finite number, true, false, yes, no, or empty where the model was not run. The module
+`routellm_fast.data.prompts` says which column holds the prompt, and `score_columns` which columns are no models.
 """
 
 from __future__ import annotations
@@ -12,25 +12,15 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from routellm_fast.data.battles import Battle, capped
-from routellm_fast.data.counts import Counts
-from routellm_fast.data.names import known_aliases
-from routellm_fast.data.prompts import SOURCE_COLUMNS, Prompts, licensed_rows, prompt_of, source_of, weight_of
+from routellm_fast.data.counts import UNREADABLE, Counts
+from routellm_fast.data.names import check_known, known_aliases
+from routellm_fast.data.prompts import Prompts, licensed_rows, prompt_of, source_of, weight_of
+from routellm_fast.data.score_columns import ADVICE, COST_SUFFIX, ScoreColumns, is_known, is_meant
 from routellm_fast.decision import ModelPair
-from routellm_fast.errors import DataError, InvalidArgumentError
-
-# Columns of a golden-label table that hold no model's score.
-_AUXILIARY: Final = frozenset(
-    {
-        *("prompt", "prompt_id", "prompt_group", "question", "options_json", "answer", "license", "judge", "weight"),
-        *("sample_id", "question_id", "category", "domain", "src"),
-        *SOURCE_COLUMNS,
-    }
-)
-# Ending of the columns that hold what an answer of a model cost, as RouterBench names them.
-_COST_SUFFIX: Final = "|total_cost"
+from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
+from routellm_fast.tables import LeftOut, Row, usable
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,40 +49,159 @@ def read_golden(
     *,
     prompts: Prompts | None = None,
     licenses: Collection[str] | None = None,
+    models: Collection[str] | None = None,
     min_prompt_chars: int = 0,
     counts: Counts | None = None,
+    left_out: LeftOut | None = None,
 ) -> list[Labelled]:
-    """Read golden labels from a table. Rows on which no model ran are left out. See read_battles for the arguments.
+    """Read golden labels from a table. Rows on which no model ran are left out.
+
+    Args:
+        path: The source; the text of this module describes its columns.
+        prompts: See read_battles.
+        licenses: See read_battles.
+        models: Read only the columns of these models, by any name that known_aliases knows. None takes every column for
+            a model's that has no other meaning; see score_columns.
+        min_prompt_chars: See read_battles.
+        counts: See read_battles.
+        left_out: Takes rows that break the layout, and the names of columns that are known to be no model's; None
+            raises. See tables.LeftOut.
 
     Raises:
-        DataError: A row breaks the layout; the text names file and line.
+        DataError: A row breaks the layout and left_out does not take it, or all rows do; or numbers of a column cannot
+            be scores. The text names the file, and the line or the column.
+        UnknownModelError: The table has no column of any of `models`.
     """
     counts = Counts() if counts is None else counts
+    labelled = _read(path, prompts, licenses, models, min_prompt_chars, counts, left_out)
+    if models is not None and counts.models.isdisjoint(_known(models)):
+        known = ", ".join(sorted(counts.models)) or "none"
+        raise UnknownModelError(f"{path} has no scores of {', '.join(map(repr, sorted(models)))}, only of: {known}")
+    return labelled
+
+
+def read_golden_files(
+    paths: Sequence[Path],
+    *,
+    prompts: Prompts | None = None,
+    licenses: Collection[str] | None = None,
+    models: Collection[str] | None = None,
+    left_out: LeftOut | None = None,
+) -> list[Labelled]:
+    """Read golden labels from several tables, each of which may lack columns of some of the models, or of all.
+
+    See read_golden. Raises UnknownModelError, which names similar models, where no table has a column of a model.
+    """
+    counts = Counts()
+    rows = [row for path in paths for row in _read(path, prompts, licenses, models, 0, counts, left_out)]
+    if paths and models is not None:
+        check_known(_known(models), counts.models, what="scores")
+    return rows
+
+
+def _known(models: Collection[str]) -> list[str]:
     aliases = known_aliases()
+    return [aliases.get(name, name) for name in models]
+
+
+def _read(
+    path: Path,
+    prompts: Prompts | None,
+    licenses: Collection[str] | None,
+    models: Collection[str] | None,
+    min_prompt_chars: int,
+    counts: Counts,
+    left_out: LeftOut | None,
+) -> list[Labelled]:
+    columns, found = _Columns(None if models is None else _known(models)), ScoreColumns()
     labelled: list[Labelled] = []
-    found = False
-    for row in licensed_rows(path, licenses, counts):
+    any_score = False
+    refused = 0 if left_out is None else left_out.rows
+
+    def read(row: Row) -> Labelled:
+        if "model_a" in row.values and "model_b" in row.values:
+            raise row.error(
+                "this is a battle (model_a, model_b), expected golden labels: a column for each model with its score. "
+                "Give the file where battles are read"
+            )
         prompt, group = prompt_of(row, prompts)
+        scores, costs = columns.cells_of(row)
+        return Labelled(prompt, group, source_of(row, path), scores, costs, weight_of(row))
+
+    for row in usable(licensed_rows(path, licenses, counts, left_out=left_out), read, left_out):
+        any_score = any_score or bool(row.scores)
+        found.add(row.source, row.scores)
+        if not row.scores:
+            counts.leave_out("on which no model ran")
+        elif not row.prompt.strip():
+            counts.leave_out("on an empty prompt")
+        elif len(row.prompt.strip()) < min_prompt_chars:
+            counts.leave_out("on a short prompt")
+        else:
+            labelled.append(row)
+    counts.models |= columns.models
+    counts.leave_out(UNREADABLE, (left_out.rows if left_out is not None else 0) - refused)
+    if not any_score and (models is None or columns.has_chosen):
+        aside = f", only {', '.join(map(repr, columns.known))}, which are not taken for models" if columns.known else ""
+        raise DataError(f"{path} has no column with scores of a model{aside}")
+    if models is None:
+        found.check(path)
+        if left_out is not None and columns.known:
+            left_out.columns[path] = tuple(columns.known)
+    return labelled
+
+
+class _Columns:
+    """What the columns of one table mean: which were met, and which hold scores and costs of the chosen models."""
+
+    def __init__(self, models: Collection[str] | None) -> None:
+        self._aliases = known_aliases()
+        self._chosen = None if models is None else frozenset(models)
+        self.has_chosen = False
+        self.models: set[str] = set()
+        self.known: list[str] = []
+        self._roles: dict[str, tuple[str, bool] | None] = {}
+
+    def cells_of(self, row: Row) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the scores and the costs of a row, by model. Raises DataError where a cell is none."""
         scores: dict[str, float] = {}
         costs: dict[str, float] = {}
         for column in row.values:
-            if column in _AUXILIARY or (number := row.number(column)) is None:
+            if column not in self._roles:
+                self._roles[column] = self._role_of(column)
+            if (role := self._roles[column]) is None:
                 continue
-            name, cells = column.removesuffix(_COST_SUFFIX), costs if column.endswith(_COST_SUFFIX) else scores
-            model = aliases.get(name, name)
+            model, is_cost = role
+            try:
+                number = row.number(column)
+            except DataError as error:
+                if self._chosen is not None:
+                    raise
+                raise DataError(f"{error}. {ADVICE}") from error
+            if number is None:
+                continue
+            cells = costs if is_cost else scores
             if model in cells:
-                raise row.error(f"two columns hold {'costs' if cells is costs else 'scores'} of {model!r}")
+                raise row.error(f"two columns hold {'costs' if is_cost else 'scores'} of {model!r}")
             cells[model] = number
-        found = found or bool(scores)
-        if not scores:
-            counts.leave_out("on which no model ran")
-        elif len(prompt.strip()) < min_prompt_chars:
-            counts.leave_out("on a short prompt")
-        else:
-            labelled.append(Labelled(prompt, group, source_of(row, path), scores, costs, weight_of(row)))
-    if not found:
-        raise DataError(f"{path} has no column with scores of a model")
-    return labelled
+        return scores, costs
+
+    def _role_of(self, column: str) -> tuple[str, bool] | None:
+        """Return whose scores or costs a column holds, and whether these are costs; None for neither."""
+        is_cost = column.endswith(COST_SUFFIX)
+        name = column.removesuffix(COST_SUFFIX)
+        model = self._aliases.get(name, name)
+        if self._chosen is not None and model in self._chosen:
+            self.has_chosen = True
+            self.models.update(() if is_cost else (model,))
+            return model, is_cost
+        if is_meant(column):
+            return None
+        if not is_cost and is_known(column):
+            self.known.append(column)
+            return None
+        self.models.update(() if is_cost else (model,))
+        return (model, is_cost) if self._chosen is None else None
 
 
 def pairs(

@@ -23,10 +23,10 @@ def known_aliases() -> Mapping[str, str]:
     return MappingProxyType({row["alias"]: row["name"] for row in csv.DictReader(io.StringIO(content))})
 
 
-def check_known(wanted: Collection[str], known: Collection[str]) -> None:
-    """Raise UnknownModelError, which names similar models, where a wanted model has no battle in the data."""
+def check_known(wanted: Collection[str], known: Collection[str], *, what: str = "battle") -> None:
+    """Raise UnknownModelError, which names similar models, where the data has no battle, or else, of a wanted model."""
     for name in wanted:
         if name not in known:
             close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.4)
             hint = f" Did you mean {' or '.join(close)}?" if close else ""
-            raise UnknownModelError(f"the data has no battle of {name!r}, only of: {', '.join(sorted(known))}.{hint}")
+            raise UnknownModelError(f"the data has no {what} of {name!r}, only of: {', '.join(sorted(known))}.{hint}")

@@ -3,7 +3,8 @@
 A dataset is a `.parquet` file or a folder of such files (see `routellm_fast.data.sources`). Reading needs the extra
 `parquet`. `data.read_battles` can read the same battles; this module keeps them in the order of the embeddings.
 
-* Columns of **battles**: `model_a`, `model_b`, `prompt` (a JSON list of turns, of which the first is the prompt),
+* Columns of **battles**: `model_a`, `model_b`, `prompt` (a JSON list of turns, of which the first that has text is the
+  prompt; any other text is the prompt itself),
   `winner_model_a` and `winner_model_b`, 0 or 1 each; where both are 0 the battle is a tie.
 * Column of **embeddings**: `embeddings`, a list of numbers. Row i belongs to the i-th battle that `read_battles` keeps.
   A `.npy` file with an (n, dim) array of floats can be given instead.
@@ -23,14 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast import parquet
-from routellm_fast.data.battles import Battle
-from routellm_fast.data.counts import Counts
+from routellm_fast.data.battles import Battle, target_of
+from routellm_fast.data.counts import UNREADABLE, Counts
 from routellm_fast.data.names import known_aliases
-from routellm_fast.data.prompts import WON_COLUMNS, first_turn
+from routellm_fast.data.prompts import WON_COLUMNS, arena_prompt
 from routellm_fast.data.sources import source_files, source_name
 from routellm_fast.data.split import group_of
 from routellm_fast.errors import DataError
 from routellm_fast.extras import require
+from routellm_fast.tables import LeftOut, Row, form_of, usable
 
 # RouteLLM's own limit: its published embeddings belong to the battles on prompts of at least this length.
 MIN_PROMPT_CHARS: Final = 16
@@ -42,40 +44,51 @@ _EMBEDDINGS_COLUMN: Final = "embeddings"
 
 def is_dataset(path: Path) -> bool:
     """Say whether a source is a Parquet dataset in RouteLLM's layout. Raises DataError where it cannot be read."""
-    if not path.is_dir() and path.suffix != parquet.SUFFIX:
+    if not path.is_dir() and form_of(path) != "parquet":
         return False
     files = source_files(path)
-    return bool(files) and files[0].suffix == parquet.SUFFIX and WON_COLUMNS[0] in parquet.column_names(files[0])
+    return bool(files) and form_of(files[0]) == "parquet" and WON_COLUMNS[0] in parquet.column_names(files[0])
 
 
-def read_battles(path: Path, *, min_prompt_chars: int = MIN_PROMPT_CHARS, counts: Counts | None = None) -> list[Battle]:
+def read_battles(
+    path: Path,
+    *,
+    min_prompt_chars: int = MIN_PROMPT_CHARS,
+    counts: Counts | None = None,
+    left_out: LeftOut | None = None,
+) -> list[Battle]:
     """Read a dataset of battles. As in RouteLLM, ties and battles of a model against itself are included.
 
     Args:
         path: The dataset.
         min_prompt_chars: Leave out rows whose prompt, without surrounding space, has fewer characters.
         counts: Filled with the numbers of rows read, battles kept and rows left out.
+        left_out: Takes rows that break the layout; None raises. See tables.LeftOut.
 
     Raises:
-        DataError: A file is missing or damaged, or a row breaks the layout; the text names file, column and row.
+        DataError: A file is missing or damaged, or a row breaks the layout and left_out does not take it, or all rows
+            do; the text names file, column and row.
         MissingExtraError: pyarrow is not installed.
     """
     counts = Counts() if counts is None else counts
     aliases, source = known_aliases(), source_name(path)
     battles: list[Battle] = []
-    for file in source_files(path):
-        for first_row, batch in parquet.batches(file, _BATTLE_COLUMNS):
-            counts.rows += batch.num_rows
-            columns = [batch.column(name).to_pylist() for name in _BATTLE_COLUMNS]
-            for row, (model_a, model_b, turns, a_won, b_won) in enumerate(zip(*columns, strict=True), start=first_row):
-                prompt = _first_turn(file, row, turns)
-                if len(prompt) < min_prompt_chars:
-                    counts.leave_out("on a short prompt")
-                    continue
-                a, b = _model(file, row, "model_a", model_a), _model(file, row, "model_b", model_b)
-                won = _flag(file, row, "winner_model_a", a_won), _flag(file, row, "winner_model_b", b_won)
-                target = 1.0 if won[0] else 0.0 if won[1] else 0.5
-                battles.append(Battle(prompt, group_of(prompt), aliases.get(a, a), aliases.get(b, b), target, source))
+    refused = 0 if left_out is None else left_out.rows
+
+    def read(row: Row) -> Battle | None:
+        prompt = arena_prompt(row)
+        if len(prompt) < min_prompt_chars:
+            return None
+        a, b = _model(row, "model_a"), _model(row, "model_b")
+        target = target_of(row)
+        return Battle(prompt, group_of(prompt), aliases.get(a, a), aliases.get(b, b), target, source)
+
+    for battle in usable(_battle_rows(path, counts), read, left_out):
+        if battle is None:
+            counts.leave_out("on a short prompt")
+        else:
+            battles.append(battle)
+    counts.leave_out(UNREADABLE, (left_out.rows if left_out is not None else 0) - refused)
     counts.battles += len(battles)
     return battles
 
@@ -92,7 +105,7 @@ def read_embeddings(paths: Sequence[Path]) -> NDArray[np.floating[Any]]:
         MissingExtraError: pyarrow is not installed.
     """
     files = [file for path in paths for file in source_files(path)]
-    if len(files) == 1 and files[0].suffix == _NUMPY:
+    if len(files) == 1 and files[0].suffix.lower() == _NUMPY:
         return _mapped(files[0])
     total, end = sum(_row_count(file) for file in files), 0
     embeddings = np.empty((0, 0), dtype=np.float32)
@@ -118,27 +131,23 @@ def read_embeddings(paths: Sequence[Path]) -> NDArray[np.floating[Any]]:
     return embeddings
 
 
-def _first_turn(file: Path, row: int, turns: Any) -> str:
-    first = first_turn(turns)
-    if first is None:
-        raise DataError(f"{file}, row {row}: 'prompt' must be a JSON list of turns that are text, found {turns!r}")
-    return first
+def _battle_rows(path: Path, counts: Counts) -> Iterator[Row]:
+    for file in source_files(path):
+        for first_row, batch in parquet.batches(file, _BATTLE_COLUMNS):
+            counts.rows += batch.num_rows
+            for number, values in enumerate(batch.to_pylist(), start=first_row):
+                yield Row(file, number, values, "row")
 
 
-def _model(file: Path, row: int, column: str, name: Any) -> str:
+def _model(row: Row, column: str) -> str:
+    name = row.values[column]
     if not isinstance(name, str) or not name:
-        raise DataError(f"{file}, row {row}: {column!r} must be a name, found {name!r}")
+        raise row.error(f"{column!r} must be a name, found {name!r}")
     return name
 
 
-def _flag(file: Path, row: int, column: str, value: Any) -> bool:
-    if value not in (0, 1):
-        raise DataError(f"{file}, row {row}: {column!r} must be 0 or 1, found {value!r}")
-    return bool(value)
-
-
 def _row_count(file: Path) -> int:
-    return len(_mapped(file)) if file.suffix == _NUMPY else parquet.row_count(file)
+    return len(_mapped(file)) if file.suffix.lower() == _NUMPY else parquet.row_count(file)
 
 
 def _mapped(file: Path) -> NDArray[np.floating[Any]]:
@@ -154,7 +163,7 @@ def _mapped(file: Path) -> NDArray[np.floating[Any]]:
 
 def _blocks(file: Path) -> Iterator[tuple[int, NDArray[np.floating[Any]]]]:
     """Yield (k, dim) arrays of embeddings, each with the number of its first row."""
-    if file.suffix == _NUMPY:
+    if file.suffix.lower() == _NUMPY:
         array = _mapped(file)
         for start in range(0, len(array), parquet.BATCH_ROWS):
             yield start, array[start : start + parquet.BATCH_ROWS]

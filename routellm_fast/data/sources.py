@@ -16,16 +16,15 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from routellm_fast import parquet
 from routellm_fast.data.digest import file_digest
 from routellm_fast.errors import DataError
 from routellm_fast.extras import require
-from routellm_fast.tables import SUFFIXES, Row, read_table
+from routellm_fast.tables import SUFFIXES, LeftOut, Row, form_of, read_table
 
 _HUB: Final = "hf:"
 _DEFAULT_SPLIT: Final = "train"
@@ -33,8 +32,12 @@ _DEFAULT_SPLIT: Final = "train"
 _SAVED: Final = ("state.json", "dataset_dict.json")
 
 
-def rows_of(path: Path) -> Iterator[Row]:
+def rows_of(path: Path, *, left_out: LeftOut | None = None) -> Iterator[Row]:
     """Yield the rows of a source in order; there is at least one.
+
+    Args:
+        path: The source.
+        left_out: Takes lines of text that are no row; None raises. See tables.LeftOut.
 
     Raises:
         DataError: The source cannot be read or reached, has no rows, or a row is damaged; the text names file and line.
@@ -45,7 +48,7 @@ def rows_of(path: Path) -> Iterator[Row]:
         yield from _library_rows(path, place, split)
     else:
         for file in _split_files(place, split):
-            yield from read_table(file)
+            yield from read_table(file, left_out=left_out)
 
 
 def source_files(path: Path) -> list[Path]:
@@ -102,8 +105,8 @@ def _split_files(place: Path, split: str | None) -> list[Path]:
         return [place]
     wanted = split or _DEFAULT_SPLIT
     folders = (place, place / "data")
-    files = next(filter(None, (sorted(folder.glob(f"*{parquet.SUFFIX}")) for folder in folders)), [])
-    files = files or next(filter(None, (_tables(folder) for folder in folders)), [])
+    files = next(filter(None, (_tables(folder, ("parquet",)) for folder in folders)), [])
+    files = files or next(filter(None, (_tables(folder, ("csv", "jsonl")) for folder in folders)), [])
     if not files:
         raise DataError(f"{place} holds no table ({', '.join(SUFFIXES)}), nor does its folder data/")
     of_split = [file for file in files if file.name.startswith((f"{wanted}-", f"{wanted}."))]
@@ -112,8 +115,8 @@ def _split_files(place: Path, split: str | None) -> list[Path]:
     return of_split or files
 
 
-def _tables(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.glob("*") if file.name.endswith(SUFFIXES) and file.is_file())
+def _tables(folder: Path, forms: Collection[str]) -> list[Path]:
+    return sorted(file for file in folder.glob("*") if form_of(file) in forms and file.is_file())
 
 
 def _library_rows(path: Path, place: Path | str, split: str | None) -> Iterator[Row]:

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast.data.names import known_aliases
-from routellm_fast.data.prompts import SOURCE_COLUMNS, Prompts, prompt_of
+from routellm_fast.data.prompts import SOURCE_COLUMNS, Prompts, prompt_text
 from routellm_fast.data.sources import rows_of, source_name
 from routellm_fast.data.split import group_of
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
-from routellm_fast.tables import Row, read_table
+from routellm_fast.tables import LeftOut, Row, read_table, usable
 
 PAPER_PAIR: Final = ModelPair("gpt-4-1106-preview", "mistralai/Mixtral-8x7B-Instruct-v0.1")
 BENCHMARKS: Final = ("mmlu", "gsm8k", "mt_bench")
@@ -188,6 +188,7 @@ def read_table_benchmark(
     *,
     name: str | None = None,
     prompts: Prompts | None = None,
+    left_out: LeftOut | None = None,
 ) -> Benchmark:
     """Read a table of a user's own: one row a prompt, one column a model with its score; higher is better.
 
@@ -200,14 +201,17 @@ def read_table_benchmark(
         pair: The columns to compare. A model may go by any name that `routellm_fast.data.known_aliases` knows.
         name: Name of the benchmark; None takes the file's.
         prompts: The prompts in which a prompt_id is looked up.
+        left_out: Takes rows that cannot be read; None raises. See tables.LeftOut.
 
     Raises:
         UnknownModelError: The table has no column of a model.
-        DataError: A row breaks the layout, or none has scores of both models.
+        DataError: A row breaks the layout and left_out does not take it, or none has scores of both models.
     """
     found = _Rows(name or source_name(path), pair)
     columns: tuple[str, ...] | None = None
-    for row in rows_of(path):
+
+    def read(row: Row) -> None:
+        nonlocal columns
         if columns is None or not all(column in row.values for column in columns):
             try:
                 columns = tuple(_column(row, model) for model in pair)
@@ -218,19 +222,31 @@ def read_table_benchmark(
         strong, weak = (row.number(column) for column in columns)
         if strong is None or weak is None:
             found.unscored += 1
-            continue
+            return
         if min(strong, weak) < 0.0:
             raise row.error(f"a score is zero or more, found {min(strong, weak):g}")
         domain = next((row.values[column] for column in _DOMAIN_COLUMNS if row.values.get(column)), found.name)
         costs = tuple(row.number(f"{column}{_COST_SUFFIX}") for column in columns)
-        found.add(prompt_of(row, prompts)[0], str(domain), strong, weak, costs)
+        found.add(prompt_text(row, prompts), str(domain), strong, weak, costs)
+
+    for _ in usable(rows_of(path, left_out=left_out), read, left_out):
+        pass
     highest = max((max(qualities) for qualities in found.qualities), default=0.0)
     return found.benchmark(scale_of(highest))
 
 
-def training_groups(paths: Iterable[Path], *, prompts: Prompts | None = None) -> frozenset[str]:
-    """Return the prompt groups of training files, whatever their layout, for without_groups. Raises DataError."""
-    return frozenset(group_of(prompt_of(row, prompts)[0]) for path in paths for row in rows_of(path))
+def training_groups(
+    paths: Iterable[Path], *, prompts: Prompts | None = None, left_out: LeftOut | None = None
+) -> frozenset[str]:
+    """Return the prompt groups of training files, whatever their layout, for without_groups.
+
+    Rows that cannot be read go to left_out; see tables.LeftOut. Raises DataError.
+    """
+    return frozenset(
+        group_of(prompt)
+        for path in paths
+        for prompt in usable(rows_of(path, left_out=left_out), lambda row: prompt_text(row, prompts), left_out)
+    )
 
 
 def without_groups(benchmark: Benchmark, groups: Collection[str]) -> Benchmark:

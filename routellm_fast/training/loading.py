@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -13,7 +13,8 @@ from routellm_fast.data.contamination import evaluation_files
 from routellm_fast.data.counts import Counts
 from routellm_fast.data.sources import source_digests, source_name
 from routellm_fast.decision import ModelPair
-from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.errors import DataError, InvalidArgumentError, UnknownModelError
+from routellm_fast.tables import LeftOut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,8 @@ class Sources:
         evaluation: Evaluation sets (see data.contamination): battles of a prompt group with one of their prompts are
             left out, or refused.
         refuse_overlap: Raise where there are such battles.
+        models: Use only battles between two of these, and only their columns of golden labels; None uses all.
+        left_out: Takes rows that cannot be read, and columns that are no model's; None raises. See tables.LeftOut.
     """
 
     battles: Sequence[Path] = ()
@@ -37,6 +40,8 @@ class Sources:
     licenses: Collection[str] | None = None
     evaluation: Sequence[Path] = ()
     refuse_overlap: bool = False
+    models: Collection[str] | None = None
+    left_out: LeftOut | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would count twice."""
@@ -55,6 +60,8 @@ class SourceArguments(TypedDict, total=False):
     licenses: Collection[str] | None
     evaluation: Sequence[Path]
     refuse_overlap: bool
+    models: Collection[str] | None
+    left_out: LeftOut | None
 
 
 @dataclass(slots=True)
@@ -121,9 +128,10 @@ def load(
     """
     if not sources.battles and not sources.golden:
         raise DataError("give at least one file of battles or of golden labels")
+    left_out, models = sources.left_out, _chosen(sources.models, models)
     lookup: dict[str, tuple[str, str]] = {}
     for path in sources.prompts:
-        found = data.read_prompts(path)
+        found = data.read_prompts(path, left_out=left_out)
         other = next((key for key in found if lookup.get(key, found[key]) != found[key]), None)
         if other is not None:
             raise DataError(
@@ -142,27 +150,46 @@ def load(
             seed=seed,
             min_prompt_chars=min_prompt_chars,
             counts=counts,
+            left_out=left_out,
         )
         loaded.battles += _between(found_battles, models, counts)
     for path in sources.golden:
         counts = _counts(loaded, path)
-        labelled = data.read_golden(path, prompts=lookup or None, min_prompt_chars=min_prompt_chars, counts=counts)
-        if models is not None:
-            labelled = [
-                replace(row, scores={name: row.scores[name] for name in row.scores if name in models})
-                for row in labelled
-            ]
+        try:
+            labelled = data.read_golden(
+                path,
+                prompts=lookup or None,
+                models=models,
+                min_prompt_chars=min_prompt_chars,
+                counts=counts,
+                left_out=left_out,
+            )
+        except UnknownModelError:  # other sources may have battles of these models
+            continue
         loaded.battles += data.pairs(
             labelled, cap_per_prompt=cap_per_prompt, seed=seed, always=scoring_pair, soft=soft_labels, counts=counts
         )
     for path in (path for path in sources.battles if path in whole):
         counts = _counts(loaded, path)
-        loaded.battles += routellm_datasets.read_battles(path, min_prompt_chars=min_prompt_chars, counts=counts)
+        loaded.battles += _between(
+            routellm_datasets.read_battles(path, min_prompt_chars=min_prompt_chars, counts=counts, left_out=left_out),
+            models,
+            counts,
+        )
     if sources.evaluation:
         _guard(loaded, sources)
     if not loaded.battles:
         raise _nothing_left(loaded, models)
     return loaded
+
+
+def _chosen(given: Collection[str] | None, needed: Collection[str] | None) -> frozenset[str] | None:
+    """Return the models that the user and the kind of router both allow, by the names that data go by; None for all."""
+    if given is None:
+        return None if needed is None else frozenset(needed)
+    aliases = data.known_aliases()
+    names = frozenset(aliases.get(name, name) for name in given)
+    return names if needed is None else names & frozenset(needed)
 
 
 def _counts(loaded: Loaded, path: Path) -> Counts:
@@ -181,7 +208,7 @@ def _between(battles: list[data.Battle], models: Collection[str] | None, counts:
 
 
 def _guard(loaded: Loaded, sources: Sources) -> None:
-    groups = data.evaluation_groups(sources.evaluation)
+    groups = data.evaluation_groups(sources.evaluation, left_out=sources.left_out)
     overlap = data.overlaps(loaded.battles, groups)
     if any(overlap) and sources.refuse_overlap:
         first = loaded.battles[overlap.index(True)]

@@ -9,6 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.data.prompts import text_in
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.streaming.sketch import MAX_QUALITY
 from routellm_fast.evaluation.win_rates import Scorer
@@ -72,7 +73,7 @@ def checked(rows: Sequence[Row], columns: LogColumns, leave_out: LeaveOut | None
     chunk = LogChunk([], [], [])
     for row in rows:
         try:
-            prompt = row.text(columns.prompt)
+            prompt = text_in(row, columns.prompt)
             qualities = _quality(row, columns.strong), _quality(row, columns.weak)
             domain = None if columns.domain is None else row.text(columns.domain)
         except _BadRowError as bad:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from routellm_fast.errors import DataError
 from routellm_fast.extras import require
-from routellm_fast.tables import Row, check_name, read_table
+from routellm_fast.tables import Row, check_name, check_text, form_of, read_table
 
 _BATCH_ROWS: Final = 1024
 _BUFFER_BYTES: Final = 1 << 20
@@ -47,14 +47,14 @@ def log_parts(path: Path, *, part_bytes: int) -> list[LogPart]:
         MissingExtraError: pyarrow is not installed and the file is Parquet.
     """
     check_name(path)
-    if path.name.endswith(".jsonl"):
+    if path.name.lower().endswith(".jsonl"):
         try:
             size = path.stat().st_size
         except OSError as error:
             raise _unreadable(path, error) from error
         starts = range(0, max(size, 1), part_bytes)
         return [LogPart(path, start, start + part_bytes) for start in starts]
-    if path.name.endswith(".parquet"):
+    if form_of(path) == "parquet":
         with _parquet(path) as file:
             sizes = [file.metadata.row_group(index).total_byte_size for index in range(file.num_row_groups)]
         return [LogPart(path, start, stop) for start, stop in _runs(sizes, part_bytes)]
@@ -73,9 +73,9 @@ def read_part(part: LogPart, *, on_damage: Callable[[DataError], None] | None = 
         DataError: The file cannot be read or is damaged; the text names the line.
     """
     check_name(part.path)
-    if part.path.name.endswith(".parquet"):
+    if form_of(part.path) == "parquet":
         yield from _parquet_rows(part)
-    elif part.path.name.endswith((".jsonl", ".jsonl.gz")):
+    elif form_of(part.path) == "jsonl":
         yield from _json_rows(part, on_damage)
     else:
         yield from read_table(part.path)
@@ -95,7 +95,9 @@ class _CutRow(Row):
 def _json_rows(part: LogPart, on_damage: Callable[[DataError], None] | None) -> Iterator[Row]:
     try:
         with _opened(part.path) as file:
-            if part.start:
+            if not part.start:
+                check_text(file.peek(4), part.path)
+            else:
                 # The line that reaches into this piece belongs to the one before.
                 file.seek(part.start - 1)
                 file.readline()
@@ -125,7 +127,7 @@ def _json_rows(part: LogPart, on_damage: Callable[[DataError], None] | None) -> 
 
 
 def _opened(path: Path) -> gzip.GzipFile | io.BufferedReader:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _line_at(path: Path, offset: int) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from routellm_fast.data.prompts import text_in
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.streaming.chunks import CHUNK_ROWS, OnBadRow, check_options, checked_win_rates
 from routellm_fast.evaluation.streaming.rows import LogPart, read_part
@@ -65,7 +66,7 @@ def score_log(
             cells: list[list[str]] = []
             for row in batch:
                 try:
-                    found = row.text(prompt), [_cell(row, column) for column in columns]
+                    found = text_in(row, prompt), [_cell(row, column) for column in columns]
                 except DataError as error:
                     if on_damage is None:
                         raise
@@ -85,4 +86,6 @@ def _cell(row: Row, column: str) -> str:
     if column not in row.values:
         raise row.error(f"there is no column {column!r}, only {', '.join(map(repr, row.values))}")
     value = row.values[column]
+    if value is None:
+        return ""  # an empty cell, as readers of tables know it
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

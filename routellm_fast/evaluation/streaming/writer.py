@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from routellm_fast.atomic import replaced_file
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.extras import require
-from routellm_fast.tables import check_name
+from routellm_fast.tables import check_name, csv_writer, form_of
 
 WIN_RATE: Final = "win_rate"
 
@@ -38,11 +37,11 @@ def log_writer(path: Path, columns: Sequence[str]) -> Iterator[WriteRows]:
         raise InvalidArgumentError(
             f"columns to keep must differ from one another and from {WIN_RATE!r}, found {list(columns)}"
         )
-    form = _parquet if path.name.endswith(".parquet") else _csv if ".csv" in path.suffixes[-2:] else _json_lines
+    form = {"parquet": _parquet, "csv": _csv}.get(form_of(path) or "", _json_lines)
     try:
         with (
             replaced_file(path) as plain,
-            _packed(plain, compressed=path.name.endswith(".gz")) as file,
+            _packed(plain, compressed=path.suffix.lower() == ".gz") as file,
             form(file, columns) as write,
         ):
             yield write
@@ -65,11 +64,12 @@ def _packed(file: BinaryIO, *, compressed: bool) -> Iterator[Any]:
 @contextmanager
 def _csv(file: Any, columns: Sequence[str]) -> Iterator[WriteRows]:
     stream = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*columns, WIN_RATE])
+    write_row = csv_writer(stream)
+    write_row([*columns, WIN_RATE])
 
     def write(rows: Sequence[Sequence[str]], win_rates: NDArray[np.float32]) -> None:
-        writer.writerows([*cells, _shortest(rate)] for cells, rate in zip(rows, win_rates, strict=True))
+        for cells, rate in zip(rows, win_rates, strict=True):
+            write_row([*cells, _shortest(rate)])
 
     try:
         yield write

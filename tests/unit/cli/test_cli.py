@@ -70,8 +70,9 @@ def test_standard_input_takes_text_and_json_lines(router: Path) -> None:
     run = run_cli("route", "--router", str(router), "--jsonl", stdin=stdin)
     assert run.returncode == 0, run.stderr
     found = records(run.stdout)
-    assert [r["prompt"] for r in found] == ["hello", "", "write", "hi", "{ not json, a prompt", "caf�"]
-    assert found[2]["id"] == 7
+    assert [r["prompt"] for r in found] == ["hello", "write", "hi", "{ not json, a prompt", "caf�"]
+    assert found[1]["id"] == 7
+    assert run.stderr == "routellm-fast: 1 blank line was skipped\n"
 
 
 def test_a_file_may_be_compressed_and_text_may_look_like_json(router: Path, tmp_path: Path) -> None:
@@ -79,7 +80,11 @@ def test_a_file_may_be_compressed_and_text_may_look_like_json(router: Path, tmp_
     path.write_bytes(gzip.compress(b'{"a": 1}\nhello'))
     run = run_cli("route", "--router", str(router), "--jsonl", "--format", "text", "--file", str(path))
     assert [r["prompt"] for r in records(run.stdout)] == ['{"a": 1}', "hello"]
-    assert_refused(run_cli("route", "--router", str(router), "--file", str(path)), "line 1", "--format text")
+    run = run_cli("route", "--router", str(router), "--jsonl", "--file", str(path))
+    assert [r["prompt"] for r in records(run.stdout)] == ["hello"]
+    assert "line 1: a JSON line needs `prompt`" in run.stderr
+    strict = run_cli("route", "--router", str(router), "--file", str(path), "--strict")
+    assert_refused(strict, "line 1", "--format text")
 
 
 def test_the_table_is_readable(router: Path) -> None:
@@ -269,7 +274,7 @@ def test_a_pipe_has_the_prompts_that_a_file_has(bert: Path, tmp_path: Path) -> N
     arguments = ["route", "--router", str(bert), "--jsonl", "--format", "text"]
     file, pipe = run_cli(*arguments, "--file", str(tmp_path / "prompts.txt")), run_cli(*arguments, stdin=content)
     found = [[(record["prompt"], record["win_rate"]) for record in records(run.stdout)] for run in (file, pipe)]
-    assert len(found[0]) == 5
+    assert len(found[0]) == 4
     assert found[0] == found[1]
 
 

@@ -122,9 +122,11 @@ def test_pool_and_transfer(folder, capsys, tmp_path):
 
 def test_a_log_is_streamed(folder, capsys):
     arguments = [folder / "tiny", "--log", folder / "log.jsonl", *MODELS]
-    found = output(capsys, [*arguments, "--skip-bad-rows"])
-    assert "log.jsonl: 40 prompts" in found
-    assert main(["evaluate", *map(str, arguments)]) == 2
+    for option in ([], ["--skip-bad-rows"]):
+        found = output(capsys, [*arguments, *option])
+        assert "log.jsonl: 40 prompts" in found
+        assert "log.jsonl, line 41" in found, "what was left out is named"
+    assert main(["evaluate", *map(str, arguments), "--strict"]) == 2
     assert "log.jsonl, line 41" in capsys.readouterr().err
 
 

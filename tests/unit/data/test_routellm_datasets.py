@@ -72,10 +72,9 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        (("x", "y", "no JSON", 1, 0), r"row 1: 'prompt' must be a JSON list"),
-        (("x", "y", "[]", 1, 0), r"row 1: 'prompt' must be a JSON list"),
-        (("x", "y", "[null]", 1, 0), r"row 1: 'prompt' must be a JSON list"),
-        (("x", "y", None, 1, 0), r"row 1: 'prompt' must be a JSON list"),
+        (("x", "y", "[]", 1, 0), r"row 1: 'prompt' must be text, or a JSON list"),
+        (("x", "y", "[null]", 1, 0), r"row 1: 'prompt' must be text, or a JSON list"),
+        (("x", "y", None, 1, 0), r"row 1: 'prompt' must be text, or a JSON list"),
         (("", "y", json.dumps([LONG]), 1, 0), r"row 1: 'model_a' must be a name"),
         (("x", None, json.dumps([LONG]), 1, 0), r"row 1: 'model_b' must be a name"),
         (battle(a_won=2), r"row 1: 'winner_model_a' must be 0 or 1, found 2"),

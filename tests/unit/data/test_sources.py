@@ -105,8 +105,8 @@ def test_routellm_s_layout_is_read_as_a_table_too(tmp_path: Path) -> None:
     [
         ({"winner_model_a": 2}, "'winner_model_a' must be 0 or 1, found 2"),
         ({"winner_model_b": None}, "'winner_model_b' must be 0 or 1"),
-        ({"prompt": "no JSON"}, "'prompt' must be a JSON list"),
-        ({"prompt": "[]"}, "'prompt' must be a JSON list"),
+        ({"prompt": "[]"}, "'prompt' must be text, or a JSON list"),
+        ({"prompt": "[null]"}, "'prompt' must be text, or a JSON list"),
     ],
 )
 def test_bad_rows_in_routellm_s_layout(tmp_path: Path, change: dict[str, object], words: str) -> None:

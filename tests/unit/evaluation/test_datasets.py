@@ -150,7 +150,11 @@ def test_a_model_goes_by_its_aliases(tmp_path):
     ("content", "error", "message"),
     [
         ("prompt,S\np,1\n", UnknownModelError, r"mine\.csv has no column 'W': name two models .* 'prompt', 'S'"),
-        ("text,S,W\np,1,0\n", DataError, "line 2: expected a column prompt, prompt_id or question"),
+        (
+            "text,S,W\np,1,0\n",
+            DataError,
+            "line 2: expected a column prompt, messages, prompt_id, question or conversation_a",
+        ),
         ("prompt,S,W\np,1,maybe\n", DataError, "line 2: 'W' must be a finite number"),
         ("prompt,S,W\np,1,nan\n", DataError, "line 2: 'W' must be a finite number"),
         ("prompt,S,W\np,1,-2\n", DataError, "line 2: a score is zero or more, found -2"),

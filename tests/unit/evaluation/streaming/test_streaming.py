@@ -378,7 +378,7 @@ def bad_log(tmp_path: Path, *lines: str) -> Path:
 BAD = [
     ("{ not json", "line 11: not valid JSON", "damaged line"),
     ("[1]", "line 11: must be a JSON object, found list", "damaged line"),
-    (json.dumps({STRONG: 1, WEAK: 1, "kind": "a"}), "line 11: there is no column 'prompt'", "no text for a prompt"),
+    (json.dumps({STRONG: 1, WEAK: 1, "kind": "a"}), "line 11: expected a column prompt", "no text for a prompt"),
     (json.dumps({"prompt": 7, STRONG: 1, WEAK: 1, "kind": "a"}), "must be text, found 7", "no text for a prompt"),
     (json.dumps({"prompt": "1", STRONG: 1, WEAK: 1}), "there is no column 'kind'", "no text for a prompt or domain"),
     (json.dumps({"prompt": "1", STRONG: 1, "kind": "a"}), f"there is no column '{WEAK}'", "no quality"),
@@ -459,7 +459,8 @@ def test_a_line_number_in_the_middle_of_a_file_is_counted(tmp_path):
         ("log.jsonl", b"", "holds no row"),
         ("log.jsonl", b"\n\n", "holds no row"),
         ("log.csv", b"prompt,a\n", "holds no rows"),
-        ("log.jsonl", b"\xff\xfe{}\n", "line 1: not valid JSON"),
+        ("log.jsonl", b"\xff\xfe{}\n", "is UTF-16, expected UTF-8: save it as UTF-8"),
+        ("log.jsonl", b"\xff{}\n", "line 1: not valid JSON"),
     ],
 )
 def test_files_that_are_no_logs(tmp_path, name, content, problem):
