@@ -13,7 +13,7 @@ from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, write_artifact
 from routellm_fast.calibration import Calibration
 from routellm_fast.decision import Decision, ModelPair, check_share, decide
-from routellm_fast.embedders.base import Embedder
+from routellm_fast.embedders.base import Embedder, checked_embedder
 from routellm_fast.embedders.stored import restore_embedder, store_embedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
 from routellm_fast.origin import Origin
@@ -78,7 +78,7 @@ class Router(ABC):
         self._model_pair = ModelPair(*model_pair)
         if not all(isinstance(name, str) and name for name in self._model_pair):
             raise InvalidArgumentError(f"a model pair is two names, found {tuple(self._model_pair)}")
-        self._embedder = embedder
+        self._embedder = None if embedder is None else checked_embedder(embedder)
         self._embedder_spec = embedder_spec
         self._calibration = calibration
         self._provenance = dict(provenance or {})
