@@ -23,8 +23,8 @@ class Flaw(Enum):
     OTHER = "anything else"
 
 
-class UnfitAnswerError(InvalidEmbeddingError):
-    """An answer that does not hold the vectors asked for. Users get it as InvalidEmbeddingError."""
+class UnfitAnswer(Exception):  # noqa: N818 - not one of this package's errors: the embedder makes one of it
+    """An answer that does not hold the vectors asked for."""
 
     def __init__(self, text: str, flaw: Flaw) -> None:
         """Keep the text and the flaw."""
@@ -44,8 +44,7 @@ def parse_answer(body: bytes, count: int, dim: int | None, source: str, shown: C
         shown: Returns the part of the server's text that an error may show.
 
     Raises:
-        InvalidEmbeddingError: The answer is anything else than `count` finite vectors of `dim` values, one for each
-            index; an UnfitAnswerError where asking in another way may help.
+        UnfitAnswer: The answer is anything else than `count` finite vectors of `dim` values, one for each index.
     """
     # No error below is raised while another is handled: Python would attach that one, which holds the server's text.
     items, flaw = _items(body)
@@ -75,7 +74,11 @@ def parse_answer(body: bytes, count: int, dim: int | None, source: str, shown: C
                 source, f"a vector of dim {len(row)}, expected {dim} (the argument dim= sets this)", Flaw.ANOTHER_DIM
             )
         rows[index] = row
-    return check_vectors(rows, count, dim or 0, source)
+    try:
+        return check_vectors(rows, count, dim or 0, source)
+    except InvalidEmbeddingError as error:
+        unfit = UnfitAnswer(str(error), Flaw.OTHER)
+    raise unfit
 
 
 def _items(body: bytes) -> tuple[list[Any] | None, Flaw]:
@@ -107,7 +110,7 @@ def _row(embedding: Any) -> Any:
 
 
 def _refuse(source: str, what: str, flaw: Flaw = Flaw.OTHER) -> NoReturn:
-    raise UnfitAnswerError(
+    raise UnfitAnswer(
         f"{source} answered with {what}. Check that base_url is the address of an OpenAI-compatible API of embeddings.",
         flaw,
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from routellm_fast.arrays import FloatArray
-from routellm_fast.embedders._openai_answer import Flaw, UnfitAnswerError, parse_answer
+from routellm_fast.embedders._openai_answer import Flaw, UnfitAnswer, parse_answer
 from routellm_fast.embedders._openai_manners import NEVER, Manners
 from routellm_fast.embedders.base import Stored, checked_dim, fingerprint_of, identity_of
 from routellm_fast.endpoints import (
@@ -420,8 +420,8 @@ class OpenAIEmbedder:
             else:
                 try:
                     parts.append(parse_answer(said, len(batch), dim, self._shown_endpoint, self._shown))
-                except InvalidEmbeddingError as error:
-                    failure, changed = InvalidEmbeddingError(str(error)), self._after_flaw(error, manners)
+                except UnfitAnswer as unfit:
+                    failure, changed = InvalidEmbeddingError(str(unfit)), self._after_flaw(unfit.flaw, manners)
                 else:
                     if manners is not begun:
                         self._remember(manners)
@@ -437,8 +437,7 @@ class OpenAIEmbedder:
         return self._joined(parts)
 
     @staticmethod
-    def _after_flaw(error: InvalidEmbeddingError, manners: Manners) -> Manners | None:
-        flaw = error.flaw if isinstance(error, UnfitAnswerError) else Flaw.OTHER
+    def _after_flaw(flaw: Flaw, manners: Manners) -> Manners | None:
         if flaw is Flaw.USELESS:
             return manners.after_useless_answer()
         return manners.after_another_dim() if flaw is Flaw.ANOTHER_DIM else None

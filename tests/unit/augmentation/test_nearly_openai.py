@@ -174,6 +174,14 @@ def test_the_query_of_an_address_is_kept_and_its_values_are_not_shown(server: Fa
     assert KEY not in str(caught.value)
 
 
+def test_an_answer_in_parts_is_one_text(server: FakeJudge, tmp_path: Path) -> None:
+    parts = [{"type": "thinking", "thinking": "VERDICT: B"}, {"type": "text", "text": "So.\nVERDICT"}, {"text": ": A"}]
+    message = {"role": "assistant", "content": parts}
+    server.otherwise = Reply(body={"choices": [{"message": message, "finish_reason": "stop"}]})
+    run(server, tmp_path / "j", count=1)
+    assert '"text": "So.\\nVERDICT: A"' in (tmp_path / "j").read_text()
+
+
 @pytest.mark.parametrize("settings", [{"max_tokens_name": "tokens"}, {"response_format": "json"}])
 def test_settings_are_checked(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError, match=next(iter(settings))):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import routellm_fast as rf
-from routellm_fast.embedders._openai_answer import parse_answer
+from routellm_fast.embedders._openai_answer import UnfitAnswer, parse_answer
 from tests.support.builders import mf_router
 from tests.support.fake_openai import FakeOpenAI, Reply, vector_for, vectors_for
 from tests.support.processes import run_python
@@ -231,7 +231,7 @@ def in_base64(values: np.ndarray) -> str:
     ],
 )
 def test_an_answer_that_is_not_what_was_asked_for_is_refused(body: bytes, message: str) -> None:
-    with pytest.raises(rf.InvalidEmbeddingError, match=message) as caught:
+    with pytest.raises(UnfitAnswer, match=message) as caught:
         parse_answer(body, 2, 8, "http://localhost/v1/embeddings", str)
     assert "http://localhost/v1/embeddings" in str(caught.value)
 
