@@ -1,15 +1,18 @@
 """Services that speak OpenAI's API: their address, the key that each may see, and what went wrong, in words.
 
 A key is read by `ApiKey.reveal` alone, and what a server wrote is shown only after `shown` has cut keys out of it.
+Values in an address's query may be secrets too, so `shown_server` leaves them out.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
-from typing import Final
-from urllib.parse import urlsplit
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from routellm_fast.errors import EndpointError, InvalidArgumentError
 
@@ -19,16 +22,29 @@ _URL_VARIABLE: Final = "OPENAI_BASE_URL"
 _HEADER_SAFE: Final = re.compile("[!-~]+")
 _SHORTEST_SECRET: Final = 8
 _MAX_SHOWN_CHARS: Final = 300
+# The one value in a query that errors show: a version is no secret, and a wrong one is a frequent fault.
+_SHOWN_IN_QUERY: Final = "api-version"
+# Words in the name of a parameter that holds a key. An address is stored and shown, so it must not hold one.
+_NAMES_OF_KEYS: Final = frozenset(
+    {
+        "accesskey", "accesstoken", "apikey", "apitoken", "auth", "authorization", "authtoken", "bearer",
+        "clientsecret", "code", "credential", "credentials", "jwt", "key", "passwd", "password", "pwd", "sas",
+        "sastoken", "secret", "secretkey", "sig", "signature", "subscriptionkey", "token",
+    }
+)  # fmt: skip
+# Statuses of an answer that refuses the form of a request: in another form it may be taken.
+FORM_STATUSES: Final = frozenset({400, 413, 415, 422})
 
 
 # --- addresses
 
 
 def checked_url(url: str) -> str:
-    """Return the address in its plainest form: lower-case host, no slash at the end.
+    """Return the address in its plainest form: lower-case host, no slash at the end of the path, and its query.
 
     Raises:
-        InvalidArgumentError: Not http or https, no host, a query or fragment, or credentials, which are not repeated.
+        InvalidArgumentError: Not http or https, no host, a fragment, a parameter given twice, or credentials (as a user
+            name, a password or a parameter such as `api_key`), which are not repeated.
     """
     try:
         parts = urlsplit(url)
@@ -37,10 +53,44 @@ def checked_url(url: str) -> str:
         raise InvalidArgumentError(f"base_url is no address: {error}") from None
     if "@" in parts.netloc:
         raise InvalidArgumentError("base_url must hold no user name or password: give the key as api_key")
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-        raise InvalidArgumentError(f"base_url must be like http://localhost:8000/v1, found {url!r}")
+    if parts.scheme not in ("http", "https") or not host or parts.fragment:
+        raise InvalidArgumentError(f"base_url must be like http://localhost:8000/v1, found {shown_server(url)!r}")
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    for index, (name, _) in enumerate(query):
+        if not _NAMES_OF_KEYS.isdisjoint(re.split("[^a-z]+", name.lower())):
+            raise InvalidArgumentError(
+                f"base_url must hold no key, but its query has the parameter {name!r}: give the key as api_key"
+            )
+        if name in (other for other, _ in query[:index]):
+            raise InvalidArgumentError(f"the query of base_url has the parameter {name!r} twice: give it once")
     host = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
+    address = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
+    return f"{address}?{urlencode(query)}" if query else address
+
+
+def address_of(server: str) -> str:
+    """Return a server's checked address without its query."""
+    return server.partition("?")[0]
+
+
+def client_address(server: str) -> dict[str, Any]:
+    """Return the arguments by which the openai package's clients ask a checked address, its query in each request."""
+    query = dict(parse_qsl(server.partition("?")[2], keep_blank_values=True))
+    return {"base_url": address_of(server), "default_query": query}
+
+
+def shown_server(server: str, path: str = "") -> str:
+    """Return what errors show of an address, with a path at its end: of its query the names, and the API's version."""
+    address, mark, query = server.partition("?")
+    pairs = parse_qsl(query.partition("#")[0], keep_blank_values=True)
+    shown_pairs = (f"{name}={value if name.lower() == _SHOWN_IN_QUERY else '...'}" for name, value in pairs)
+    return f"{address}{path}{mark}{'&'.join(shown_pairs)}"
+
+
+def query_secrets(server: str) -> frozenset[ApiKey]:
+    """Return the values in an address's query that no text may show."""
+    pairs = parse_qsl(server.partition("?")[2])
+    return frozenset(ApiKey(value) for name, value in pairs if name.lower() != _SHOWN_IN_QUERY)
 
 
 def is_openai(url: str) -> bool:
@@ -122,30 +172,117 @@ def key_for(server: str, *, given: ApiKey | None = None, variable: str | None = 
         EndpointError: OpenAI needs a key and there is none, or the key cannot be sent.
     """
     key = given or ApiKey()
+    name = shown_server(server)
     if not key and variable is not None:
         key = ApiKey(os.environ.get(variable))
         if not key:
             raise InvalidArgumentError(
-                f"the environment variable {variable}, which should hold the key for {server}, is not set"
+                f"the environment variable {variable}, which should hold the key for {name}, is not set"
             )
     if not key and (is_openai(server) or _is_environment_server(server)):
         key = ApiKey(os.environ.get(_KEY_VARIABLE))
     if key and not _HEADER_SAFE.fullmatch(key.reveal()):
         raise EndpointError(
-            f"the key for {server} holds blanks or characters beyond ASCII, which no header can carry: check for typos"
+            f"the key for {name} holds blanks or characters beyond ASCII, which no header can carry: check for typos"
         )
     if not key and is_openai(server):
         raise EndpointError(
-            f"no key for {server}: pass api_key= or set {_KEY_VARIABLE}, or name the variable that holds it"
+            f"no key for {name}: pass api_key= or set {_KEY_VARIABLE}, or name the variable that holds it"
         )
     return key
 
 
 def _is_environment_server(server: str) -> bool:
     try:
-        return named_server(None) == server
+        named = named_server(None)
     except InvalidArgumentError:
         return False
+    return named is not None and address_of(named) == address_of(server)
+
+
+# --- refusals: what their servers wrote
+
+# Under these names servers give their reason, the plainest first.
+_REASON_NAMES: Final = ("message", "msg", "detail", "error", "reason", "errors", "error_description", "title")
+# Under these, what of the request the reason is about.
+_PLACE_NAMES: Final = ("loc", "param")
+_MAX_DEPTH: Final = 5
+_MAX_REASONS: Final = 20
+# Wordings by which a server says that it does not know a parameter, or does not take the value that it was sent. A
+# value out of its range is another matter: what the caller chose is then wrong.
+_NOT_TAKEN: Final = re.compile(
+    r"unsupported|not (be )?(support|permit|allow|accept|available|implement|enabled|exist|recogni|used)"
+    r"|n't (be )?(support|permit|allow|accept|exist|recogni)|unrecogni[sz]ed|unknown|unexpected"
+    r"|(extra|additional) (input|field|param|propert)|instead|deprecated|invalid parameter"
+    r"|only (be set to|the default|supports?|accepts?|\S+ is)",
+    re.IGNORECASE,
+)
+
+
+def refusal_reason(error: Any) -> str:
+    """Return what the server wrote about a refused request, "" where it wrote nothing.
+
+    Args:
+        error: openai.APIStatusError.
+    """
+    try:
+        return reason_of(error.response.content)
+    except RuntimeError:  # the answer was not read to its end, as a hook of the caller's client raised before
+        return reason_of(error.body)
+
+
+def reason_of(body: object) -> str:
+    """Return the reason in the body of a refusal, "" where there is none.
+
+    Servers write plain text, a JSON string, or a JSON object with `message`, `detail`, `error` and the like, which may
+    be texts, objects or lists. Where no usual name is found, all that the body holds is returned.
+
+    Args:
+        body: The body's bytes, or the JSON value in it.
+    """
+    value = _json_of(body) if isinstance(body, bytes) else body
+    return "; ".join(dict.fromkeys(_reasons(value, _MAX_DEPTH)[:_MAX_REASONS]))
+
+
+def _json_of(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return body.decode(errors="replace")
+
+
+def _reasons(body: object, depth: int) -> list[str]:
+    if isinstance(body, str):
+        return [body.strip()] if body.strip() else []
+    if depth == 0 or body is None or isinstance(body, bool):
+        return []
+    if isinstance(body, Mapping):
+        found = [text for name in _REASON_NAMES for text in _reasons(body.get(name), depth - 1)]
+        if not found:
+            found = [f"{name}: {text}" for name, value in body.items() for text in _reasons(value, depth - 1)]
+        place = next((place for name in _PLACE_NAMES if (place := _place(body.get(name)))), "")
+        return [text if not place or place.rpartition(".")[2] in text else f"{place}: {text}" for text in found]
+    if isinstance(body, list):
+        return [text for entry in body[:_MAX_REASONS] for text in _reasons(entry, depth - 1)]
+    return [str(body)]
+
+
+def _place(value: object) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ".".join(str(part) for part in value if isinstance(part, (str, int)))
+    return value if isinstance(value, str) else ""
+
+
+def refuses_parameter(reason: str, name: str) -> bool:
+    """Tell whether a reason says that the server does not take a parameter (name in lower case), or not its value."""
+    return name in reason.lower() and _NOT_TAKEN.search(reason) is not None
+
+
+def refuses_some_parameter(reason: str) -> bool:
+    """Tell whether a reason says that the server does not take a parameter, and not which."""
+    return re.search(r"param|field|argument|propert|extra input", reason, re.IGNORECASE) is not None and (
+        _NOT_TAKEN.search(reason) is not None
+    )
 
 
 # --- failures, in words that follow the address
@@ -155,7 +292,7 @@ def shown(text: str, *keys: ApiKey) -> str:
     """Return what may be shown of a text that a server wrote: without keys, on one line, 300 characters at most."""
     for key in keys:  # before the text is cut: half a key is too much
         text = key.scrub(text)
-    text = " ".join(text.split())
+    text = " ".join(text.encode(errors="replace").decode().split())
     return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}..."
 
 
@@ -165,10 +302,11 @@ def refused(status: int, asked: str, said: str, *, shorten: str = "shorten it") 
     Args:
         status: The HTTP status.
         asked: What the request was for, e.g. "for model 'm'".
-        said: What may be shown of the answer.
+        said: What may be shown of the answer; "" where it says nothing.
         shorten: How a text that is too long is made shorter.
     """
-    return f"answered status {status} {asked}: {said}. {_advice(status, shorten)}."
+    said = said if said.endswith("...") else said.removesuffix(".")
+    return f"answered status {status} {asked}: {said or 'it gives no reason'}. {_advice(status, shorten)}."
 
 
 def silent(timeout_s: float, attempts: int = 1) -> str:
@@ -198,7 +336,7 @@ def _advice(status: int, shorten: str) -> str:
         return "The account has no money left"
     if status == 404:
         return "Check base_url and the model's name"
-    if status in (400, 413, 422):
+    if status in FORM_STATUSES:
         return f"A text may be longer than the model takes ({shorten}), or the model may not take these parameters"
     if status == 429:
         return "Rate limit or quota: try later, send less at once, or raise max_retries"

@@ -56,12 +56,14 @@ class JudgeResult:
         rows: The battles that all verdicts of the journal make.
         report: Counts and costs of the same verdicts.
         repaired_bytes: Length of an incomplete last line that was cut off the journal.
+        departures: What servers do otherwise than their settings ask, e.g. that one takes no temperature.
     """
 
     ending: Ending
     rows: tuple[BattleRow, ...]
     report: JudgeReport
     repaired_bytes: int
+    departures: tuple[str, ...] = ()
 
 
 def run_judge(
@@ -91,9 +93,9 @@ def run_judge(
     with Journal(job.journal, job.questioner.settings) as journal:
         # Rules that do not fit are found out before anything is paid for.
         judged_battles(journal.ledger, rules=job.rules, on_disagreement=job.on_disagreement)
-        ending = asyncio.run(_judge(job, journal, clock or SystemClock(), on_progress, on_interrupt))
+        ending, departures = asyncio.run(_judge(job, journal, clock or SystemClock(), on_progress, on_interrupt))
         rows, report = judged_battles(journal.ledger, rules=job.rules, on_disagreement=job.on_disagreement)
-        return JudgeResult(ending, tuple(rows), report, journal.repaired_bytes)
+        return JudgeResult(ending, tuple(rows), report, journal.repaired_bytes, departures)
 
 
 async def _judge(
@@ -102,7 +104,7 @@ async def _judge(
     clock: Clock,
     on_progress: Callable[[JudgeProgress], None] | None,
     on_interrupt: Callable[[], None] | None,
-) -> Ending:
+) -> tuple[Ending, tuple[str, ...]]:
     stop = Stop()
     ledger = journal.ledger
     budget = Budget(job.max_cost_usd, spent_usd=ledger.spent_usd + ledger.lost_usd)
@@ -120,7 +122,7 @@ async def _judge(
         judge = connect(job.questioner.judge)
         generators = {model: connect(settings) for model, settings in job.generators.items()}
         stack.enter_context(_interruptible(stop, on_interrupt))
-        return await judge_contests(
+        ending = await judge_contests(
             job.contests,
             questioner=job.questioner,
             judge=judge,
@@ -131,6 +133,8 @@ async def _judge(
             clock=clock,
             on_progress=on_progress,
         )
+        departures = (text for endpoint in (judge, *generators.values()) for text in endpoint.departures)
+        return ending, tuple(dict.fromkeys(departures))
 
 
 @contextlib.contextmanager

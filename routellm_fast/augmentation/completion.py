@@ -74,7 +74,7 @@ def parse_completion(body: bytes, *, most_input: int, most_output: int) -> Compl
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         return None
-    text = message.get("content")
+    text = _text_of(message.get("content"))
     if text is None:
         # A model that declines answers in a field of its own.
         text = message.get("refusal") or ""
@@ -89,6 +89,14 @@ def parse_completion(body: bytes, *, most_input: int, most_output: int) -> Compl
         is_cut_off=choice.get("finish_reason") == "length",
         is_metered=None not in taken,
     )
+
+
+def _text_of(content: Any) -> Any:
+    """Return the text of content that is a list of parts, as some servers answer; any other content as it is."""
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        return content
+    texts = [part.get("text") for part in content if part.get("type", "text") == "text"]
+    return "".join(texts) if texts and all(isinstance(text, str) for text in texts) else content
 
 
 def _count(usage: Any, key: str) -> int | None:

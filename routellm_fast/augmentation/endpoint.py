@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,8 +12,18 @@ from routellm_fast.augmentation.clock import Clock, Stop, SystemClock
 from routellm_fast.augmentation.completion import Completion, Messages, most_input_tokens, parse_completion
 from routellm_fast.augmentation.endpoint_settings import EndpointSettings
 from routellm_fast.augmentation.failures import Failure, broken_connection, refusal
+from routellm_fast.augmentation.manners import ChatManners
 from routellm_fast.augmentation.pace import Pace
-from routellm_fast.endpoints import ApiKey, is_openai, key_for, server_of, shown
+from routellm_fast.endpoints import (
+    ApiKey,
+    client_address,
+    is_openai,
+    key_for,
+    query_secrets,
+    server_of,
+    shown,
+    shown_server,
+)
 from routellm_fast.errors import EndpointError, InvalidArgumentError
 from routellm_fast.extras import require
 
@@ -65,7 +75,8 @@ class ChatEndpoint:
             )
         self.settings = settings
         self._server = server_of(settings.base_url)
-        self._url = f"{self._server}/chat/completions"
+        self._url = shown_server(self._server, "/chat/completions")
+        self._manners = ChatManners.of(settings, is_openai=is_openai(self._server))
         self._key = key_for(self._server, given=ApiKey(api_key), variable=settings.api_key_variable)
         self._budget = budget
         self._stop = stop
@@ -77,13 +88,18 @@ class ChatEndpoint:
         )
         self._openai = require("openai", "openai")
         self._client = self._openai.AsyncOpenAI(
-            api_key=self._key.reveal(), base_url=self._server, timeout=settings.timeout_s, max_retries=0
+            api_key=self._key.reveal(), **client_address(self._server), timeout=settings.timeout_s, max_retries=0
         )
 
     @property
     def model(self) -> str:
         """The server's name of the model."""
         return self.settings.model
+
+    @property
+    def departures(self) -> list[str]:
+        """What the server does otherwise than the settings ask, in words, as far as it is known."""
+        return self._manners.departures(self.settings)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -107,12 +123,23 @@ class ChatEndpoint:
             EndpointError: No call to this endpoint can succeed.
         """
         reason = ""
+        manners = self._manners
+        requests = 0
         for attempt in range(self.settings.max_retries + 1):
             if attempt:
                 await self._stop.sleep(self._clock, self._pause_s(attempt))
-            outcome = await self._attempt(messages, as_json)
-            if isinstance(outcome, Completion):
-                return replace(outcome, attempts=attempt + 1)
+            while True:
+                body = manners.body(self.settings, messages, as_json=as_json)
+                outcome = await self._attempt(body)
+                requests += 1
+                if isinstance(outcome, Completion):
+                    self._manners = self._manners.with_learned(manners)
+                    return replace(outcome, attempts=requests)
+                # Asked in another way it is no further attempt: nothing failed that may succeed later.
+                changed = manners.after_refusal(outcome.status, outcome.said, body)
+                if changed is None:
+                    break
+                manners = changed
             reason = outcome.reason
             if outcome.is_hopeless:
                 raise EndpointError(reason)
@@ -122,8 +149,8 @@ class ChatEndpoint:
                 self._pace.pause(outcome.asked_pause_s)
         raise CallFailedError(reason)
 
-    async def _attempt(self, messages: Messages, as_json: bool) -> Completion | Failure:
-        most_input = most_input_tokens(messages)
+    async def _attempt(self, body: Mapping[str, Any]) -> Completion | Failure:
+        most_input = most_input_tokens(body["messages"])
         most_tokens = most_input + self.settings.max_tokens
         most_usd = self._cost_usd(most_input, self.settings.max_tokens)
         await self._pace.turn(most_tokens, self._stop)
@@ -131,7 +158,7 @@ class ChatEndpoint:
         began_s = self._clock.monotonic()
         outcome: Completion | Failure | None = None
         try:
-            outcome = await self._send(messages, as_json, most_input)
+            outcome = await self._send(body, most_input)
         finally:
             # Without an outcome the attempt was abandoned under way.
             cost_usd = most_usd
@@ -147,36 +174,26 @@ class ChatEndpoint:
             return replace(outcome, cost_usd=cost_usd, latency_s=self._clock.monotonic() - began_s)
         return outcome
 
-    async def _send(self, messages: Messages, as_json: bool, most_input: int) -> Completion | Failure:
+    async def _send(self, body: Mapping[str, Any], most_input: int) -> Completion | Failure:
         openai = self._openai
         try:
-            response = await self._client.chat.completions.with_raw_response.create(**self._body(messages, as_json))
+            response = await self._client.chat.completions.with_raw_response.create(**body)
         except openai.APIStatusError as error:
             return refusal(error, self._url, self.model, self._clock.time(), self._shown)
         except openai.APITimeoutError as error:
             return broken_connection(error, self._url, self.settings.timeout_s, self._shown)
         except openai.OpenAIError as error:
             return broken_connection(error, self._url, None, self._shown)
-        body = response.http_response.content
-        parsed = parse_completion(body, most_input=most_input, most_output=self.settings.max_tokens)
+        content = response.http_response.content
+        parsed = parse_completion(content, most_input=most_input, most_output=self.settings.max_tokens)
         if parsed is None:
-            said = self._shown(body.decode(errors="replace"))
-            reason = f"{self._url} answered {len(body)} bytes that are no chat completion: {said}"
+            said = self._shown(content.decode(errors="replace"))
+            reason = f"{self._url} answered {len(content)} bytes that are no chat completion: {said}"
             return Failure(reason, is_retried=True, may_be_billed=True)
         return replace(parsed, text=self._key.scrub(parsed.text))
 
-    def _body(self, messages: Messages, as_json: bool) -> dict[str, Any]:
-        # OpenAI's newer models refuse the old name, other servers do not know the new one.
-        limit = "max_completion_tokens" if is_openai(self._server) else "max_tokens"
-        body: dict[str, Any] = {"model": self.model, "messages": list(messages), limit: self.settings.max_tokens}
-        if self.settings.temperature is not None:
-            body["temperature"] = self.settings.temperature
-        if as_json:
-            body["response_format"] = {"type": "json_object"}
-        return body
-
     def _shown(self, text: str) -> str:
-        return shown(text, self._key)
+        return shown(text, self._key, *query_secrets(self._server))
 
     def _cost_usd(self, input_tokens: int, output_tokens: int) -> float:
         prices = self.settings.prices

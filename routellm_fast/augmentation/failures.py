@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from routellm_fast.endpoints import refused, silent, unreachable
+from routellm_fast.endpoints import refusal_reason, refused, silent, unreachable
 
 # No other call can succeed either: no key, no money, no permission, no such model.
 _HOPELESS: Final = frozenset({401, 402, 403, 404})
@@ -29,6 +29,8 @@ class Failure:
         is_hopeless: Whether no other call can succeed either.
         may_be_billed: Whether the request was sent and not refused.
         asked_pause_s: Seconds that the server asks to wait; None where it does not ask.
+        status: HTTP status of the refusal; None where there was no answer.
+        said: What the server wrote about the refusal.
     """
 
     reason: str
@@ -36,6 +38,8 @@ class Failure:
     is_hopeless: bool = False
     may_be_billed: bool = False
     asked_pause_s: float | None = None
+    status: int | None = None
+    said: str = ""
 
 
 def refusal(error: Any, url: str, model: str, now_s: float, shown: Callable[[str], str]) -> Failure:
@@ -49,13 +53,15 @@ def refusal(error: Any, url: str, model: str, now_s: float, shown: Callable[[str
         shown: Returns what may be shown of a text that the server wrote.
     """
     status = int(error.status_code)
-    reason = f"{url} {refused(status, f'for model {model!r}', shown(error.message))}"
+    said = refusal_reason(error)
+    reason = f"{url} {refused(status, f'for model {model!r}', shown(said))}"
     if status in _HOPELESS or _OUT_OF_QUOTA in (error.code, error.type):
         return Failure(reason, is_hopeless=True)
     asked_s = _asked_pause_s(error.response.headers, now_s)
     if asked_s is not None and asked_s > _LONGEST_ASKED_PAUSE_S:
         return Failure(f"{reason} It asks to wait {asked_s:,.0f} s.", is_hopeless=True)
-    return Failure(reason, is_retried=status in _RETRIED or status >= 500, asked_pause_s=asked_s)
+    is_retried = status in _RETRIED or status >= 500
+    return Failure(reason, is_retried=is_retried, asked_pause_s=asked_s, status=status, said=said)
 
 
 def broken_connection(error: Exception, url: str, timeout_s: float | None, shown: Callable[[str], str]) -> Failure:

@@ -146,10 +146,25 @@ def judge(
         bool, typer.Option("--json", help="Ask the judge for JSON instead of a fixed last line.")
     ] = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")] = 1024,
+    max_tokens_name: Annotated[
+        str,
+        typer.Option(
+            help="Name by which requests limit an answer's tokens: `max_tokens`, `max_completion_tokens`, or `auto` "
+            "for the one that the server takes."
+        ),
+    ] = "auto",
+    response_format: Annotated[
+        str,
+        typer.Option(
+            help="With --json: whether requests hold a response_format: `json_object`, `none`, or `auto` to leave it "
+            "out where the server refuses it."
+        ),
+    ] = "auto",
     temperature: Annotated[
         float,
         typer.Option(
-            help="Temperature of all models. A negative number sends no temperature, for models that accept none."
+            help="Temperature of all models. A negative number sends none; where a server refuses it, none is sent and "
+            "a note says so."
         ),
     ] = 0.0,
     generate: Annotated[
@@ -250,6 +265,8 @@ def judge(
         "temperature": None if temperature < 0.0 else temperature,
         "timeout_s": timeout_s,
         "max_retries": max_retries,
+        "max_tokens_name": max_tokens_name,
+        "response_format": response_format,
     }
     settings = EndpointSettings(
         judge_model,

@@ -15,7 +15,7 @@ from rich.table import Table
 from routellm_fast import data
 from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
 from routellm_fast.calibration.operating_points import OperatingPoint, Target
-from routellm_fast.cli._embedder import named_embedder
+from routellm_fast.cli._embedder import OPENAI_NAME, named_embedder
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
@@ -113,7 +113,9 @@ def calibrate(
         _TOLERANCE, help="With --check: a change of the strong share that does not matter."
     ),
     embedder: str | None = typer.Option(
-        None, help="Directory of an embedder, or openai:MODEL; needed where the router does not hold its own."
+        None,
+        help="Embedder that the router was trained with, where it does not hold its own: a directory, onnx:DIR, or "
+        f"{OPENAI_NAME}.",
     ),
     dataset: str = typer.Option("", help="Name of the prompts, for the record; not given: the file's name."),
     created: str = typer.Option("", help="Date for the record; not given: today."),

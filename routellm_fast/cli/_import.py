@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from routellm_fast.cli._embedder import named_embedder
+from routellm_fast.cli._embedder import OPENAI_NAME, named_embedder
 from routellm_fast.embedders import StaticEmbedder
 from routellm_fast.embedders.model2vec import is_model2vec_folder
 from routellm_fast.errors import ArtifactNotFoundError
@@ -25,7 +25,7 @@ def import_source(
     ),
     embedder: str = typer.Option(
         "openai:text-embedding-3-small",
-        help="For a checkpoint: the embedder that it was trained with, as openai:MODEL, onnx:DIR, an embedder "
+        help=f"For a checkpoint: the embedder that it was trained with, as {OPENAI_NAME}; as onnx:DIR, an embedder "
         "directory, or `none` to score embeddings only.",
     ),
     int8: bool = typer.Option(

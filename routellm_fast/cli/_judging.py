@@ -47,6 +47,8 @@ def judge_and_write(job: JudgeJob, out: Path, report: Path | None) -> None:
         raise
     if result.repaired_bytes:
         typer.echo(f"{job.journal}: a torn last line of {result.repaired_bytes:,} bytes was cut off", err=True)
+    for departure in result.departures:
+        typer.echo(f"note: {departure}", err=True)
     if result.ending is Ending.INTERRUPTED:
         _say_resumable(job.journal)
         raise typer.Exit(_INTERRUPTED)

@@ -38,8 +38,8 @@ def sw_ranking(
     refuse_overlap: options.RefuseOverlap = False,
     embedder: str | None = typer.Option(
         None,
-        help="Embedder or model2vec directory, onnx:DIR, openai:MODEL, or `none` to score embeddings only; not given: "
-        "the one that ships. With --embeddings: the embedder that made them.",
+        help="Embedder or model2vec directory, onnx:DIR, openai:MODEL[,SETTING=VALUE…], or `none` to score embeddings "
+        "only; not given: the one that ships. With --embeddings: the embedder that made them.",
     ),
     strong_model: options.StrongModel = options.STRONG_MODEL,
     weak_model: options.WeakModel = options.WEAK_MODEL,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from routellm_fast.arrays import FloatArray
+from routellm_fast.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,6 +58,36 @@ class Storable(Protocol):
     def stored(self) -> Stored:
         """Return the manifest entry, the tensors and the files that a router directory needs."""
         ...
+
+
+def checked_embedder(value: Any) -> Embedder:
+    """Return an embedder after checking that it has the face of one, so that a mistake shows where it was made.
+
+    Raises:
+        TypeError: It lacks a member of Embedder, or is a class.
+        InvalidArgumentError: Its dim is no integer of at least 1, or its name or fingerprint is no text.
+    """
+    kind = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+    missing = [name for name in ("name", "dim", "fingerprint", "embed") if not hasattr(value, name)]
+    if missing or isinstance(value, type):
+        what = f", which has no {', '.join(missing)}" if missing else ": make an object of it"
+        raise TypeError(
+            f"an embedder has name, dim, fingerprint and embed, found {kind}{what}. FunctionEmbedder makes one of a "
+            "function"
+        )
+    for name, text in (("name", value.name), ("fingerprint", value.fingerprint)):
+        if not isinstance(text, str) or not text:
+            raise InvalidArgumentError(f"the {name} of an embedder is a text, found {text!r} of {kind}")
+    checked_dim(value.dim, f"the dim of {kind}")
+    embedder: Embedder = value
+    return embedder
+
+
+def checked_dim(value: Any, what: str = "dim") -> int:
+    """Return a number of dimensions. Raises InvalidArgumentError unless it is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise InvalidArgumentError(f"{what} must be an integer of at least 1, found {value!r}")
+    return int(value)
 
 
 def fingerprint_of(identity: Mapping[str, Any], *contents: bytes | memoryview) -> str:

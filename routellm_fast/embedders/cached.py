@@ -18,7 +18,7 @@ import numpy as np
 from routellm_fast import _core
 from routellm_fast.arrays import FloatArray
 from routellm_fast.embedders._flights import Flights, split_landed
-from routellm_fast.embedders.base import Embedder, Stored
+from routellm_fast.embedders.base import Embedder, Stored, checked_dim, checked_embedder
 from routellm_fast.embedders.stored import store_embedder
 from routellm_fast.embedders.vectors import check_vectors
 from routellm_fast.errors import InvalidArgumentError
@@ -96,7 +96,9 @@ class CachedEmbedder:
             map_size_bytes: The most bytes of the store, at least 1 MiB.
 
         Raises:
-            InvalidArgumentError: capacity_bytes is negative, or map_size_bytes is below 1 MiB.
+            TypeError: The embedder is none.
+            InvalidArgumentError: The embedder's dim is no integer of at least 1, capacity_bytes is negative, or
+                map_size_bytes is below 1 MiB.
             MissingExtraError: A path is given and lmdb is not installed.
             EmbedderUnavailableError: The path cannot be used; the text says why.
         """
@@ -104,9 +106,9 @@ class CachedEmbedder:
             raise InvalidArgumentError(f"capacity_bytes must not be negative, found {capacity_bytes}")
         if map_size_bytes < 1 << 20:
             raise InvalidArgumentError(f"map_size_bytes must be at least 1 MiB, found {map_size_bytes}")
-        self._embedder = embedder
+        self._embedder = checked_embedder(embedder)
         self._name = embedder.name
-        self._dim = embedder.dim
+        self._dim = checked_dim(embedder.dim)
         self._fingerprint = embedder.fingerprint
         self._capacity_bytes = capacity_bytes
         self._path = None if path is None else Path(path)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from routellm_fast.arrays import FloatArray
-from routellm_fast.embedders.base import fingerprint_of
+from routellm_fast.embedders.base import checked_dim, fingerprint_of
 from routellm_fast.embedders.vectors import check_vectors
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.texts import check_texts
@@ -42,21 +42,22 @@ class FunctionEmbedder:
                 then choose another name whenever the vectors change.
 
         Raises:
-            TypeError: The function is not callable.
-            InvalidArgumentError: dim is below 1, or the name or the fingerprint is empty.
+            TypeError: The function is not callable, or the name or the fingerprint is no text.
+            InvalidArgumentError: dim is no integer of at least 1, or the name or the fingerprint is empty.
         """
         if not callable(function):
             raise TypeError(f"function must be callable, not {type(function).__name__}")
-        if dim < 1:
-            raise InvalidArgumentError(f"dim must be at least 1, found {dim}")
+        for what, text in (("name", name), ("fingerprint", fingerprint)):
+            if not isinstance(text, str) and not (what == "fingerprint" and text is None):
+                raise TypeError(f"{what} must be str, not {type(text).__name__}")
         if not name or fingerprint == "":
             raise InvalidArgumentError(
                 "name and fingerprint must not be empty: they tell this function's vectors from those of others"
             )
         self._function = function
-        self._dim = dim
+        self._dim = checked_dim(dim)
         self._name = name
-        self._fingerprint = fingerprint or fingerprint_of({"kind": "function", "name": name, "dim": dim})
+        self._fingerprint = fingerprint or fingerprint_of({"kind": "function", "name": name, "dim": self._dim})
 
     @property
     def name(self) -> str:

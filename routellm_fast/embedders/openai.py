@@ -6,29 +6,43 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from routellm_fast.arrays import FloatArray
-from routellm_fast.embedders._openai_answer import parse_answer
-from routellm_fast.embedders.base import Stored, fingerprint_of, identity_of
+from routellm_fast.embedders._openai_answer import Flaw, UnfitAnswer, parse_answer
+from routellm_fast.embedders._openai_manners import NEVER, Manners
+from routellm_fast.embedders.base import Stored, checked_dim, fingerprint_of, identity_of
 from routellm_fast.endpoints import (
     OPENAI_URL,
     ApiKey,
+    address_of,
     checked_timeout_s,
+    client_address,
     is_openai,
     key_for,
     named_server,
+    query_secrets,
+    refusal_reason,
     refused,
     shown,
+    shown_server,
     silent,
     unreachable,
 )
-from routellm_fast.errors import EmbedderUnavailableError, EmbeddingError, EndpointError, InvalidArgumentError
+from routellm_fast.errors import (
+    EmbedderUnavailableError,
+    EmbeddingError,
+    EndpointError,
+    InvalidArgumentError,
+    InvalidEmbeddingError,
+)
 from routellm_fast.extras import require
 from routellm_fast.texts import check_texts
 
@@ -39,10 +53,36 @@ if TYPE_CHECKING:
 _OPENAI_PROVIDER = "openai"
 _OPENAI_DIMS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 _FIXED_DIM_MODELS = {"text-embedding-ada-002"}
+_BATCH_SIZE = 256
 _MAX_BATCH_SIZE = 2048
 # OpenAI takes 300,000 tokens a request, and a token is at least a byte.
 _MAX_REQUEST_BYTES = 300_000
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+# Embedded to learn the length of vectors.
+_PROBE = "dimension"
+# How the client sends a request and returns the answer's text. Its own method for embeddings always sends an
+# `encoding_format`, and some servers take none. Only the key that the client was given may be sent.
+_AS_TEXT: Final[dict[str, Any]] = {"cast_to": str, "options": {"security": {"bearer_auth": True}}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A request without an answer to read.
+
+    Attributes:
+        error: What to raise unless the server is asked in another way.
+        status: HTTP status; None where there was no answer.
+        reason: What the server wrote.
+    """
+
+    error: EmbeddingError
+    status: int | None = None
+    reason: str = ""
+
+
+# Yields the body of each request, takes its answer, and returns the vectors of its texts: the way of talking to a
+# server is the same for `embed` and `aembed`, which only send differently.
+_Talk = Generator["dict[str, Any]", "bytes | _Refusal", FloatArray]
 
 
 class OpenAIEmbedder:
@@ -52,6 +92,12 @@ class OpenAIEmbedder:
     package (extra `openai`). It tries again after the statuses 408, 409, 429 and 5xx, time-outs and broken connections.
     The pause before a new attempt grows, or is the one that the server asks for by Retry-After, up to a minute. So a
     call may take `max_retries + 1` time-outs and the pauses between them.
+
+    Servers that are only nearly OpenAI's: where a server refuses `encoding_format` or `dimensions`, answers base64 with
+    nothing, sends vectors of another length, or takes fewer texts a request, it is asked again in a way that it takes.
+    The object remembers what was answered, for all its threads and tasks. The arguments encoding_format, dimensions and
+    batch_size say from the start how to ask; an encoding_format or dimensions that is given is never changed. A refusal
+    for any other reason raises, with the server's own words.
 
     Texts: OpenAI refuses an empty text, so it is sent as one space. Lone surrogates, which no request can hold, are
     sent as U+FFFD. OpenAI's models refuse a text of more than 8,192 tokens; `max_chars` cuts texts before they are
@@ -75,10 +121,12 @@ class OpenAIEmbedder:
         base_url: str | None = None,
         api_key: str | None = None,
         dim: int | None = None,
+        dimensions: int | None = None,
+        encoding_format: str = "auto",
         provider: str | None = None,
         timeout_s: float = 10.0,
         max_retries: int = 3,
-        batch_size: int = 256,
+        batch_size: int = _BATCH_SIZE,
         max_concurrency: int = 8,
         max_chars: int | None = None,
         http_client: Any = None,
@@ -88,16 +136,24 @@ class OpenAIEmbedder:
 
         Args:
             model: Name of the model at the server.
-            base_url: Address of the API without `/embeddings`, http or https. None: OPENAI_BASE_URL if set, else
-                OpenAI.
+            base_url: Address of the API without `/embeddings`, http or https. A query, such as
+                `?api-version=2024-10-21`, is sent with every request; it must not hold a key. None: OPENAI_BASE_URL if
+                set, else OpenAI.
             api_key: The key; None reads the environment, as described above. Most local servers need none.
-            dim: Number of values in a vector. None takes the model's own for OpenAI's models (1,536 for
-                text-embedding-3-small and text-embedding-ada-002, 3,072 for text-embedding-3-large); it must be given
-                for others. For a text-embedding-3 model it may be smaller: the request then holds `dimensions`.
+            dim: Number of values in a vector. None takes `dimensions` if given, else the model's own for OpenAI's
+                models, also under a gateway's name such as openai/text-embedding-3-small (1,536 for
+                text-embedding-3-small and text-embedding-ada-002, 3,072 for text-embedding-3-large). For any other
+                model the server is asked by one short request, when `dim` is first needed.
+            dimensions: The request's `dimensions`, by which models shorten their vectors: a number, equal to dim, that
+                every request holds; 0 for never; None to send dim where it is needed, for a text-embedding-3 model of
+                another length and for a server whose vectors turn out to have another length.
+            encoding_format: The request's `encoding_format`: "base64", "float", "none" to leave it out, or "auto" to
+                begin with base64, which takes a quarter of the bytes, and leave it out where the server refuses it.
             provider: Name of whoever runs the model, as a part of the fingerprint.
             timeout_s: Seconds that each attempt may take to connect, to send and to wait for an answer, each, > 0.
             max_retries: Number of further attempts after a failed one, >= 0.
-            batch_size: The most texts in a request, 1 to 2,048. A request also holds at most 300,000 bytes of text.
+            batch_size: The most texts in a request, 1 to 2,048. A request also holds at most 300,000 bytes of text. A
+                server that takes fewer is sent fewer after its first refusal.
             max_concurrency: The most requests that `aembed` sends at once in an event loop, >= 1. `embed` sends one at
                 a time.
             max_chars: The most characters of a text that are sent, >= 1; None sends all.
@@ -105,8 +161,8 @@ class OpenAIEmbedder:
             async_http_client: The same for `aembed`. It can be used in one event loop only.
 
         Raises:
-            InvalidArgumentError: An argument is out of its range, dim is unknown, or base_url is not a plain http or
-                https address.
+            TypeError: A number is no integer.
+            InvalidArgumentError: An argument is out of its range, or base_url is not a plain http or https address.
         """
         if not model:
             raise InvalidArgumentError("model must not be empty")
@@ -115,7 +171,10 @@ class OpenAIEmbedder:
             ("batch_size", batch_size, 1, _MAX_BATCH_SIZE),
             ("max_concurrency", max_concurrency, 1, None),
             ("max_chars", 1 if max_chars is None else max_chars, 1, None),
+            ("dimensions", 0 if dimensions is None else dimensions, 0, None),
         ):
+            if isinstance(value, bool) or not isinstance(value, Integral):
+                raise TypeError(f"{name} must be an integer, found {value!r}")
             if value < low or (high is not None and value > high):
                 allowed = f"at least {low}" if high is None else f"{low} to {high}"
                 raise InvalidArgumentError(f"{name} must be {allowed}, found {value}")
@@ -125,10 +184,16 @@ class OpenAIEmbedder:
         self._model = model
         self._api_key = ApiKey(api_key)
         # Keys that the server has seen and may repeat; clients of several event loops may have got several.
-        self._sent_keys: frozenset[ApiKey] = frozenset()
-        self._dim = _checked_dim(model, dim)
-        self._dimensions = self._dim if _OPENAI_DIMS.get(model, self._dim) != self._dim else None
-        self._provider = provider or (_OPENAI_PROVIDER if self._is_openai else self._endpoint.partition("://")[2])
+        self._sent_keys: frozenset[ApiKey] = query_secrets(self._endpoint)
+        self._dim = _checked_dim(model, dim, dimensions)
+        own_dim = _own_dim(model)
+        is_shortened = own_dim not in (None, self._dim) and _plain_name(model) not in _FIXED_DIM_MODELS
+        self._manners = Manners.of(encoding_format, dimensions, batch_size, is_shortened=is_shortened)
+        self._dimensions = dimensions
+        self._encoding_format = encoding_format
+        self._provider = provider or (
+            _OPENAI_PROVIDER if self._is_openai else address_of(self._endpoint).partition("://")[2]
+        )
         self._max_retries = max_retries
         self._batch_size = batch_size
         self._max_concurrency = max_concurrency
@@ -144,13 +209,27 @@ class OpenAIEmbedder:
 
     @property
     def dim(self) -> int:
-        """Number of values in a vector."""
-        return self._dim
+        """Number of values in a vector.
+
+        Where it was not given and the model is unknown, the server is asked once, by a request that blocks.
+
+        Raises:
+            MissingExtraError: The openai package is not installed.
+            EmbedderUnavailableError: As `embed` raises it.
+            InvalidEmbeddingError: The answer holds no vector.
+        """
+        dim = self._dim
+        if dim is None:
+            with self._current_clients().asking:
+                dim = self._dim
+                if dim is None:
+                    dim = self._learn_dim(self._run(self._probe()))
+        return dim
 
     @property
     def fingerprint(self) -> str:
-        """Identity of provider, model, dim and max_chars."""
-        identity = {"provider": self._provider, "model": self._model, "dim": self._dim, "max_chars": self._max_chars}
+        """Identity of provider, model, dim and max_chars. Asks the server as `dim` does."""
+        identity = {"provider": self._provider, "model": self._model, "dim": self.dim, "max_chars": self._max_chars}
         return fingerprint_of({"kind": "openai", **identity})
 
     def with_key(self, api_key: str) -> OpenAIEmbedder:
@@ -168,6 +247,8 @@ class OpenAIEmbedder:
             "model": self._model,
             "base_url": self._base_url,
             "dim": self._dim,
+            "dimensions": self._dimensions,
+            "encoding_format": self._encoding_format,
             "provider": self._provider,
             "timeout_s": self._timeout_s,
             "max_retries": self._max_retries,
@@ -191,14 +272,24 @@ class OpenAIEmbedder:
         return self
 
     def stored(self) -> Stored:
-        """Return the manifest entry by which a router directory keeps this embedder; it holds no key."""
+        """Return the manifest entry by which a router directory keeps this embedder; it holds no key.
+
+        Asks the server for its dim as `dim` does.
+        """
         settings = {
             "model": self._model,
             "base_url": self._base_url,
-            "dim": self._dim,
+            "dim": self.dim,
             "provider": self._provider,
             "max_chars": self._max_chars,
         }
+        # Only what was chosen: all other directories stay the same to the byte.
+        chosen = (
+            ("batch_size", self._batch_size, _BATCH_SIZE),
+            ("dimensions", self._dimensions, None),
+            ("encoding_format", self._encoding_format, "auto"),
+        )
+        settings |= {name: value for name, value, default in chosen if value != default}
         return identity_of(self, kind="openai", settings=settings), {}, {}
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
@@ -208,27 +299,33 @@ class OpenAIEmbedder:
             TypeError: An element is not a str.
             MissingExtraError: The openai package is not installed.
             EmbedderUnavailableError: There is no key or no connection, the server did not answer in time, or it
-                refused; the text holds the address, the status and what to do.
+                refused; the text holds the address, the status, the server's words and what to do.
             InvalidEmbeddingError: The answer has another number of vectors, another dim, or values that are not finite.
         """
         prepared = self._prepare(texts)
-        answers = [self._request(batch) for batch in self._batches(prepared)]
-        return self._joined(answers)
+        dim = self.dim
+        return self._joined([self._run(self._talk(batch, dim, self._manners)) for batch in self._batches(prepared)])
 
     async def aembed(self, texts: Sequence[str]) -> FloatArray:
         """Return and raise what `embed` does; sends several requests at once and does not block the event loop."""
         import asyncio
 
-        batches = list(self._batches(self._prepare(texts)))
-        if not batches:
+        prepared = self._prepare(texts)
+        if not prepared and self._dim is not None:
             return self._joined([])
-        client, slots = await self._async_client()
+        shared = await self._of_loop()
+        dim = self._dim
+        if dim is None:
+            async with shared.asking:
+                dim = self._dim
+                if dim is None:
+                    dim = self._learn_dim(await self._arun(shared.client, self._probe()))
 
         async def request(batch: list[str]) -> FloatArray:
-            async with slots:
-                return await self._arequest(client, batch)
+            async with shared.slots:
+                return await self._arun(shared.client, self._talk(batch, dim, self._manners))
 
-        tasks = [asyncio.ensure_future(request(batch)) for batch in batches]
+        tasks = [asyncio.ensure_future(request(batch)) for batch in self._batches(prepared)]
         try:
             return self._joined(await asyncio.gather(*tasks))
         finally:
@@ -247,9 +344,9 @@ class OpenAIEmbedder:
         """Close the connections that `aembed` holds in the running event loop."""
         import asyncio
 
-        client, _ = self._current_clients().of_loop.pop(asyncio.get_running_loop(), (None, None))
-        if client is not None and self._async_http_client is None:
-            await client.close()
+        shared = self._current_clients().of_loop.pop(asyncio.get_running_loop(), None)
+        if shared is not None and self._async_http_client is None:
+            await shared.client.close()
 
     def __enter__(self) -> OpenAIEmbedder:
         """Return this embedder; leaving closes its connections."""
@@ -273,8 +370,9 @@ class OpenAIEmbedder:
         await self.aclose()
 
     def __repr__(self) -> str:
-        """Model, address and dim, never the key."""
-        return f"OpenAIEmbedder({self._model!r}, base_url={self._base_url!r}, dim={self._dim})"
+        """Model, address and dim (None where it is not known yet), never the key."""
+        base_url = None if self._base_url is None else shown_server(self._base_url)
+        return f"OpenAIEmbedder({self._model!r}, base_url={base_url!r}, dim={self._dim})"
 
     @property
     def _endpoint(self) -> str:
@@ -290,7 +388,7 @@ class OpenAIEmbedder:
         batch_bytes = 0
         for text in texts:
             text_bytes = len(text.encode())
-            if batch and (len(batch) == self._batch_size or batch_bytes + text_bytes > _MAX_REQUEST_BYTES):
+            if batch and (len(batch) >= self._manners.most_texts or batch_bytes + text_bytes > _MAX_REQUEST_BYTES):
                 yield batch
                 batch, batch_bytes = [], 0
             batch.append(text)
@@ -298,38 +396,118 @@ class OpenAIEmbedder:
         if batch:
             yield batch
 
+    # --- talking to a server
+
+    def _talk(self, texts: list[str], dim: int | None, manners: Manners) -> _Talk:
+        """Ask for the vectors of one or more texts, and again in another way as long as the answers teach one.
+
+        What was answered is remembered; a way that the server refuses too is not.
+        """
+        begun = manners
+        waiting = [texts]  # the next at the end
+        parts: list[FloatArray] = []
+        # What the server said before it was asked for other dimensions than at first: if that is of no use, the cause.
+        doubt: EmbeddingError | None = None
+        while waiting:
+            batch = waiting.pop()
+            if len(batch) > manners.most_texts:
+                waiting.append(batch[manners.most_texts :])
+                batch = batch[: manners.most_texts]
+            said = yield self._body(batch, dim, manners)
+            failure: EmbeddingError
+            if isinstance(said, _Refusal):
+                failure, changed = said.error, manners.after_refusal(said.status, said.reason, len(batch))
+            else:
+                try:
+                    parts.append(parse_answer(said, len(batch), dim, self._shown_endpoint, self._shown))
+                except UnfitAnswer as unfit:
+                    failure, changed = InvalidEmbeddingError(str(unfit)), self._after_flaw(unfit.flaw, manners)
+                else:
+                    if manners is not begun:
+                        self._remember(manners)
+                        begun, doubt = manners, None
+                    continue
+            # Raised outside of a handler, an error carries none that holds the server's text.
+            if changed is None:
+                raise doubt or failure
+            if changed.sends_dimensions != manners.sends_dimensions:
+                doubt = failure
+            waiting.append(batch)
+            manners = changed
+        return self._joined(parts)
+
+    @staticmethod
+    def _after_flaw(flaw: Flaw, manners: Manners) -> Manners | None:
+        if flaw is Flaw.USELESS:
+            return manners.after_useless_answer()
+        return manners.after_another_dim() if flaw is Flaw.ANOTHER_DIM else None
+
+    def _body(self, batch: list[str], dim: int | None, manners: Manners) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": self._model, "input": batch}
+        if manners.encoding is not None:
+            body["encoding_format"] = manners.encoding
+        if manners.sends_dimensions:
+            body["dimensions"] = dim
+        return body
+
+    def _remember(self, manners: Manners) -> None:
+        with self._current_clients().lock:
+            self._manners = self._manners.with_learned(manners)
+
+    def _probe(self) -> _Talk:
+        """Ask for one vector as a list of numbers, whose length is beyond doubt."""
+        encoding = "none" if self._encoding_format == "auto" else self._encoding_format
+        manners = Manners.of(encoding, NEVER, 1, is_shortened=False)
+        try:
+            return (yield from self._talk([_PROBE], None, manners))
+        except EmbeddingError as error:
+            failure = type(error)(
+                f"the dim of {self._model!r} is not known, and its server was asked in vain: {error} Or give dim=, the "
+                "length of its vectors."
+            )
+        raise failure
+
+    def _learn_dim(self, vectors: FloatArray) -> int:
+        with self._current_clients().lock:
+            self._dim = self._dim or int(vectors.shape[1])
+            return self._dim
+
     # --- requests
 
-    def _request(self, batch: list[str]) -> FloatArray:
+    def _run(self, talk: _Talk) -> FloatArray:
         openai = require("openai", "openai")
         client = self._sync_client(openai)
         try:
-            response = client.embeddings.with_raw_response.create(**self._parameters(batch))
-        except openai.OpenAIError as error:
-            failure = self._failure(openai, error, len(batch))
-        else:
-            return self._parse(response.http_response.content, len(batch))
-        # Raised outside of the handler, the error does not carry the package's exception, which holds the server's
-        # text.
-        raise failure
+            body = next(talk)
+            while True:
+                body = talk.send(self._sent(openai, client, body))
+        except StopIteration as done:
+            vectors: FloatArray = done.value
+        return vectors
 
-    async def _arequest(self, client: Any, batch: list[str]) -> FloatArray:
+    async def _arun(self, client: Any, talk: _Talk) -> FloatArray:
         openai = require("openai", "openai")
         try:
-            response = await client.embeddings.with_raw_response.create(**self._parameters(batch))
-        except openai.OpenAIError as error:
-            failure = self._failure(openai, error, len(batch))
-        else:
-            return self._parse(response.http_response.content, len(batch))
-        raise failure
+            body = next(talk)
+            while True:
+                body = talk.send(await self._asent(openai, client, body))
+        except StopIteration as done:
+            vectors: FloatArray = done.value
+        return vectors
 
-    def _parameters(self, batch: list[str]) -> dict[str, Any]:
-        # base64 is the package's own default: exact float32 in a fifth of the bytes. Servers that ignore it send
-        # lists of numbers.
-        parameters: dict[str, Any] = {"model": self._model, "input": batch, "encoding_format": "base64"}
-        if self._dimensions is not None:
-            parameters["dimensions"] = self._dimensions
-        return parameters
+    def _sent(self, openai: Any, client: Any, body: dict[str, Any]) -> bytes | _Refusal:
+        try:
+            text: str = client.post("/embeddings", body=body, **_AS_TEXT)
+        except openai.OpenAIError as error:
+            return self._refusal(openai, error, len(body["input"]))
+        return text.encode()
+
+    async def _asent(self, openai: Any, client: Any, body: dict[str, Any]) -> bytes | _Refusal:
+        try:
+            text: str = await client.post("/embeddings", body=body, **_AS_TEXT)
+        except openai.OpenAIError as error:
+            return self._refusal(openai, error, len(body["input"]))
+        return text.encode()
 
     def _sync_client(self, openai: Any) -> Any:
         clients = self._current_clients()
@@ -338,7 +516,7 @@ class OpenAIEmbedder:
                 clients.sync = self._new_client(openai.OpenAI, self._http_client)
             return clients.sync
 
-    async def _async_client(self) -> tuple[Any, asyncio.Semaphore]:
+    async def _of_loop(self) -> _OfLoop:
         import asyncio
 
         clients = self._current_clients()
@@ -348,7 +526,8 @@ class OpenAIEmbedder:
             openai = await asyncio.to_thread(require, "openai", "openai")
             client = await asyncio.to_thread(self._new_client, openai.AsyncOpenAI, self._async_http_client)
             # Another task may have been faster; its client has been used already.
-            clients.of_loop.setdefault(loop, (client, asyncio.Semaphore(self._max_concurrency)))
+            shared = _OfLoop(client, asyncio.Semaphore(self._max_concurrency), asyncio.Lock())
+            clients.of_loop.setdefault(loop, shared)
         return clients.of_loop[loop]
 
     def _new_client(self, kind: Any, http_client: Any) -> Any:
@@ -359,7 +538,7 @@ class OpenAIEmbedder:
         self._sent_keys |= {key}
         return kind(
             api_key=key.reveal(),
-            base_url=self._endpoint,
+            **client_address(self._endpoint),
             timeout=self._timeout_s,
             max_retries=self._max_retries,
             http_client=http_client,
@@ -373,28 +552,46 @@ class OpenAIEmbedder:
 
     # --- answers
 
-    def _failure(self, openai: Any, error: Exception, count: int) -> EmbeddingError:
+    def _refusal(self, openai: Any, error: Exception, count: int) -> _Refusal:
         attempts = self._max_retries + 1
+        status, reason = None, ""
         if isinstance(error, openai.APIStatusError):
+            status, reason = int(error.status_code), refusal_reason(error)
             asked = f"to {count} texts for model {self._model!r}"
-            what = refused(error.status_code, asked, self._shown(error.message), shorten="max_chars= cuts texts")
+            what = refused(status, asked, self._shown(reason), shorten="max_chars= cuts texts")
         elif isinstance(error, openai.APITimeoutError):
             what = silent(self._timeout_s, attempts)
         else:
             cause = error.__cause__ or error
             what = unreachable(cause, self._shown(str(cause)), attempts)
-        return EmbedderUnavailableError(f"{self._endpoint}/embeddings {what}")
-
-    def _parse(self, body: bytes, count: int) -> FloatArray:
-        return parse_answer(body, count, self._dim, f"{self._endpoint}/embeddings", self._shown)
+        return _Refusal(EmbedderUnavailableError(f"{self._shown_endpoint} {what}"), status, reason)
 
     def _joined(self, answers: Sequence[FloatArray]) -> FloatArray:
         if len(answers) == 1:
             return answers[0]
-        return np.concatenate(answers) if answers else np.empty((0, self._dim), dtype=np.float32)
+        return np.concatenate(answers) if answers else np.empty((0, self.dim), dtype=np.float32)
+
+    @property
+    def _shown_endpoint(self) -> str:
+        return shown_server(self._endpoint, "/embeddings")
 
     def _shown(self, text: str) -> str:
         return shown(text, *self._sent_keys)
+
+
+@dataclass(frozen=True, slots=True)
+class _OfLoop:
+    """What the tasks of one event loop share.
+
+    Attributes:
+        client: The openai package's client.
+        slots: Limits the requests under way.
+        asking: Held while the dim is asked for.
+    """
+
+    client: Any
+    slots: asyncio.Semaphore
+    asking: asyncio.Lock
 
 
 class _Clients:
@@ -403,19 +600,34 @@ class _Clients:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.lock = threading.Lock()
+        self.asking = threading.Lock()
         self.sync: Any = None
-        self.of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, asyncio.Semaphore]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self.of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OfLoop] = weakref.WeakKeyDictionary()
 
 
-def _checked_dim(model: str, dim: int | None) -> int:
-    own = _OPENAI_DIMS.get(model)
+def _plain_name(model: str) -> str:
+    """Return a model's name without the provider that gateways put in front of it."""
+    return model.rpartition("/")[2]
+
+
+def _own_dim(model: str) -> int | None:
+    return _OPENAI_DIMS.get(_plain_name(model))
+
+
+def _checked_dim(model: str, dim: int | None, dimensions: int | None) -> int | None:
+    """Return the number of values in a vector; None where the server has to be asked."""
+    if dimensions:
+        if dim not in (None, dimensions):
+            raise InvalidArgumentError(
+                f"dim is the length of the vectors that dimensions asks for, found {dim} and {dimensions}: give one"
+            )
+        dim = dimensions
     if dim is None:
-        if own is None:
-            raise InvalidArgumentError(f"the dim of {model!r} is not known: give dim=, the length of its vectors")
-        return own
-    if dim < 1 or (own is not None and dim > own) or (model in _FIXED_DIM_MODELS and dim != own):
-        allowed = "at least 1" if own is None else f"{own}" if model in _FIXED_DIM_MODELS else f"1 to {own}"
+        return _own_dim(model)
+    dim = checked_dim(dim, f"dim of {model!r}")
+    # Under a gateway's name a model may be another one than OpenAI's.
+    own = _OPENAI_DIMS.get(model)
+    if own is not None and (dim > own or (model in _FIXED_DIM_MODELS and dim != own)):
+        allowed = f"{own}" if model in _FIXED_DIM_MODELS else f"1 to {own}"
         raise InvalidArgumentError(f"dim of {model!r} must be {allowed}, found {dim}")
     return dim

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from routellm_fast.arrays import FloatArray
-from routellm_fast.embedders.base import Embedder, Storable, Stored, identity_of
+from routellm_fast.embedders.base import Embedder, Storable, Stored, checked_embedder, identity_of
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import ArtifactFormatError, EmbedderMismatchError
 from routellm_fast.origin import Origin
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # The settings of an OpenAI embedder that a directory may hold: never a key, no time-outs or numbers of retries.
-OPENAI_SETTINGS: Final = frozenset({"model", "base_url", "dim", "provider", "max_chars"})
+OPENAI_SETTINGS: Final = frozenset(
+    {"model", "base_url", "dim", "provider", "max_chars", "batch_size", "dimensions", "encoding_format"}
+)
 
 _KINDS: Final = ("static", "shipped", "openai", "external", "onnx")
 
@@ -112,13 +114,17 @@ def restore_embedder(
     elif spec["kind"] == "openai":
         from routellm_fast.embedders.openai import OpenAIEmbedder  # most routers need none
 
-        unknown = sorted(set(spec["settings"]) - OPENAI_SETTINGS)
+        settings = spec["settings"]
+        unknown = sorted(set(settings) - OPENAI_SETTINGS)
         if unknown:
             raise ArtifactFormatError(
                 f"the openai embedder's settings hold {', '.join(unknown)}; known are {sorted(OPENAI_SETTINGS)}"
             )
         try:
-            embedder = OpenAIEmbedder(**spec["settings"])
+            # With a dim the server need not be asked for it: reading a directory opens no connection.
+            embedder = OpenAIEmbedder(
+                **{**settings, "dim": spec["dim"] if settings.get("dim") is None else settings["dim"]}
+            )
         except (TypeError, ValueError) as error:
             raise ArtifactFormatError(f"the openai embedder's settings are not valid: {error}") from error
     elif spec["kind"] == "onnx":
@@ -133,6 +139,7 @@ def restore_embedder(
 
 def check_same_embedder(embedder: Embedder, spec: Mapping[str, Any]) -> None:
     """Raise EmbedderMismatchError unless the embedder is the one that the entry describes."""
+    checked_embedder(embedder)
     for what, found in (("dim", embedder.dim), ("fingerprint", embedder.fingerprint)):
         if found != spec[what]:
             raise EmbedderMismatchError(

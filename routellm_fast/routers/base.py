@@ -23,7 +23,7 @@ from routellm_fast.decision import (
     checked_pair,
     decide,
 )
-from routellm_fast.embedders.base import Embedder
+from routellm_fast.embedders.base import Embedder, checked_embedder
 from routellm_fast.embedders.stored import restore_embedder, store_embedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
 from routellm_fast.origin import Origin
@@ -86,7 +86,7 @@ class Router(ABC):
             model_card: README.md of the router directory, Markdown.
         """
         self._model_pair = checked_pair(*model_pair)
-        self._embedder = embedder
+        self._embedder = None if embedder is None else checked_embedder(embedder)
         self._embedder_spec = embedder_spec
         self._calibration = calibration
         self._default_threshold: float | None = None  # read from the calibration when it is first needed

@@ -64,7 +64,8 @@ class AsyncTritonRouter:
         """Connect to nothing yet.
 
         Args:
-            urls: http://host:port or grpc://host:port, one a replica; https and grpcs with TLS.
+            urls: http://host:port/path or grpc://host:port, one a replica; https and grpcs with TLS. A path, such as
+                that of a proxy, is put in front of all of the server's own. Without a port: 80, and 443 with TLS.
             model: The router's name on the server.
             version: The model's version; "" for the server's choice.
             timeout_s: Most seconds that a call takes, all its tries together.

@@ -35,21 +35,11 @@ class Replica:
         """Read the URL.
 
         Raises:
-            InvalidArgumentError: It is none of http, https, grpc or grpcs with host and port.
+            InvalidArgumentError: It is none of http, https, grpc or grpcs with a host, or has a part that is not sent.
             MissingExtraError: tritonclient is not installed.
         """
-        parts = urlsplit(url)
-        try:
-            has_port = parts.port is not None
-        except ValueError:
-            has_port = False
-        if parts.scheme not in _SCHEMES or not parts.hostname or not has_port or parts.path not in ("", "/"):
-            raise InvalidArgumentError(
-                f"{url!r}: expected http://host:port or grpc://host:port, https and grpcs with TLS"
-            )
+        self._kind, self._has_tls, self._address = _read_url(url)
         self.url = url
-        self._kind, self._has_tls = _SCHEMES[parts.scheme]
-        self._address = parts.netloc
         self._api = require(f"tritonclient.{self._kind}.aio", EXTRA)
         self._error = require("tritonclient.utils", EXTRA).InferenceServerException
         self._open: Any = None
@@ -133,3 +123,26 @@ class Replica:
             limits = {"conn_timeout": None} if self._kind == "http" else {}
             self._open = self._api.InferenceServerClient(self._address, ssl=self._has_tls, **limits)
         return self._open
+
+
+def _read_url(url: str) -> tuple[str, bool, str]:
+    """Return the protocol, whether there is TLS, and the address as tritonclient takes it: host, port and path."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidArgumentError(f"{url!r} is no URL: {error}") from None
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        raise InvalidArgumentError(
+            f"{url!r}: expected http://host:port or grpc://host:port, https and grpcs with TLS; http may have a path"
+        )
+    kind, has_tls = _SCHEMES[parts.scheme]
+    path = parts.path.rstrip("/")
+    if parts.query or parts.fragment:
+        raise InvalidArgumentError(f"{url!r}: a query or fragment is not sent to a Triton server: leave it out")
+    if path and kind == "grpc":
+        raise InvalidArgumentError(f"{url!r}: gRPC has no paths: give the host and port alone, or an http URL")
+    host = parts.netloc.removesuffix(":")
+    if kind == "grpc" and port is None:  # its library would take 443 without TLS too
+        host = f"{host}:{443 if has_tls else 80}"
+    return kind, has_tls, f"{host}{path}"

@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m routellm_fast.serving.triton", description="Run one inference on a Triton server."
     )
-    parser.add_argument("--check", metavar="URL", required=True, help="http://host:port or grpc://host:port")
+    parser.add_argument("--check", metavar="URL", required=True, help="http://host:port/path or grpc://host:port")
     parser.add_argument("--model", default=DEFAULT_NAME, help="the model's name (default: %(default)s)")
     parser.add_argument("--timeout", metavar="SECONDS", type=float, default=HEALTH_TIMEOUT_S)
     options = parser.parse_args(arguments)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,10 @@ import routellm_fast as rf
 from routellm_fast.errors import InvalidArgumentError, MissingExtraError, TritonError, TritonUnavailableError
 from routellm_fast.routers import RandomRouter
 from routellm_fast.serving import triton
+from routellm_fast.serving._triton_replica import _read_url
 from routellm_fast.serving.triton import AsyncTritonRouter, TritonRouter
 from tests.support.builders import PAIR, mf_router
+from tests.support.fake_triton import WIN_RATE, fake_triton
 from tests.support.processes import run_python
 
 pytest.importorskip("tritonclient.grpc")
@@ -174,9 +178,12 @@ def test_asyncio_has_the_same_face(nobody: str) -> None:
     [
         ("127.0.0.1:8000", {}, "http://host:port"),
         ("ftp://127.0.0.1:8000", {}, "grpc://host:port"),
-        ("http://127.0.0.1", {}, "host:port"),
-        ("http://127.0.0.1:x", {}, "host:port"),
-        ("http://127.0.0.1:1/path", {}, "host:port"),
+        ("http://127.0.0.1:x", {}, "is no URL"),
+        ("http://[::1", {}, "is no URL"),
+        ("http://:8000", {}, "host:port"),
+        ("grpc://127.0.0.1:1/path", {}, "gRPC has no paths"),
+        ("http://127.0.0.1:1/path?token=1", {}, "query or fragment"),
+        ("http://127.0.0.1:1#a", {}, "query or fragment"),
         ([], {}, "at least one"),
         ("http://127.0.0.1:1", {"fallback": "weak"}, "fallback is a router"),
         ("http://127.0.0.1:1", {"timeout_s": 0}, "timeout_s"),
@@ -190,6 +197,75 @@ def test_arguments(urls: Any, settings: dict[str, Any], words: str) -> None:
     for kind in (TritonRouter, AsyncTritonRouter):
         with pytest.raises(InvalidArgumentError, match=words):
             kind(urls, **settings)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_path_is_put_in_front_of_the_servers_own(slash: str) -> None:
+    with fake_triton("http") as server:
+        url = f"{server.url}/cluster/triton{slash}"
+        with TritonRouter(url) as router:
+            assert router.win_rates(PROMPTS).tolist() == [WIN_RATE] * 3
+            assert router.health() == {url: ""}
+
+        async def ask() -> list[float]:
+            async with AsyncTritonRouter(url) as other:
+                return (await other.win_rates(PROMPTS)).tolist()
+
+        assert asyncio.run(ask()) == [WIN_RATE] * 3
+        assert server.paths == {f"/cluster/triton/v2/models/router/{verb}" for verb in ("config", "infer")}
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://triton", "triton"),
+        ("https://triton", "triton"),
+        ("https://triton/a/b/", "triton/a/b"),
+        ("http://triton:/", "triton"),
+        ("http://[::1]/a", "[::1]/a"),
+        ("http://triton:8000/a", "triton:8000/a"),
+        ("grpc://triton", "triton:80"),
+        ("grpcs://triton/", "triton:443"),
+        ("grpcs://[::1]", "[::1]:443"),
+        ("grpc://triton:8001", "triton:8001"),
+    ],
+)
+def test_without_a_port_it_is_that_of_the_protocol(url: str, address: str) -> None:
+    kind = "http" if url.startswith("http") else "grpc"
+    assert _read_url(url) == (kind, url.partition("://")[0].endswith("s"), address)
+
+
+def make_certificate(folder: Path) -> Path:
+    """A file with a certificate for localhost, signed by itself, and its key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
+    files = ["-out", str(certificate), "-keyout", str(key)]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    certificate.write_bytes(certificate.read_bytes() + key.read_bytes())
+    return certificate
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_https_with_a_path(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    program = f"""
+import asyncio
+from routellm_fast.serving.triton import AsyncTritonRouter, TritonRouter
+from tests.support.fake_triton import WIN_RATE, fake_triton
+with fake_triton("http", certificate={str(certificate)!r}) as server:
+    url = server.url + "/triton"
+    assert url.startswith("https://localhost:"), url
+    with TritonRouter(url) as router:
+        assert router.win_rate("a") == WIN_RATE
+    async def ask():
+        async with AsyncTritonRouter(url) as other:
+            return await other.win_rate("a")
+    assert asyncio.run(ask()) == WIN_RATE
+    assert server.paths == {{"/triton/v2/models/router/config", "/triton/v2/models/router/infer"}}
+"""
+    run = run_python("-c", program, environment={"SSL_CERT_FILE": str(certificate)})
+    assert run.returncode == 0, run.stderr
 
 
 def test_a_missing_extra_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:

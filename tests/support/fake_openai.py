@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ class Reply(fake_server.Reply):
 
     reverse: bool = False
     as_lists: bool = False
+    index: Callable[[int], Any] | None = int  # what a row's index is; None for none
 
 
 class FakeOpenAI(FakeServer):
@@ -53,7 +54,8 @@ class FakeOpenAI(FakeServer):
         for index, text in enumerate(body["input"]):
             vector = vector_for(text, dim)
             embedding = base64.b64encode(vector.astype("<f4").tobytes()).decode() if in_base64 else vector.tolist()
-            data.append({"object": "embedding", "index": index, "embedding": embedding})
+            row = {"object": "embedding", "embedding": embedding}
+            data.append(row if reply.index is None else {**row, "index": reply.index(index)})
         if reply.reverse:
             data.reverse()
         return {

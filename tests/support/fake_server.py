@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -17,7 +18,7 @@ class Reply:
     """What the server does with one request: by default what it is asked for."""
 
     status: int = 200
-    body: bytes | dict[str, Any] | None = None
+    body: Any = None  # bytes, or what is sent as JSON
     headers: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     hang_up: bool = False
@@ -39,7 +40,11 @@ class _Server(ThreadingHTTPServer):
 
 
 class FakeServer:
-    """Use as a context manager. `script` holds the next replies; when it is empty, every reply is `otherwise`."""
+    """Use as a context manager.
+
+    `script` holds the next replies. When it is empty, `rule` makes one of the request; where it makes none, or there is
+    no rule, the reply is `otherwise`.
+    """
 
     reply_type = Reply
     request_type = Request
@@ -47,6 +52,7 @@ class FakeServer:
     def __init__(self) -> None:
         self.script: deque[Any] = deque()
         self.otherwise = self.reply_type()
+        self.rule: Callable[[Any], Any] | None = None
         self.requests: list[Any] = []
         self.busy = 0
         self.most_busy = 0
@@ -88,7 +94,8 @@ class FakeServer:
                 request = fake.request_type(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
                 with fake._lock:
                     fake.requests.append(request)
-                    reply = fake.script.popleft() if fake.script else fake.otherwise
+                    ruled = fake.rule(request) if fake.rule and not fake.script else None
+                    reply = ruled or (fake.script.popleft() if fake.script else fake.otherwise)
                     fake.busy += 1
                     fake.most_busy = max(fake.most_busy, fake.busy)
                 if reply.held is not None:
@@ -106,7 +113,7 @@ class FakeServer:
 
             def _send(self, reply: Reply, request: Request) -> None:
                 content = fake.answer(request, reply) if reply.body is None else reply.body
-                if isinstance(content, dict):
+                if not isinstance(content, bytes):
                     content = json.dumps(content).encode()
                 self.send_response(reply.status)
                 self.send_header("Content-Type", "application/json")

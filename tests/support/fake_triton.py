@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ class FakeTriton:
     """What the server does. `answers` is cleared to keep every inference waiting until it is set again."""
 
     def __init__(self, delay_s: float) -> None:
+        self.paths: set[str] = set()
         self.url = ""
         self.delay_s = delay_s
         self.answers = threading.Event()
@@ -51,11 +53,14 @@ class FakeTriton:
 
 
 @contextlib.contextmanager
-def fake_triton(kind: str, delay_s: float = 0.0) -> Iterator[FakeTriton]:
-    """Serve over "http" or "grpc"; each inference takes so long."""
+def fake_triton(kind: str, delay_s: float = 0.0, certificate: str | None = None) -> Iterator[FakeTriton]:
+    """Serve over "http" or "grpc"; each inference takes so long.
+
+    A certificate for localhost, a file with its key, makes http serve https.
+    """
     fake = FakeTriton(delay_s)
-    with (_over_http if kind == "http" else _over_grpc)(fake) as port:
-        fake.url = f"{kind}://127.0.0.1:{port}"
+    with _over_http(fake, certificate) if kind == "http" else _over_grpc(fake) as port:
+        fake.url = f"{kind}://127.0.0.1:{port}" if certificate is None else f"https://localhost:{port}"
         try:
             yield fake
         finally:
@@ -63,7 +68,7 @@ def fake_triton(kind: str, delay_s: float = 0.0) -> Iterator[FakeTriton]:
 
 
 @contextlib.contextmanager
-def _over_http(fake: FakeTriton) -> Iterator[int]:
+def _over_http(fake: FakeTriton, certificate: str | None) -> Iterator[int]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -71,9 +76,11 @@ def _over_http(fake: FakeTriton) -> Iterator[int]:
             pass
 
         def do_GET(self) -> None:
+            fake.paths.add(self.path)
             self._send(_CONFIG)
 
         def do_POST(self) -> None:
+            fake.paths.add(self.path)
             content = self.rfile.read(int(self.headers["Content-Length"]))
             size = int(self.headers.get("Inference-Header-Content-Length", len(content)))
             count = json.loads(content[:size])["inputs"][0]["shape"][0]
@@ -103,6 +110,10 @@ def _over_http(fake: FakeTriton) -> Iterator[int]:
             """Clients hang up on purpose here."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -5,12 +5,20 @@ import pytest
 from routellm_fast.endpoints import (
     OPENAI_URL,
     ApiKey,
+    address_of,
     checked_timeout_s,
+    checked_url,
+    client_address,
+    is_openai,
     key_for,
     named_server,
+    query_secrets,
+    reason_of,
     refused,
+    refuses_parameter,
     server_of,
     shown,
+    shown_server,
     silent,
     unreachable,
 )
@@ -114,3 +122,111 @@ def test_silence_and_broken_connections_tell_what_to_do() -> None:
     assert "within 2 s, 3 attempts." in silent(2.0, 3)
     told = unreachable(ConnectionError(), "refused", 2)
     assert told.startswith("cannot be reached, 2 attempts: ConnectionError: refused. Check base_url")
+
+
+# --- addresses with a query
+
+
+def test_a_query_is_part_of_an_address_and_is_sent_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = checked_url("https://GATEWAY/openai/v1/?api-version=2024-10-21&team=a%20b")
+    assert server == "https://gateway/openai/v1?api-version=2024-10-21&team=a+b"
+    assert address_of(server) == "https://gateway/openai/v1"
+    assert client_address(server) == {
+        "base_url": "https://gateway/openai/v1", "default_query": {"api-version": "2024-10-21", "team": "a b"}
+    }  # fmt: skip
+    assert client_address(OPENAI_URL) == {"base_url": OPENAI_URL, "default_query": {}}
+    assert is_openai("https://api.openai.com/v1?a=1")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{OTHER}?api-version=1")
+    assert key_for(OTHER) == key_for(f"{OTHER}?api-version=2") == ApiKey(KEY)
+    assert not key_for("http://localhost:8000/v2?api-version=1")
+
+
+def test_an_address_shows_its_version_and_no_other_value() -> None:
+    server = f"{OTHER}?api-version=1&tenant={KEY}&flag="
+    assert shown_server(server, "/embeddings") == f"{OTHER}/embeddings?api-version=1&tenant=...&flag=..."
+    assert shown_server(OTHER) == OTHER
+    assert shown(f"{KEY} is wrong", *query_secrets(server)) == "[key] is wrong"
+    with pytest.raises(InvalidArgumentError) as caught:
+        checked_url(f"localhost/v1?tenant={KEY}#here")
+    assert KEY not in str(caught.value)
+    with pytest.raises(InvalidArgumentError, match="NOT_SET") as caught:
+        key_for(server, variable="NOT_SET")
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["key", "API-KEY", "apiKey", "x-goog-api-key", "access_token", "token", "code", "sig", "subscription-key"]
+)
+def test_a_query_holds_no_key(name: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"parameter '{name}': give the key as api_key") as caught:
+        checked_url(f"{OTHER}?api-version=1&{name}={KEY}")
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["api-version", "keyspace", "monkey", "design", "encoder"])
+def test_other_names_are_no_keys(name: str) -> None:
+    assert checked_url(f"{OTHER}?{name}=1") == f"{OTHER}?{name}=1"
+
+
+# --- reasons
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"plain text\n", "plain text"),
+        (b'"a JSON string"', "a JSON string"),
+        (b'{"error": {"message": "m", "type": "t", "param": null, "code": 7}}', "m"),
+        (b'{"error": "e"}', "e"),
+        (b'{"error": true, "message": "m"}', "m"),
+        (b'{"error": "Bad Request", "message": "m"}', "m; Bad Request"),
+        (b'{"detail": "d"}', "d"),
+        (b'{"detail": [{"type": "x", "loc": ["body", "input"], "msg": "too long", "input": ["secret"]}]}',
+         "body.input: too long"),
+        (b'{"error": {"message": "not taken", "param": "dimensions"}}', "dimensions: not taken"),
+        (b'{"error": {"message": "dimensions is not taken", "param": "dimensions"}}', "dimensions is not taken"),
+        (b'{"object": "error", "message": "m", "code": 40303}', "m"),
+        (b'{"code": 3, "reply": {"text": "t"}, "data": null}', "code: 3; reply: text: t"),
+        (b'{"errors": ["a", "a", {"message": "b"}]}', "a; b"),
+        (b"", ""),
+        (b"{}", ""),
+        (b"null", ""),
+        (b"[[[[[[[[[1]]]]]]]]]", ""),
+        (b"[" * 100_000, "[" * 100_000),
+        (b"\xff", "\ufffd"),
+        ({"message": "m"}, "m"),
+        (None, ""),
+    ],
+)  # fmt: skip
+def test_the_reason_of_a_refusal_is_found_in_any_form(body: object, reason: str) -> None:
+    assert reason_of(body) == reason
+
+
+def test_a_refusal_without_a_reason_says_so_and_a_sentence_ends_once() -> None:
+    assert "for model 'm': it gives no reason. " in refused(400, "for model 'm'", "")
+    assert ": It is wrong. A text" in refused(400, "for model 'm'", "It is wrong.")
+    assert ": cut... . " not in refused(400, "for model 'm'", "cut...")
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_refused"),
+    [
+        ("Unsupported parameter: 'temperature' is not supported with this model.", True),
+        ("'temperature' does not support 0 with this model. Only the default (1) value is supported.", True),
+        ("invalid temperature: only 1 is allowed for this model", True),
+        ("body.temperature: Extra inputs are not permitted", True),
+        ("Unrecognized request argument supplied: temperature", True),
+        ("Temperature isn't supported", True),
+        ("`temperature` may only be set to 1 when thinking is enabled", True),
+        ("temperature must be between 0 and 2", False),
+        ("-1 is less than the minimum of 0 - 'temperature'", False),
+        ("the model is not available", False),
+    ],
+)
+def test_a_parameter_that_is_not_taken_is_told_from_a_wrong_value(reason: str, is_refused: bool) -> None:
+    assert refuses_parameter(reason, "temperature") is is_refused
+
+
+def test_a_text_with_half_a_character_can_be_shown() -> None:
+    assert shown("a\ud800b") == "a?b"

@@ -21,7 +21,8 @@ import pytest
 import routellm_fast as rf
 from routellm_fast import _core
 from routellm_fast.embedders import Embedder
-from tests.support.builders import mf_router, static_embedder
+from routellm_fast.routers import MatrixFactorizationRouter
+from tests.support.builders import PAIR, mf_router, mf_weights, static_embedder
 from tests.support.fake_model import DIM, AsyncModel, Model, vectors_of
 from tests.support.processes import run_python
 
@@ -306,6 +307,45 @@ def test_arguments_are_checked() -> None:
         rf.CachedEmbedder(Model(), -1)
     with pytest.raises(rf.InvalidArgumentError, match="map_size_bytes"):
         rf.CachedEmbedder(Model(), map_size_bytes=1000)
+
+
+@pytest.mark.parametrize("thing", [None, "directory", 3, object(), lambda texts: texts, np.zeros(3)])
+def test_what_is_no_embedder_is_named(thing: Any) -> None:
+    kind = type(thing).__name__
+    with pytest.raises(
+        TypeError, match=rf"an embedder has name, dim, fingerprint and embed, found {kind}, which has no"
+    ):
+        rf.CachedEmbedder(thing)
+
+
+def test_a_class_is_no_embedder() -> None:
+    with pytest.raises(TypeError, match="found the class StaticEmbedder: make an object of it"):
+        rf.CachedEmbedder(rf.StaticEmbedder)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dim", [-1, 0, 12.0, 12.5, "12", None, True])
+def test_an_odd_dim_is_named(dim: Any) -> None:
+    with pytest.raises(rf.InvalidArgumentError, match="the dim of Model must be an integer of at least 1, found"):
+        rf.CachedEmbedder(Model(dim=dim))
+
+
+def test_a_name_and_a_fingerprint_are_texts() -> None:
+    with pytest.raises(rf.InvalidArgumentError, match="the fingerprint of an embedder is a text, found 3 of Model"):
+        rf.CachedEmbedder(Model(fingerprint=3))  # type: ignore[arg-type]
+
+
+def test_a_dim_of_numpy_is_an_integer() -> None:
+    assert rf.CachedEmbedder(Model(dim=np.int64(DIM))).embed(["a"]).shape == (1, DIM)  # type: ignore[arg-type]
+
+
+def test_a_router_names_what_is_no_embedder_too(tmp_path: Path) -> None:
+    mf_router().save(tmp_path / "router")
+    names = ("strong-model", "weak-model", "other-model")
+    for thing in ("directory", rf.StaticEmbedder):
+        with pytest.raises(TypeError, match="an embedder has name, dim, fingerprint and embed"):
+            rf.load_router(tmp_path / "router", embedder=thing)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="an embedder has name, dim, fingerprint and embed"):
+            MatrixFactorizationRouter(model_names=names, **mf_weights(dim=9), model_pair=PAIR, embedder=thing)  # type: ignore[arg-type]
 
 
 def test_the_native_cache_checks_its_arguments() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,4 +115,22 @@ def test_arguments_are_checked() -> None:
         rf.FunctionEmbedder(lengths, dim=0, name="a")
     for names in ({"name": ""}, {"name": "a", "fingerprint": ""}):
         with pytest.raises(rf.InvalidArgumentError, match="name"):
+            rf.FunctionEmbedder(lengths, dim=2, **names)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dim", [-1, 0, 2.0, 2.5, "2", None, True, [2]])
+def test_a_dim_that_is_no_count_is_named(dim: Any) -> None:
+    with pytest.raises(rf.InvalidArgumentError, match="dim must be an integer of at least 1, found"):
+        rf.FunctionEmbedder(lengths, dim=dim, name="a")
+
+
+def test_a_dim_of_numpy_is_an_integer() -> None:
+    assert rf.FunctionEmbedder(lengths, dim=np.int64(2), name="a").fingerprint == (
+        rf.FunctionEmbedder(lengths, dim=2, name="a").fingerprint
+    )
+
+
+def test_names_are_text() -> None:
+    for names in ({"name": 3}, {"name": None}, {"name": "a", "fingerprint": 3}):
+        with pytest.raises(TypeError, match="must be str, not"):
             rf.FunctionEmbedder(lengths, dim=2, **names)  # type: ignore[arg-type]

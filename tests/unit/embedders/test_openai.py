@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import routellm_fast as rf
-from routellm_fast.embedders._openai_answer import parse_answer
+from routellm_fast.embedders._openai_answer import UnfitAnswer, parse_answer
 from tests.support.builders import mf_router
 from tests.support.fake_openai import FakeOpenAI, Reply, vector_for, vectors_for
 from tests.support.processes import run_python
@@ -214,9 +214,12 @@ def in_base64(values: np.ndarray) -> str:
         (answer(item(0), {"embedding": [0.5] * 8}), "index"),
         (answer(item(0), None), "index"),
         (answer(item(0), item(1, [0.5] * 7)), "dim 7, expected 8"),
-        (answer(item(0), item(1, [])), "dim 0, expected 8"),
+        (answer(item(0), item(1, [])), "base64 of float32: nothing"),
         (answer(item(0), item(1, 3.5)), "neither a list of numbers nor base64 of float32: float"),
-        (answer(item(0), {"index": 1}), "NoneType"),
+        (answer(item(0), {"index": 1}), "nothing"),
+        (answer(item("0"), item("0")), "index"),
+        (answer(item("0"), item("one")), "index"),
+        (answer(item(0.0), item(1.0)), "index"),
         (answer(item(0), item(1, "*not base64*")), "base64"),
         (answer(item(0), item(1, "AAAA")), "base64"),
         (answer(item(0), item(1, ["0.5"] * 8)), "real numbers"),
@@ -228,13 +231,13 @@ def in_base64(values: np.ndarray) -> str:
     ],
 )
 def test_an_answer_that_is_not_what_was_asked_for_is_refused(body: bytes, message: str) -> None:
-    with pytest.raises(rf.InvalidEmbeddingError, match=message) as caught:
+    with pytest.raises(UnfitAnswer, match=message) as caught:
         parse_answer(body, 2, 8, "http://localhost/v1/embeddings", str)
     assert "http://localhost/v1/embeddings" in str(caught.value)
 
 
 def test_a_refused_answer_is_not_asked_for_again(server: FakeOpenAI, way: str) -> None:
-    for body in (b"<html>", answer(item(0)), answer(item(0), item(1, [0.5] * 7)), answer(item(0), item(1, [None] * 8))):
+    for body in (b"<html>", answer(item(0)), answer(item(0), item(2)), answer(item(0), item(1, [None] * 8))):
         server.otherwise = Reply(body=body)
         server.requests.clear()
         with pytest.raises(rf.InvalidEmbeddingError, match=server.url):
@@ -406,7 +409,6 @@ def test_known_dims() -> None:
     "arguments",
     [
         {"model": ""},
-        {"model": "unknown"},
         {"dim": 0},
         {"dim": 1537},
         {"model": "text-embedding-ada-002", "dim": 512},
