@@ -192,16 +192,14 @@ def _confidence(best: RouterResult, result: BenchmarkResult) -> str:
     apgr = best.metrics.apgr_routellm
     length = next((router.metrics.apgr_routellm for router in result.routers if router.name == LENGTH), None)
     against = _difference(best.name, LENGTH, result)
-    over = (
-        ""
-        if against is None
-        else f", by {against.value:+.3f} [{against.low:+.3f}, {against.high:+.3f}] for {best.name}"
-    )
-    beside = "" if length is None else f", prompt length {length.value:.3f}{over}"
+    beside = "" if length is None else f" Prompt length has {length.value:.3f}"
+    if against is not None:
+        beside += f"; {best.name} less prompt length: {against.value:+.3f} [{against.low:+.3f}, {against.high:+.3f}]"
     return (
-        f"APGR {apgr.value:.3f} [{apgr.low:.3f}, {apgr.high:.3f}]; random routing has {_CHANCE}{beside}. In "
-        f"brackets: 95 % intervals over the choice of these {result.prompts:,} prompts. On other traffic a threshold "
-        "sends another share to the strong model: find yours with `routellm-fast calibrate`."
+        f"APGR {apgr.value:.3f} [{apgr.low:.3f}, {apgr.high:.3f}]. Random routing has {_CHANCE}."
+        f"{beside + '.' if beside else ''} In brackets: 95 % intervals over the choice of these {result.prompts:,} "
+        "prompts. On other traffic a threshold sends another share to the strong model: find yours with routellm-fast "
+        "calibrate."
     )
 
 

@@ -23,7 +23,7 @@ GUIDE: Final[dict[str, str]] = {
         "The win rate from which a prompt goes to the strong model: what you set. The tables give thresholds for "
         "shares of the gap and for strong shares, as they stand on these prompts; their shares can differ a little "
         "from CPT, which is read between such points. On other traffic a threshold has another share, so find yours "
-        "with `routellm-fast calibrate`."
+        "with routellm-fast calibrate."
     ),
     "CPT(x), call-performance threshold": (
         "The smallest strong share that recovers x of the gap: a CPT(80 %) of 50 % means that half of the calls must "

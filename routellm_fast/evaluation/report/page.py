@@ -84,7 +84,7 @@ def _thresholds(router: str, settings: Sequence[Setting], result: BenchmarkResul
         if has_costs:
             cells.append(_NONE if setting.cost_usd_per_1k is None else f"{setting.cost_usd_per_1k:.2f}")
         rows.append(_row(setting.goal, [f"<td>{escape(cell)}</td>" for cell in cells], "router"))
-    heads = ["For", "Threshold", "Strong share", "Quality", "PGR", *(["USD per 1,000 prompts"] if has_costs else [])]
+    heads = ["Goal", "Threshold", "Strong share", "Quality", "PGR", *(["USD per 1,000 prompts"] if has_costs else [])]
     return _table(f"Thresholds of {router} on {result.name}, read off these prompts", heads, rows)
 
 

@@ -96,11 +96,11 @@ def draw_cost(result: BenchmarkResult, sheet: Sheet) -> Drawn | None:
         highest = max(highest, float(x.max()))
     _frame(axes, result, sheet)
     axes.set_xlim(0.0, highest * 1.02 or 1.0)
-    axes.set_xlabel("Cost (US dollars a thousand prompts)")
+    axes.set_xlabel("Cost (USD per 1,000 prompts)")
     key.draw(figure, looks)
     at_half = "; ".join(f"{router.name} {_cost_at(router.curve, router.metrics.cpt50.value):.3g}" for router in priced)
     caption = "Quality of the answers at each cost, with the prices given in the settings."
-    return figure, caption, f"Line chart of {result.name}: dollars a thousand prompts for half of the gap: {at_half}."
+    return figure, caption, f"Line chart of {result.name}: USD per 1,000 prompts for half of the gap: {at_half}."
 
 
 def _line(axes: Any, x: FloatArray, y: FloatArray, look: Look) -> None:

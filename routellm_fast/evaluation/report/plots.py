@@ -24,6 +24,7 @@ from routellm_fast.evaluation.report.plot_style import (
     new_figure,
 )
 from routellm_fast.evaluation.results import BenchmarkResult, CurvePoints, RouterResult
+from routellm_fast.evaluation.verdict import APGR_TITLE
 from routellm_fast.extras import require
 from routellm_fast.interval import Interval
 
@@ -172,13 +173,13 @@ def _domains(result: BenchmarkResult, sheet: Sheet) -> Drawn | None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("APGR, RouteLLM's code, with 95 % interval")
+    axes.set_xlabel(APGR_TITLE)
     if key is not None:
         key.draw(figure, looks)
     best, worst = ranked[-1], ranked[0]
     caption = (
-        "APGR within each domain; random routing has 0.5. Intervals that reach across that line do not tell a router "
-        "from random routing."
+        "APGR within each domain, with 95 % intervals; random routing has 0.5. Intervals that reach across that line "
+        "do not tell a router from random routing."
     )
     alt = (
         f"APGR of {first.name} by domain of {result.name}: highest {best[1]:.3f} in {best[0]}, lowest {worst[1]:.3f} "

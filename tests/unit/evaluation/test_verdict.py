@@ -60,7 +60,7 @@ def test_the_numbers_are_those_of_the_curve():
     saving = result.routers[0].metrics.saving_cpt80
     assert points["What it saves"].startswith(f"{saving.value:.2f} times [{saving.low:.2f}, {saving.high:.2f}] fewer")
     assert "APGR 0.620 [0.600, 0.640]" in points["How sure"]
-    assert "by +0.050 [+0.020, +0.080] for mine" in points["How sure"]
+    assert "mine less prompt length: +0.050 [+0.020, +0.080]" in points["How sure"]
 
 
 def test_without_prices_nothing_is_said_of_money():

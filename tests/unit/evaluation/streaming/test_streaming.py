@@ -421,7 +421,8 @@ def test_a_column_that_a_table_lacks_is_named_at_the_first_row(tmp_path):
     with pytest.raises(DataError, match=r"log\.csv, line 2: there is no column 'other', only 'prompt'"):
         evaluate_log({"fixed": Fixed()}, [path], LogColumns("other", WEAK))
     lines = write(tmp_path / "log.jsonl", records(20))
-    with pytest.raises(DataError, match=r"qualities of 'other' and .*rows left out: 20 \(one of the models was not run\)"
+    with pytest.raises(DataError, match=r"qualities of 'other' and .*rows left out: 20 \(one of the models was "
+                                        r"not run\)"
                                         r"\. The first row has the columns 'prompt'"):  # fmt: skip
         evaluate_log({"fixed": Fixed()}, [lines], LogColumns("other", WEAK))
 
