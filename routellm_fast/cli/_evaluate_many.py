@@ -99,8 +99,8 @@ def evaluated_pairs(
             pairs = eligible_pairs(rows) if ALL_PAIRS in entries else asked
             found = transfer_table(router, rows, pairs, table=path.name, resamples=resamples, seed=seed)
             left_out = len(pairs) - len(found)
-            note = f"; {left_out} pairs left out: too small a gap, or too few prompts" if left_out else ""
-            title = f"{path.name}: {name} on {len(found)} pairs{note}"
+            note = f"; left out: {left_out:,}, with too small a gap or too few prompts" if left_out else ""
+            title = f"{path.name}: {name} on {len(found):,} of {len(pairs):,} pairs{note}"
             records = [{"router": name, **row.to_json()} for row in found]
             shown.append(Shown(records, (title,), transfer_rows(found)))
     return shown

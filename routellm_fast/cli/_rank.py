@@ -201,7 +201,8 @@ class _Tally:
         show_text(*lines)
         show_table(TextTable(tuple(heads[column] for column in kept), cells, frozenset({"model", "dominated by"})))
         other = self._pool.best_model or "the best model on each prompt"
-        show_text(f"{self._prompts:,} prompts; win rates are predicted, and against {other}")
+        count = "1 prompt" if self._prompts == 1 else f"{self._prompts:,} prompts"
+        show_text(f"{count}; win rates are predicted, and against {other}")
 
     def _share(self, name: str) -> str:
         return percent(self._chosen[name] / self._prompts)

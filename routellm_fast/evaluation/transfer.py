@@ -226,16 +226,14 @@ def transfer_markdown(rows: Iterable[TransferRow]) -> str:
 
 def transfer_rows(rows: Iterable[TransferRow]) -> TextTable:
     """Return a table of pairs, in the order given. APGR is as RouteLLM's code takes it."""
-    heads = ("table", "strong model", "weak model", "prompts", "strong quality", "weak quality")
+    heads = ("strong / weak", "table", "prompts", "quality")
     figures = (APGR_TITLE, "prompt length", "CPT(50 %)", "CPT(80 %)", "against prompt length")
     cells = tuple(
         (
+            f"{row.strong_model} / {row.weak_model}",
             row.table,
-            row.strong_model,
-            row.weak_model,
             f"{row.prompts:,}",
-            f"{row.strong_quality:.3f}",
-            f"{row.weak_quality:.3f}",
+            f"{row.strong_quality:.3f} / {row.weak_quality:.3f}",
             f"{row.apgr.value:.3f} [{row.apgr.low:.3f}, {row.apgr.high:.3f}]",
             f"{row.length_apgr.value:.3f}",
             percent(row.cpt50.value),
@@ -244,7 +242,7 @@ def transfer_rows(rows: Iterable[TransferRow]) -> TextTable:
         )
         for row in rows
     )
-    return TextTable(heads + figures, cells, frozenset({*heads[:3], figures[-1]}))
+    return TextTable(heads + figures, cells, frozenset({*heads[:2], figures[-1]}))
 
 
 def _known(pairs: Iterable[ModelPair], labelled: Sequence[Labelled]) -> list[ModelPair]:
