@@ -35,7 +35,7 @@ from routellm_fast.data import (
 )
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import DataError
-from routellm_fast.evaluation.pool import PoolResult, evaluate_pool, pool_table, priced_pool
+from routellm_fast.evaluation.pool import PoolResult, evaluate_pool, pool_table, pool_verdict, priced_pool
 from routellm_fast.evaluation.transfer import (
     MIN_GAP,
     MIN_PROMPTS,
@@ -225,24 +225,27 @@ def pool_markdown(results: Mapping[str, Mapping[str, PoolResult]]) -> str:
                 f"{costs}. Mean quality over all costs: pool {_text(result.area)}, prompt length "
                 f"{_text(result.length_area)}, random mixture of models {_text(result.mixture_aiq)}; pool less mixture "
                 f"{_text(result.area_gain, sign=True)}, pool less length {_text(result.length_gain, sign=True)}.\n\n"
-                + _savings(result)
+                + _sentences(result)
                 + pool_table(result)
             )
     return "\n\n".join(parts) + "\n"
 
 
-def _savings(result: PoolResult) -> str:
+def _sentences(result: PoolResult) -> str:
     lines = [
-        f"* {at.quality_share:.0%} of the quality of {result.best_single} for {at.cost_share.value:.1%} of its cost "
-        f"({at.cost_share.low:.1%} to {at.cost_share.high:.1%}); mixture {at.mixture_cost_share.value:.1%}."
-        for at in result.at_quality
+        *pool_verdict(result),
+        *(
+            f"{at.quality_share:.0%} of the quality of {result.best_single} for {at.cost_share.value:.1%} of its cost "
+            f"[{at.cost_share.low:.1%}, {at.cost_share.high:.1%}]; mixture {at.mixture_cost_share.value:.1%}"
+            for at in result.at_quality
+        ),
     ]
-    return "\n".join(lines) + "\n\n"
+    return "".join(f"* {line}\n" for line in lines) + "\n"
 
 
 def _text(interval: Any, *, sign: bool = False) -> str:
     form = "+.3f" if sign else ".3f"
-    return f"{interval.value:{form}} ({interval.low:{form}} to {interval.high:{form}})"
+    return f"{interval.value:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
 
 
 def _rounded(value: Any) -> Any:

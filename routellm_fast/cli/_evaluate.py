@@ -11,8 +11,15 @@ from typing import Annotated, Any
 import typer
 
 from routellm_fast.cli._evaluate_log import ENGINES, stream_logs
-from routellm_fast.cli._evaluate_many import ALL_PAIRS, TABLE_COSTS, labelled_rows, pool_record, transfer_records
-from routellm_fast.cli._evaluation_tables import print_benchmark, printable
+from routellm_fast.cli._evaluate_many import (
+    ALL_PAIRS,
+    TABLE_COSTS,
+    Shown,
+    evaluated_pairs,
+    evaluated_pool,
+    labelled_rows,
+)
+from routellm_fast.cli._evaluation_tables import print_benchmark
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.data import known_aliases, read_prompts
@@ -96,9 +103,14 @@ def evaluate(
         Path | None, typer.Option(help="Folder in which win rates are kept, by digest of router and prompts.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report.html, its pictures and evaluation.json (extra `evaluate`).")
+        Path | None,
+        typer.Option(
+            help="Folder for report.html, its pictures and evaluation.json, and for pool and transfer as JSON and as "
+            "Markdown (extra `evaluate`)."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print tables as Markdown.")] = False,
     domains: Annotated[bool, typer.Option("--domains", help="Print a table of domains too.")] = False,
     pool: Annotated[
         list[str] | None,
@@ -152,6 +164,8 @@ def evaluate(
         )
     if (pool or transfer) and not golden:
         raise InvalidArgumentError("--pool and --transfer need --golden: a table with scores of many models")
+    if as_json and markdown:
+        raise InvalidArgumentError("give --json or --markdown, not both")
     if benchmark and benchmarks is None:
         raise InvalidArgumentError("--benchmark picks from --benchmarks: give that folder too")
     if models and not (pool or transfer):
@@ -209,13 +223,13 @@ def evaluate(
                 streamed=streamed,
                 on_progress=on_progress,
             )
-    record: dict[str, Any] = {}
-    texts: list[str] = []
     tables = {path: labelled_rows(path, found_prompts, groups, models, left_out) for path in golden or [] if has_many}
+    many: dict[str, list[Shown]] = {}
     if pool:
-        record["pool"] = [pool_record(loaded, tables[path], path, pool, resamples, seed, texts) for path in tables]
+        many["pool"] = [evaluated_pool(loaded, tables[path], path, pool, resamples, seed) for path in tables]
     if transfer:
-        record["transfer"] = transfer_records(loaded, tables, transfer, resamples, seed, texts)
+        many["transfer"] = evaluated_pairs(loaded, tables, transfer, resamples, seed)
+    record = _record_of(many)
     if evaluation is not None:
         record = {**evaluation.to_json(), **record}
     if as_json:
@@ -223,11 +237,11 @@ def evaluate(
         typer.echo(json.dumps(record, ensure_ascii=False, indent=2).encode("utf-8", "replace").decode())
     else:
         for result in evaluation.benchmarks if evaluation is not None else ():
-            print_benchmark(result, with_domains=domains)
-        for line in "\n".join(texts).splitlines():
-            typer.echo(printable(line))
+            print_benchmark(result, with_domains=domains, markdown=markdown)
+        for shown in (entry for found in many.values() for entry in found):
+            shown.show(markdown=markdown)
     if out is not None:
-        _write(out, evaluation, record, quiet=as_json)
+        _write(out, evaluation, many, quiet=as_json)
     say_left_out(left_out)
 
 
@@ -304,17 +318,27 @@ def _prices(entries: Sequence[str], tokens_per_prompt: float, pair: ModelPair) -
     return PriceList({**PAPER_USD_PER_1M, **given}, tokens_per_prompt)
 
 
-def _write(out: Path, evaluation: Any, record: Mapping[str, Any], *, quiet: bool) -> None:
+def _record_of(many: Mapping[str, Sequence[Shown]]) -> dict[str, Any]:
+    """Return what JSON holds of pools and pairs: a list of records under each name."""
+    return {key: [record for shown in found for record in shown.records] for key, found in many.items()}
+
+
+def _write(out: Path, evaluation: Any, many: Mapping[str, Sequence[Shown]], *, quiet: bool) -> None:
+    from routellm_fast.atomic import replaced_file  # most commands only read
+
     written: list[Path] = []
     if evaluation is not None:
         from routellm_fast.evaluation.report import write_report
 
         written += write_report(evaluation, out)
-    for key in ("pool", "transfer"):
-        if key in record:
-            path = out / f"{key}.json"
+    for key, record in _record_of(many).items():
+        page = "\n".join(shown.markdown() for shown in many[key])
+        files = {out / f"{key}.json": json.dumps(record, indent=2) + "\n", out / f"{key}.md": page}
+        for path, content in files.items():
             try:
-                path.write_text(json.dumps(record[key], indent=2) + "\n", encoding="utf-8")
+                with replaced_file(path) as file:
+                    # A lone surrogate has no place in UTF-8.
+                    file.write(content.encode("utf-8", "replace"))
             except OSError as error:
                 raise DataError(f"{path} cannot be written ({error.strerror or error})") from error
             written.append(path)

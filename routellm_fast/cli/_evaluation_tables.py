@@ -1,122 +1,97 @@
-"""Prints evaluations as tables."""
+"""Prints the results of a benchmark: the verdict, then tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from rich.console import Console
-from rich.table import Table
-
+from routellm_fast.cli._text_tables import show_table, show_text
 from routellm_fast.evaluation.results import BenchmarkResult, RouterResult
+from routellm_fast.evaluation.text_table import TextTable
+from routellm_fast.evaluation.verdict import APGR_TITLE, compared, percent, quality_text, verdict_on
 from routellm_fast.interval import Interval
 
-# Width where the output is no terminal: enough for each row to stay on one line.
-_PLAIN_WIDTH: Final = 200
-# On terminals with fewer columns an interval is printed below its number.
-_WIDE: Final = 150
 _TITLES: Final = {"mmlu": "MMLU", "gsm8k": "GSM8K", "mt_bench": "MT-Bench"}
+_CALLS: Final = "saving in strong calls"
+_DOLLARS: Final = "saving in dollars"
 
 
-def print_benchmark(result: BenchmarkResult, *, with_domains: bool) -> None:
-    """Print one benchmark: a table of routers, their differences, notes and, if asked for, a table of domains."""
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=_PLAIN_WIDTH)
-    for line in _head(result):
-        console.print(printable(line))
-    console.print(_routers(result, between=" " if console.width >= _WIDE else "\n"))
-    for line in _foot(result):
-        console.print(printable(line))
+def print_benchmark(result: BenchmarkResult, *, with_domains: bool, markdown: bool = False) -> None:
+    """Print one benchmark: its verdict, a table of routers, their differences, notes and, if asked for, its domains."""
+    show_text(*_head(result), *([""] if markdown else []))
+    show_table(_routers(result), markdown=markdown)
+    show_text(*_foot(result))
     if with_domains and (domains := _domains(result)) is not None:
-        console.print()
-        console.print(domains)
-    console.print()
-
-
-def printable(text: str) -> str:
-    """Return text without control characters, which names of models, routers and domains from files may hold."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        show_text("")
+        show_table(domains, markdown=markdown)
+    show_text("")
 
 
 def _head(result: BenchmarkResult) -> Iterator[str]:
     best, quality = result.best_single
-    left_out = f", {result.dropped:,} contaminated ones left out" if result.dropped else ""
-    yield f"{_TITLES.get(result.name, result.name)}: {result.prompts:,} prompts{left_out}"
+    yield "; ".join([f"{_TITLES.get(result.name, result.name)}: {result.prompts:,} prompts", *result.left_out])
+    if (verdict := verdict_on(result)) is not None:
+        yield verdict.headline
+        yield from (f"{label}: {text}" for label, text in verdict.points)
     yield (
-        f"quality: {_quality(result.strong_quality, result)} {result.strong_model} (strong), "
-        f"{_quality(result.weak_quality, result)} {result.weak_model} (weak); best single model: {best}, "
-        f"{_quality(quality, result)}"
+        f"quality: {quality_text(result, result.strong_quality)} {result.strong_model} (strong), "
+        f"{quality_text(result, result.weak_quality)} {result.weak_model} (weak); best single model: {best}, "
+        f"{quality_text(result, quality)}"
     )
 
 
-def _quality(value: float, result: BenchmarkResult) -> str:
-    return f"{value:.1%}" if result.max_quality == 1.0 else f"{value:.2f} of {result.max_quality:g}"
-
-
-def _routers(result: BenchmarkResult, *, between: str) -> Table:
-    table = Table(box=None, pad_edge=False)
+def _routers(result: BenchmarkResult) -> TextTable:
     has_dollars = any(row.metrics.dollar_saving_cpt50 is not None for row in result.routers)
-    table.add_column("router", overflow="fold")
-    titles = ["APGR, RouteLLM's code", "APGR, paper", "CPT(20 %)", "CPT(50 %)", "CPT(80 %)", "fewer strong calls"]
-    for title in [*titles, "cost saved"] if has_dollars else titles:
-        table.add_column(title, justify="right")
-    for row in result.routers:
-        table.add_row(*_cells(row, between, has_dollars=has_dollars))
-    return table
+    heads = ["router", APGR_TITLE, "APGR, paper", "CPT(20 %)", "CPT(50 %)", "CPT(80 %)", _CALLS]
+    rows = tuple(tuple(_cells(row, has_dollars=has_dollars)) for row in result.routers)
+    return TextTable((*heads, *([_DOLLARS] if has_dollars else [])), rows, frozenset({"router"}))
 
 
-def _cells(row: RouterResult, between: str, *, has_dollars: bool) -> list[str]:
+def _cells(row: RouterResult, *, has_dollars: bool) -> Iterator[str]:
     metrics = row.metrics
-    cells = [
-        printable(row.name),
-        _plain(metrics.apgr_routellm, between),
-        _plain(metrics.apgr_paper, between),
-        f"{metrics.cpt20.value:.1%}",
-        _share(metrics.cpt50, between),
-        _share(metrics.cpt80, between),
-        f"{metrics.saving_cpt50.value:.2f}x {metrics.saving_cpt80.value:.2f}x",
-    ]
+    yield row.name
+    yield _number(metrics.apgr_routellm)
+    yield _number(metrics.apgr_paper)
+    yield percent(metrics.cpt20.value)
+    yield _share(metrics.cpt50)
+    yield _share(metrics.cpt80)
+    yield f"{metrics.saving_cpt50.value:.2f}x {metrics.saving_cpt80.value:.2f}x"
     if has_dollars:
         first, second = metrics.dollar_saving_cpt50, metrics.dollar_saving_cpt80
-        cells.append("" if first is None or second is None else f"{first.value:.2f}x {second.value:.2f}x")
-    return cells
+        yield "" if first is None or second is None else f"{first.value:.2f}x {second.value:.2f}x"
 
 
-def _plain(interval: Interval, between: str = " ") -> str:
-    comma = ", " if between == " " else ","
-    return f"{interval.value:.3f}{between}[{interval.low:.3f}{comma}{interval.high:.3f}]"
+def _number(interval: Interval) -> str:
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
-def _share(interval: Interval, between: str) -> str:
-    comma = ", " if between == " " else ","
-    return f"{interval.value:.1%}{between}[{100.0 * interval.low:.0f}{comma}{100.0 * interval.high:.0f}]"
+def _share(interval: Interval) -> str:
+    return f"{percent(interval.value)} [{100.0 * interval.low:.0f}, {100.0 * interval.high:.0f}]"
 
 
 def _foot(result: BenchmarkResult) -> Iterator[str]:
+    yield "saving: at CPT(50 %) and at CPT(80 %), against random routing of the same quality"
     for difference in result.differences:
         apgr = difference.apgr
-        verdict = "ahead" if apgr.low > 0.0 else "behind" if apgr.high < 0.0 else "no clear difference"
         yield (
             f"{difference.router} less {difference.other}: APGR {apgr.value:+.3f} [{apgr.low:+.3f}, {apgr.high:+.3f}], "
-            f"{verdict}"
+            f"{compared(apgr)}"
         )
     for note in result.notes:
         yield f"note: {note}"
 
 
-def _domains(result: BenchmarkResult) -> Table | None:
+def _domains(result: BenchmarkResult) -> TextTable | None:
     rows = [row for row in result.routers if row.by_domain]
     if not rows:
         return None
-    table = Table(box=None, pad_edge=False)
-    table.add_column("domain")
-    for title in ("prompts", "gap", *(printable(row.name) for row in rows)):
-        table.add_column(title, justify="right")
+    heads = ("domain", "prompts", "gap", *(row.name for row in rows))
     # The domains with the largest gap between the models come first.
     domains = rows[0].by_domain
-    for domain in sorted(domains, key=lambda name: (-domains[name].gap, name)):
+    names = sorted(domains, key=lambda name: (-domains[name].gap, name))
+    cells = []
+    for domain in names:
         found = [row.by_domain[domain].apgr for row in rows]
-        shown = ["no clear gap" if apgr is None else _plain(apgr) for apgr in found]
-        table.add_row(printable(domain), f"{domains[domain].prompts:,}", f"{domains[domain].gap:+.3f}", *shown)
-    return table
+        shown = ["no clear gap" if apgr is None else _number(apgr) for apgr in found]
+        cells.append((domain, f"{domains[domain].prompts:,}", f"{domains[domain].gap:+.3f}", *shown))
+    return TextTable(heads, tuple(cells), frozenset({"domain"}))

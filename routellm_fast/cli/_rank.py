@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._prompts import Prompt, PromptFormat, read_prompts
+from routellm_fast.cli._text_tables import printable, show_table, show_text
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.evaluation.text_table import TextTable
+from routellm_fast.evaluation.verdict import percent
 from routellm_fast.pool import ModelPool, PoolDecision, RankedModel, pool_models_of
+from routellm_fast.pool.domination import dominators
 from routellm_fast.routers import load_router
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 
@@ -70,16 +74,16 @@ def rank(
         kept = list(batches)  # the tau for a budget depends on all prompts
         taus = np.concatenate([np.empty((0, len(pool.models))), *(taus for _, taus in kept)])
         tau, batches = pool.tau_within(taus, budget), iter(kept)
-    tally = _Tally()
+    tally = _Tally(pool)
     for batch, taus in batches:
         decisions = [None] * len(batch) if tau is None else pool.decisions(taus, tau)
-        for prompt, ranked, decision in zip(batch, pool.rankings(taus), decisions, strict=True):
-            sys.stdout.write(_json(prompt, ranked, decision) if jsonl else _text(prompt, ranked, decision))
-            tally.add(decision)
+        for entry in zip(batch, pool.rankings(taus), decisions, _dominated(pool, taus), strict=True):
+            sys.stdout.write(_json(*entry) if jsonl else _text(*entry))
+        tally.add(pool.win_rates(taus), decisions)
         if file is None:
             sys.stdout.flush()
     if not jsonl:
-        sys.stdout.write(tally.summary(tau))
+        tally.show(tau)
     say_left_out(left_out)
 
 
@@ -105,13 +109,26 @@ def _admitted(
         yield batch, pool.admission_taus([prompt.text for prompt in batch])
 
 
-def _json(prompt: Prompt, ranked: list[RankedModel], decision: PoolDecision | None) -> str:
+def _dominated(pool: ModelPool, taus: NDArray[np.float64]) -> Iterator[dict[str, str]]:
+    """Yield for each prompt: the dominated models by name, each with the model that dominates it."""
+    names = [model.name for model in pool.models]
+    for columns in pool.dominators(taus).tolist():
+        yield {name: names[column] for name, column in zip(names, columns, strict=True) if column >= 0}
+
+
+def _json(prompt: Prompt, ranked: list[RankedModel], decision: PoolDecision | None, by: Mapping[str, str]) -> str:
     record = {
         **({} if prompt.id is None else {"id": prompt.id}),
         "prompt": prompt.text,
         **({} if decision is None else {"model": decision.model, "tau": decision.tau}),
         "ranking": [
-            {"model": name, "win_rate": round(win_rate, 7), "cost_usd_per_1k": cost} for name, win_rate, cost in ranked
+            {
+                "model": name,
+                "win_rate": round(win_rate, 7),
+                "cost_usd_per_1k": cost,
+                **({"dominated_by": by[name]} if name in by else {}),
+            }
+            for name, win_rate, cost in ranked
         ],
     }
     line = json.dumps(record, ensure_ascii=False)
@@ -119,36 +136,83 @@ def _json(prompt: Prompt, ranked: list[RankedModel], decision: PoolDecision | No
     return line.encode("utf-8", "replace").decode() + "\n"
 
 
-def _text(prompt: Prompt, ranked: list[RankedModel], decision: PoolDecision | None) -> str:
+def _text(prompt: Prompt, ranked: list[RankedModel], decision: PoolDecision | None, by: Mapping[str, str]) -> str:
     """Return the prompt and its models as text, best first, with a mark at the chosen one."""
     text = " ".join(prompt.text[:_MAX_SHOWN_CHARACTERS].split())
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     width = max(len(model.model) for model in ranked)
     lines = [text + ("…" if len(prompt.text) > _MAX_SHOWN_CHARACTERS else "")]
     for name, win_rate, cost in ranked:
         mark = "*" if decision is not None and name == decision.model else " "
-        lines.append(f" {mark} {win_rate:8.4f}  {name:{width}}  {cost:10.4f} USD per 1,000")
-    return "\n".join(lines) + "\n\n"
+        note = f"  dominated by {by[name]}" if name in by else ""
+        lines.append(f" {mark} win rate {win_rate:.4f}  {name:{width}}  {cost:10.4f} USD per 1,000 requests{note}")
+    return "\n".join(map(printable, lines)) + "\n\n"
 
 
 class _Tally:
-    """Counts the choices in constant memory."""
+    """Adds up prompts in constant memory, and shows what their models and choices come to."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: ModelPool) -> None:
+        self._pool = pool
         self._prompts = 0
+        self._win_rates = np.zeros(len(pool.models))
         self._chosen: Counter[str] = Counter()
-        self._cost = 0.0
+        self._chosen_win_rate = 0.0
+        self._chosen_cost = 0.0
 
-    def add(self, decision: PoolDecision | None) -> None:
-        self._prompts += 1
-        if decision is not None:
-            self._chosen[decision.model] += 1
-            self._cost += decision.cost_usd_per_1k
+    def add(self, win_rates: NDArray[np.float64], decisions: Iterable[PoolDecision | None]) -> None:
+        """Take in (n, m) win rates of n prompts, and what was chosen for them."""
+        self._prompts += len(win_rates)
+        self._win_rates += win_rates.sum(axis=0)
+        for decision in decisions:
+            if decision is not None:
+                self._chosen[decision.model] += 1
+                self._chosen_win_rate += decision.win_rate
+                self._chosen_cost += decision.cost_usd_per_1k
 
-    def summary(self, tau: float | None) -> str:
+    def show(self, tau: float | None) -> None:
+        """Print the best single model first, then the choices at tau and each model alone, means over the prompts."""
         if self._prompts == 0:
-            return "no prompts\n"
-        if tau is None:
-            return f"{self._prompts:,} prompts; win rates are against the best model on each prompt\n"
-        shares = ", ".join(f"{count / self._prompts:.1%} {name}" for name, count in self._chosen.most_common())
-        return f"{self._prompts:,} prompts at tau {tau:.6g}: {shares}; {self._cost / self._prompts:.4f} USD per 1,000\n"
+            show_text("no prompts")
+            return
+        names = [model.name for model in self._pool.models]
+        costs = np.array([model.cost_usd_per_1k for model in self._pool.models])
+        win_rates = self._win_rates / self._prompts
+        order = np.lexsort((costs, -win_rates)).tolist()
+        lines = [f"best single model: {_summed_up(names[order[0]], win_rates[order[0]], costs[order[0]])}"]
+        by = dominators(costs, win_rates, costs, win_rates).tolist()
+        rows = [
+            [
+                names[i],
+                f"{win_rates[i]:.4f}",
+                f"{costs[i]:.4f}",
+                self._share(names[i]),
+                names[by[i]] if by[i] >= 0 else "",
+            ]
+            for i in order
+        ]
+        if tau is not None:
+            win_rate, cost = self._chosen_win_rate / self._prompts, self._chosen_cost / self._prompts
+            (best,) = dominators(np.array([cost]), np.array([win_rate]), costs, win_rates).tolist()
+            name = f"chosen at tau {tau:.6g}"
+            rows.insert(1, [name, f"{win_rate:.4f}", f"{cost:.4f}", "", names[best] if best >= 0 else ""])
+            lines.append(_summed_up(name, win_rate, cost))
+            if best >= 0:
+                lines.append(
+                    f"Choosing does not pay on these prompts: {names[best]} alone costs no more, and its mean win rate "
+                    "is no lower."
+                )
+        kept = [0, 1, 2, *([3] if tau is not None else []), 4]
+        cells = tuple(tuple(row[column] for column in kept) for row in rows)
+        heads = ("model", "mean win rate", "USD per 1,000 requests", "chosen for", "dominated by")
+        show_text(*lines)
+        show_table(TextTable(tuple(heads[column] for column in kept), cells, frozenset({"model", "dominated by"})))
+        other = self._pool.best_model or "the best model on each prompt"
+        count = "1 prompt" if self._prompts == 1 else f"{self._prompts:,} prompts"
+        show_text(f"{count}; win rates are predicted, and against {other}")
+
+    def _share(self, name: str) -> str:
+        return percent(self._chosen[name] / self._prompts)
+
+
+def _summed_up(name: str, win_rate: float, cost_usd_per_1k: float) -> str:
+    return f"{name}, mean win rate {win_rate:.4f}, {cost_usd_per_1k:.4f} USD per 1,000 requests"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from importlib import resources
 from types import MappingProxyType
 
 from routellm_fast.errors import UnknownModelError
 
 
+@cache
 def known_aliases() -> Mapping[str, str]:
     """Return a mapping from each other spelling of a model's name to its name, read from `model_names.csv`.
 
@@ -21,6 +23,19 @@ def known_aliases() -> Mapping[str, str]:
     """
     content = resources.files("routellm_fast.data").joinpath("model_names.csv").read_text(encoding="utf-8")
     return MappingProxyType({row["alias"]: row["name"] for row in csv.DictReader(io.StringIO(content))})
+
+
+def spellings_of(model: str, names: Iterable[str]) -> list[str]:
+    """Return which of these names mean a model: its own name where that is among them, else its other spellings.
+
+    More than one spelling in the answer means that the caller cannot tell which of them is meant.
+    """
+    found = list(names)
+    if model in found:
+        return [model]
+    aliases = known_aliases()
+    known = aliases.get(model, model)
+    return [name for name in found if aliases.get(name, name) == known]
 
 
 def check_known(wanted: Collection[str], known: Collection[str], *, what: str = "battle") -> None:

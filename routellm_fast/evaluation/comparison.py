@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -152,7 +152,7 @@ def _compare(
         _differences(list(win_rates), measured),
         benchmark.overlapping,
         benchmark.unscored,
-        (*notes_on(rows, measured), *_left_out(benchmark)),
+        tuple(notes_on(rows, measured)),
     )
 
 
@@ -198,11 +198,3 @@ def _differences(routers: Sequence[str], measured: Mapping[str, Measured]) -> tu
         )
         for name, other in against
     )
-
-
-def _left_out(benchmark: Benchmark) -> Iterator[str]:
-    """Yield which prompts of the benchmark were not routed, one sentence each."""
-    if benchmark.overlapping:
-        yield f"{benchmark.overlapping:,} prompts were left out because the training data named hold them."
-    if benchmark.unscored:
-        yield f"{benchmark.unscored:,} prompts were left out because one of the models has no score on them."

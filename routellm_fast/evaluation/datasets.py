@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast.data.names import known_aliases
+from routellm_fast.data.names import spellings_of
 from routellm_fast.data.prompts import SOURCE_COLUMNS, Prompts, prompt_text
 from routellm_fast.data.sources import rows_of, source_name
 from routellm_fast.data.split import group_of
@@ -47,7 +47,7 @@ class Benchmark:
         strong_cost_usd: (n,) float64, what each answer of the strong model cost; None where that is not known of all.
         weak_cost_usd: The same for the weak model.
         overlapping: How many were left out because training data that the user named hold them.
-        unscored: How many were left out because one of the models has no score.
+        unscored: How many were left out because one of the models was not run on them.
     """
 
     name: str
@@ -160,11 +160,14 @@ def read_mt_bench(folder: Path, pair: ModelPair = PAPER_PAIR) -> Benchmark:
     scores: dict[tuple[object, str], list[float]] = {}
     for row in read_table(folder / "mt_bench" / "judgements.jsonl"):
         score = row.number("score")
-        if score is None or not 0.0 <= score <= _MAX_JUDGE_SCORE:
+        given = scores.setdefault((row.values.get("question_id"), row.text("model")), [])
+        if score is None:
+            continue  # an empty cell: the judge gave no score
+        if not 0.0 <= score <= _MAX_JUDGE_SCORE:
             raise row.error(
                 f"a score lies in [0, {_MAX_JUDGE_SCORE:g}], found {score}: leave out what the judge could not rate"
             )
-        scores.setdefault((row.values.get("question_id"), row.text("model")), []).append(score)
+        given.append(score)
     found = _Rows("mt_bench", pair)
     for row in read_table(folder / "mt_bench" / "question.jsonl"):
         turns = row.values.get("turns")
@@ -177,6 +180,9 @@ def read_mt_bench(folder: Path, pair: ModelPair = PAPER_PAIR) -> Benchmark:
         missing = [model for model in pair if (question, model) not in scores]
         if missing:
             raise row.error(f"judgements.jsonl has no score of {missing[0]!r} for question {question!r}")
+        if not all(scores[question, model] for model in pair):
+            found.unscored += 1
+            continue
         strong, weak = (float(np.mean(scores[question, model])) for model in pair)
         found.add(turns[0], str(row.values.get("category") or "mt_bench"), strong, weak)
     return found.benchmark(_MAX_JUDGE_SCORE)
@@ -194,7 +200,8 @@ def read_table_benchmark(
 
     The prompt is found as `routellm_fast.data.prompts` says. `domain`, `category`, `source`, `task` or `eval_name`
     names the domain; `<model>|total_cost` what an answer cost in US dollars. Other columns are not read. Rows without a
-    score of both models are left out and counted.
+    score of both models are left out and counted: an empty cell, and in JSON lines a missing one, says that the model
+    was not run.
 
     Args:
         path: A table, or a folder of them, as `routellm_fast.data.sources` says.
@@ -208,17 +215,19 @@ def read_table_benchmark(
         DataError: A row breaks the layout and left_out does not take it, or none has scores of both models.
     """
     found = _Rows(name or source_name(path), pair)
-    columns: tuple[str, ...] | None = None
+    known: dict[str, str] = {}
+    unknown: UnknownModelError | None = None
 
     def read(row: Row) -> None:
-        nonlocal columns
-        if columns is None or not all(column in row.values for column in columns):
-            try:
-                columns = tuple(_column(row, model) for model in pair)
-            except UnknownModelError:
-                if columns is None:
-                    raise
-                # JSON lines leave out what was not run.
+        nonlocal unknown
+        for model in pair:
+            if known.get(model) not in row.values:
+                try:
+                    known[model] = _column(row, model)
+                except UnknownModelError as error:
+                    # JSON lines leave out what was not run: another row may have it.
+                    unknown = unknown or error
+        columns = tuple(known.get(model, model) for model in pair)
         strong, weak = (row.number(column) for column in columns)
         if strong is None or weak is None:
             found.unscored += 1
@@ -231,6 +240,8 @@ def read_table_benchmark(
 
     for _ in usable(rows_of(path, left_out=left_out), read, left_out):
         pass
+    if unknown is not None and len(known) < len(set(pair)):
+        raise unknown
     highest = max((max(qualities) for qualities in found.qualities), default=0.0)
     return found.benchmark(scale_of(highest))
 
@@ -325,7 +336,12 @@ def _right_or_wrong(
         if prompt in contaminated:
             found.dropped += 1
             continue
+        if missing := [model for model in pair if model not in row.values]:
+            raise row.error(f"there is no column {missing[0]!r}, only {', '.join(map(repr, row.values))}")
         strong, weak = (row.number(model) for model in pair)
+        if strong is None or weak is None:
+            found.unscored += 1
+            continue
         if strong not in (0.0, 1.0) or weak not in (0.0, 1.0):
             raise row.error(f"expected True or False for {pair.strong!r} and {pair.weak!r}, found {strong} and {weak}")
         found.add(prompt, domain, strong, weak)
@@ -334,11 +350,7 @@ def _right_or_wrong(
 
 def _column(row: Row, model: str) -> str:
     """Return the column of a model, under its own name or an alias."""
-    if model in row.values:
-        return model
-    aliases = known_aliases()
-    name = aliases.get(model, model)
-    columns = [column for column in row.values if aliases.get(column, column) == name]
+    columns = spellings_of(model, row.values)
     if len(columns) == 1:
         return columns[0]
     if columns:

@@ -12,29 +12,41 @@ The rows must be of prompt groups that the router was not trained on (`routellm_
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast.data.golden import Labelled
+from routellm_fast.data.names import spellings_of
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation._cost_curves import Array, Curves, hull
 from routellm_fast.evaluation.bootstrap import interval, resampled
 from routellm_fast.evaluation.metrics import word_counts
-from routellm_fast.evaluation.pool_results import AtCost, AtQuality, CostQuality, PoolPoint, PoolResult, pool_table
+from routellm_fast.evaluation.pool_results import (
+    AtCost,
+    AtQuality,
+    CostQuality,
+    PoolPoint,
+    PoolResult,
+    pool_rows,
+    pool_table,
+    pool_verdict,
+)
 from routellm_fast.interval import Interval
 from routellm_fast.pool import ModelPool, PoolModel
+from routellm_fast.pool.domination import dominators
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 
-__all__ = ["PoolResult", "evaluate_pool", "pool_table", "priced_pool"]
+__all__ = ["PoolResult", "evaluate_pool", "pool_rows", "pool_table", "pool_verdict", "priced_pool"]
 
 COST_SHARES: Final = (0.1, 0.25, 0.5, 0.75)
 QUALITY_SHARES: Final = (0.9, 0.95, 0.99, 1.0)
 _TAUS: Final = 50
 _LENGTH_STEPS: Final = 20
+_Row = TypeVar("_Row", CostQuality, PoolPoint)
 
 
 def priced_pool(
@@ -61,11 +73,16 @@ def priced_pool(
         for name, cost in row.costs.items():
             costs.setdefault(name, []).append(cost)
     if models is None:
-        models = sorted(set(costs) & set(router.model_names))
-    missing = [name for name in models if name not in costs]
+        models = sorted(name for name in costs if spellings_of(name, router.model_names))
+    columns = {name: next(iter(spellings_of(name, costs)), None) for name in models}
+    missing = [name for name, column in columns.items() if column is None]
     if missing or not models:
         raise DataError(f"the rows hold no cost of {', '.join(missing) or 'any model'}: give prices instead")
-    priced = [PoolModel(name, 1000.0 * float(np.mean(costs[name]))) for name in models]
+    priced = [
+        PoolModel(name, 1000.0 * float(np.mean(costs[column])))
+        for name, column in columns.items()
+        if column is not None
+    ]
     return ModelPool(router, priced, best_model=best_model)
 
 
@@ -84,7 +101,8 @@ def evaluate_pool(
     of all models, and the pool's cost else. A row on which a model of the pool was not run is left out and counted.
 
     Args:
-        pool: The pool. Its models are looked up in the rows by name, then by the name that they are scored as.
+        pool: The pool. Its models are looked up in the rows by name, then by the name that they are scored as, in any
+            spelling that `routellm_fast.data.known_aliases` knows.
         labelled: Rows of prompt groups that the router was not trained on.
         name: Name of the table, for the record.
         taus: The values of tau to evaluate; None chooses about fifty, at even steps of how many models may answer.
@@ -115,6 +133,8 @@ def evaluate_pool(
     area, mixture_aiq = curve.mean_quality(low, high), mixture.mean_quality(low, high)
     aiq, length_area = curve.on_hull().mean_quality(low, high), by_length.curves().mean_quality(low, high)
     best = answers.best
+    models = [alone.named(model, i) for i, model in enumerate(answers.names)]
+    points = [answers.point(tau, chosen[:, i], routed.named("", i)) for i, tau in enumerate(reversed(wanted))]
     return PoolResult(
         name=name,
         prompts=len(answers.prompts),
@@ -122,10 +142,10 @@ def evaluate_pool(
         dropped=len(labelled) - len(answers.prompts),
         costs="measured" if answers.are_measured else "priced",
         best_model=pool.best_model,
-        models=tuple(alone.named(model, i) for i, model in enumerate(answers.names)),
+        models=tuple(_marked(models, models)),
         best_single=answers.names[best],
         cheapest=answers.names[answers.cheapest],
-        curve=tuple(answers.point(tau, chosen[:, i], routed.named("", i)) for i, tau in enumerate(reversed(wanted))),
+        curve=tuple(_marked(points, models)),
         mixture=tuple(answers.names[corner] for corner in hull(alone.cost[0], alone.quality[0])),
         oracle=oracle.named("oracle", 0),
         area=_interval(area),
@@ -163,13 +183,11 @@ class _Answers:
 
     @classmethod
     def of(cls, pool: ModelPool, labelled: Sequence[Labelled]) -> _Answers:
-        known = {name for row in labelled for name in row.scores}
-        keys = [model.name if model.name in known else model.scoring_name for model in pool.models]
+        known = sorted({name for row in labelled for name in row.scores})
+        keys = [_key(model, known) for model in pool.models]
         missing = sorted({key for key in keys if key not in known})
         if missing:
-            raise DataError(
-                f"no row has a score of {', '.join(missing)}; there are {', '.join(sorted(known)) or 'no rows'}"
-            )
+            raise DataError(f"no row has a score of {', '.join(missing)}; there are {', '.join(known) or 'no rows'}")
         rows = [row for row in labelled if all(key in row.scores for key in keys)]
         if not rows:
             raise DataError(
@@ -225,6 +243,12 @@ class _Answers:
         return PoolPoint(tau, found.quality, found.cost_usd_per_1k, float(shares @ self.mean_scores), named)
 
 
+def _key(model: PoolModel, known: Sequence[str]) -> str:
+    """Return the name by which the rows know a model; the name that it is scored as where they do not know it."""
+    names = (name for own in (model.name, model.scoring_name) for name in spellings_of(own, known))
+    return next(names, model.scoring_name)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Followed:
     """Mean quality and cost of choices: (1 + resamples, columns), the prompts as they are first."""
@@ -259,6 +283,13 @@ def _draws(count: int, resamples: int, seed: int) -> Iterator[Array]:
     yield np.ones((1, count))
     for counts in resampled(count, resamples, seed):
         yield counts.astype(np.float64)
+
+
+def _marked(rows: Sequence[_Row], models: Sequence[CostQuality]) -> Iterator[_Row]:
+    """Yield rows of a result with the single model that dominates each."""
+    places = [np.array([[row.cost_usd_per_1k.value, row.quality.value] for row in found]).T for found in (rows, models)]
+    for row, found in zip(rows, dominators(*places[0], *places[1]).tolist(), strict=True):
+        yield replace(row, dominated_by=models[found].name) if found >= 0 else row
 
 
 def _even_taus(admission: Array, least_tau: float) -> list[float]:

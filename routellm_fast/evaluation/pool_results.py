@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
+from routellm_fast.evaluation.text_table import TextTable
+from routellm_fast.evaluation.verdict import compared, percent
 from routellm_fast.interval import Interval
+
+_HEADS: Final = (
+    "who answers",
+    "quality",
+    "USD per 1,000 prompts",
+    "of the best single model's quality",
+    "of its cost",
+    "dominated by",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +30,14 @@ class CostQuality:
         name: Name of the model, or "oracle".
         quality: Mean score.
         cost_usd_per_1k: US dollars a thousand prompts.
+        dominated_by: Name of a single model that scores at least as much and costs at most as much, and is better in
+            one of the two; None where there is none. Of several, the one with the highest score.
     """
 
     name: str
     quality: Interval
     cost_usd_per_1k: Interval
+    dominated_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,7 @@ class PoolPoint:
         shuffled_quality: Mean score if the same shares of prompts went to the same models whatever the prompt; what
             lies between the two is what the router knows of prompts.
         shares: Share of prompts by model.
+        dominated_by: See CostQuality.
     """
 
     tau: float
@@ -44,6 +59,7 @@ class PoolPoint:
     cost_usd_per_1k: Interval
     shuffled_quality: float
     shares: Mapping[str, float]
+    dominated_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,31 +160,60 @@ class PoolResult:
 
 
 def pool_table(result: PoolResult) -> str:
-    """Return the result as a Markdown table: the pool at several costs, every model alone, mixture and oracle."""
-    best = next(model for model in result.models if model.name == result.best_single)
-    lines = [
-        "| who answers | quality (95 %) | USD per 1,000 prompts | of the best single model's quality | of its cost |",
-        "|---|---|---|---|---|",
-    ]
+    """Return `pool_rows` as Markdown."""
+    return pool_rows(result).markdown()
 
-    def line(name: str, quality: Interval, cost: Interval) -> None:
+
+def pool_rows(result: PoolResult) -> TextTable:
+    """Return a table: the best single model first, the pool at several costs, the other models alone, the oracle.
+
+    A row that one single model dominates names that model in the last column.
+    """
+    best = next(model for model in result.models if model.name == result.best_single)
+    rows: list[tuple[str, ...]] = []
+
+    def add(name: str, quality: Interval, cost: Interval, dominated_by: str | None) -> None:
         quality_share = quality.value / best.quality.value if best.quality.value else 0.0
         cost_share = cost.value / best.cost_usd_per_1k.value if best.cost_usd_per_1k.value else 0.0
-        lines.append(
-            f"| {name} | {quality.value:.3f} ({quality.low:.3f} to {quality.high:.3f}) | {cost.value:.3f} "
-            f"| {quality_share:.1%} | {cost_share:.1%} |"
-        )
+        measured = f"{quality.value:.3f} [{quality.low:.3f}, {quality.high:.3f}]"
+        shares = percent(quality_share), percent(cost_share)
+        rows.append((name, measured, f"{cost.value:.3f}", *shares, dominated_by or ""))
 
-    for point in _spread(result.curve):
-        line(f"pool, tau = {point.tau:.4f}", point.quality, point.cost_usd_per_1k)
-    for model in result.models:
+    def add_model(model: CostQuality) -> None:
         marks = [
-            *(["best single"] if model.name == result.best_single else []),
+            *(["best single model"] if model.name == result.best_single else []),
             *(["cheapest"] if model.name == result.cheapest else []),
         ]
-        line(f"{model.name} alone" + (f" ({', '.join(marks)})" if marks else ""), model.quality, model.cost_usd_per_1k)
-    line("oracle", result.oracle.quality, result.oracle.cost_usd_per_1k)
-    return "\n".join(lines)
+        name = f"{model.name} alone" + (f" ({', '.join(marks)})" if marks else "")
+        add(name, model.quality, model.cost_usd_per_1k, model.dominated_by)
+
+    add_model(best)
+    for point in _spread(result.curve):
+        add(f"pool, tau = {point.tau:.4f}", point.quality, point.cost_usd_per_1k, point.dominated_by)
+    for model in result.models:
+        if model is not best:
+            add_model(model)
+    add("oracle", result.oracle.quality, result.oracle.cost_usd_per_1k, None)
+    return TextTable(_HEADS, tuple(rows), frozenset({_HEADS[0], _HEADS[-1]}))
+
+
+def pool_verdict(result: PoolResult) -> tuple[str, ...]:
+    """Return what the result comes to, the best single model first; one sentence each."""
+    best = next(model for model in result.models if model.name == result.best_single)
+    gain, dominated = result.area_gain, [point for point in result.curve if point.dominated_by]
+    single = (
+        f"best single model: {best.name}, quality {best.quality.value:.3f} [{best.quality.low:.3f}, "
+        f"{best.quality.high:.3f}], {best.cost_usd_per_1k.value:.3f} USD per 1,000 prompts"
+    )
+    mixture = (
+        f"the pool against a random mixture of its models: {compared(gain)} ({gain.value:+.3f} [{gain.low:+.3f}, "
+        f"{gain.high:+.3f}] in mean quality over all costs)"
+    )
+    beaten = (
+        f"dominated: at {len(dominated)} of {len(result.curve)} values of tau one single model alone scores at least "
+        "as much as the pool and costs no more"
+    )
+    return single, mixture, beaten
 
 
 def _spread(curve: Sequence[PoolPoint], rows: int = 8) -> list[PoolPoint]:

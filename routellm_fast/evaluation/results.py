@@ -152,8 +152,8 @@ class BenchmarkResult:
         routers: Routers in the order given, then baselines, then bounds.
         differences: Differences in APGR of each router to the first one and to prompt length.
         overlapping: Number of prompts left out because the given training files hold them.
-        unscored: Number of prompts left out because one of the models has no score on them.
-        notes: What a reader of the numbers must know, e.g. that intervals are wide; one sentence each.
+        unscored: Number of prompts left out because one of the models was not run on them.
+        notes: What else a reader of the numbers must know, e.g. that intervals are wide; one sentence each.
     """
 
     name: str
@@ -175,6 +175,16 @@ class BenchmarkResult:
         """Name and quality of the model that is best alone."""
         strong = self.strong_quality >= self.weak_quality
         return (self.strong_model, self.strong_quality) if strong else (self.weak_model, self.weak_quality)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """How many prompts were left out, and why; one phrase for each reason that occurred."""
+        reasons = (
+            (self.dropped, "left out because RouteLLM's training data held them"),
+            (self.overlapping, "left out because the training files given hold them"),
+            (self.unscored, "left out because one of the models was not run on them"),
+        )
+        return tuple(f"{count:,} {reason}" for count, reason in reasons if count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.bootstrap import bootstrap, interval, random_runs
 from routellm_fast.evaluation.datasets import Benchmark
 from routellm_fast.evaluation.metrics import levels_of, router_metrics, word_counts
+from routellm_fast.evaluation.text_table import TextTable
+from routellm_fast.evaluation.verdict import APGR_TITLE, compared, percent
 from routellm_fast.evaluation.win_rates import Scorer
 from routellm_fast.interval import Interval
 
@@ -218,19 +220,29 @@ def transfer_summary(
 
 
 def transfer_markdown(rows: Iterable[TransferRow]) -> str:
-    """Return the rows as a Markdown table."""
-    lines = [
-        "| table | strong / weak | prompts | quality | APGR (95 %) | prompt length | CPT(50 %) | CPT(80 %) |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row.table} | {row.strong_model} / {row.weak_model} | {row.prompts:,} "
-        f"| {row.strong_quality:.3f} / {row.weak_quality:.3f} "
-        f"| {row.apgr.value:.3f} ({row.apgr.low:.3f} to {row.apgr.high:.3f}) | {row.length_apgr.value:.3f} "
-        f"| {row.cpt50.value:.1%} | {row.cpt80.value:.1%} |"
+    """Return `transfer_rows` as Markdown."""
+    return transfer_rows(rows).markdown()
+
+
+def transfer_rows(rows: Iterable[TransferRow]) -> TextTable:
+    """Return a table of pairs, in the order given. APGR is as RouteLLM's code takes it."""
+    heads = ("strong / weak", "table", "prompts", "quality")
+    figures = (APGR_TITLE, "prompt length", "CPT(50 %)", "CPT(80 %)", "against prompt length")
+    cells = tuple(
+        (
+            f"{row.strong_model} / {row.weak_model}",
+            row.table,
+            f"{row.prompts:,}",
+            f"{row.strong_quality:.3f} / {row.weak_quality:.3f}",
+            f"{row.apgr.value:.3f} [{row.apgr.low:.3f}, {row.apgr.high:.3f}]",
+            f"{row.length_apgr.value:.3f}",
+            percent(row.cpt50.value),
+            percent(row.cpt80.value),
+            compared(row.over_length),
+        )
         for row in rows
-    ]
-    return "\n".join(lines)
+    )
+    return TextTable(heads + figures, cells, frozenset({*heads[:2], figures[-1]}))
 
 
 def _known(pairs: Iterable[ModelPair], labelled: Sequence[Labelled]) -> list[ModelPair]:

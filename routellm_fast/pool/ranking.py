@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from routellm_fast.arrays import FloatArray
+from routellm_fast.data.names import spellings_of
 from routellm_fast.decision import check_share
 from routellm_fast.errors import InvalidArgumentError, InvalidThresholdError, UnknownModelError
+from routellm_fast.pool.domination import dominators
 from routellm_fast.pool.models import PoolModel
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 
@@ -99,9 +101,7 @@ class ModelPool:
         self._router = router
         self._columns = np.array([_column(model, router.model_names) for model in self._models])
         self._costs = np.array([model.cost_usd_per_1k for model in self._models])
-        if best_model is not None and best_model not in names:
-            raise UnknownModelError(f"best_model {best_model!r} is not in the pool, which holds: {', '.join(names)}")
-        self._best = None if best_model is None else names.index(best_model)
+        self._best = None if best_model is None else names.index(_named(best_model, names))
 
     @property
     def router(self) -> MatrixFactorizationRouter:
@@ -186,6 +186,21 @@ class ModelPool:
             taus[:, self._best] = 0.0
         return taus
 
+    def win_rates(self, admission_taus: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (n, m) float64: each model's win rate against the best one, for rows of `admission_taus`."""
+        win_rates: NDArray[np.float64] = 1.0 - admission_taus
+        if self._best is not None:
+            win_rates[:, self._best] = 0.5
+        return win_rates
+
+    def dominators(self, admission_taus: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Return (n, m) columns of the model that dominates each model on each prompt, -1 where none does.
+
+        It costs no more, has no lower win rate, and is better in one of the two.
+        """
+        win_rates = self.win_rates(admission_taus)
+        return dominators(self._costs, win_rates, self._costs, win_rates)
+
     def choices(self, admission_taus: NDArray[np.float64], tau: float) -> NDArray[np.intp]:
         """Return (n,) columns of the cheapest model that may answer. Raises InvalidThresholdError as `choose` does."""
         first: NDArray[np.intp] = np.argmax(admission_taus <= self.check_tau(tau), axis=1)
@@ -194,7 +209,7 @@ class ModelPool:
     def decisions(self, admission_taus: NDArray[np.float64], tau: float) -> list[PoolDecision]:
         """Return the choice for each row of `admission_taus`. Raises InvalidThresholdError as `choose` does."""
         chosen = self.choices(admission_taus, tau)
-        rates = self._win_rates(admission_taus)[np.arange(len(chosen)), chosen]
+        rates = self.win_rates(admission_taus)[np.arange(len(chosen)), chosen]
         named = [(model.name, model.cost_usd_per_1k) for model in self._models]
         return [
             PoolDecision(named[column][0], rate, float(tau), named[column][1])
@@ -203,7 +218,7 @@ class ModelPool:
 
     def rankings(self, admission_taus: NDArray[np.float64]) -> list[list[RankedModel]]:
         """Return what `rank` returns, for each row of `admission_taus`."""
-        win_rates = self._win_rates(admission_taus)
+        win_rates = self.win_rates(admission_taus)
         orders = np.argsort(-win_rates, axis=1, kind="stable")
         ordered = np.take_along_axis(win_rates, orders, axis=1)
         named = [(model.name, model.cost_usd_per_1k) for model in self._models]
@@ -243,17 +258,24 @@ class ModelPool:
             )
         return number
 
-    def _win_rates(self, admission_taus: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (n, m): each model's win rate against the best."""
-        win_rates = 1.0 - admission_taus
-        if self._best is not None:
-            win_rates[:, self._best] = 0.5
-        return win_rates
+
+def _named(best_model: str, names: Sequence[str]) -> str:
+    """Return the name that the pool has for its best model."""
+    found = spellings_of(best_model, names)
+    if len(found) != 1:
+        raise UnknownModelError(f"best_model {best_model!r} is not in the pool, which holds: {', '.join(names)}")
+    return found[0]
 
 
 def _column(model: PoolModel, names: Sequence[str]) -> int:
-    if model.scoring_name in names:
-        return names.index(model.scoring_name)
+    """Return the place of a model among the router's, which training may have given another spelling."""
+    found = spellings_of(model.scoring_name, names)
+    if len(found) == 1:
+        return names.index(found[0])
+    if found:
+        raise UnknownModelError(
+            f"{model.scoring_name!r} may be any of the router's models {', '.join(found)}: name one of them"
+        )
     close = difflib.get_close_matches(model.scoring_name, names, n=3, cutoff=0.4)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise UnknownModelError(

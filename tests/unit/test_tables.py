@@ -71,7 +71,7 @@ def test_utf_16_has_one_message(tmp_path: Path, name: str, encoding: str) -> Non
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (gzip.compress(b"prompt\nhi\n"), "does not end with .gz"),
+        (gzip.compress(b"prompt\nhi\n", mtime=0), "does not end with .gz"),
         (b"PK\x03\x04rest", "is a workbook"),
         (b"PAR1rest", "is Parquet"),
         ("prompt\ncaf\u00e9\n".encode("latin-1"), "is not UTF-8 .*: save it as UTF-8"),

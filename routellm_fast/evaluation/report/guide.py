@@ -19,13 +19,19 @@ GUIDE: Final[dict[str, str]] = {
         "between eleven thresholds, the quantiles of the router's own win rates. As its paper defines it: the mean of "
         "PGR at ten strong shares. The two can differ by a few hundredths; compare like with like."
     ),
+    "Threshold": (
+        "The win rate from which a prompt goes to the strong model: what you set. The tables give thresholds for "
+        "shares of the gap and for strong shares, as they stand on these prompts; their shares can differ a little "
+        "from CPT, which is read between such points. On other traffic a threshold has another share, so find yours "
+        "with routellm-fast calibrate."
+    ),
     "CPT(x), call-performance threshold": (
         "The smallest strong share that recovers x of the gap: a CPT(80 %) of 50 % means that half of the calls must "
         "go to the strong model to recover 80 % of the gap. Less is better."
     ),
     "Saving": (
-        "How many times fewer strong calls the router needs than random routing does for the same share of the gap, "
-        "the weak model counted as free, as the paper does. Saving in dollars counts both models' prices."
+        "How many times less the router needs than random routing of the same quality: in strong calls, where the weak "
+        "model counts as free, as in the paper, or in dollars, where both models' prices count."
     ),
     "Interval": (
         "The numbers in brackets are 95 % intervals over the choice of prompts, for random routing over its throws: "

@@ -13,6 +13,15 @@ from routellm_fast.evaluation.report.page_style import STYLE
 from routellm_fast.evaluation.report.plot_style import SERIES
 from routellm_fast.evaluation.report.plots import Plot
 from routellm_fast.evaluation.results import BenchmarkResult, DomainResult, Evaluation, MetricSet, RouterResult
+from routellm_fast.evaluation.verdict import (
+    APGR_TITLE,
+    Setting,
+    compared,
+    percent,
+    quality_text,
+    settings_of,
+    verdict_on,
+)
 from routellm_fast.interval import Interval
 
 # The signs that typography wants, by name: they are easily taken for their ASCII look-alikes.
@@ -44,9 +53,39 @@ def page(evaluation: Evaluation, ids: Sequence[str], plots: Sequence[Sequence[Pl
         f"<title>Router evaluation: {escape(routers)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f'<header><h1>Router evaluation</h1>\n<p class="lead">{escape(routers)} · {escape(evaluation.created)}</p>\n'
         f'<nav aria-label="Sections"><ul>{links}<li><a href="#guide">How to read this</a></li>'
-        f'<li><a href="#settings">Settings</a></li></ul></nav></header>\n<main>\n{_overview(evaluation)}{sections}'
-        f"{_guide()}{_settings(evaluation)}</main>\n</body>\n</html>\n"
+        f'<li><a href="#settings">Settings</a></li></ul></nav></header>\n<main>\n'
+        f"{_verdicts(evaluation)}{_overview(evaluation)}{sections}{_guide()}{_settings(evaluation)}</main>\n</body>\n</html>\n"
     )
+
+
+def _verdicts(evaluation: Evaluation) -> str:
+    """What to set, what it saves and how sure that is, for each benchmark."""
+    parts = []
+    for result in evaluation.benchmarks:
+        verdict = verdict_on(result)
+        if verdict is None:
+            continue
+        points = "".join(f"<li><b>{escape(label)}:</b> {escape(text)}</li>" for label, text in verdict.points)
+        table = _thresholds(verdict.router, verdict.settings, result)
+        parts.append(f'<p class="verdict">{escape(verdict.headline)}</p>\n<ul class="reasons">{points}</ul>{table}\n')
+    return f'<section id="verdict"><h2>Verdict</h2>\n{"".join(parts)}</section>\n' if parts else ""
+
+
+def _thresholds(router: str, settings: Sequence[Setting], result: BenchmarkResult) -> str:
+    has_costs = any(setting.cost_usd_per_1k is not None for setting in settings)
+    rows = []
+    for setting in settings:
+        cells = [
+            setting.threshold_text,
+            percent(setting.strong_share),
+            quality_text(result, setting.quality),
+            percent(setting.pgr),
+        ]
+        if has_costs:
+            cells.append(_NONE if setting.cost_usd_per_1k is None else f"{setting.cost_usd_per_1k:.2f}")
+        rows.append(_row(setting.goal, [f"<td>{escape(cell)}</td>" for cell in cells], "router"))
+    heads = ["Goal", "Threshold", "Strong share", "Quality", "PGR", *(["USD per 1,000 prompts"] if has_costs else [])]
+    return _table(f"Thresholds of {router} on {result.name}, read off these prompts", heads, rows)
 
 
 def _overview(evaluation: Evaluation) -> str:
@@ -66,47 +105,47 @@ def _overview(evaluation: Evaluation) -> str:
         ]
         rows.append(_row(name, cells, role))
     heads = [f"{result.name} ({result.prompts:,} prompts)" for result in evaluation.benchmarks]
-    table = _table(
-        "APGR as RouteLLM's code takes it, with 95 % intervals; bold: the best router", ["Router", *heads], rows
-    )
+    table = _table(f"{APGR_TITLE}, with 95 % intervals; bold: the highest of the routers", ["Router", *heads], rows)
     return f'<section id="overview"><h2>At a glance</h2>{table}</section>\n'
 
 
 def _section(result: BenchmarkResult, name: str, plots: Sequence[Plot]) -> str:
-    left_out = [
-        f"{count:,} {what}"
-        for count, what in (
-            (result.dropped, "left out as contaminated by RouteLLM's training data"),
-            (result.overlapping, "left out because the training files given hold them"),
-            (result.unscored, "left out for want of a score"),
-        )
-        if count
-    ]
-    facts = "; ".join([f"{result.prompts:,} prompts", *left_out])
+    facts = "; ".join([f"{result.prompts:,} prompts", *result.left_out])
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in result.notes)
-    strong, weak = _quality(result, result.strong_quality), _quality(result, result.weak_quality)
+    strong, weak = quality_text(result, result.strong_quality), quality_text(result, result.weak_quality)
     return (
         f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{escape(result.name)}</h2>\n'
         f'<p class="facts">{escape(facts)}. Strong: {escape(result.strong_model)}, quality {strong}. '
         f"Weak: {escape(result.weak_model)}, quality {weak}.</p>{notes}\n{_summary(result)}\n"
         + "".join(_figure(plot, name) for plot in plots if plot.name != "domains")
         + _differences(result)
+        + _other_thresholds(result)
         + _domains(result, name, [plot for plot in plots if plot.name == "domains"])
         + "</section>\n"
     )
 
 
+def _other_thresholds(result: BenchmarkResult) -> str:
+    """Thresholds of the routers that the verdict does not name."""
+    verdict = verdict_on(result)
+    others = [
+        router for router in result.routers if router.role == "router" and verdict and router.name != verdict.router
+    ]
+    tables = "".join(_thresholds(router.name, settings_of(router, result), result) for router in others)
+    return f"<details><summary>Thresholds of other routers</summary>{tables}</details>\n" if tables else ""
+
+
 def _summary(result: BenchmarkResult) -> str:
     has_dollars = any(router.metrics.dollar_saving_cpt50 is not None for router in result.routers)
-    heads = ["Router", "APGR, code", "APGR, paper", "CPT(20 %)", "CPT(50 %)", "CPT(80 %)"]
-    heads += ["Saving at CPT(50 %)", "Saving at CPT(80 %)"]
-    heads += ["Dollar saving at CPT(50 %)", "Dollar saving at CPT(80 %)"] if has_dollars else []
+    heads = ["Router", APGR_TITLE, "APGR, paper", "CPT(20 %)", "CPT(50 %)", "CPT(80 %)"]
+    heads += ["Saving in strong calls at CPT(50 %)", "Saving in strong calls at CPT(80 %)"]
+    heads += ["Saving in dollars at CPT(50 %)", "Saving in dollars at CPT(80 %)"] if has_dollars else []
     columns: list[tuple[Callable[[MetricSet], Interval | None], Callable[[float], str]]] = [
         (lambda metrics: metrics.apgr_routellm, _number),
         (lambda metrics: metrics.apgr_paper, _number),
-        (lambda metrics: metrics.cpt20, _percent),
-        (lambda metrics: metrics.cpt50, _percent),
-        (lambda metrics: metrics.cpt80, _percent),
+        (lambda metrics: metrics.cpt20, percent),
+        (lambda metrics: metrics.cpt50, percent),
+        (lambda metrics: metrics.cpt80, percent),
         (lambda metrics: metrics.saving_cpt50, _times),
         (lambda metrics: metrics.saving_cpt80, _times),
     ]
@@ -125,10 +164,10 @@ def _summary(result: BenchmarkResult) -> str:
         color = f"var(--series-{next(colors) % len(SERIES) + 1})" if router.role == "router" else ""
         rows.append(_row(router.name, cells, router.role, color=color))
     model, quality = result.best_single
-    text = f"quality {_quality(result, quality)} at every cost"
+    text = f"quality {quality_text(result, quality)} at every cost"
     single = f'<td class="text" colspan="{len(columns)}">{escape(model)}, {escape(text)}</td>'
     rows.append(f'<tr class="single"><th scope="row">best single model</th>{single}</tr>')
-    return _table("In brackets: 95 % intervals. Bold: the best router", heads, rows)
+    return _table("In brackets: 95 % intervals. Bold: the highest APGR of the routers", heads, rows)
 
 
 def _differences(result: BenchmarkResult) -> str:
@@ -136,11 +175,11 @@ def _differences(result: BenchmarkResult) -> str:
         return ""
     rows = []
     for entry in result.differences:
-        verdict = "better" if entry.apgr.low > 0.0 else "worse" if entry.apgr.high < 0.0 else "not told apart"
+        verdict = compared(entry.apgr)
         cells = [f'<td class="text">{escape(entry.other)}</td>', _interval(entry.apgr, _signed)]
         rows.append(_row(entry.router, [*cells, f'<td class="text">{verdict}</td>'], "router"))
     table = _table(
-        "APGR as RouteLLM's code takes it, both on the same drawn prompts",
+        f"{APGR_TITLE}, both on the same drawn prompts",
         ["Router", "Against", "Difference", "Verdict"],
         rows,
         words=True,
@@ -167,7 +206,7 @@ def _domains(result: BenchmarkResult, name: str, plots: Sequence[Plot]) -> str:
         rows.append(_row(domain, [*cells, *(_domain_cell(entry) for entry in found)], "baseline"))
     heads = ["Domain", "Prompts", f"Gap, strong {_MINUS} weak", *(router.name for router in shown)]
     caption = (
-        f"APGR as RouteLLM's code takes it, by gain of {shown[0].name}. A dash: the gap, which APGR divides by, is not "
+        f"{APGR_TITLE}, by gain of {shown[0].name}. A dash: the gap, which APGR divides by, is not "
         "above zero beyond doubt"
     )
     figures = "".join(_figure(plot, name) for plot in plots)
@@ -181,14 +220,18 @@ def _domain_cell(entry: DomainResult | None) -> str:
 
 
 def _figure(plot: Plot, name: str) -> str:
-    title = f"{name}-{plot.name}-alt"
-    svg = plot.svg.replace("<svg ", f'<svg role="img" aria-labelledby="{title}" ', 1)
+    # One drawing for wide windows and one for phones, on which the letters of the first could not be read.
+    drawings = "".join(
+        _drawing(svg, f"{name}-{plot.name}-{width}-alt", plot.alt, width)
+        for width, svg in (("wide", plot.svg), ("narrow", plot.narrow_svg))
+    )
+    return f"<figure>{drawings}<figcaption>{escape(plot.caption)}</figcaption></figure>\n"
+
+
+def _drawing(svg: str, title: str, alt: str, width: str) -> str:
+    svg = svg.replace("<svg ", f'<svg class="{width}" role="img" aria-labelledby="{title}" ', 1)
     begin = svg.index(">") + 1
-    svg = f'{svg[:begin]}<title id="{title}">{escape(plot.alt)}</title>{svg[begin:]}'
-    # Shrunk to the width of a phone its letters could not be read: it scrolls there.
-    caption = f"<figcaption>{escape(plot.caption)}</figcaption>"
-    region = f'<div class="scroll" tabindex="0" role="region" aria-labelledby="{title}">'
-    return f"<figure>{region}{svg}</div>{caption}</figure>\n"
+    return f'{svg[:begin]}<title id="{title}">{escape(alt)}</title>{svg[begin:]}'
 
 
 def _guide() -> str:
@@ -256,20 +299,12 @@ def _is_best(router: RouterResult | None, result: BenchmarkResult) -> bool:
     return len(values) > 1 and router.metrics.apgr_routellm.value == max(values)
 
 
-def _quality(result: BenchmarkResult, value: float) -> str:
-    return f"{100.0 * value:.1f} %" if result.max_quality == 1.0 else f"{value:.2f} of {result.max_quality:g}"
-
-
 def _number(value: float) -> str:
     return f"{value:.3f}"
 
 
 def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", _MINUS)
-
-
-def _percent(value: float) -> str:
-    return f"{100.0 * value:.1f} %"
 
 
 def _times(value: float) -> str:

@@ -67,8 +67,11 @@ td.digest {{ white-space: normal; overflow-wrap: anywhere; min-width: 9rem; font
   monospace; font-size: .8rem; }}
 td.wrap {{ white-space: normal; overflow-wrap: anywhere; text-align: left; }}
 figure {{ margin: 1.2rem 0 1.6rem; }}
-figure svg {{ display: block; width: 100%; min-width: 28rem; max-width: 46rem; height: auto;
-  margin: 0 auto; }}
+figure svg {{ display: block; width: 100%; max-width: 46rem; height: auto; margin: 0 auto; }}
+figure svg.narrow {{ display: none; }}
+.verdict {{ font-size: 1.05rem; font-weight: 600; margin: 1.6rem 0 .3rem; overflow-wrap: anywhere; }}
+.reasons {{ margin: .2rem 0 .8rem; padding-left: 1.2rem; overflow-wrap: anywhere; }}
+.reasons li {{ margin: .25rem 0; }}
 figcaption {{ max-width: 46rem; margin: .4rem auto 0; font-size: .875rem; }}
 details {{ margin: 1rem 0; }}
 summary {{ cursor: pointer; font-weight: 600; }}
@@ -80,6 +83,9 @@ dd {{ margin: .1rem 0 0; color: var(--ink); }}
   main, header, footer {{ padding-left: .6rem; padding-right: .6rem; }}
   section {{ padding: .9rem .8rem 1rem; border-radius: .5rem; }}
   th, td {{ padding: .38rem .5rem; }}
+  tbody th {{ min-width: 7.4rem; }}
+  figure svg.wide {{ display: none; }}
+  figure svg.narrow {{ display: block; }}
 }}
 @media print {{ section {{ break-inside: auto; }} figure {{ break-inside: avoid; }} body {{ background: none; }} }}
 """

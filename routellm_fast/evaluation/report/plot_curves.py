@@ -8,7 +8,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast.evaluation.report.plot_style import GRID, MUTED, SURFACE, Key, Look, drawable, looks_of, new_figure
+from routellm_fast.evaluation.report.plot_style import (
+    GRID,
+    MUTED,
+    SURFACE,
+    Key,
+    Look,
+    Sheet,
+    drawable,
+    looks_of,
+    new_figure,
+)
 from routellm_fast.evaluation.results import RANDOM, BenchmarkResult, CurvePoints, RouterResult
 from routellm_fast.extras import require
 
@@ -18,10 +28,10 @@ FloatArray = NDArray[np.float64]
 Drawn = tuple[Any, str, str]
 
 
-def draw_quality(result: BenchmarkResult) -> Drawn:
+def draw_quality(result: BenchmarkResult, sheet: Sheet) -> Drawn:
     """Return quality over the strong share: figure, caption and alternative text."""
-    key = Key.of(result.routers)
-    figure, (axes,) = new_figure(3.8 + key.height_inches)
+    key = Key.of(result.routers, sheet)
+    figure, (axes,) = new_figure(sheet, 3.8 + key.height_inches)
     looks = looks_of(result)
     weak, gap = result.weak_quality, result.strong_quality - result.weak_quality
     for router in result.routers:
@@ -50,9 +60,9 @@ def draw_quality(result: BenchmarkResult) -> Drawn:
                     zorder=6,
                     clip_on=False,
                 )
-    _frame(axes, result)
+    _frame(axes, result, sheet)
     axes.set_xlim(0.0, 100.0)
-    axes.set_xlabel("Share of prompts sent to the strong model (%)")
+    axes.set_xlabel("Prompts sent to the strong model (%)")
     key.draw(figure, looks)
     caption = (
         "Quality of the answers at each share of prompts sent to the strong model. Circles mark CPT(50 %), diamonds "
@@ -71,26 +81,26 @@ def draw_quality(result: BenchmarkResult) -> Drawn:
     return figure, caption, alt
 
 
-def draw_cost(result: BenchmarkResult) -> Drawn | None:
+def draw_cost(result: BenchmarkResult, sheet: Sheet) -> Drawn | None:
     """Return quality over cost, as draw_quality does; None where there are no prices."""
     priced = [router for router in result.routers if router.curve.cost_usd_per_1k is not None]
     if not priced:
         return None
-    key = Key.of(priced)
-    figure, (axes,) = new_figure(3.8 + key.height_inches)
+    key = Key.of(priced, sheet)
+    figure, (axes,) = new_figure(sheet, 3.8 + key.height_inches)
     looks = looks_of(result)
     highest = 0.0
     for router in priced:
         x, y = _thinned(router.curve, router.curve.cost_usd_per_1k or ())
         _line(axes, x, y, looks[router.name])
         highest = max(highest, float(x.max()))
-    _frame(axes, result)
+    _frame(axes, result, sheet)
     axes.set_xlim(0.0, highest * 1.02 or 1.0)
-    axes.set_xlabel("Cost (US dollars a thousand prompts)")
+    axes.set_xlabel("Cost (USD per 1,000 prompts)")
     key.draw(figure, looks)
     at_half = "; ".join(f"{router.name} {_cost_at(router.curve, router.metrics.cpt50.value):.3g}" for router in priced)
     caption = "Quality of the answers at each cost, with the prices given in the settings."
-    return figure, caption, f"Line chart of {result.name}: dollars a thousand prompts for half of the gap: {at_half}."
+    return figure, caption, f"Line chart of {result.name}: USD per 1,000 prompts for half of the gap: {at_half}."
 
 
 def _line(axes: Any, x: FloatArray, y: FloatArray, look: Look) -> None:
@@ -110,13 +120,13 @@ def _random_band(axes: Any, random: RouterResult, weak: float, gap: float) -> No
     axes.fill_between(100.0 * share, middle - spread, middle + spread, color=MUTED, alpha=0.18, linewidth=0.0, zorder=1)
 
 
-def _frame(axes: Any, result: BenchmarkResult) -> None:
+def _frame(axes: Any, result: BenchmarkResult, sheet: Sheet) -> None:
     """The two models alone, and a range of quality in which the routers can be told apart."""
     strong, weak = result.strong_quality, result.weak_quality
     for quality in (strong, weak):
         axes.axhline(quality, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
-    _label(axes, strong, f"{drawable(result.strong_model)} alone", right=strong < weak)
-    _label(axes, weak, f"{drawable(result.weak_model)} alone", right=strong >= weak, below=True)
+    _label(axes, strong, f"{drawable(result.strong_model, sheet)} alone", right=strong < weak)
+    _label(axes, weak, f"{drawable(result.weak_model, sheet)} alone", right=strong >= weak, below=True)
     drawn = [router for router in result.routers if router.role != "bound"]
     inside = [weak, strong, *(quality for router in drawn for quality in router.curve.quality)]
     best = max((quality for router in result.routers for quality in router.curve.quality), default=strong)
@@ -129,10 +139,11 @@ def _frame(axes: Any, result: BenchmarkResult) -> None:
             f"oracle up to {_shown_quality(result, best)}",
             (0.5, 1.0),
             xycoords="axes fraction",
-            xytext=(0, -2),
+            # Above the picture, where no line goes through it.
+            xytext=(0, 3),
             textcoords="offset points",
             ha="center",
-            va="top",
+            va="bottom",
             fontsize=8.5,
             color=MUTED,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from routellm_fast.evaluation.results import RANDOM, BenchmarkResult, RouterResult
+from routellm_fast.evaluation.verdict import APGR_TITLE
 from routellm_fast.extras import require
 
 INK: Final = "#1f2328"
@@ -16,8 +17,6 @@ SURFACE: Final = "#fefefe"
 # Okabe and Ito's hues, which colour-blind readers tell apart, darkened until each stands out on white.
 SERIES: Final = ("#0072b2", "#c85200", "#007d5a", "#a8478a", "#946c00", "#3d5a98")
 _STYLES: Final[tuple[Any, ...]] = ("solid", (0, (6, 1.5)), (0, (4, 1.2, 1, 1.2)), (0, (1.5, 1)))
-_WIDTH_INCHES: Final = 6.8
-_MAX_NAME: Final = 34
 RC: Final = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
@@ -33,6 +32,26 @@ RC: Final = {
     "text.usetex": False,
     "text.parse_math": False,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What a picture is drawn on: letters have the same size on each.
+
+    Attributes:
+        width_inches: How wide it is.
+        max_name: How many characters of a name are drawn.
+        key_characters: How many characters stand side by side in the key below it.
+    """
+
+    width_inches: float
+    max_name: int
+    key_characters: int
+
+
+# A page in a wide window, and on a phone 390 pixels wide.
+WIDE: Final = Sheet(6.8, max_name=34, key_characters=72)
+NARROW: Final = Sheet(3.7, max_name=22, key_characters=36)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +93,12 @@ class Key:
     title: str | None
 
     @classmethod
-    def of(cls, routers: Iterable[RouterResult], title: str | None = "APGR, RouteLLM's code") -> Key:
+    def of(cls, routers: Iterable[RouterResult], sheet: Sheet, title: str | None = APGR_TITLE) -> Key:
         """Return the key of some routers, at least one."""
         ranked = sorted(routers, key=lambda router: -router.metrics.apgr_routellm.value)
-        labels = [f"{drawable(router.name)}  {router.metrics.apgr_routellm.value:.3f}" for router in ranked]
+        labels = [f"{drawable(router.name, sheet)}  {router.metrics.apgr_routellm.value:.3f}" for router in ranked]
         longest = max(map(len, labels))
-        return cls(ranked, labels, min(len(ranked), 1 if longest > 36 else 2 if longest > 22 else 3), title)
+        return cls(ranked, labels, min(len(ranked), max(1, sheet.key_characters // max(longest, 24))), title)
 
     @property
     def height_inches(self) -> float:
@@ -110,10 +129,10 @@ class Key:
         key.get_title().set_color(MUTED)
 
 
-def new_figure(height_inches: float, rows: int = 1) -> tuple[Any, Any]:
+def new_figure(sheet: Sheet, height_inches: float, rows: int = 1) -> tuple[Any, Any]:
     """Return a figure of the Agg backend and its axes, one a row."""
     figures = require("matplotlib.figure", "evaluate")
-    figure = figures.Figure(figsize=(_WIDTH_INCHES, height_inches), layout="constrained", facecolor="none")
+    figure = figures.Figure(figsize=(sheet.width_inches, height_inches), layout="constrained", facecolor="none")
     require("matplotlib.backends.backend_agg", "evaluate").FigureCanvasAgg(figure)
     axes = figure.subplots(rows, 1, squeeze=False)[:, 0]
     for one in axes:
@@ -121,9 +140,9 @@ def new_figure(height_inches: float, rows: int = 1) -> tuple[Any, Any]:
     return figure, axes
 
 
-def drawable(name: str) -> str:
-    """A name as far as the font that matplotlib brings along can draw it, cut where it is too long."""
+def drawable(name: str, sheet: Sheet) -> str:
+    """A name as far as the font that matplotlib brings along can draw it, cut where it is too long for the sheet."""
     fonts = require("matplotlib.font_manager", "evaluate")
     known = fonts.get_font(fonts.findfont("DejaVu Sans")).get_charmap()
     text = "".join(letter if ord(letter) in known else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(name.split()))
-    return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return text if len(text) <= sheet.max_name else f"{text[: sheet.max_name - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -10,8 +10,21 @@ import numpy as np
 
 from routellm_fast.evaluation.report.plot_curves import Drawn, draw_cost, draw_quality
 from routellm_fast.evaluation.report.plot_output import to_png, to_svg
-from routellm_fast.evaluation.report.plot_style import GRID, INK, MUTED, RC, Key, drawable, looks_of, new_figure
+from routellm_fast.evaluation.report.plot_style import (
+    GRID,
+    INK,
+    MUTED,
+    NARROW,
+    RC,
+    WIDE,
+    Key,
+    Sheet,
+    drawable,
+    looks_of,
+    new_figure,
+)
 from routellm_fast.evaluation.results import BenchmarkResult, CurvePoints, RouterResult
+from routellm_fast.evaluation.verdict import APGR_TITLE
 from routellm_fast.extras import require
 from routellm_fast.interval import Interval
 
@@ -28,14 +41,17 @@ class Plot:
         name: What it shows: "quality", "cost", "win_rates" or "domains".
         caption: One sentence below it.
         alt: What it shows, for those who cannot see it.
-        svg: The picture for a page; its colours are CSS variables (--ink, --muted, --grid, --surface, --series-1 ...).
-        png: On white.
+        svg: The picture for a page in a wide window; its colours are CSS variables (--ink, --muted, --grid, --surface,
+            --series-1 ...).
+        narrow_svg: The same for a window 390 pixels wide.
+        png: The wide picture on white.
     """
 
     name: str
     caption: str
     alt: str
     svg: str
+    narrow_svg: str
     png: bytes
 
 
@@ -53,22 +69,26 @@ def draw_plots(result: BenchmarkResult, *, salt: str) -> list[Plot]:
     plots = []
     with require("matplotlib", "evaluate").rc_context(RC):
         for name, draw in drawers.items():
-            drawn = draw(result)
-            if drawn is not None:
-                figure, caption, alt = drawn
+            wide, narrow = draw(result, WIDE), draw(result, NARROW)
+            if wide is None or narrow is None:
+                continue
+            figures = []
+            for figure, _, _ in (wide, narrow):
                 # Laid out once, not again for each format.
                 figure.get_layout_engine().execute(figure)
                 figure.set_layout_engine("none")
-                plots.append(Plot(name, caption, alt, to_svg(figure, f"{salt}-{name}"), to_png(figure)))
+                figures.append(figure)
+            svgs = (to_svg(figures[0], f"{salt}-{name}"), to_svg(figures[1], f"{salt}-{name}-narrow"))
+            plots.append(Plot(name, *wide[1:], *svgs, to_png(figures[0])))
     return plots
 
 
-def _win_rates(result: BenchmarkResult) -> Drawn | None:
+def _win_rates(result: BenchmarkResult, sheet: Sheet) -> Drawn | None:
     shown = [router for router in result.routers if router.role == "router" and router.histogram is not None]
     if not shown:
         return None
     looks = looks_of(result)
-    figure, grid = new_figure(0.65 + 1.35 * len(shown), rows=len(shown))
+    figure, grid = new_figure(sheet, 0.65 + 1.35 * len(shown), rows=len(shown))
     ranges = []
     for axes, router in zip(grid, shown, strict=True):
         edges = np.array(router.histogram.edges if router.histogram else ())
@@ -95,7 +115,9 @@ def _win_rates(result: BenchmarkResult) -> Drawn | None:
                     fontsize=8,
                     color=MUTED,
                 )
-        axes.set_title(drawable(router.name), loc="left", fontsize=9.5, color=look.color, fontweight="bold", pad=4)
+        axes.set_title(
+            drawable(router.name, sheet), loc="left", fontsize=9.5, color=look.color, fontweight="bold", pad=4
+        )
         axes.set_ylabel("prompts (%)", fontsize=8.5)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8.5, length=3)
@@ -110,7 +132,7 @@ def _win_rates(result: BenchmarkResult) -> Drawn | None:
     return figure, caption, f"Histograms of win rates on {result.name}: {'; '.join(ranges)}."
 
 
-def _domains(result: BenchmarkResult) -> Drawn | None:
+def _domains(result: BenchmarkResult, sheet: Sheet) -> Drawn | None:
     shown = [router for router in result.routers if router.role == "router" and router.by_domain][:_MAX_SIDE_BY_SIDE]
     if not shown:
         return None
@@ -120,9 +142,9 @@ def _domains(result: BenchmarkResult) -> Drawn | None:
     if not ranked:
         return None
     looks = looks_of(result)
-    key = Key.of(shown, title=None) if len(shown) > 1 else None
+    key = Key.of(shown, sheet, title=None) if len(shown) > 1 else None
     row_inches = 0.12 + 0.09 * len(shown)
-    figure, (axes,) = new_figure(0.7 + row_inches * max(len(ranked), 4) + (key.height_inches if key else 0.0))
+    figure, (axes,) = new_figure(sheet, 0.7 + row_inches * max(len(ranked), 4) + (key.height_inches if key else 0.0))
     for index, router in enumerate(shown):
         look = looks[router.name]
         shift = 0.0 if len(shown) == 1 else 0.6 * (index / (len(shown) - 1) - 0.5)
@@ -145,17 +167,20 @@ def _domains(result: BenchmarkResult) -> Drawn | None:
     pad = 0.03 * max(high - low, 0.1)
     axes.set_xlim(min(low, 0.45) - pad, max(high, 0.55) + pad)
     axes.axvline(0.5, color=MUTED, linewidth=1.0, zorder=1)
-    axes.set_yticks(range(len(ranked)), [drawable(domain.replace("_", " ")) for domain, _ in ranked], fontsize=8)
+    axes.set_yticks(range(len(ranked)), [drawable(domain.replace("_", " "), sheet) for domain, _ in ranked], fontsize=8)
     axes.set_ylim(-0.8, len(ranked) - 0.2)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("APGR as RouteLLM's code takes it, with 95 % interval; 0.5 is chance")
+    axes.set_xlabel(APGR_TITLE)
     if key is not None:
         key.draw(figure, looks)
     best, worst = ranked[-1], ranked[0]
-    caption = "APGR within each domain. Intervals that reach across the line at 0.5 do not tell a router from chance."
+    caption = (
+        "APGR within each domain, with 95 % intervals; random routing has 0.5. Intervals that reach across that line "
+        "do not tell a router from random routing."
+    )
     alt = (
         f"APGR of {first.name} by domain of {result.name}: highest {best[1]:.3f} in {best[0]}, lowest {worst[1]:.3f} "
         f"in {worst[0]}, over {len(ranked)} domains."

@@ -9,23 +9,28 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.data.names import spellings_of
 from routellm_fast.data.prompts import text_in
 from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.evaluation.streaming.rows import is_json_lines
 from routellm_fast.evaluation.streaming.sketch import MAX_QUALITY
 from routellm_fast.evaluation.win_rates import Scorer
 from routellm_fast.scoring import score_in_batches
 from routellm_fast.tables import Row
 
 OnBadRow = Literal["error", "skip"]
-# Takes the reason for which a row is left out, and its error as text.
-LeaveOut = Callable[[str, str], None]
+# Takes the reason for which a row is left out, and its error as text; None where that would say no more.
+LeaveOut = Callable[[str, str | None], None]
 CHUNK_ROWS: Final = 4096
 # Why a row is left out, as the result counts it.
 DAMAGED: Final = "damaged line"
 NO_TEXT: Final = "no text for a prompt or domain"
-NO_QUALITY: Final = "no quality of one of the models"
+NOT_RUN: Final = "one of the models was not run"
+NO_COLUMN: Final = "no column of one of the models"
 NO_NUMBER: Final = "a quality that is no number"
 OUT_OF_RANGE: Final = "a quality out of range"
+# The domain of rows whose cell is empty.
+NO_DOMAIN: Final = "(none)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +73,35 @@ def check_options(on_bad_row: str, size: int) -> None:
         raise InvalidArgumentError(f"a chunk or part must hold something, found a size of {size}")
 
 
-def checked(rows: Sequence[Row], columns: LogColumns, leave_out: LeaveOut | None) -> LogChunk:
-    """Return the rows that can be used; of others call leave_out, or raise DataError where that is None."""
+def checked(rows: Sequence[Row], columns: LogColumns, leave_out: LeaveOut, on_bad_row: OnBadRow) -> LogChunk:
+    """Return the rows that can be used.
+
+    Args:
+        rows: Rows of a log.
+        columns: Names of its columns.
+        leave_out: Called with each row that is left out: one on which a model was not run, which is no error, and with
+            on_bad_row="skip" one that is bad.
+        on_bad_row: See evaluate_stream.
+
+    Raises:
+        DataError: A row is bad and on_bad_row is "error", or the file has no column of that name.
+    """
     chunk = LogChunk([], [], [])
     for row in rows:
         try:
             prompt = text_in(row, columns.prompt)
             qualities = _quality(row, columns.strong), _quality(row, columns.weak)
-            domain = None if columns.domain is None else row.text(columns.domain)
+            domain = None if columns.domain is None else _domain(row, columns.domain)
+        except _NotRunError:
+            leave_out(NOT_RUN, None)
+            continue
         except _BadRowError as bad:
-            if leave_out is None:
+            if on_bad_row == "error":
                 raise bad.error from None
             leave_out(bad.reason, str(bad.error))
             continue
         except DataError as error:
-            if leave_out is None:
+            if on_bad_row == "error":
                 raise
             leave_out(NO_TEXT, str(error))
             continue
@@ -91,6 +110,10 @@ def checked(rows: Sequence[Row], columns: LogColumns, leave_out: LeaveOut | None
         if domain is not None:
             chunk.domains.append(domain)
     return chunk
+
+
+class _NotRunError(Exception):
+    """A row without a quality of one of the models, which is no error: the model was not run on the prompt."""
 
 
 class _BadRowError(Exception):
@@ -103,20 +126,35 @@ class _BadRowError(Exception):
 
 
 def _quality(row: Row, column: str) -> float:
+    """Return the quality in a column, which may have another spelling of the model's name.
+
+    An empty cell, and in JSON lines a missing one, says that the model was not run. Raises _NotRunError, _BadRowError.
+    """
     if column not in row.values:
-        raise _BadRowError(
-            NO_QUALITY, row.error(f"there is no column {column!r}, only {', '.join(map(repr, row.values))}")
-        )
+        found = spellings_of(column, row.values)
+        if len(found) != 1:
+            if is_json_lines(row.path):
+                raise _NotRunError
+            problem = f"there is no column {column!r}, only {', '.join(map(repr, row.values))}"
+            raise _BadRowError(NO_COLUMN, row.error(problem))
+        column = found[0]
     try:
         quality = row.number(column)
     except DataError as error:
         raise _BadRowError(NO_NUMBER, error) from error
     if quality is None:
-        raise _BadRowError(NO_QUALITY, row.error(f"{column!r} is empty"))
+        raise _NotRunError
     if abs(quality) > MAX_QUALITY:
         problem = f"{column!r} must lie between -{MAX_QUALITY:g} and {MAX_QUALITY:g}, found {quality:g}: scale it down"
         raise _BadRowError(OUT_OF_RANGE, row.error(problem))
     return quality
+
+
+def _domain(row: Row, column: str) -> str:
+    """Return the domain of a row: one name for all rows whose cell is empty. Raises DataError without the column."""
+    if column not in row.values:
+        return row.text(column)  # which says so
+    return NO_DOMAIN if row.values[column] in (None, "") else str(row.values[column])
 
 
 def checked_win_rates(name: str, router: Scorer, prompts: Sequence[str]) -> NDArray[np.float32]:

@@ -37,7 +37,9 @@ def evaluate_stream(
         routers: Routers by the name that results show: anything whose win_rates lie in [0, 1].
         rows: The rows of a log.
         columns: Names of the columns that hold the prompt, both qualities and the domain.
-        on_bad_row: "skip" leaves out and counts a row whose prompt is no text or that lacks a quality.
+        on_bad_row: "skip" leaves out and counts a row whose prompt is no text or whose quality is no number. A row on
+            which one of the models was not run (an empty cell; in JSON lines a missing one too) is always left out and
+            counted.
         chunk_rows: How many prompts are scored at a time; the result does not depend on it.
         into: The result to add these rows to; None starts an empty one.
         on_progress: Called with the number of rows taken in so far.
@@ -50,7 +52,7 @@ def evaluate_stream(
     found = StreamedQuality.of(routers, columns) if into is None else into
     iterator = iter(rows)
     while batch := list(islice(iterator, chunk_rows)):
-        found.add(checked(batch, columns, found.leave_out if on_bad_row == "skip" else None), routers)
+        found.add(checked(batch, columns, found.leave_out, on_bad_row), routers)
         if on_progress is not None:
             on_progress(found.rows)
     return found
@@ -90,5 +92,16 @@ def check_rows(found: StreamedQuality, files: Sequence[Path]) -> None:
     """Raise DataError where nothing was taken in."""
     if found.rows:
         return
-    bad = f"; left out: {', '.join(found.examples)}" if found.examples else ""
-    raise DataError(f"{', '.join(map(str, files)) or 'the log'} holds no row that could be used{bad}")
+    counts = "; ".join(f"rows left out: {count:,} ({reason})" for reason, count in sorted(found.bad_rows.items()))
+    examples = f", such as {'; '.join(found.examples)}" if found.examples else ""
+    where = ", ".join(map(str, files)) or "the log"
+    raise DataError(
+        f"{where} holds no row with a prompt and qualities of {found.columns.strong!r} and {found.columns.weak!r}: "
+        f"{counts or 'no rows'}{examples}{_columns_of(files)}"
+    )
+
+
+def _columns_of(files: Sequence[Path]) -> str:
+    """Return, for an error's text, which columns the first row has."""
+    row = next((row for path in files for row in read_part(LogPart(path), on_damage=lambda _: None)), None)
+    return "" if row is None else f". The first row has the columns {', '.join(map(repr, row.values))}"

@@ -20,7 +20,7 @@ from routellm_fast.evaluation.datasets import scale_of
 from routellm_fast.evaluation.metric_set import listed_costs
 from routellm_fast.evaluation.metrics import word_counts
 from routellm_fast.evaluation.results import LENGTH, ORACLE, BenchmarkResult, DomainResult
-from routellm_fast.evaluation.streaming.chunks import NO_QUALITY, LogChunk, LogColumns, checked_win_rates
+from routellm_fast.evaluation.streaming.chunks import NOT_RUN, LogChunk, LogColumns, checked_win_rates
 from routellm_fast.evaluation.streaming.resampling import random_spread, sketch_draws
 from routellm_fast.evaluation.streaming.sketch import DEFAULT_BITS, MAX_QUALITY, QualitySketch
 from routellm_fast.evaluation.summary import Measured, check_gap, domain_result, domain_seed, notes_on, result_rows
@@ -75,8 +75,8 @@ class StreamedQuality:
 
     @property
     def unscored(self) -> int:
-        """How many rows were left out because one of the models has no quality there."""
-        return self.bad_rows[NO_QUALITY]
+        """How many rows were left out because one of the models was not run on them."""
+        return self.bad_rows[NOT_RUN]
 
     @property
     def digest(self) -> str:
@@ -125,9 +125,11 @@ class StreamedQuality:
         self.oracle.add((strong - weak) / (4.0 * MAX_QUALITY) + 0.5, strong, weak)
         self.highest_quality = max(self.highest_quality, float(strong.max()), float(weak.max()))
 
-    def leave_out(self, reason: str, example: str) -> None:
-        """Count a bad row."""
+    def leave_out(self, reason: str, example: str | None) -> None:
+        """Count a row that is left out, and keep the example if it is one of the first."""
         self.bad_rows[reason] += 1
+        if example is None:
+            return
         if len(self.examples) < _MAX_EXAMPLES or example < self.examples[-1]:
             self.examples = tuple(sorted({*self.examples, example})[:_MAX_EXAMPLES])
 
@@ -197,9 +199,11 @@ class StreamedQuality:
     def _notes(self) -> Iterator[str]:
         yield (
             f"Read as a stream: win rates are rounded down to multiples of {2.0**-self.length.bits:.1g}, and "
-            "differences of routers, which need all prompts at once, are left out."
+            "differences of routers, which need all prompts at once, are not computed."
         )
         for reason, count in sorted(self.bad_rows.items()):
+            if reason == NOT_RUN:
+                continue  # the result counts these as unscored
             yield f"Rows left out: {count:,} ({reason})."
         if self.examples:
             yield f"Examples of rows left out: {'; '.join(self.examples)}."

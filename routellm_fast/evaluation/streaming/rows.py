@@ -36,6 +36,11 @@ class LogPart:
     stop: int | None = None
 
 
+def is_json_lines(path: Path) -> bool:
+    """Whether a file has one JSON object on each line, so that a row may lack what other rows have."""
+    return form_of(path) == "jsonl"
+
+
 def log_parts(path: Path, *, part_bytes: int) -> list[LogPart]:
     """Cut a file into pieces of about this size where its format allows.
 
@@ -75,7 +80,7 @@ def read_part(part: LogPart, *, on_damage: Callable[[DataError], None] | None = 
     check_name(part.path)
     if form_of(part.path) == "parquet":
         yield from _parquet_rows(part)
-    elif form_of(part.path) == "jsonl":
+    elif is_json_lines(part.path):
         yield from _json_rows(part, on_damage)
     else:
         yield from read_table(part.path)

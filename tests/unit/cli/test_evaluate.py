@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from routellm_fast.evaluation import Evaluation
 from routellm_fast.routers import RandomRouter
 from tests.support.builders import mf_router
 from tests.support.processes import assert_refused, run_cli, run_python
+from tests.support.terminal import run_in_terminal
 
 FEW = ("--resamples", "30")
 MODELS = ("--strong-model", "large", "--weak-model", "small")
@@ -54,15 +56,18 @@ def test_a_table_of_ones_own(folder, capsys):
     found = output(capsys, [folder / "tiny", "--golden", folder / "mine.csv", *MODELS, "--domains"])
     lines = found.splitlines()
     assert lines[0] == "mine: 40 prompts"
-    assert "75.0% large (strong), 50.0% small (weak); best single model: large, 75.0%" in lines[1]
-    starts = [line.split("  ")[0].strip() for line in lines[3:7]]
+    assert lines[1].startswith("tiny on mine: ")
+    assert any(line.startswith("How sure: APGR ") for line in lines)
+    (quality,) = (index for index, line in enumerate(lines) if line.startswith("quality: "))
+    assert "75.0 % large (strong), 50.0 % small (weak); best single model: large, 75.0 %" in lines[quality]
+    starts = [line.split("  ")[0].strip() for line in lines[quality + 2 : quality + 6]]
     assert starts == ["tiny", "prompt length", "random", "oracle"]
     assert "tiny less prompt length: APGR" in found
     assert "note: 40 prompts are few" in found
     assert "maths" in found
     assert "\x1b" not in found
-    assert "cost saved" not in found  # nobody said what these models cost
-    assert "cost saved" in output(
+    assert "saving in dollars" not in found  # nobody said what these models cost
+    assert "saving in dollars" in output(
         capsys,
         ["random", "--golden", folder / "mine.csv", *MODELS, "--prices", "large=10", "--prices", "small=1"],
     )
@@ -111,13 +116,38 @@ def test_pool_and_transfer(folder, capsys, tmp_path):
         [folder / "tiny", "--golden", folder / "many.csv", "--pool", "costs", "--transfer", "strong-model,other-model",
          "--out", tmp_path],
     )  # fmt: skip
-    assert "tiny chooses among 3 models" in found
-    assert "on pairs it was not trained for (1 pairs left out" in found  # 40 prompts are too few
+    assert (
+        "many.csv: tiny chooses among 3 models on 40 prompts\nbest single model: strong-model, quality 0.750" in found
+    )
+    assert "|" not in found
+    assert (tmp_path / "pool.md").read_text().startswith("## many.csv: tiny chooses among 3 models")
+    assert "| strong-model alone (best single model) | 0.750 [" in (tmp_path / "pool.md").read_text()
+    assert (tmp_path / "transfer.md").read_text().startswith("## many.csv: tiny on 0 of 1 pairs")
+    assert "many.csv: tiny on 0 of 1 pairs; left out: 1, with too small a gap" in found  # 40 prompts are too few
     assert json.loads((tmp_path / "pool.json").read_text())[0]["best_single"] == "strong-model"
     assert json.loads((tmp_path / "transfer.json").read_text()) == []
     priced = ["--pool", "strong-model=5", "--pool", "weak-model=1", "--json"]
     record = json.loads(output(capsys, [folder / "tiny", "--golden", folder / "many.csv", *priced]))
     assert [model["name"] for model in record["pool"][0]["models"]] == ["weak-model", "strong-model"]
+
+
+def test_tables_are_drawn_on_a_terminal_and_markdown_where_asked(folder, capsys):
+    arguments = [str(folder / "tiny"), "--golden", str(folder / "many.csv"), "--pool", "costs"]
+    shown = run_in_terminal("evaluate", *arguments, *FEW, columns=170)
+    assert "|" not in shown
+    assert any(
+        line.startswith("who answers ") and line.rstrip().endswith("dominated by") for line in shown.splitlines()
+    )
+    # What a narrow terminal has no room for stands in a second table; no number and no title is cut.
+    narrow = run_in_terminal("evaluate", *arguments, *FEW, columns=60)
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert sum(line.startswith("who answers ") for line in narrow.splitlines()) > 1
+    words = [set(re.findall(r"[^\s,()\[\]]+", text)) for text in (shown, narrow)]
+    assert words[0] <= words[1]
+    assert "| who answers | quality |" in output(capsys, [*arguments, "--markdown"])
+    mine = output(capsys, [folder / "tiny", "--golden", folder / "mine.csv", *MODELS, "--domains", "--markdown"])
+    assert "| router | APGR, RouteLLM's code |" in mine
+    assert "| maths |" in mine
 
 
 def test_a_log_is_streamed(folder, capsys):
@@ -128,6 +158,17 @@ def test_a_log_is_streamed(folder, capsys):
         assert "log.jsonl, line 41" in found, "what was left out is named"
     assert main(["evaluate", *map(str, arguments), "--strict"]) == 2
     assert "log.jsonl, line 41" in capsys.readouterr().err
+
+
+def test_a_log_with_an_empty_cell_is_read_as_a_table_is(folder, tmp_path, capsys):
+    lines = (folder / "mine.csv").read_text().splitlines()
+    lines[3] = ",".join(cell if column != 2 else "" for column, cell in enumerate(lines[3].split(",")))
+    (tmp_path / "mine.csv").write_text("\n".join(lines) + "\n")
+    left_out = "39 prompts; 1 left out because one of the models was not run on them"
+    for option in ("--golden", "--log"):
+        found = output(capsys, ["random", option, tmp_path / "mine.csv", *MODELS])
+        assert left_out in found.splitlines()[0]
+        assert found.count("left out") == 1
 
 
 def test_names_from_files_cannot_harm_a_terminal(tmp_path, capsys):
@@ -171,6 +212,7 @@ def test_names_from_files_cannot_harm_a_terminal(tmp_path, capsys):
         (["--golden", "mine.csv", *MODELS, "--cache", "mine.csv"], ["another cache folder"]),
         (["--golden", "mine.csv", *MODELS, "--train-data", "mine.csv"], ["all 40 prompts are in the training data"]),
         (["--pool", "costs"], ["nothing to evaluate on"]),
+        (["--golden", "mine.csv", *MODELS, "--json", "--markdown"], ["--json or --markdown, not both"]),
         (["--pool", "costs", "--benchmarks", "evals"], ["--pool and --transfer need --golden"]),
         (["dice", "--pool", "costs", "--golden", "many.csv"], ["kind mf"]),
         (["tiny", "--pool", "costs", "--golden", "even.csv"], ["no cost of any model"]),

@@ -73,6 +73,28 @@ def test_unknown_model_and_wrong_cells_name_the_line(folder):
         read_gsm8k(folder, PAIR)
 
 
+def test_an_empty_cell_says_that_a_model_was_not_run(folder):
+    (folder / "gsm8k/gsm8k_responses.csv").write_text("prompt,W,S\nsum,True,False\nroot,,True\npower,False,\n")
+    found = read_gsm8k(folder, PAIR)
+    assert (found.prompts, found.unscored) == (("sum",), 2)
+    judged = [{"question_id": 1, "model": model, "score": score} for model in "SW" for score in (9, None)]
+    judged += [{"question_id": 2, "model": "S", "score": 8}, {"question_id": 2, "model": "W", "score": None}]
+    questions = [{"question_id": number, "turns": [f"question {number}"]} for number in (1, 2)]
+    (folder / "mt_bench/judgements.jsonl").write_text(lines(*judged))
+    (folder / "mt_bench/question.jsonl").write_text(lines(*questions))
+    found = read_mt_bench(folder, PAIR)
+    assert (found.prompts, found.unscored) == (("question 1",), 1)
+
+
+def test_json_lines_leave_out_what_was_not_run_also_on_the_first_line(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(lines({"prompt": "p", "W": 1}, {"prompt": "q", "S": 1, "W": 0}, {"prompt": "r", "S": 1, "W": None}))
+    found = read_table_benchmark(path, PAIR)
+    assert (found.prompts, found.unscored) == (("q",), 2)
+    with pytest.raises(UnknownModelError, match="mine.jsonl has no column 'other'"):
+        read_table_benchmark(path, ModelPair("other", "W"))
+
+
 def test_missing_files_and_scores(folder):
     (folder / "mt_bench/judgements.jsonl").write_text(lines({"question_id": 1, "model": "S", "score": 9}))
     with pytest.raises(DataError, match=r"question\.jsonl, line 1: .* no score of 'W'"):

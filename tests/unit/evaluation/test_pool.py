@@ -9,7 +9,7 @@ import pytest
 
 from routellm_fast.errors import DataError, InvalidArgumentError, InvalidThresholdError, UnknownModelError
 from routellm_fast.evaluation._cost_curves import cost_of, hull, mean_quality, quality_at
-from routellm_fast.evaluation.pool import evaluate_pool, pool_table, priced_pool
+from routellm_fast.evaluation.pool import evaluate_pool, pool_rows, pool_table, pool_verdict, priced_pool
 from routellm_fast.pool import ModelPool, PoolModel
 from tests.support.pool_builders import NAMES, labelled, written_pool, written_router
 
@@ -136,7 +136,13 @@ def test_the_record_is_json_and_the_table_names_everybody():
     found = result(name="hand")
     assert json.loads(json.dumps(found.to_json()))["curve"][0]["tau"] == 1.0
     table = pool_table(found)
-    for words in ("pool, tau = 0.7500", "large alone (best single)", "small alone (cheapest)", "oracle", "| 133.3% |"):
+    for words in (
+        "pool, tau = 0.7500",
+        "large alone (best single model)",
+        "small alone (cheapest)",
+        "oracle",
+        "| 133.3 % |",
+    ):
         assert words in table
 
 
@@ -197,3 +203,55 @@ def test_curves_are_straight_between_points_and_level_beyond():
     assert cost_of(cost, quality, 0.25) == 1.5
     assert cost_of(cost, quality, -1.0) == 1.0
     assert cost_of(cost, quality, 1.1) == math.inf
+
+
+def test_what_one_single_model_dominates_is_marked():
+    # middle is as good as large on every prompt, at a fifth of the cost.
+    rows = [labelled(row.prompt, (row.scores["small"], 1, row.scores["small"])) for row in ROWS]
+    found = result(rows)
+    assert found.best_single == "middle"
+    assert [(model.name, model.dominated_by) for model in found.models] == [
+        ("small", None),
+        ("middle", None),
+        ("large", "middle"),
+    ]
+    # At tau 1 the pool is small, and not dominated by itself; at 0.5 half of the prompts go to large.
+    assert [point.dominated_by for point in found.curve] == [None, None, "middle"]
+    assert found.oracle.dominated_by is None
+    assert [point.dominated_by for point in result().curve] == [None, None, None]
+    assert json.loads(json.dumps(found.to_json()))["curve"][2]["dominated_by"] == "middle"
+
+
+def test_the_best_single_model_is_the_first_line():
+    found = result()
+    assert pool_verdict(found)[0].startswith("best single model: large, quality 0.750 [")
+    assert pool_verdict(found)[2].startswith("dominated: at 0 of 3 values of tau")
+    table = pool_rows(found)
+    assert table.rows[0][0] == "large alone (best single model)"
+    assert [row[0] for row in table.rows].count("large alone (best single model)") == 1
+    assert table.head[-1] == "dominated by"
+
+
+def test_the_verdict_on_a_pool_says_whether_it_beats_a_mixture():
+    # The written logits are the scores: the pool knows everything. Turned round, it knows less than nothing.
+    rng = np.random.default_rng(1)
+    scores = rng.integers(0, 2, size=(200, 3)).astype(float)
+    rows = [labelled(" ".join(f"{value:.0f}" for value in row), row, group=str(i)) for i, row in enumerate(scores)]
+    turned = [
+        labelled(" ".join(f"{1 - value:.0f}" for value in row), row, group=str(i)) for i, row in enumerate(scores)
+    ]
+    assert "mixture of its models: better (+" in pool_verdict(result(rows))[1]
+    assert "mixture of its models: worse (-" in pool_verdict(result(turned))[1]
+
+
+def test_models_go_by_any_spelling():
+    spelled, known = "mistralai/mixtral-8x7b-chat", "mistralai/Mixtral-8x7B-Instruct-v0.1"
+    rows = [
+        labelled("1 2", (1, 0), ("large", known), costs={"large": 0.01, known: 0.001}),
+        labelled("2 1", (0, 1), ("large", known), costs={"large": 0.01, known: 0.001}),
+    ]
+    pool = ModelPool(written_router(("large", known)), [PoolModel("large", 2.0), PoolModel(spelled, 1.0)])
+    assert evaluate_pool(pool, rows, resamples=1).cheapest == spelled
+    own = priced_pool(written_router(("large", spelled)), rows)
+    assert [model.name for model in own.models] == [known, "large"]
+    assert priced_pool(written_router(("large", known)), rows, models=["large", spelled]).models[0].name == spelled

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import sys
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,12 +13,15 @@ import pytest
 
 from routellm_fast.errors import DataError, MissingExtraError
 from routellm_fast.evaluation.report import check_report, write_report
+from routellm_fast.evaluation.report.plot_curves import draw_quality
+from routellm_fast.evaluation.report.plot_style import NARROW, RC
 from routellm_fast.evaluation.report.plots import draw_plots
 from routellm_fast.evaluation.results import Evaluation
+from routellm_fast.evaluation.verdict import verdict_on
 from routellm_fast.interval import Interval
 from tests.support.report_samples import benchmark, evaluation
 
-pytest.importorskip("matplotlib")
+matplotlib = pytest.importorskip("matplotlib")
 
 VOID = {"meta", "br", "link", "img", "input"}
 
@@ -97,19 +101,81 @@ def test_the_page_is_whole_and_needs_nothing_else(written):
     assert "@import" not in text
     assert len(page.ids) == len(set(page.ids))
     assert set(page.references) <= set(page.ids)
-    assert page.tags.count("svg") == 7
-    assert text.count('role="img"') == 7
+    # Every picture is drawn twice: for wide windows and for phones.
+    assert page.tags.count("svg") == 14
+    assert text.count('role="img"') == 14
 
 
 def test_the_page_says_what_it_must(written):
     text = " ".join(Page((written[0] / "report.html").read_text(encoding="utf-8")).texts)
     for word in (
-        "APGR, code", "APGR, paper", "CPT(20 %)", "CPT(50 %)", "CPT(80 %)", "Saving at CPT(50 %)", "random",
+        "APGR, RouteLLM's code", "APGR, paper", "CPT(20 %)", "CPT(50 %)", "CPT(80 %)",
+        "Saving in strong calls at CPT(50 %)",
+        "Saving in dollars at CPT(80 %)", "random",
         "prompt length", "best single model", "oracle", "How to read this", "gpt-4-1106-preview", "72 prompts",
-        "Intervals are wide", "5 left out as contaminated", "not told apart", "seed", "resamples", "ab" * 32,
+        "Intervals are wide", "5 left out because RouteLLM's training data held them",
+        "no clear difference", "seed", "resamples", "ab" * 32,
         "domain_01_of_knowledge",
     ):  # fmt: skip
         assert word in text, word
+
+
+def test_the_verdict_comes_first_with_its_thresholds(written):
+    text = (written[0] / "report.html").read_text(encoding="utf-8")
+    main = text[text.index("<main>") :]
+    verdict = main[: main.index("</section>")]
+    assert verdict.startswith('<main>\n<section id="verdict"><h2>Verdict</h2>')
+    for result in evaluation().benchmarks:
+        found = verdict_on(result)
+        assert escape(found.headline) in verdict
+        assert f"Thresholds of {found.router} on {result.name}" in verdict
+        for setting in found.settings:
+            assert f"<td>{setting.threshold_text}</td>" in verdict
+    assert "<b>What to set:</b> threshold " in verdict
+    assert "<b>What it saves:</b> " in verdict
+    assert "<b>How sure:</b> APGR " in verdict
+    assert "Thresholds of other routers" in main
+
+
+def test_what_was_left_out_is_counted_once(tmp_path):
+    result = dataclasses.replace(bare(), dropped=5, overlapping=6, unscored=7)
+    sample = dataclasses.replace(bare_evaluation(), benchmarks=(result,))
+    text = " ".join(Page(write_report(sample, tmp_path)[0].read_text(encoding="utf-8")).texts)
+    for count in (5, 6, 7):
+        assert text.count(f"{count} left out") == 1
+    assert text.count("left out") == 3
+
+
+def test_one_word_for_saving(written):
+    text = " ".join(Page((written[0] / "report.html").read_text(encoding="utf-8")).texts)
+    heads = set(re.findall(r"[A-Z][a-z ]* at CPT\(\d+ %\)", text))
+    assert heads == {
+        f"Saving in {unit} at CPT({share} %)" for unit in ("strong calls", "dollars") for share in (50, 80)
+    }
+
+
+def test_pictures_fit_a_phone(written):
+    text = (written[0] / "report.html").read_text(encoding="utf-8")
+    widths = {
+        kind: {float(width) for width in re.findall(rf'<svg class="{kind}"[^>]*viewBox="0 0 ([0-9.]+) ', text)}
+        for kind in ("wide", "narrow")
+    }
+    # In points, of which a letter has 8 or more: on 390 pixels, less margins, the narrow ones are not shrunk.
+    assert widths == {"wide": {489.6}, "narrow": {266.4}}
+    assert "min-width: 28rem" not in text
+    assert "figure svg.wide { display: none; }" in text
+
+
+def test_no_line_goes_through_the_label_of_the_oracle():
+    with matplotlib.rc_context(RC):
+        figure, _, _ = draw_quality(benchmark(prompts=2000), NARROW)
+    (axes,) = figure.axes
+    figure.get_layout_engine().execute(figure)
+    renderer = figure.canvas.get_renderer()
+    (label,) = (text for text in axes.texts if text.get_text().startswith("oracle"))
+    extent = label.get_window_extent(renderer)
+    assert extent.y0 >= axes.get_window_extent(renderer).y1
+    assert extent.y1 <= figure.bbox.y1
 
 
 def test_tables_have_captions_and_heads(written):

@@ -85,7 +85,8 @@ def test_the_summary_is_over_all_eligible_pairs():
 def test_the_table_is_markdown():
     text = transfer_markdown(transfer_table(ByNumber(), rows(), [PAIR], table="hand", resamples=5))
     assert text.count("\n") == 2
-    assert "| hand | strong / weak | 300 | 1.000 / 0.400 | 0.70" in text
+    assert "| strong / weak | hand | 300 | 1.000 / 0.400 | 0.70" in text
+    assert text.endswith("| better |")
 
 
 def test_pairs_that_cannot_be_evaluated():

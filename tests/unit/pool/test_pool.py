@@ -16,6 +16,7 @@ from routellm_fast.routers import RandomRouter
 from tests.support.builders import mf_router
 from tests.support.pool_builders import COSTS, WrittenLogits, written_pool, written_router
 from tests.support.processes import assert_refused, run_cli
+from tests.support.terminal import run_in_terminal
 
 # Against logit 0: sigmoid(-1) and sigmoid(-2).
 ONE, TWO = 1 / (1 + math.e), 1 / (1 + math.e**2)
@@ -295,8 +296,13 @@ def test_rank_chooses_at_a_tau_or_within_a_budget(directory: Path, tmp_path: Pat
     assert (first["id"], first["model"], first["tau"]) == (3, "other-model", 1.0)
     assert "id" not in second
     run = run_cli("rank", "--file", str(path), "--router", str(directory), *MODELS, "--budget", "1")
-    assert "100.0% other-model; 1.0000 USD per 1,000" in run.stdout
     assert run.stdout.count(" * ") == 2
+    summary = run.stdout.split("\n\n")[-1].splitlines()
+    assert summary[0].startswith("best single model: ")
+    assert summary[1].startswith("chosen at tau ")
+    assert summary[1].endswith(", 1.0000 USD per 1,000 requests")
+    (line,) = (line for line in summary if line.startswith("other-model "))
+    assert "100.0 %" in line
 
 
 def test_rank_reads_a_table_and_holds_against_a_named_model(directory: Path, tmp_path: Path):
@@ -333,3 +339,85 @@ def test_rank_refuses(directory: Path, arguments: list[str], word: str, capsys: 
 
 def test_rank_needs_a_router_of_models():
     assert_refused(run_cli("rank", "hello", "--router", "sw_ranking", *MODELS), "'mf'", "sw_ranking")
+
+
+# Another spelling, and the name that reading data gives to it.
+SPELLED, KNOWN = "mistralai/mixtral-8x7b-chat", "mistralai/Mixtral-8x7B-Instruct-v0.1"
+
+
+@pytest.mark.parametrize(("trained", "given"), [(KNOWN, SPELLED), (SPELLED, KNOWN), (KNOWN, KNOWN), (SPELLED, SPELLED)])
+def test_a_model_goes_by_the_name_of_its_column(trained: str, given: str):
+    pool = ModelPool(written_router(("large", trained)), [PoolModel("large", 2.0), PoolModel(given, 1.0)])
+    assert [model.model for model in pool.rank("1 2")] == [given, "large"]
+    assert ModelPool(pool.router, pool.models, best_model=trained).best_model == given
+
+
+def test_a_spelling_of_two_models_is_no_name():
+    models = [PoolModel("mixtral-8x7b-instruct-v0.1", 1.0), PoolModel("large", 2.0)]
+    with pytest.raises(UnknownModelError, match=f"may be any of the router's models {SPELLED}, {KNOWN}: name one"):
+        ModelPool(written_router(("large", SPELLED, KNOWN)), models)
+
+
+def test_rank_takes_the_name_of_the_column_that_it_was_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("torch")
+    rows = [f"what is {n} and {'why ' * (n % 5)}?,{n % 2},{(n // 2) % 2},{n % 3 == 0:d}" for n in range(60)]
+    (tmp_path / "table.csv").write_text(f"prompt,big,{SPELLED},small\n" + "\n".join(rows) + "\n")
+    train = ["train", "mf", "--golden", str(tmp_path / "table.csv"), "--strong-model", "big", "--weak-model", SPELLED]
+    assert main([*train, "--out", str(tmp_path / "router"), "--max-epochs", "1"]) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    models = ["--models", "big=2", "--models", f"{SPELLED}=1", "--models", "small=0.5"]
+    assert main(["rank", "hello", "--router", str(tmp_path / "router"), *models, "--jsonl"]) == 0
+    ranking = json.loads(capsys.readouterr().out)["ranking"]
+    assert {entry["model"] for entry in ranking} == {"big", SPELLED, "small"}
+
+
+def test_a_model_is_dominated_by_one_that_costs_no_more_and_ranks_no_lower():
+    pool = written_pool()  # small, middle, large: cheapest first
+    found = pool.dominators(pool.admission_taus(["0 -1 -2", "-1 0 0", "-2 -2 0"]))
+    assert found.tolist() == [[-1, -1, -1], [-1, 0, 0], [-1, 0, 0]]
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options of a `rank` whose router reads logits off the prompt."""
+    monkeypatch.setattr("routellm_fast.cli._rank.load_router", lambda _: written_router())
+    return ["--models", "large=10", "--models", "middle=1.01", "--models", "small=1"]
+
+
+def test_rank_marks_dominated_models(written: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(["rank", "0 2 1", *written]) == 0
+    prompt, *lines = capsys.readouterr().out.splitlines()
+    assert prompt == "0 2 1"
+    assert [line.split()[3] for line in lines[:3]] == ["middle", "small", "large"]
+    assert [line.endswith("USD per 1,000 requests") for line in lines[:3]] == [True, True, False]
+    assert lines[2].endswith("  dominated by middle")
+    assert main(["rank", "0 2 1", *written, "--jsonl"]) == 0
+    ranking = json.loads(capsys.readouterr().out)["ranking"]
+    assert [entry.get("dominated_by") for entry in ranking] == [None, None, "middle"]
+
+
+def test_rank_sums_up_with_the_best_single_model_first(written: list[str], capsys: pytest.CaptureFixture[str]):
+    easy, hard = "0 -0.04 -2.19", "0 -3 -5"
+    assert main(["rank", easy, easy, easy, hard, *written, "--tau", "0.9"]) == 0
+    lines = capsys.readouterr().out.split("\n\n")[-1].splitlines()
+    assert lines[0] == "best single model: large, mean win rate 0.5000, 10.0000 USD per 1,000 requests"
+    assert lines[1].startswith("chosen at tau 0.9, mean win rate 0.20")
+    # Three times small, once large: middle alone is better, and cheaper.
+    assert lines[2].startswith("Choosing does not pay on these prompts: middle alone costs no more")
+    assert [line.split("  ")[0] for line in lines[3:8]] == ["model", "large", "chosen at tau 0.9", "middle", "small"]
+    assert [line.split()[-1] for line in lines[4:8]] == ["%", "middle", "%", "%"]
+    assert lines[8] == "4 prompts; win rates are predicted, and against the best model on each prompt"
+    assert main(["rank", easy, hard, *written, "--tau", "0.5"]) == 0
+    assert "does not pay" not in capsys.readouterr().out
+    assert main(["rank", easy, hard, *written, "--best-model", "large"]) == 0
+    found = capsys.readouterr().out
+    assert "against large" in found
+    assert "chosen" not in found
+
+
+def test_rank_draws_a_table_on_a_terminal(directory: Path):
+    shown = run_in_terminal("rank", "hello", "prove", "--router", str(directory), *MODELS, "--tau", "0.6", columns=100)
+    assert "best single model: " in shown
+    assert "|" not in shown
+    (head,) = (line for line in shown.splitlines() if line.startswith("model "))
+    assert "dominated by" in head

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from routellm_fast import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.bootstrap import bootstrap
-from routellm_fast.evaluation.datasets import Benchmark
+from routellm_fast.evaluation.datasets import Benchmark, read_table_benchmark
 from routellm_fast.evaluation.metrics import apgr_paper, oracle_metrics, oracle_ranks, router_metrics, sweep
 from routellm_fast.evaluation.results import BenchmarkResult
 from routellm_fast.evaluation.streaming import (
@@ -381,12 +382,63 @@ BAD = [
     (json.dumps({STRONG: 1, WEAK: 1, "kind": "a"}), "line 11: expected a column prompt", "no text for a prompt"),
     (json.dumps({"prompt": 7, STRONG: 1, WEAK: 1, "kind": "a"}), "must be text, found 7", "no text for a prompt"),
     (json.dumps({"prompt": "1", STRONG: 1, WEAK: 1}), "there is no column 'kind'", "no text for a prompt or domain"),
-    (json.dumps({"prompt": "1", STRONG: 1, "kind": "a"}), f"there is no column '{WEAK}'", "no quality"),
-    (json.dumps({"prompt": "1", STRONG: None, WEAK: 1, "kind": "a"}), f"'{STRONG}' is empty", "no quality"),
     (json.dumps({"prompt": "1", STRONG: "good", WEAK: 1, "kind": "a"}), "must be a finite number", "no number"),
     (json.dumps({"prompt": "1", STRONG: np.nan, WEAK: 1, "kind": "a"}), "must be a finite number", "no number"),
     (json.dumps({"prompt": "1", STRONG: 1e9, WEAK: 1, "kind": "a"}), "scale it down", "out of range"),
 ]  # fmt: skip
+
+
+NOT_RUN_LINES = [
+    {"prompt": "1", STRONG: 1, "kind": "a"},
+    {"prompt": "1", STRONG: None, WEAK: 1, "kind": "a"},
+    {"prompt": "1", STRONG: "", WEAK: 1, "kind": "a"},
+]
+
+
+@pytest.mark.parametrize("on_bad_row", ["error", "skip"])
+@pytest.mark.parametrize("line", NOT_RUN_LINES)
+def test_an_empty_quality_says_that_a_model_was_not_run(tmp_path, line, on_bad_row):
+    path = bad_log(tmp_path, *[json.dumps(line)] * 2)
+    found = evaluate_log({"fixed": Fixed()}, [path], COLUMNS, on_bad_row=on_bad_row)
+    assert (found.rows, found.unscored, found.bad_rows.total(), found.examples) == (20, 2, 2, ())
+    result = found.result("log", resamples=5)
+    assert result.unscored == 2
+    assert result.left_out == ("2 left out because one of the models was not run on them",)
+    assert "left out:" not in " ".join(result.notes)  # counted once
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+def test_an_empty_cell_of_a_log_is_what_it_is_in_a_table(tmp_path, suffix):
+    rows = [{**record, STRONG: None} if index % 4 == 0 else record for index, record in enumerate(records(80))]
+    path = write(tmp_path / f"log{suffix}", rows)
+    found = evaluate_log({"fixed": Fixed()}, [path], COLUMNS)
+    table = read_table_benchmark(path, ModelPair(STRONG, WEAK))
+    assert (found.rows, found.unscored) == (len(table.prompts), table.unscored) == (60, 20)
+
+
+def test_a_column_that_a_table_lacks_is_named_at_the_first_row(tmp_path):
+    path = write(tmp_path / "log.csv", records(20))
+    with pytest.raises(DataError, match=r"log\.csv, line 2: there is no column 'other', only 'prompt'"):
+        evaluate_log({"fixed": Fixed()}, [path], LogColumns("other", WEAK))
+    lines = write(tmp_path / "log.jsonl", records(20))
+    with pytest.raises(DataError, match=r"qualities of 'other' and .*rows left out: 20 \(one of the models was "
+                                        r"not run\)"
+                                        r"\. The first row has the columns 'prompt'"):  # fmt: skip
+        evaluate_log({"fixed": Fixed()}, [lines], LogColumns("other", WEAK))
+
+
+def test_a_column_goes_by_any_spelling_of_its_model(tmp_path):
+    expected = evaluate_log({"fixed": Fixed()}, [write(tmp_path / "a.csv", records(30))], COLUMNS)
+    spelled = [{"mistralai/mixtral-8x7b-chat" if key == WEAK else key: value for key, value in record.items()}
+               for record in records(30)]  # fmt: skip
+    found = evaluate_log({"fixed": Fixed()}, [write(tmp_path / "b.csv", spelled)], COLUMNS)
+    assert found.digest == expected.digest
+
+
+def test_rows_without_a_domain_are_a_domain_of_their_own(tmp_path):
+    rows = [{**record, "kind": (None, "", 7)[index % 3]} for index, record in enumerate(records(30))]
+    found = evaluate_log({"fixed": Fixed()}, [write(tmp_path / "log.jsonl", rows)], COLUMNS)
+    assert {name: sketch.rows for name, sketch in found.domains["fixed"].items()} == {"(none)": 20, "7": 10}
 
 
 @pytest.mark.parametrize(("line", "problem", "reason"), BAD)
@@ -476,7 +528,7 @@ def test_files_that_are_no_logs(tmp_path, name, content, problem):
 def test_no_usable_row_is_said(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"prompt": 1}\n')
-    with pytest.raises(DataError, match=r"holds no row that could be used; left out: .*line 1"):
+    with pytest.raises(DataError, match=r"holds no row with a prompt and qualities of .*left out: 1 .*line 1"):
         evaluate_log({"fixed": Fixed()}, [path], COLUMNS, on_bad_row="skip")
 
 
