@@ -2,7 +2,7 @@
 
 >>> import routellm_fast as rf
 >>> router = rf.load_router()  # the router that ships: offline, no key
->>> router.route("Prove that there are infinitely many primes.", threshold=0.5).model  # doctest: +SKIP
+>>> router.route("Prove that there are infinitely many primes.").model  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -95,7 +95,10 @@ def check_share(value: float, what: str) -> float:
     """
     if isinstance(value, bool) or not hasattr(value, "__float__"):
         raise TypeError(f"{what} must be a number in [0, 1], not {type(value).__name__}")
-    number = float(value)
+    try:
+        number = float(value)
+    except (ValueError, OverflowError) as error:  # an integer beyond float64, a signalling NaN
+        raise InvalidThresholdError(f"{what} is no number in [0, 1]: {error}") from error
     # Written so that NaN fails too.
     if not 0.0 <= number <= 1.0:
         raise InvalidThresholdError(f"{what} {value} is outside [0, 1]")

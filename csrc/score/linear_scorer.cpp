@@ -30,6 +30,13 @@ void check_finite(const float* embedding, std::size_t dim, std::size_t row, cons
   if (bad < dim) throw_nonfinite(row, bad, embedding[bad]);
 }
 
+// Finite values whose products overflow float32: float64 has the room.
+float wide_dot(const float* weights, const float* embedding, std::size_t dim) {
+  double wide = 0.0;
+  for (std::size_t d = 0; d < dim; ++d) wide += static_cast<double>(weights[d]) * static_cast<double>(embedding[d]);
+  return static_cast<float>(wide);
+}
+
 }  // namespace
 
 float sigmoid(float logit) noexcept { return 1.0F / (1.0F + std::exp(-logit)); }
@@ -42,10 +49,7 @@ LinearScorer::LinearScorer(std::span<const float> weights, const KernelTable& ke
 float LinearScorer::checked(float logit, const float* embedding, std::size_t row) const {
   if (std::isfinite(logit)) return logit;
   check_finite(embedding, dim(), row, *kernels_);
-  // Finite values whose products overflow float32: float64 has the room.
-  double wide = 0.0;
-  for (std::size_t d = 0; d < dim(); ++d) wide += static_cast<double>(weights_[d]) * static_cast<double>(embedding[d]);
-  return static_cast<float>(wide);
+  return wide_dot(weights_.data(), embedding, dim());
 }
 
 float LinearScorer::win_rate(const float* embedding) const {
@@ -73,7 +77,11 @@ void LinearModels::logits(const float* embeddings, std::size_t count, std::size_
   for (std::size_t r = 0; r < count; ++r) {
     const float* embedding = embeddings + r * stride;
     check_finite(embedding, dim_, r, *kernels_);
-    kernels_->matvec_f32(rows_.data(), models_, dim_, dim_, embedding, out + r * models_);
+    float* const logits = out + r * models_;
+    kernels_->matvec_f32(rows_.data(), models_, dim_, dim_, embedding, logits);
+    for (std::size_t m = 0; m < models_; ++m) {
+      if (!std::isfinite(logits[m])) logits[m] = wide_dot(rows_.data() + m * dim_, embedding, dim_);
+    }
   }
 }
 

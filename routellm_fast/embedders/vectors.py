@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from routellm_fast.arrays import FloatArray
+from routellm_fast.arrays import FloatArray, is_masked
 from routellm_fast.errors import InvalidEmbeddingError
 
 
@@ -23,6 +23,10 @@ def check_vectors(values: Any, count: int, dim: int, source: str) -> FloatArray:
         InvalidEmbeddingError: The values are not numbers or have another shape, or one is not finite as float32; the
             text names its row.
     """
+    if is_masked(values):
+        raise InvalidEmbeddingError(
+            f"{source} returned a masked array, whose masked values would be read as numbers: fill them"
+        )
     try:
         array = np.asarray(values)
     except ValueError as error:

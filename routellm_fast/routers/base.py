@@ -88,6 +88,8 @@ class Router(ABC):
         self._model_pair = checked_pair(*model_pair)
         self._embedder = None if embedder is None else checked_embedder(embedder)
         self._embedder_spec = embedder_spec
+        if not (calibration is None or isinstance(calibration, Calibration)):
+            raise TypeError(f"calibration is a Calibration or None, found {type(calibration).__name__}")
         self._calibration = calibration
         self._default_threshold: float | None = None  # read from the calibration when it is first needed
         self._provenance = dict(provenance or {})

@@ -156,8 +156,9 @@ class EmbeddingRouter(Router):
 
 
 def native_embedder(embedder: Embedder | None) -> _core.StaticEmbedder | None:
-    """Return the embedder that the core itself runs; None for any other."""
-    return embedder.native if isinstance(embedder, StaticEmbedder) else None
+    """Return the embedder that the core itself runs; None for any other, also for one whose class embeds by itself."""
+    is_own = isinstance(embedder, StaticEmbedder) and type(embedder).embed is StaticEmbedder.embed
+    return embedder.native if is_own else None
 
 
 def contents_in_memory(

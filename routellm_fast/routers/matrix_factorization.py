@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from routellm_fast import _core
-from routellm_fast.arrays import FloatArray
+from routellm_fast.arrays import FloatArray, is_masked
 from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
@@ -184,6 +184,8 @@ class MatrixFactorizationRouter(EmbeddingRouter):
 
 
 def _own(name: str, values: Any) -> NDArray[np.float32]:
+    if is_masked(values):
+        raise InvalidArgumentError(f"{name} is a masked array, whose masked values would be read as numbers: fill them")
     try:
         array = np.asarray(values)
     except ValueError as error:  # rows of unequal lengths

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from routellm_fast import _core
+from routellm_fast.arrays import is_masked
 from routellm_fast.embedders.vectors import check_vectors
 from routellm_fast.errors import InvalidArgumentError, InvalidEmbeddingError
 
@@ -108,6 +109,10 @@ def suffix(number: int) -> str:
 
 def check_embeddings(embeddings: Any, count: int) -> FloatArray:
     """Return embeddings as (count, dim) float32. Raises InvalidEmbeddingError."""
+    if is_masked(embeddings):
+        raise InvalidEmbeddingError(
+            "embeddings are a masked array, whose masked values would be read as numbers: fill them"
+        )
     try:
         array = np.asarray(embeddings)
     except ValueError as error:

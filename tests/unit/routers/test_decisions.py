@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 import routellm_fast as rf
 from routellm_fast import FunctionEmbedder, cli
-from routellm_fast.routers import RandomRouter, Router
+from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter, Router, SimilarityWeightedRouter
 from tests.support.builders import PAIR, bert_router, mf_router, static_embedder
 from tests.support.sw_builders import sw_router
 
@@ -139,3 +140,55 @@ def test_the_command_line_shows_what_a_decision_rests_on(tmp_path: Path, capsys:
     shown = capsys.readouterr().out
     assert "1 longer than what is read: the rest was left out" in shown
     assert "1 without text: decided by --no-text" in shown
+
+
+def test_values_that_python_can_not_make_a_number_of_are_named() -> None:
+    for threshold in (10**400, -(10**400), Decimal("sNaN")):
+        with pytest.raises(rf.InvalidThresholdError, match=r"threshold"):
+            mf_router().route("hello", threshold)  # type: ignore[arg-type]
+
+
+def test_masked_values_are_not_read_as_numbers() -> None:
+    masked = np.ma.masked_array(np.ones((3, 4), np.float32), mask=np.eye(3, 4))
+    with pytest.raises(rf.InvalidArgumentError, match="P is a masked array"):
+        mf_router(P=masked)
+    embeddings = np.ma.masked_array(np.ones((2, 3)), mask=[[0, 1, 0]] * 2)
+    with pytest.raises(rf.InvalidEmbeddingError, match="masked array"):
+        SimilarityWeightedRouter.build(
+            embeddings, ["s", "w"], ["w", "s"], ["model_a"] * 2, strong_model="s", weak_model="w", embedder=None
+        )
+    embedder = FunctionEmbedder(
+        lambda texts: np.ma.masked_array(np.ones((len(texts), 9)), mask=True), name="m", dim=9, fingerprint="sha256:1"
+    )
+    with pytest.raises(rf.InvalidEmbeddingError, match="masked array"):
+        mf_router(embedder).win_rate("hello")  # type: ignore[arg-type]
+
+
+def test_what_is_no_calibration_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="calibration is a Calibration or None, found float"):
+        mf_router(calibration=0.5)
+
+
+def test_an_embedder_of_a_class_of_its_own_is_asked() -> None:
+    class Loud(rf.StaticEmbedder):
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            return super().embed([text.upper() + " prove" for text in texts])
+
+    plain = static_embedder()
+    _, tensors, files = plain.stored()
+    loud = Loud(
+        tensors["embedder.table"], files["tokenizer.json"], name="loud", column_scale=tensors["embedder.column_scale"],
+        normalize=False, surface_features=plain.surface_features,
+    )  # fmt: skip
+    router, expected = mf_router(loud), mf_router(plain)
+    assert router.win_rate("hello") == expected.win_rate("HELLO prove")
+    assert router.route("hello").win_rate == expected.win_rate("HELLO prove")
+
+
+def test_logits_that_overflow_float32_are_those_of_the_pair() -> None:
+    weights = {"P": np.eye(3, dtype=np.float32), "W": np.full((3, 2), 1e30, np.float32), "w": np.ones(3, np.float32)}
+    weights["W"][1, 1] = -1e30
+    router = MatrixFactorizationRouter(["a", "b", "c"], **weights, model_pair=rf.ModelPair("a", "b"))
+    embeddings = np.array([[3e8, -3e8]], np.float32)
+    logits = router.model_logits(embeddings)[0].astype(np.float64)
+    assert 1.0 / (1.0 + np.exp(logits[1] - logits[0])) == router.win_rates_from_embeddings(embeddings)[0]
