@@ -35,7 +35,7 @@ float win_rate(const Router& self, py::handle text, Threshold threshold) {
   return self.win_rate(view, threshold, true);
 }
 
-py::array_t<float> win_rates(const Router& self, const py::sequence& texts, Threshold threshold) {
+py::array_t<float> win_rates(const Router& self, py::handle texts, Threshold threshold) {
   const HeldTexts batch(texts, self.max_code_points());
   py::array_t<float> out(static_cast<py::ssize_t>(batch.views().size()));
   float* const target = out.mutable_data();

@@ -85,7 +85,7 @@ void bind_static_embedder(const py::module_& m) {
           "(rows, token dim) float32 or int8: a read-only view of the native table.")
       .def(
           "embed",
-          [](const StaticEmbedder& self, const py::sequence& texts) {
+          [](const StaticEmbedder& self, py::handle texts) {
             const HeldTexts batch(texts, self.options().max_code_points);
             FloatArray out = make_floats(batch.views().size(), self.dim());
             float* row = out.mutable_data();
@@ -100,7 +100,7 @@ void bind_static_embedder(const py::module_& m) {
       .def(
           "embed_ids",
           [](const StaticEmbedder& self, const std::vector<std::vector<std::uint32_t>>& ids,
-             const py::sequence& texts) {
+             py::handle texts) {
             const HeldTexts batch(texts, self.options().max_code_points);
             if (ids.size() != batch.views().size()) {
               throw Error(ErrorCode::kInvalidArgument, std::to_string(ids.size()) + " id lists for " +

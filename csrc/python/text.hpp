@@ -22,7 +22,8 @@ namespace py = pybind11;
 // A batch of texts as UTF-8: views into Python's own strings where they are ASCII, else into `transcoded`.
 class HeldTexts {
  public:
-  HeldTexts(const py::sequence& texts, std::size_t max_code_points);
+  // Takes any object, so that the message about one that holds no texts is this package's own. Throws TypeError.
+  HeldTexts(py::handle texts, std::size_t max_code_points);
 
   [[nodiscard]] const std::vector<std::string_view>& views() const { return views_; }
   [[nodiscard]] std::size_t bytes() const { return bytes_; }

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from routellm_fast.cli._progress import busy
 from routellm_fast.errors import InvalidArgumentError
 
 # The packages behind these commands import an event loop, which takes tens of milliseconds. Each command imports what
@@ -71,7 +72,7 @@ def golden(
         raise InvalidArgumentError(f"{twice} is given twice")
     rules = ScoreRules(margin=margin, ties=ties, weights=weights, cap_per_prompt=cap_per_prompt, seed=seed)
     names = _judging.model_names(models)
-    with _judging.busy("making battles"):
+    with busy("making battles"):
         known = _judging.read_all_prompts(prompts)
         labelled = [row for file in labels for row in read_golden(file, prompts=known, licenses=licenses or None)]
         made = golden_battles(labelled, models=names, rules=rules, forbidden=forbidden_groups(not_in or []))
@@ -255,7 +256,7 @@ def judge(
         common={**common, "max_tokens": generate_max_tokens},
     )
     questioner = Questioner(settings, _judging.template_of(mode, template, as_json=as_json), orders)
-    with _judging.busy("reading"):
+    with busy("reading"):
         read = read_contests(
             contests,
             prompts=_judging.read_all_prompts(prompts),

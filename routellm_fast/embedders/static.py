@@ -11,7 +11,15 @@ import numpy as np
 
 from routellm_fast import _core
 from routellm_fast.arrays import FloatArray
-from routellm_fast.artifact import EMBEDDER_LAYOUT, ROUTER_LAYOUT, Artifact, is_artifact, read_artifact, write_artifact
+from routellm_fast.artifact import (
+    EMBEDDER_LAYOUT,
+    ROUTER_LAYOUT,
+    Artifact,
+    faults_of,
+    is_artifact,
+    read_artifact,
+    write_artifact,
+)
 from routellm_fast.embedders.base import Stored, fingerprint_of, identity_of
 from routellm_fast.embedders.model2vec import is_model2vec_folder, read_model2vec
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
@@ -124,7 +132,8 @@ class StaticEmbedder:
                 if spec is None:
                     raise ArtifactFormatError(f"{path} holds a router without an embedder")
                 origin = Origin.of(path, layout, artifact)
-                return cls.from_stored(spec, artifact.tensors, artifact.files, origin=origin, isa=isa)
+                with faults_of(path):
+                    return cls.from_stored(spec, artifact.tensors, artifact.files, origin=origin, isa=isa)
         if not is_model2vec_folder(path):
             raise ArtifactNotFoundError(
                 f"{path} is neither a model2vec folder (config.json, model.safetensors, tokenizer.json) "

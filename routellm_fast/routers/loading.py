@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, read_artifact
+from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, faults_of, read_artifact
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
@@ -105,7 +105,7 @@ def restore_router(
     runtime = _accepted(router_class(kind), runtime)
     if set(stored) != {"strong", "weak"}:
         raise ArtifactFormatError(f"{directory}: model_pair holds strong and weak, found {sorted(stored)}")
-    try:
+    with faults_of(directory):
         return router_class(kind).from_artifact(
             artifact,
             model_pair=ModelPair(strong_model or stored["strong"], weak_model or stored["weak"]),
@@ -113,8 +113,6 @@ def restore_router(
             origin=Origin.of(directory, ROUTER_LAYOUT, artifact),
             **runtime,
         )
-    except InvalidArgumentError as error:
-        raise ArtifactFormatError(f"{directory}: {error}") from error
 
 
 def _accepted(kind: type[Router], runtime: dict[str, Any]) -> dict[str, Any]:
