@@ -16,6 +16,7 @@ from tests.support.processes import assert_refused, run_cli, without_progress
 
 PROGRAM = f"{shlex.quote(sys.executable)} -m routellm_fast"
 FULL = Path("/dev/full")
+RANK = "rank --models gpt-4-1106-preview=10 --models mistral-7b-instruct-v0.2=1"
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +42,8 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return run
 
 
-COMMANDS = [
-    "route hi",
-    "route --jsonl hi",
-    "rank hi --models gpt-4-1106-preview=10",
-    "info",
-    "info --json",
-    "info --c-abi",
-    "--help",
-    "route --help",
-    "--version",
-    "calibrate {router} {drifted} --check",
-    "calibrate {router} {drifted} --check --json",
-]
+# One that prints by each way there is: rows, a table of rich, click's own help, JSON.
+COMMANDS = ["route hi", f"{RANK} hi", "info", "--help", "calibrate mf {drifted} --check --json"]
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="this machine has no /dev/full")
@@ -73,9 +63,8 @@ def test_a_long_output_that_takes_nothing_ends_at_once() -> None:
 
 
 def test_a_closed_input_is_named_where_it_is_read_and_not_minded_elsewhere(router: Path) -> None:
-    for command in ("route", "route --jsonl", "rank --models gpt-4-1106-preview=10", f"calibrate {router} -"):
+    for command in ("route", RANK, f"calibrate {router} -"):
         assert_refused(shell(f"{PROGRAM} {command} <&-"), "standard input is closed")
-        assert_refused(shell(f"{PROGRAM} {command} < /"), "standard input cannot be read (Is a directory)")
     run = shell(f"{PROGRAM} route hi <&-")
     assert (run.returncode, run.stderr) == (0, "")
     assert "1 prompt, to the" in run.stdout
@@ -83,7 +72,7 @@ def test_a_closed_input_is_named_where_it_is_read_and_not_minded_elsewhere(route
 
 @pytest.mark.parametrize("errors", ["2>&-", "2>/dev/full"])
 def test_where_no_error_can_be_said_the_exit_status_says_it(errors: str) -> None:
-    for command in ("route --threshold 7 hi", "info /no/such/place", "--nonsense", "route <&-", "route hi >&-"):
+    for command in ("route --threshold 7 hi", "--nonsense", "route <&-", "route hi >&-"):
         run = shell(f"{PROGRAM} {command} {errors}")
         assert (run.returncode, run.stderr) == (2, ""), command
     assert shell(f"{PROGRAM} route hi {errors}").returncode == 0
@@ -100,7 +89,7 @@ def test_a_closed_stream_s_number_goes_to_no_file(router: Path) -> None:
     assert run.returncode == 0
 
 
-@pytest.mark.parametrize("command", ["route", "route --jsonl", "rank --models gpt-4-1106-preview=10"])
+@pytest.mark.parametrize("command", ["route", RANK])
 def test_a_reader_that_goes_away_is_no_error(command: str) -> None:
     run = shell(f"yes | head -50000 | {PROGRAM} {command} | head -1; echo ${{PIPESTATUS[2]}}")
     assert run.stderr == ""
@@ -131,11 +120,11 @@ def test_json_is_utf_8_whatever_the_locale_says() -> None:
         stdin = prompt + "\n"
         run = run_cli("route", "--jsonl", stdin=stdin, environment=environment)
         assert json.loads(run.stdout)["prompt"] == prompt
-        for arguments in (["route"], ["rank", "--models", "gpt-4-1106-preview=10"]):
+        for arguments in (["route"], RANK.split()):
             assert prompt in run_cli(*arguments, stdin=stdin, environment=environment).stdout
 
 
-@pytest.mark.parametrize("command", ["route --jsonl", "rank --models gpt-4-1106-preview=10"])
+@pytest.mark.parametrize("command", ["route --jsonl", RANK])
 def test_somebody_at_a_terminal_is_told_what_is_waited_for(command: str) -> None:
     master, slave = pty.openpty()
     with (
