@@ -99,8 +99,7 @@ void bind_static_embedder(const py::module_& m) {
           py::arg("texts"), "(n, dim) float32.")
       .def(
           "embed_ids",
-          [](const StaticEmbedder& self, const std::vector<std::vector<std::uint32_t>>& ids,
-             py::handle texts) {
+          [](const StaticEmbedder& self, const std::vector<std::vector<std::uint32_t>>& ids, py::handle texts) {
             const HeldTexts batch(texts, self.options().max_code_points);
             if (ids.size() != batch.views().size()) {
               throw Error(ErrorCode::kInvalidArgument, std::to_string(ids.size()) + " id lists for " +

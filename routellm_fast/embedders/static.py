@@ -105,16 +105,24 @@ class StaticEmbedder:
             "normalize": normalize,
             "surface_features": list(surface_features),
         }
-        self._native = _core.StaticEmbedder(
-            native,
-            np.ascontiguousarray(table, dtype=None if table.dtype == np.int8 else np.float32),
-            column_scale=column_scale,
-            rows=rows,
-            weights=weights,
-            dropped_token=unknown_token_id(spec),
-            isa=isa,
-            **self._settings,
-        )
+        try:
+            self._native = _core.StaticEmbedder(
+                native,
+                np.ascontiguousarray(table, dtype=None if table.dtype == np.int8 else np.float32),
+                column_scale=column_scale,
+                rows=rows,
+                weights=weights,
+                dropped_token=unknown_token_id(spec),
+                isa=isa,
+                **self._settings,
+            )
+        except TypeError:  # whose text speaks of the core's own signature
+            raise TypeError(
+                "a static embedder takes integers of at least 1 for max_tokens and max_code_points, a bool for "
+                "normalize, names for surface_features, and arrays of numbers for column_scale, rows and weights; "
+                f"found {self._settings}, column_scale {_type_of(column_scale)}, rows {_type_of(rows)}, "
+                f"weights {_type_of(weights)}"
+            ) from None
 
     @classmethod
     def load(cls, directory: str | Path, *, isa: str | None = None) -> StaticEmbedder:
@@ -333,6 +341,10 @@ class StaticEmbedder:
     def __repr__(self) -> str:
         """Name, dim and the table's precision."""
         return f"StaticEmbedder(name={self._name!r}, dim={self.dim}, precision={self.table.dtype.name!r})"
+
+
+def _type_of(value: Any) -> str:
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def _reloaded(origin: Origin) -> StaticEmbedder:

@@ -144,7 +144,7 @@ TEST_CASE("files that are truncated, longer, changed, or no files are refused") 
             "sw-int8",
             [&](const auto& d) {
               fs::remove(d.path() / file);
-              fs::create_symlink("README.md", d.path() / file);
+              fs::create_symlink("router.json", d.path() / file);
             },
             ErrorCode::kDamaged),
         "is truncated or was changed");

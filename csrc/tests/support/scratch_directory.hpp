@@ -68,8 +68,8 @@ class ScratchDirectory {
     write("router.json", std::regex_replace(read("router.json"), entry, recorded));
   }
 
-  /// Moves each file to the folder `blobs` beside the directory, by another name, and leaves a symbolic link to it, as a
-  /// model hub's cache does.
+  /// Moves each file to the folder `blobs` beside the directory, by another name, and leaves a symbolic link to it, as
+  /// a model hub's cache does.
   void link_files() const {
     namespace fs = std::filesystem;
     fs::create_directory(root_ / "blobs");

@@ -231,3 +231,22 @@ def test_other_tokenizers_run_by_their_own_library(tmp_path: Path) -> None:
     np.testing.assert_allclose(rows[:2, 5], np.log1p([len(ids), 0]), rtol=1e-6)
     with pytest.raises(TypeError, match="text 1"):
         embedder.embed(["fine", None])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_tokens": "512"},
+        {"max_tokens": -1},
+        {"max_code_points": 1.5},
+        {"normalize": "yes"},
+        {"surface_features": [3]},
+        {"weights": "heavy"},
+        {"rows": {"a": 1}},
+    ],
+)
+def test_a_setting_of_another_type_is_named_and_no_signature_of_the_core(settings: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match=next(iter(settings))) as caught:
+        rf.StaticEmbedder(np.ones((len(WORDS), 5), np.float32), tokenizer_json(), name="x", **settings)  # type: ignore[arg-type]
+    assert "incompatible" not in str(caught.value)
+    assert "_core" not in str(caught.value)
