@@ -50,7 +50,7 @@ PYBIND11_MODULE(core_of_main_interpreter, m) {
 
 // A sub-interpreter is refused before pybind11 is entered, which takes the lock of the main interpreter and would wait
 // for it for ever: before Python 3.12, all interpreters share one lock, and the importing thread holds it.
-extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {  // NOLINT(*-reserved-identifier): Python's name
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {  // NOLINT(*-identifier*): Python's name
   if (!is_main_interpreter()) {
     PyErr_SetString(PyExc_ImportError, kMainOnly);
     return nullptr;
