@@ -142,7 +142,8 @@ class _Tally:
     def summary(self, tau: float | None) -> str:
         if self._prompts == 0:
             return "no prompts\n"
+        counted = f"{self._prompts:,} prompt{'' if self._prompts == 1 else 's'}"
         if tau is None:
-            return f"{self._prompts:,} prompts; win rates are against the best model on each prompt\n"
+            return f"{counted}; win rates are against the best model on each prompt\n"
         shares = ", ".join(f"{count / self._prompts:.1%} {name}" for name, count in self._chosen.most_common())
-        return f"{self._prompts:,} prompts at tau {tau:.6g}: {shares}; {self._cost / self._prompts:.4f} USD per 1,000\n"
+        return f"{counted} at tau {tau:.6g}: {shares}; {self._cost / self._prompts:.4f} USD per 1,000\n"

@@ -68,6 +68,7 @@ def test_a_closed_input_is_named_where_it_is_read_and_not_minded_elsewhere(route
     run = shell(f"{PROGRAM} route hi <&-")
     assert (run.returncode, run.stderr) == (0, "")
     assert "1 prompt, to the" in run.stdout
+    assert "1 prompt; win rates" in shell(f"{PROGRAM} {RANK} hi <&-").stdout
 
 
 @pytest.mark.parametrize("errors", ["2>&-", "2>/dev/full"])
