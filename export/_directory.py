@@ -23,9 +23,11 @@ def export_directory(out: Path, *, marker: str = REPORT_FILE) -> Iterator[Path]:
     Raises:
         ArtifactWriteError: Something that is no export stands there, or the file system refused; nothing was changed.
     """
-    if out.is_symlink() or (out.exists() and not (out / marker).is_file() and not _is_empty(out)):
-        raise ArtifactWriteError(f"{out} exists and is no export ({marker}): it is left alone. Choose another path.")
     try:
+        if out.is_symlink() or (out.exists() and not (out / marker).is_file() and not _is_empty(out)):
+            raise ArtifactWriteError(
+                f"{out} exists and is no export ({marker}): it is left alone. Choose another path."
+            )
         with staged_directory(out) as staging:
             yield staging
     except OSError as error:

@@ -66,7 +66,8 @@ def link_tensor(path: Path, name: str, array: NDArray[Any]) -> dict[str, Any] | 
     if source is None:
         return None
     try:
-        os.link(source.path, path, follow_symlinks=False)
+        # Where a symbolic link led to the file, the file gets the second name, not the link.
+        os.link(os.path.realpath(source.path), path, follow_symlinks=False)
         # Looked at afterwards: whatever stands at the source's path by now, this is what was linked.
         if _identity(path.lstat()) != source.identity:
             path.unlink()

@@ -13,6 +13,11 @@ def explained(error: ImportError) -> str:
 
 
 def _cause(error: ImportError) -> str:
+    if "subinterpreter" in str(error):  # by Python itself, or by csrc/python/bindings.cpp
+        return (
+            "routellm-fast runs in the main interpreter of a process only, and this is a sub-interpreter. Under "
+            "mod_wsgi, say 'WSGIApplicationGroup %{GLOBAL}'; elsewhere, use a process in place of the sub-interpreter."
+        )
     if error.name != "routellm_fast._core" or not isinstance(error, ModuleNotFoundError):
         return (
             "the compiled extension of routellm-fast is there but cannot be loaded. Install the package anew for this "

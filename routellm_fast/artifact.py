@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,14 @@ import numpy as np
 import safetensors.numpy
 
 from routellm_fast import _core, _mapped
-from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, ArtifactWriteError
+from routellm_fast.errors import (
+    ArtifactError,
+    ArtifactFormatError,
+    ArtifactNotFoundError,
+    ArtifactWriteError,
+    EmbedderMismatchError,
+    InvalidArgumentError,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,8 +121,14 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None
         ArtifactIntegrityError: A tensor has a value that is not finite.
         ArtifactWriteError: The file system refused, or something that is no such directory stands there.
     """
+    _encoded(path, layout, ArtifactWriteError)
     target = Path(path)
-    _check_replaceable(target, layout)
+    try:
+        _check_replaceable(target, layout)
+    except ArtifactWriteError:
+        raise
+    except OSError as error:
+        raise _unwritable(target, error) from error
     tensors = {name: np.ascontiguousarray(array) for name, array in sorted(artifact.tensors.items())}
     _check_finite(tensors, target)
     mapped = dict(sorted(artifact.mapped.items()))
@@ -150,10 +164,7 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None
                 with synced_file(staging / name) as file:
                     file.write(content)
     except OSError as error:
-        raise ArtifactWriteError(
-            error.errno or 0,
-            f"{target} could not be written ({error.strerror or error}). What stood there is unchanged.",
-        ) from error
+        raise _unwritable(target, error) from error
 
 
 def read_artifact(path: str | Path, layout: Layout) -> Artifact:
@@ -162,7 +173,7 @@ def read_artifact(path: str | Path, layout: Layout) -> Artifact:
     Raises:
         ArtifactNotFoundError, ArtifactVersionError, ArtifactFormatError, ArtifactIntegrityError: See their classes.
     """
-    contents = _core.read_directory(_encoded(path, layout), *layout.native())
+    contents = _core.read_directory(_encoded(path, layout, ArtifactNotFoundError), *layout.native())
     manifest, files = contents.manifest, contents.files
     return Artifact(
         manifest={key: value for key, value in manifest.items() if key not in ("format_version", "tensors", "files")},
@@ -191,24 +202,46 @@ def verify_artifact(path: str | Path, layout: Layout, *, on_progress: Callable[[
     Raises:
         ArtifactNotFoundError, ArtifactVersionError, ArtifactFormatError, ArtifactIntegrityError: See their classes.
     """
-    return _core.verify_directory(_encoded(path, layout), *layout.native(), on_progress)
+    return _core.verify_directory(_encoded(path, layout, ArtifactNotFoundError), *layout.native(), on_progress)
+
+
+@contextmanager
+def faults_of(directory: str | Path) -> Iterator[None]:
+    """Name the directory in the errors of a block that makes something of its contents.
+
+    An InvalidArgumentError becomes an ArtifactFormatError: what the directory holds was the argument.
+    """
+    try:
+        yield
+    except (ArtifactError, EmbedderMismatchError, InvalidArgumentError) as error:
+        kind = ArtifactFormatError if isinstance(error, InvalidArgumentError) else type(error)
+        is_named = str(directory) in str(error)
+        if is_named and kind is type(error):
+            raise
+        raise kind(str(error) if is_named else f"{directory}: {error}") from error
 
 
 def is_artifact(path: str | Path, layout: Layout) -> bool:
     """Say whether a directory holds a manifest of this layout."""
-    return (Path(path) / layout.manifest_file).is_file()
+    return is_file(Path(path) / layout.manifest_file)
 
 
-def _encoded(path: str | Path, layout: Layout) -> bytes:
-    """Return a path as the file system takes it. Raises ArtifactNotFoundError for text that no path can be."""
+def is_file(path: Path) -> bool:
+    """Say whether a path leads to a regular file; no, too, where it is too long or may not be looked at."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _encoded(path: str | Path, layout: Layout, refusal: type[ArtifactError]) -> bytes:
+    """Return a path as the file system takes it. Raises the refusal for text that no path can be."""
     try:
         encoded = os.fsencode(path)
     except UnicodeEncodeError:
         encoded = b"\0"
     if b"\0" in encoded or not encoded:
-        raise ArtifactNotFoundError(
-            f"{os.fspath(path)!r} is no path. Expected that of a directory with a {layout.manifest_file}."
-        )
+        raise refusal(f"{os.fspath(path)!r} is no path. Expected that of a directory with a {layout.manifest_file}.")
     return encoded
 
 
@@ -238,12 +271,24 @@ def _describe(array: NDArray[Any]) -> dict[str, Any]:
 
 def _check_replaceable(target: Path, layout: Layout) -> None:
     """Never replace what we did not write."""
+    if target.is_symlink():
+        raise ArtifactWriteError(
+            f"{target} is a symbolic link: it is left alone. Write to the directory that it leads to, "
+            f"{target.resolve()}, or choose another path."
+        )
     if target.is_dir() and (is_artifact(target, layout) or not any(target.iterdir())):
         return
-    if target.exists() or target.is_symlink():
+    if target.exists():
         raise ArtifactWriteError(
             f"{target} exists and is no directory with a {layout.manifest_file}: it is left alone. Choose another path."
         )
+
+
+def _unwritable(target: Path, error: OSError) -> ArtifactWriteError:
+    reason = error.strerror or error
+    return ArtifactWriteError(
+        error.errno or 0, f"{target} could not be written ({reason}). What stood there is unchanged."
+    )
 
 
 def _check_finite(tensors: Mapping[str, NDArray[Any]], where: Path) -> None:

@@ -27,7 +27,7 @@ def staged_directory(path: Path) -> Iterator[Path]:
         OSError: The new directory could not be made, or could not replace `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    staging = Path(tempfile.mkdtemp(prefix=_prefix(path), suffix=".tmp", dir=path.parent))
     try:
         staging.chmod(0o755)
         yield staging
@@ -63,7 +63,7 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: The new file could not be written, or could not replace `path`.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=_prefix(path), suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -99,7 +99,7 @@ def _replace(new: Path, path: Path) -> None:
         result = exchange(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(path), _RENAME_EXCHANGE)
         if result == 0:
             return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+    old = Path(tempfile.mkdtemp(prefix=_prefix(path), suffix=".old", dir=path.parent))
     path.rename(old)
     try:
         new.rename(path)
@@ -107,6 +107,11 @@ def _replace(new: Path, path: Path) -> None:
         old.rename(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _prefix(path: Path) -> str:
+    """Return how the name of a temporary neighbour begins: like the path's own, but never too long."""
+    return os.fsdecode(os.fsencode(f".{path.name}")[:64]) + "."
 
 
 def _sync(directory: Path) -> None:

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
-    """Return the texts as a list. Raises TypeError, which names the element that is not a str."""
-    if isinstance(texts, (str, bytes)):
-        raise TypeError(f"expected a sequence of str, found one {type(texts).__name__}: put it into a list")
-    items = list(texts)
+    """Return the texts as a list.
+
+    Lists, tuples, arrays and columns of tables are taken: what has a length and an order. A set has no order, a mapping
+    holds more than texts, and a generator can be read only once, so each of them is refused by its name.
+
+    Raises:
+        TypeError: The argument is no such sequence, or an element is not a str; the message names what was found.
+    """
+    if isinstance(texts, (list, tuple)):
+        items = list(texts)
+    else:
+        _check_sequence(texts)
+        items = list(texts)
     for index, text in enumerate(items):
         if not isinstance(text, str):
-            raise TypeError(f"text {index} must be str, not {type(text).__name__}")
+            raise TypeError(
+                f"text {index} must be str, not {type(text).__name__}. "
+                "Chat messages become text with routellm_fast.prompt.text_of()."
+            )
     return items
+
+
+def _check_sequence(texts: Any) -> None:
+    name = type(texts).__name__
+    if isinstance(texts, (str, bytes, bytearray, memoryview)):
+        raise TypeError(f"expected a sequence of str, found one {name}: put it into a list")
+    if isinstance(texts, Mapping):
+        raise TypeError(f"expected a sequence of str, found a {name}: give a list of its texts")
+    if not (hasattr(texts, "__len__") and hasattr(texts, "__getitem__")):
+        advice = ": list() makes one of it" if hasattr(texts, "__iter__") else ""
+        raise TypeError(f"expected a sequence of str, such as a list, found {name}{advice}")
+    if getattr(texts, "ndim", 1) != 1:
+        raise TypeError(f"expected a sequence of str, found a {name} of {texts.ndim} dimensions: give one column of it")

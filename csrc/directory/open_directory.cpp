@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -25,6 +26,25 @@ void check_directory(int descriptor, int error, const std::string& path, const s
   if (descriptor >= 0) return;
   throw Error(ErrorCode::kNotFound, path + " is no directory that can be read (" + reason(error) +
                                         "). Expected one with a " + expected_file + ".");
+}
+
+// What a symbolic link of a directory names; empty for what is no link.
+std::string link_target(const DirectoryHandle& directory, const std::string& name) {
+  std::string target(PATH_MAX, '\0');
+  const ssize_t length = ::readlinkat(directory.descriptor(), name.c_str(), target.data(), target.size());
+  target.resize(length < 0 ? 0 : static_cast<std::size_t>(length));
+  return target;
+}
+
+[[noreturn]] void refuse_missing(const DirectoryHandle& directory, const std::string& name, int error) {
+  const std::string target = link_target(directory, name);
+  if (!target.empty()) {
+    throw Error(ErrorCode::kNotFound,
+                directory.path() + "/" + name + " is a symbolic link to " + target + ", which cannot be opened (" +
+                    reason(error) + "). Fetch the file that it names, or copy the directory with its links resolved.");
+  }
+  throw Error(ErrorCode::kNotFound, directory.path() + " lacks " + name + " (" + reason(error) +
+                                        "): it is incomplete, or no such directory. Copy or save it again.");
 }
 
 std::string absolute(const std::string& path) {
@@ -48,18 +68,11 @@ DirectoryHandle::DirectoryHandle(const DirectoryHandle& from, const std::string&
 
 DirectoryHandle::~DirectoryHandle() { ::close(descriptor_); }
 
+// O_NONBLOCK: a FIFO is refused below, and must not be waited for here.
 OpenFile::OpenFile(const DirectoryHandle& directory, const std::string& name)
     : path_(directory.path() + "/" + name),
-      descriptor_(::openat(directory.descriptor(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) {
-  if (descriptor_ < 0) {
-    const int error = errno;
-    if (error == ELOOP) {
-      throw Error(ErrorCode::kDamaged,
-                  path_ + " is a symbolic link, which is not followed. Copy or save the directory again.");
-    }
-    throw Error(ErrorCode::kNotFound, directory.path() + " lacks " + name + " (" + reason(error) +
-                                          "): it is incomplete, or no such directory. Copy or save it again.");
-  }
+      descriptor_(::openat(directory.descriptor(), name.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)) {
+  if (descriptor_ < 0) refuse_missing(directory, name, errno);
   struct stat status{};
   if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(descriptor_);

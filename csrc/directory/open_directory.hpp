@@ -33,12 +33,17 @@ struct FileIdentity {
   std::uint64_t inode = 0;
   std::uint64_t bytes = 0;
   std::int64_t modified_ns = 0;
+
+  [[nodiscard]] bool is_same_file(const FileIdentity& other) const noexcept {
+    return device == other.device && inode == other.inode;
+  }
 };
 
-/// An open regular file of a directory. Symbolic links are not followed.
+/// An open regular file of a directory, which its name leads to directly or through symbolic links. Type, size and
+/// content all come from one descriptor: wherever a link leads later, what was checked is what is read.
 class OpenFile {
  public:
-  /// Throws Error: kNotFound where there is none, kDamaged where it is a link, or no regular file.
+  /// Throws Error: kNotFound where the name leads to no file, kDamaged where it leads to what is no regular file.
   OpenFile(const DirectoryHandle& directory, const std::string& name);
   ~OpenFile();
   OpenFile(const OpenFile&) = delete;

@@ -285,6 +285,11 @@ template <typename OnBytes>
 void verify_file(const DirectoryHandle& directory, const std::string& name, const Tensor& tensor,
                  const MappedFile& mapped, std::vector<char>& buffer, const OnBytes& on_bytes) {
   const OpenFile file(directory, name + std::string(kSuffix));
+  // The name may lead to another file by now, by a link for instance: of that one nothing is mapped.
+  if (!file.identity().is_same_file(mapped.identity())) {
+    refuse_damage(file.path() +
+                  " was replaced by another file while it was in use. Load and verify the directory again.");
+  }
   Sha256 digest;
   std::optional<std::pair<NonFinite, std::size_t>> bad;
   const auto take = [&](std::uint64_t offset, std::size_t size) {

@@ -1,6 +1,7 @@
 // A golden router directory with a few bytes changed is loaded by the C ABI, and scored with where it loads. The first
 // byte chooses the directory and whether digests are made right again, so that damage behind them is reached; each
-// further five bytes are one change. Aborts where a call ends in an internal error, or a win rate lies outside [0, 1].
+// further five bytes are one change. Bytes that are left over make files symbolic links. Aborts where a call ends in an
+// internal error, or a win rate lies outside [0, 1].
 
 #include <unistd.h>
 
@@ -97,6 +98,23 @@ void record(Files& files) {
   }
 }
 
+// Writes the router directory anew. Of each eight files in the order of their names, `links` says which ones are
+// symbolic links to files elsewhere.
+void write(const Files& files, std::uint8_t links) {
+  const fs::path router = folder() / "router";
+  const fs::path blobs = folder() / "blobs";
+  for (const fs::path& place : {router, blobs}) {
+    fs::create_directories(place);
+    for (const auto& entry : fs::directory_iterator(place)) fs::remove(entry.path());
+  }
+  std::size_t k = 0;
+  for (const auto& [name, content] : files) {
+    const bool is_link = (static_cast<unsigned>(links) >> k++ % 8U & 1U) != 0;
+    std::ofstream((is_link ? blobs : router) / name, std::ios::binary) << content;
+    if (is_link) fs::create_symlink(fs::path("../blobs") / name, router / name);
+  }
+}
+
 void check(routellm_status status, const float* win_rates, std::size_t count) {
   require(status != ROUTELLM_INTERNAL);
   if (status != ROUTELLM_OK) {
@@ -140,11 +158,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
            c[4]);
   }
   if (data[0] % 2U == 0) record(files);
-  for (const auto& entry : fs::directory_iterator(folder())) fs::remove(entry.path());
-  for (const auto& [name, content] : files) std::ofstream(folder() / name, std::ios::binary) << content;
+  write(files, (size - 1) % kChangeBytes == 0 ? std::uint8_t{0} : data[size - 1]);
 
   routellm_router* router = nullptr;
-  const routellm_status status = routellm_load(folder().c_str(), nullptr, &router);
+  const routellm_status status = routellm_load((folder() / "router").c_str(), nullptr, &router);
   require(status != ROUTELLM_INTERNAL && status != ROUTELLM_INVALID_ARGUMENT);
   require((status == ROUTELLM_OK) == (router != nullptr));
   if (changes == 0) require(status == ROUTELLM_OK);

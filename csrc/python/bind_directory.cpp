@@ -173,7 +173,13 @@ DirectoryContents contents_in_memory(std::string name, std::string_view manifest
                                      const py::dict& mapped) {
   DirectoryContents contents;
   contents.path = std::move(name);
-  contents.manifest = parse_manifest(manifest, router_layout(), contents.path);
+  try {
+    contents.manifest = parse_json(manifest);
+  } catch (const Error& error) {
+    throw Error(ErrorCode::kInvalidArgument,
+                contents.path + " has settings that JSON cannot hold (" + error.what() + ").");
+  }
+  check_manifest(contents.manifest, router_layout(), contents.path);
   contents.tensors = tensors_over(tensors);
   contents.mapped = tensors_over(mapped);
   return contents;

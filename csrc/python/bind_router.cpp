@@ -44,7 +44,7 @@ Reading read_one(const Router& self, py::handle text, Threshold threshold) {
 
 float win_rate(const Router& self, py::handle text) { return read_one(self, text, std::nullopt).win_rate; }
 
-py::array_t<float> win_rates(const Router& self, const py::sequence& texts) {
+py::array_t<float> win_rates(const Router& self, py::handle texts) {
   const HeldTexts batch(texts, self.limits());
   py::array_t<float> out(static_cast<py::ssize_t>(batch.texts().size()));
   float* const target = out.mutable_data();
@@ -64,7 +64,7 @@ py::tuple route(const Router& self, py::handle text, double threshold) {
   return py::reinterpret_steal<py::tuple>(made);
 }
 
-py::tuple route_batch(const Router& self, const py::sequence& texts, double threshold) {
+py::tuple route_batch(const Router& self, py::handle texts, double threshold) {
   const HeldTexts batch(texts, self.limits());
   const auto count = static_cast<py::ssize_t>(batch.texts().size());
   py::array_t<float> rates(count);

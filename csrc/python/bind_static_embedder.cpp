@@ -88,7 +88,7 @@ void bind_static_embedder(const py::module_& m) {
           "(rows, token dim) float32 or int8: a read-only view of the native table.")
       .def(
           "embed",
-          [](const StaticEmbedder& self, const py::sequence& texts) {
+          [](const StaticEmbedder& self, py::handle texts) {
             const HeldTexts batch(texts, self.limits());
             FloatArray out = make_floats(batch.texts().size(), self.dim());
             float* row = out.mutable_data();
@@ -103,7 +103,7 @@ void bind_static_embedder(const py::module_& m) {
       .def(
           "embed_ids",
           [](const StaticEmbedder& self, const std::vector<std::vector<std::uint32_t>>& ids,
-             const std::vector<std::size_t>& token_counts, const py::sequence& texts) {
+             const std::vector<std::size_t>& token_counts, py::handle texts) {
             const HeldTexts batch(texts, self.limits());
             if (ids.size() != batch.texts().size() || token_counts.size() != ids.size()) {
               throw Error(ErrorCode::kInvalidArgument, std::to_string(ids.size()) + " id lists and " +
@@ -122,7 +122,7 @@ void bind_static_embedder(const py::module_& m) {
           "The same from ids that another tokenizer found, at most max_tokens a text, and each text's number of tokens.")
       .def(
           "reads_whole",
-          [](const StaticEmbedder& self, const py::sequence& texts) {
+          [](const StaticEmbedder& self, py::handle texts) {
             const HeldTexts batch(texts, self.limits());
             py::array_t<bool> out(static_cast<py::ssize_t>(batch.texts().size()));
             bool* const is_whole = out.mutable_data();
@@ -135,7 +135,7 @@ void bind_static_embedder(const py::module_& m) {
           py::arg("texts"), "(n,) bool: whether all of a text is read.")
       .def(
           "token_ids",
-          [](const StaticEmbedder& self, const py::sequence& texts) {
+          [](const StaticEmbedder& self, py::handle texts) {
             const HeldTexts batch(texts, self.limits());
             py::list out;
             for (const Excerpt& text : batch.texts()) {

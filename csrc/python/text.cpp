@@ -57,6 +57,13 @@ Excerpt transcode(const void* data, std::size_t length, const ReadLimits& limits
   return {written.substr(0, head_bytes), written.substr(head_bytes), bytes};
 }
 
+// A list or tuple as it is. Whatever else texts may come in, one function of the package knows, for all embedders and
+// routers alike; it returns a list.
+py::object listed(py::handle texts) {
+  if (PyList_Check(texts.ptr()) || PyTuple_Check(texts.ptr())) return py::reinterpret_borrow<py::object>(texts);
+  return py::module_::import("routellm_fast.texts").attr("check_texts")(texts);
+}
+
 }  // namespace
 
 Excerpt utf8_of(PyObject* text, const ReadLimits& limits, std::string& scratch) {
@@ -82,15 +89,7 @@ Excerpt utf8_of(PyObject* text, const ReadLimits& limits, std::string& scratch) 
                        ". Chat messages become text with routellm_fast.prompt.text_of().");
 }
 
-HeldTexts::HeldTexts(const py::sequence& texts, const ReadLimits& limits) {
-  // A list or tuple of str as it is; any other sequence once as a list. A bare string is a sequence too, of its
-  // letters: the commonest slip, so refuse it by name.
-  if (py::isinstance<py::str>(texts) || py::isinstance<py::bytes>(texts)) {
-    throw py::type_error("expected a sequence of str, found one " + std::string(Py_TYPE(texts.ptr())->tp_name) +
-                         ": put it into a list.");
-  }
-  items_ = py::reinterpret_steal<py::object>(PySequence_Fast(texts.ptr(), "expected a sequence of str"));
-  if (!items_) throw py::error_already_set();
+HeldTexts::HeldTexts(py::handle texts, const ReadLimits& limits) : items_(listed(texts)) {
   const auto count = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(items_.ptr()));
   texts_.reserve(count);
   held_.reserve(count);

@@ -24,7 +24,8 @@ namespace py = pybind11;
 // A batch of texts as UTF-8: views into Python's own strings where they are ASCII, else into `transcoded`.
 class HeldTexts {
  public:
-  HeldTexts(const py::sequence& texts, const ReadLimits& limits);
+  // Takes any object, so that the message about one that holds no texts is this package's own. Throws TypeError.
+  HeldTexts(py::handle texts, const ReadLimits& limits);
 
   [[nodiscard]] const std::vector<Excerpt>& texts() const { return texts_; }
   /// How much of them is read.

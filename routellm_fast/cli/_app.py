@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +9,8 @@ import typer
 
 from routellm_fast import __version__
 from routellm_fast.cli import _augment, _calibrate, _evaluate, _export, _import, _info, _rank, _route, _train
+from routellm_fast.cli._progress import told_when_long, working
+from routellm_fast.cli._streams import OutputError, ReaderGoneError, standard_streams
 from routellm_fast.errors import RouteLLMError
 
 app = typer.Typer(
@@ -40,28 +40,37 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    pass
+    del version  # its callback has shown it
+    working(f"{context.invoked_subcommand} is running")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0: success. 1: `calibrate --check` found a drift. 2: bad input. 130: interrupted.
+    0: success, or whoever read the output has ended. 1: `calibrate --check` found a drift. 2: bad input, or an output
+    that cannot be written. 130: interrupted.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name that is not valid Unicode is printed with escaped bytes instead of raising an error.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    with standard_streams(), told_when_long():
+        return _run(None if arguments is None else list(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    status = 0
     try:
-        result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        result = app(args=arguments, standalone_mode=False)
+        status = result if isinstance(result, int) else 0
         sys.stdout.flush()
     except RouteLLMError as error:
         return _fail(str(error))
-    except BrokenPipeError:
-        # The reader of our output has ended, e.g. `| head`. Without this, Python would report the broken pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except ReaderGoneError:
+        return status
+    except OutputError as error:
+        return _fail(f"standard output cannot be written ({error})")
+    except OSError as error:  # of a file that the command reads or writes
+        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:
@@ -70,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if format_message is None:
             raise
         return _fail(format_message()) if str(format_message()) else 0
-    return result if isinstance(result, int) else 0
+    return status
 
 
 def _fail(message: str) -> int:

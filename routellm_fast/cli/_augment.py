@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
+from routellm_fast.cli._progress import busy
 from routellm_fast.errors import InvalidArgumentError
 
 # The packages behind these commands import an event loop, which takes tens of milliseconds. Each command imports what
@@ -76,7 +77,7 @@ def golden(
     rules = ScoreRules(margin=margin, ties=ties, weights=weights, cap_per_prompt=cap_per_prompt, seed=seed)
     names = _judging.model_names(models)
     left_out = left_out_of(strict=strict)
-    with _judging.busy("making battles"):
+    with busy("making battles"):
         forbidden = forbidden_groups(not_in or [], left_out=left_out)
         labelled = read_golden_files(
             labels,
@@ -286,7 +287,7 @@ def judge(
     )
     left_out = left_out_of(strict=strict)
     questioner = Questioner(settings, _judging.template_of(mode, template, as_json=as_json), orders)
-    with _judging.busy("reading"):
+    with busy("reading"):
         read = read_contests(
             contests,
             prompts=_judging.read_all_prompts(prompts, left_out),

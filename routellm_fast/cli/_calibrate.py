@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +21,7 @@ from routellm_fast.cli._embedder import OPENAI_NAME, named_embedder
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
+from routellm_fast.cli._streams import ReaderGoneError
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError, UnknownModelError
 from routellm_fast.interval import Interval
@@ -340,13 +343,16 @@ def _check(router: Router, traffic: Traffic, alpha: float, tolerance: float, *, 
         rates = score(
             router,
             traffic.prompts,
-            on_progress=on_progress and (lambda done, of: on_progress("scoring prompts", done, of)),
+            on_progress=lambda done, of: on_progress("scoring prompts", done, of),
         )
     drift = check_drift(router.calibration, traffic.per_request(rates), alpha=alpha, tolerance=tolerance)
-    if as_json:
-        typer.echo(json.dumps(drift.to_json(), ensure_ascii=False, indent=2))
-    else:
-        _show_drift(drift, router.calibration.dataset)
+    # The exit status is an answer too, and stays one where nobody reads the rest.
+    with contextlib.suppress(ReaderGoneError):
+        if as_json:
+            typer.echo(json.dumps(drift.to_json(), ensure_ascii=False, indent=2))
+        else:
+            _show_drift(drift, router.calibration.dataset)
+        sys.stdout.flush()
     if drift.drifted:
         raise typer.Exit(_DRIFTED)
 

@@ -18,6 +18,7 @@ from routellm_fast import _core
 from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact, verify_artifact
 from routellm_fast.c_abi import c_abi
 from routellm_fast.calibration import Calibration
+from routellm_fast.cli._progress import working
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.routers.loading import restore_router, router_directory
 
@@ -129,11 +130,11 @@ def _verify(directory: Path) -> int:
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None] | None]:
-    """Yield what moves a progress bar, which is shown where the work takes long; None where there is no terminal."""
+def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """Yield what moves a progress bar, which is shown where the work takes long, or the lines of told_when_long."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield None
+        yield lambda done, total: working("verifying bytes", done, total)
         return
     columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console, transient=True)

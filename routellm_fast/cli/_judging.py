@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import typer
-from rich.console import Console
 
 from routellm_fast.augmentation import (
     BattleCounts,
@@ -252,19 +251,8 @@ def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None]
 
 
 @contextlib.contextmanager
-def busy(text: str) -> Iterator[None]:
-    """Show a spinner while the block runs, on a terminal only."""
-    console = Console(stderr=True)
-    with console.status(text) if console.is_terminal else contextlib.nullcontext():
-        yield
-
-
-@contextlib.contextmanager
-def _bar(total: int) -> Iterator[Callable[[JudgeProgress], None] | None]:
+def _bar(total: int) -> Iterator[Callable[[JudgeProgress], None]]:
     with progress_bar("judging") as move:
-        if move is None:
-            yield None
-            return
 
         def show(progress: JudgeProgress) -> None:
             move(f"judging, ${progress.spent_usd:.4f}, {progress.failed:,} without a verdict", progress.done, total)

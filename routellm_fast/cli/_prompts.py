@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import os
-import sys
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +14,10 @@ from pathlib import Path
 from select import select
 from typing import Any, Final, NamedTuple
 
+import typer
+
+from routellm_fast.cli._progress import working
+from routellm_fast.cli._streams import input_descriptor, is_typed
 from routellm_fast.data.prompts import Prompts, has_prompt, prompt_text
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.tables import LeftOut, Row, check_json_lines, check_text, form_of, read_table, usable
@@ -72,7 +75,10 @@ class PipedLines:
         return True
 
     def _read(self) -> None:
-        content = os.read(self._descriptor, _CHUNK_BYTES)
+        try:
+            content = os.read(self._descriptor, _CHUNK_BYTES)
+        except OSError as error:
+            raise _unreadable_input(error) from error
         *lines, rest = content.split(b"\n")
         for line in lines:
             self._lines.append(b"".join((*self._rest, line, b"\n")))
@@ -118,12 +124,9 @@ def read_prompts(
     reading = _Reading(ids, keep_blank, left_out)
     if arguments:
         yield from (Prompt(text) for text in arguments)
-    elif file is None and pipe is not None:
-        yield from _parse_lines(pipe, "standard input", form, reading)
     elif file is None:
-        # A reader of its own, since sys.stdin has the encoding of the locale. Closing it must not close standard input.
-        with open(sys.stdin.fileno(), encoding="utf-8", errors="replace", newline="\n", closefd=False) as stream:
-            yield from _parse_lines(stream, "standard input", form, reading)
+        _say_what_is_waited_for()
+        yield from _parse_lines(pipe or _input_lines(), "standard input", form, reading)
     elif form is PromptFormat.AUTO and form_of(file) in ("csv", "parquet"):
         yield from _parse_table(file, reading)
     else:
@@ -154,6 +157,27 @@ def _form_of_lines(file: Path, form: PromptFormat) -> PromptFormat:
             "by tabs or semicolons too. If its lines are prompts, say --format text"
         )
     return PromptFormat.JSONL if form is PromptFormat.AUTO and name.endswith(_JSON_SUFFIXES) else form
+
+
+def _say_what_is_waited_for() -> None:
+    if is_typed():
+        working("")
+        typer.echo("routellm-fast: type a prompt and press Enter for each; Ctrl-D ends the input", err=True)
+    else:
+        working("waiting for prompts on standard input")
+
+
+def _input_lines() -> Iterator[str]:
+    try:
+        # A reader of its own, since sys.stdin has the encoding of the locale. Closing it must not close standard input.
+        with open(input_descriptor(), encoding="utf-8", errors="replace", newline="\n", closefd=False) as stream:
+            yield from stream
+    except OSError as error:
+        raise _unreadable_input(error) from error
+
+
+def _unreadable_input(error: OSError) -> DataError:
+    return DataError(f"standard input cannot be read ({error.strerror or error})")
 
 
 def _lines_of(file: Path) -> Iterator[str]:

@@ -16,7 +16,9 @@ import typer
 from rich.cells import cell_len, set_cell_size
 
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
+from routellm_fast.cli._progress import working
 from routellm_fast.cli._prompts import PipedLines, Prompt, PromptFormat, read_prompts
+from routellm_fast.cli._streams import input_descriptor, is_typed
 from routellm_fast.decision import Decision, ModelPair, NoText, check_share
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
@@ -75,14 +77,18 @@ def route(
     limit = _threshold(loaded, threshold, strong_share)
     table = None if jsonl else _Table(loaded.model_pair, limit)
     tally = _Tally()
-    size = _batch_size(loaded, is_typed=not prompts and file is None and sys.stdin.isatty())
-    pipe = PipedLines(sys.stdin.fileno()) if size > 1 and not prompts and file is None else None
+    reads_input = not prompts and file is None
+    is_by_hand = reads_input and is_typed()
+    size = _batch_size(loaded, is_typed=is_by_hand)
+    pipe = PipedLines(input_descriptor()) if size > 1 and reads_input else None
     left_out = left_out_of(strict=strict, at_once=True)
     found = read_prompts(prompts or [], file, form, pipe, left_out=left_out)
     for answer in _decide(loaded, found, limit, no_text.value, size, pipe):
         sys.stdout.write(table.row(answer) if table else _json(answer))
         _flush_for_readers()
         tally.add(answer)
+        if not is_by_hand:
+            working("prompts routed", tally.count)
     if table:
         sys.stdout.write(tally.summary())
     say_left_out(left_out)
@@ -195,7 +201,7 @@ class _Table:
 
 def _flush_for_readers() -> None:
     """Flush standard output where a person or a pipe waits for each line; a file is written in blocks."""
-    if sys.stdout.isatty() or not sys.stdin.isatty():
+    if sys.stdout.isatty() or not is_typed():
         sys.stdout.flush()
 
 
@@ -203,6 +209,7 @@ class _Tally:
     """Counts decisions and their times in constant memory: a histogram in steps of 0.1 microseconds."""
 
     def __init__(self) -> None:
+        self.count = 0
         self._strong = 0
         self._tenths: Counter[int] = Counter()
         self._largest_batch = 1
@@ -210,6 +217,7 @@ class _Tally:
 
     def add(self, answer: _Answer) -> None:
         microseconds = answer.microseconds
+        self.count += 1
         self._strong += answer.decision.is_strong
         self._bases[answer.decision.basis] += 1
         self._largest_batch = max(self._largest_batch, answer.batch_size)
@@ -217,7 +225,7 @@ class _Tally:
         self._tenths[round(microseconds * 10) if microseconds < 1000 else round(microseconds / 10) * 100] += 1
 
     def _quantile(self, share: float) -> float:
-        rank, seen = share * (self._tenths.total() - 1), 0
+        rank, seen = share * (self.count - 1), 0
         for tenths, count in sorted(self._tenths.items()):
             seen += count
             if seen > rank:
@@ -225,9 +233,11 @@ class _Tally:
         return 0.0
 
     def summary(self) -> str:
-        total = self._tenths.total()
+        total = self.count
         if total == 0:
             return "no prompts\n"
+        if total == 1:  # whose share and percentiles say nothing more
+            return f"\n1 prompt, to the {'strong' if self._strong else 'weak'} model; {self._quantile(0):.1f} µs\n"
         p50, p99 = self._quantile(0.5), self._quantile(0.99)
         share = self._strong / total
         shared = (

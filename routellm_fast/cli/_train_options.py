@@ -188,11 +188,11 @@ def write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
 
 
 @contextmanager
-def training_bar(checkpoint: Path | None = None, *, is_resumable: bool = True) -> Iterator[OnProgress | None]:
-    """Yield a function that shows a training's progress; None without a terminal. After ^C, say how to continue."""
+def training_bar(checkpoint: Path | None = None, *, is_resumable: bool = True) -> Iterator[OnProgress]:
+    """Yield a function that shows a training's progress. After ^C, say how to continue."""
     with progress_bar("reading") as move:
         try:
-            yield move and (lambda at: move(at.name, at.done, at.total))
+            yield lambda at: move(at.name, at.done, at.total)
         except KeyboardInterrupt:
             if is_resumable:
                 advice = (

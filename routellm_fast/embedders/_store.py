@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import struct
@@ -26,27 +27,36 @@ _FORMAT = b"1"
 _HEADER = struct.Struct("<II")
 # Size of LMDB's lock file with its default of 126 readers.
 _LOCK_FILE_BYTES = 8192
+# A read-only file system, a lack of permission, and a file that is marked as immutable.
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class _Environment:
-    """An open LMDB environment. LMDB allows one per folder and process, so all stores of a folder share it."""
+    """An open LMDB environment. LMDB allows one per folder and process, so all stores of a folder share it.
+
+    Where the folder cannot be written to, the environment is read-only, and `why_read_only` says why.
+    """
 
     def __init__(self, lmdb: Any, path: Path, map_size_bytes: int) -> None:
         self.users = 0
         # Readers take turns: a lookup takes two microseconds, and no reader may be active while the map's size changes.
         self.read_lock = threading.Lock()
         self.write_lock = threading.Lock()
-        # LMDB maps its lock file: on a full disk the first touch of a page that is not there would kill the process.
-        # It must be done before the open: closing any descriptor of the file gives up this process's locks on it.
-        _allocate(path / "lock.mdb", _LOCK_FILE_BYTES)
-        # metasync=False: a power cut may lose the last transaction, never the consistency of the others.
+        self.why_read_only = _why_read_only(path)
         # max_spare_txns=0: a kept transaction would be shared with a forked child.
-        self.handle = lmdb.open(
-            str(path), map_size=map_size_bytes, metasync=False, readahead=False, max_spare_txns=0, create=True
-        )
+        common = {"map_size": map_size_bytes, "readahead": False, "max_spare_txns": 0}
+        if self.why_read_only is None:
+            # metasync=False: a power cut may lose the last transaction, never the consistency of the others.
+            self.handle = lmdb.open(str(path), metasync=False, create=True, **common)
+        else:
+            # LMDB's lock file keeps writers off the pages that are being read. Where this process may not write to it,
+            # reading goes without: on a read-only file system nobody writes, and a checksum guards every vector.
+            has_lock = os.access(path / "lock.mdb", os.W_OK)
+            self.handle = lmdb.open(str(path), readonly=True, lock=has_lock, create=False, **common)
         try:
-            # A killed process leaves its reader slot behind, and with it a claim on old pages.
-            self.handle.reader_check()
+            if self.why_read_only is None:
+                # A killed process leaves its reader slot behind, and with it a claim on old pages.
+                self.handle.reader_check()
             self._check_file(path)
             self._check_format(path)
         except BaseException:
@@ -71,6 +81,8 @@ class _Environment:
             found = transaction.get(_FORMAT_KEY)
             is_new = found is None and transaction.stat()["entries"] == 0
         if is_new:
+            if self.why_read_only is not None:
+                return  # a store that nobody has written to yet
             with self.handle.begin(write=True) as transaction:
                 transaction.put(_FORMAT_KEY, _FORMAT)
         elif found is None:
@@ -142,7 +154,8 @@ class EmbeddingStore:
 
     A vector is returned exactly as it was stored or not at all: each is stored with its length and a checksum. Writes
     are atomic and survive the death of any process. A full map, a full disk and a failing disk raise no error: the
-    store then stops growing, logs one WARNING, and counts what it could not keep. Nothing is ever dropped. A forked
+    store then stops growing, logs one WARNING, and counts what it could not keep. So does a store in a place that
+    cannot be written to, such as a read-only mount: it answers from what it holds. Nothing is ever dropped. A forked
     child must open a store of its own.
     """
 
@@ -157,7 +170,7 @@ class EmbeddingStore:
         Raises:
             MissingExtraError: lmdb is not installed.
             EmbedderUnavailableError: The path is a file, a folder of another program, damaged, of a newer format, or
-                cannot be read or written.
+                cannot be read; or there is no store, and none can be made.
         """
         self._lmdb = require("lmdb", "cache")
         self._path = path
@@ -169,6 +182,9 @@ class EmbeddingStore:
         self.rejected = 0
         self.damaged = 0
         self._environment = self._open(map_size_bytes)
+        if self._environment.why_read_only is not None:
+            self._growing = False
+            self._warn_once("stores nothing new, and answers from what it holds", self._environment.why_read_only)
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, FloatArray]:
         """Return the vectors of the keys that are stored undamaged."""
@@ -257,12 +273,12 @@ class EmbeddingStore:
             self.rejected += rejected
             self.damaged += damaged
 
-    def _warn_once(self, what: str, error: Exception) -> None:
+    def _warn_once(self, what: str, reason: object) -> None:
         with self._lock:
             if self._warned:
                 return
             self._warned = True
-        _logger.warning("the embedding store at %s %s: %s", self._path, what, error)
+        _logger.warning("the embedding store at %s %s: %s", self._path, what, reason)
 
 
 def reopen(path: Path, *, dim: int, map_size_bytes: int) -> EmbeddingStore | None:
@@ -272,6 +288,22 @@ def reopen(path: Path, *, dim: int, map_size_bytes: int) -> EmbeddingStore | Non
     except EmbedderUnavailableError as error:
         _logger.warning("after a fork: %s Embedding goes on without the store.", error)
         return None
+
+
+def _why_read_only(path: Path) -> str | None:
+    """Return why a folder's store can be read only; None where it can be written to, or where there is no store."""
+    data = path / "data.mdb"
+    try:
+        # LMDB maps its lock file: on a full disk the first touch of a page that is not there would kill the process.
+        # It must be done before the open: closing any descriptor of the file gives up this process's locks on it.
+        _allocate(path / "lock.mdb", _LOCK_FILE_BYTES)
+        if data.exists():
+            os.close(os.open(data, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno not in _NOT_WRITABLE or not data.is_file():
+            raise
+        return f"{error.strerror} ({error.filename})"
+    return None
 
 
 def _allocate(path: Path, size: int) -> None:

@@ -50,7 +50,7 @@ class CacheStats:
     entries: int  # vectors in memory
     bytes_used: int  # bytes of memory in use, overhead included
     capacity_bytes: int  # the most bytes of memory that may be in use
-    store_rejected: int  # vectors that the store could not keep, as it was full or failed
+    store_rejected: int  # vectors that the store could not keep, as it was full, failed, or is read-only
     store_damaged: int  # vectors that were found damaged in the store, and embedded again
 
 
@@ -71,7 +71,8 @@ class CachedEmbedder:
     BLAKE2b digest, 128 bits, of the embedder's fingerprint and the text: several routers can share a store without
     mixing vectors of different models, and neither memory nor store holds a text. The store is an LMDB folder that
     threads and processes share; killing a process does not damage it. It never drops a vector: a full store stops
-    growing, and embedding goes on.
+    growing, and embedding goes on. A store that cannot be written to, such as one on a read-only mount, answers from
+    what it holds, logs one WARNING and keeps nothing new.
 
     A forked child starts with empty memory, because a thread of the parent may have been changing it during the fork.
     A cache that was pickled and read again also starts with empty memory, and uses the same store; a deep copy is the

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
+from routellm_fast.artifact import is_file
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError
+from routellm_fast.tensor_file import read_tensors
 from routellm_fast.tokenization import parse_tokenizer
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_MAX_TOKENS: Final = 512
 _NO_LIMIT_TOKENS: Final = 1 << 20
+# Beside the table: its row for each token, and the weight of each token. The first is the table's name in all versions.
+_COMMON_TENSORS: Final = ("embeddings", "mapping", "weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Model2VecFolder:
     """The content of a model2vec folder.
 
     Attributes:
-        table: (rows, dim) float16, float32 or int8, as stored.
+        table: (rows, dim) float16, float32 or int8, as stored, bfloat16 as float32.
         rows: (tokens,) uint32: the table's row for each token; None where token i has row i.
         weights: (tokens,) float32: the weight of each token; None where all weigh 1.
         normalize: Whether the mean of the token vectors is scaled to unit length.
@@ -84,16 +86,19 @@ def read_model2vec(directory: Path) -> Model2VecFolder:
         )
     try:
         config = json.loads((directory / layout.config).read_bytes())
-        tensors = safetensors.numpy.load_file(directory / layout.weights)
-    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        content = (directory / layout.weights).read_bytes()
+        tokenizer_json = (directory / layout.tokenizer).read_bytes()
+    except (OSError, ValueError) as error:
         raise ArtifactFormatError(f"{directory} cannot be read as a model2vec folder ({error})") from error
+    if not isinstance(config, dict):
+        raise ArtifactFormatError(f"{directory / layout.config} must hold a JSON object, found {type(config).__name__}")
+    weights = directory / layout.weights
+    tensors, names = read_tensors(content, weights, wanted={layout.table, *_COMMON_TENSORS})
     table = tensors.get(layout.table, tensors.get("embeddings"))
-    if table is None or table.ndim != 2 or not isinstance(config, dict):
-        raise ArtifactFormatError(
-            f"{directory / layout.weights} must hold a (tokens, dim) tensor {layout.table}, found {sorted(tensors)}"
-        )
-    rows, weights = tensors.get("mapping"), tensors.get("weights")
-    tokenizer_json = (directory / layout.tokenizer).read_bytes()
+    if table is None or table.ndim != 2:
+        found = names if table is None else f"shape {table.shape}"
+        raise ArtifactFormatError(f"{weights} must hold a (tokens, dim) tensor {layout.table}, found {found}")
+    rows, factors = tensors.get("mapping"), tensors.get("weights")
     limit = config.get("max_length", _DEFAULT_MAX_TOKENS)
     if limit is not None and (type(limit) is not int or limit < 1):
         raise ArtifactFormatError(
@@ -105,7 +110,7 @@ def read_model2vec(directory: Path) -> Model2VecFolder:
     return Model2VecFolder(
         table=table,
         rows=None if rows is None else rows.astype(np.uint32),
-        weights=None if weights is None else weights.astype(np.float32),
+        weights=None if factors is None else factors.astype(np.float32),
         normalize=bool(config.get("normalize", False)),
         max_tokens=max_tokens,
         max_code_points=longest,
@@ -123,6 +128,6 @@ def _median_token_length(spec: dict[str, Any]) -> int:
 
 def _layout_of(directory: Path) -> _Layout | None:
     for layout in _LAYOUTS:
-        if all((directory / name).is_file() for name in (layout.config, layout.weights, layout.tokenizer)):
+        if all(is_file(directory / name) for name in (layout.config, layout.weights, layout.tokenizer)):
             return layout
     return None

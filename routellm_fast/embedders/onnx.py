@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from routellm_fast.arrays import FloatArray
-from routellm_fast.artifact import EMBEDDER_LAYOUT, ROUTER_LAYOUT, Artifact, is_artifact, read_artifact, write_artifact
+from routellm_fast.artifact import (
+    EMBEDDER_LAYOUT,
+    ROUTER_LAYOUT,
+    Artifact,
+    faults_of,
+    is_artifact,
+    read_artifact,
+    write_artifact,
+)
 from routellm_fast.embedders.base import Stored, fingerprint_of, identity_of
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError, OnnxModelError
 from routellm_fast.onnx import OnnxSession, SessionOptions
@@ -96,7 +104,9 @@ class OnnxEmbedder:
                 spec = artifact.manifest["embedder"]
                 if spec is None:
                     raise ArtifactFormatError(f"{path} holds a router without an embedder")
-                return cls.from_stored(spec, artifact.files, options=options, origin=Origin.of(path, layout, artifact))
+                origin = Origin.of(path, layout, artifact)
+                with faults_of(path):
+                    return cls.from_stored(spec, artifact.files, options=options, origin=origin)
         if not path.is_dir():
             raise ArtifactNotFoundError(
                 f"{path} is no directory: expected an encoder folder, or one saved by routellm-fast"

@@ -11,7 +11,15 @@ import numpy as np
 
 from routellm_fast import _core
 from routellm_fast.arrays import FloatArray
-from routellm_fast.artifact import EMBEDDER_LAYOUT, ROUTER_LAYOUT, Artifact, is_artifact, read_artifact, write_artifact
+from routellm_fast.artifact import (
+    EMBEDDER_LAYOUT,
+    ROUTER_LAYOUT,
+    Artifact,
+    faults_of,
+    is_artifact,
+    read_artifact,
+    write_artifact,
+)
 from routellm_fast.embedders.base import Stored, fingerprint_of, identity_of
 from routellm_fast.embedders.model2vec import is_model2vec_folder, read_model2vec
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
@@ -104,16 +112,24 @@ class StaticEmbedder:
             "surface_features": list(surface_features),
             **({"tail_tokens": tail_tokens} if tail_tokens else {}),  # embedders without it stay as they were
         }
-        self._native = _core.StaticEmbedder(
-            native,
-            np.ascontiguousarray(table, dtype=None if table.dtype == np.int8 else np.float32),
-            column_scale=column_scale,
-            rows=rows,
-            weights=weights,
-            dropped_token=unknown_token_id(spec),
-            isa=isa,
-            **self._settings,
-        )
+        try:
+            self._native = _core.StaticEmbedder(
+                native,
+                np.ascontiguousarray(table, dtype=None if table.dtype == np.int8 else np.float32),
+                column_scale=column_scale,
+                rows=rows,
+                weights=weights,
+                dropped_token=unknown_token_id(spec),
+                isa=isa,
+                **self._settings,
+            )
+        except TypeError:  # whose text speaks of the core's own signature
+            raise TypeError(
+                "a static embedder takes integers of at least 1 for max_tokens and max_code_points, of at least 0 for "
+                "tail_tokens, a bool for normalize, names for surface_features, and arrays of numbers for column_scale, rows and weights; "
+                f"found {self._settings}, column_scale {_type_of(column_scale)}, rows {_type_of(rows)}, "
+                f"weights {_type_of(weights)}"
+            ) from None
 
     @classmethod
     def load(cls, directory: str | Path, *, isa: str | None = None) -> StaticEmbedder:
@@ -131,7 +147,8 @@ class StaticEmbedder:
                 if spec is None:
                     raise ArtifactFormatError(f"{path} holds a router without an embedder")
                 origin = Origin.of(path, layout, artifact)
-                return cls.from_stored(spec, artifact.tensors, artifact.files, origin=origin, isa=isa)
+                with faults_of(path):
+                    return cls.from_stored(spec, artifact.tensors, artifact.files, origin=origin, isa=isa)
         if not is_model2vec_folder(path):
             raise ArtifactNotFoundError(
                 f"{path} is neither a model2vec folder (config.json, model.safetensors, tokenizer.json) "
@@ -387,6 +404,10 @@ class _Found(NamedTuple):
 
 def _utf8_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def _type_of(value: Any) -> str:
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def _reloaded(origin: Origin) -> StaticEmbedder:

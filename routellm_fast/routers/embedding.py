@@ -157,8 +157,9 @@ class EmbeddingRouter(Router):
 
 def native_embedder(embedder: Embedder | None) -> _core.StaticEmbedder | None:
     """Return the embedder that the core itself runs; None for any other, also for one whose class embeds by itself."""
-    is_own = isinstance(embedder, StaticEmbedder) and type(embedder).embed is StaticEmbedder.embed
-    return embedder.native if is_own else None
+    if isinstance(embedder, StaticEmbedder) and type(embedder).embed is StaticEmbedder.embed:
+        return embedder.native
+    return None
 
 
 def contents_in_memory(

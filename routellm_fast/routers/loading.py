@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, read_artifact
+from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, faults_of, read_artifact
 from routellm_fast.decision import ModelPair, checked_pair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
@@ -108,7 +108,7 @@ def restore_router(
     pair = ModelPair(strong_model or stored["strong"], weak_model or stored["weak"])
     if strong_model or weak_model:
         checked_pair(*pair)  # a fault of the caller's, not of the directory's
-    try:
+    with faults_of(directory):
         return router_class(kind).from_artifact(
             artifact,
             model_pair=pair,
@@ -116,8 +116,6 @@ def restore_router(
             origin=Origin.of(directory, ROUTER_LAYOUT, artifact),
             **runtime,
         )
-    except InvalidArgumentError as error:
-        raise ArtifactFormatError(f"{directory}: {error}") from error
 
 
 def _accepted(kind: type[Router], runtime: dict[str, Any]) -> dict[str, Any]:

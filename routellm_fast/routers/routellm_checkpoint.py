@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
+from routellm_fast.tensor_file import read_tensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -133,11 +133,8 @@ def read_checkpoint(directory: Path, model_names: Sequence[str] | None = None) -
         raise ArtifactNotFoundError(
             f"{path} cannot be read ({error.strerror}): expected a checkpoint of RouteLLM's mf router"
         ) from error
-    try:
-        tensors = safetensors.numpy.load(content)
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise ArtifactFormatError(f"{path} is no safetensors file that can be read ({error})") from error
-    found = {name: _tensor(tensors, keys, path) for name, keys in _KEYS.items()}
+    tensors, held = read_tensors(content, path, wanted={key for keys in _KEYS.values() for key in keys})
+    found = {name: _tensor(tensors, keys, held, path) for name, keys in _KEYS.items()}
     P, W, w = found["P"], found["W"], found["w"]  # noqa: N806 - the paper's letters
     d = P.shape[1]
     if w.shape != (1, d) or W.shape[0] != d:
@@ -153,7 +150,9 @@ def read_checkpoint(directory: Path, model_names: Sequence[str] | None = None) -
     return RouteLLMCheckpoint(names, P, W, w[0], hashlib.sha256(content).hexdigest())
 
 
-def _tensor(tensors: dict[str, NDArray[Any]], keys: Sequence[str], path: Path) -> NDArray[np.float32]:
+def _tensor(
+    tensors: dict[str, NDArray[Any]], keys: Sequence[str], held: Sequence[str], path: Path
+) -> NDArray[np.float32]:
     for key in keys:
         if key in tensors:
             array = tensors[key].astype(np.float32)
@@ -163,7 +162,7 @@ def _tensor(tensors: dict[str, NDArray[Any]], keys: Sequence[str], path: Path) -
                 )
             return np.ascontiguousarray(array)
     raise ArtifactFormatError(
-        f"{path} lacks {keys[0]}; it holds {', '.join(sorted(tensors)) or 'nothing'}. It is no mf checkpoint."
+        f"{path} lacks {keys[0]}; it holds {', '.join(held) or 'nothing'}. It is no mf checkpoint."
     )
 
 

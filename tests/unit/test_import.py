@@ -130,3 +130,42 @@ def test_an_extension_that_does_not_load_shows_the_real_cause(tmp_path: Path) ->
     told = imported_from(tmp_path, f"_core{importlib.machinery.EXTENSION_SUFFIXES[0]}")
     assert "is there but cannot be loaded" in told
     assert "missing" not in told
+
+
+# --- in a sub-interpreter
+
+_SUBINTERPRETER = """
+import os, sys
+try:
+    import _interpreters  # Python 3.13
+    new, run, configurations = _interpreters.create, _interpreters.run_string, ("isolated", "legacy")
+except ImportError:
+    import _xxsubinterpreters
+    run, configurations = _xxsubinterpreters.run_string, (True, False)
+    new = lambda isolated: _xxsubinterpreters.create(isolated=isolated)
+code = '''
+import os
+try:
+    import routellm_fast
+    told = "imported"
+except ImportError as error:
+    told = f"ImportError: {error}"
+os.write(1, (told.replace(chr(10), " ") + chr(10)).encode())
+'''
+for configuration in configurations:
+    run(new(configuration), code)
+import routellm_fast  # the main interpreter is none the worse
+os.write(1, routellm_fast.load_router().kind.encode())
+"""
+
+
+def test_a_sub_interpreter_gets_an_import_error_at_once() -> None:
+    run = run_python("-c", _SUBINTERPRETER, timeout_s=60)
+    assert run.returncode == 0, run.stderr
+    *told, kind = run.stdout.splitlines()
+    assert kind == "mf"
+    assert len(told) == 2
+    for line in told:
+        assert line.startswith("ImportError: routellm-fast runs in the main interpreter of a process only")
+        assert "WSGIApplicationGroup %{GLOBAL}" in line
+        assert "Install the package anew" not in line

@@ -51,6 +51,24 @@ TEST_CASE("what the library says of itself and of a router") {
   CHECK(std::string(routellm_model_name(router.get(), 4)).empty());
 }
 
+TEST_CASE("a directory of symbolic links is loaded as the files that they lead to") {
+  const ScratchDirectory scratch("sw-int8");
+  scratch.link_files();
+  routellm_router* router = nullptr;
+  REQUIRE(routellm_load(scratch.path().c_str(), nullptr, &router) == ROUTELLM_OK);
+  const Loaded linked(router);
+  const Loaded plain = loaded("sw-int8");
+  CHECK(std::string(routellm_digest(linked.get())) == routellm_digest(plain.get()));
+  float rates[2] = {-1.0F, -2.0F};
+  CHECK(routellm_win_rate(linked.get(), "hello", 5, &rates[0]) == ROUTELLM_OK);
+  CHECK(routellm_win_rate(plain.get(), "hello", 5, &rates[1]) == ROUTELLM_OK);
+  CHECK(rates[0] == rates[1]);
+
+  std::filesystem::remove(scratch.parent() / "blobs" / "blob-of-bank.safetensors");
+  CHECK(routellm_load(scratch.path().c_str(), nullptr, &router) == ROUTELLM_NOT_FOUND);
+  CHECK(says("bank.safetensors is a symbolic link to ../blobs/blob-of-bank.safetensors, which cannot be opened"));
+}
+
 TEST_CASE("NULL is an argument like any other: refused, or nothing") {
   routellm_router* router = nullptr;
   CHECK(routellm_load(nullptr, nullptr, &router) == ROUTELLM_INVALID_ARGUMENT);

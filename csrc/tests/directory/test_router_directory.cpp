@@ -119,11 +119,35 @@ TEST_CASE("files that are truncated, longer, changed, or no files are refused") 
     has(refusal(
             "sw-int8",
             [&](const auto& d) {
-              fs::rename(d.path() / file, d.parent() / "elsewhere");
-              fs::create_symlink(d.parent() / "elsewhere", d.path() / file);
+              fs::remove(d.path() / file);
+              fs::create_symlink(d.parent(), d.path() / file);
             },
             ErrorCode::kDamaged),
-        "symbolic link");
+        "no regular file");
+    has(refusal(
+            "sw-int8",
+            [&](const auto& d) {
+              fs::remove(d.path() / file);
+              fs::create_symlink("../nowhere", d.path() / file);
+            },
+            ErrorCode::kNotFound),
+        "is a symbolic link to ../nowhere, which cannot be opened (No such file or directory)");
+    has(refusal(
+            "sw-int8",
+            [&](const auto& d) {
+              fs::remove(d.path() / file);
+              fs::create_symlink(file, d.path() / file);
+            },
+            ErrorCode::kNotFound),
+        "is a symbolic link to " + file + ", which cannot be opened (Too many levels");
+    has(refusal(
+            "sw-int8",
+            [&](const auto& d) {
+              fs::remove(d.path() / file);
+              fs::create_symlink("router.json", d.path() / file);
+            },
+            ErrorCode::kDamaged),
+        "is truncated or was changed");
     has(refusal(
             "sw-int8",
             [&](const auto& d) {
@@ -156,6 +180,28 @@ TEST_CASE("files that are truncated, longer, changed, or no files are refused") 
   bank.back() = static_cast<char>(bank.back() ^ 1);
   directory.write("bank.1.safetensors", bank);
   CHECK_NOTHROW((void)load_router(directory.path().string(), {}));
+}
+
+TEST_CASE("a directory of symbolic links is the router that they lead to") {
+  const ScratchDirectory scratch("sw-int8");
+  const auto plain = load_router(scratch.path().string(), {});
+  scratch.link_files();
+  fs::create_directory_symlink(scratch.path(), scratch.parent() / "current");
+  for (const fs::path& place : {scratch.path(), scratch.parent() / "current"}) {
+    const auto linked = load_router(place.string(), {});
+    for (const std::string_view text : {"prove the a b c?", ""}) {
+      CHECK(linked->win_rate(text, std::nullopt) == plain->win_rate(text, std::nullopt));
+    }
+  }
+  // What is verified is what was mapped, wherever the link leads by then.
+  const DirectoryHandle handle(scratch.path().string(), "router.json");
+  const DirectoryContents contents = read_directory(handle, router_layout());
+  CHECK(verify_mapped(handle, contents, {}) > 0);
+  fs::copy_file(scratch.parent() / "blobs" / "blob-of-bank.safetensors", scratch.parent() / "blobs" / "copy");
+  fs::remove(scratch.path() / "bank.safetensors");
+  fs::create_symlink("../blobs/copy", scratch.path() / "bank.safetensors");
+  CHECK_THROWS_WITH_AS((void)verify_mapped(handle, contents, {}), doctest::Contains("was replaced by another file"),
+                       Error);
 }
 
 TEST_CASE("a manifest of another version, or with other keys or types") {

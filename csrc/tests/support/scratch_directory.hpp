@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "directory/sha256.hpp"
 
@@ -65,6 +66,20 @@ class ScratchDirectory {
     const std::string recorded =
         "\"" + name + "\": {\"bytes\": " + std::to_string(content.size()) + ", \"sha256\": \"" + digest + "\"}";
     write("router.json", std::regex_replace(read("router.json"), entry, recorded));
+  }
+
+  /// Moves each file to the folder `blobs` beside the directory, by another name, and leaves a symbolic link to it, as
+  /// a model hub's cache does.
+  void link_files() const {
+    namespace fs = std::filesystem;
+    fs::create_directory(root_ / "blobs");
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(path())) files.push_back(entry.path());
+    for (const fs::path& file : files) {
+      const std::string blob = "blob-of-" + file.filename().string();
+      fs::rename(file, root_ / "blobs" / blob);
+      fs::create_symlink(fs::path("../blobs") / blob, file);
+    }
   }
 
  private:

@@ -14,6 +14,7 @@
 
 #include "routellm_fast.h"
 #include "support/fake_triton_server.hpp"
+#include "support/scratch_directory.hpp"
 #include "triton/model_config.hpp"
 
 namespace routellm_fast::triton {
@@ -546,6 +547,17 @@ TEST_CASE("parameters change models, threshold and folder") {
   served.run(requests);
   CHECK(requests[0].reply.outputs.at("MODEL").bytes == packed(std::vector<std::string>{"big"}));
   CHECK(requests[1].reply.outputs.at("MODEL").bytes == packed(std::vector<std::string>{"sm\xc3\xa4ll"}));
+}
+
+TEST_CASE("a router directory of symbolic links is served as the files that they lead to") {
+  const ScratchDirectory scratch("mf-calibrated");
+  scratch.link_files();
+  Served served("", [&](TRITONBACKEND_Model& model) { model.config = config_with(scratch.path().string()); });
+  REQUIRE(served.failure.empty());
+  std::deque<TRITONBACKEND_Request> requests;
+  requests.push_back(request({prompts({"hello"})}));
+  served.run(requests);
+  CHECK(requests[0].reply.outputs.at("WIN_RATE").bytes == packed(Truth("mf-calibrated").win_rates({"hello"})));
 }
 
 TEST_CASE("instances of a model work at the same time on one router") {

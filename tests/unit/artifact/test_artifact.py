@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import textwrap
 from pathlib import Path
@@ -10,8 +12,11 @@ import pytest
 
 import routellm_fast as rf
 from routellm_fast.artifact import FORMAT_VERSION, ROUTER_LAYOUT, read_artifact, verify_artifact
-from tests.support.builders import mf_router
+from routellm_fast.routers.embedding import contents_in_memory
+from tests.support.builders import mf_router, static_embedder
 from tests.support.processes import run_python
+
+GOLDEN = Path(__file__).resolve().parents[2] / "artifacts" / "v1"
 
 
 @pytest.fixture
@@ -162,11 +167,128 @@ def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path: Path
     assert not (tmp_path / "bad").exists()
 
 
-def test_a_file_that_is_a_link_is_not_followed(saved: Path, tmp_path: Path) -> None:
-    shutil.move(saved / "weights.safetensors", tmp_path / "elsewhere")
-    (saved / "weights.safetensors").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(rf.ArtifactIntegrityError, match="symbolic link"):
-        rf.load_router(saved)
+def linked(directory: Path, store: Path, *, absolute: bool) -> None:
+    """Move each file of a directory into a folder by its digest, and leave a symbolic link, as caches of hubs do."""
+    store.mkdir()
+    for file in directory.iterdir():
+        blob = store / hashlib.sha256(file.read_bytes()).hexdigest()
+        shutil.move(file, blob)
+        file.symlink_to(blob if absolute else os.path.relpath(blob, directory))
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_directory_of_links_is_the_router_that_they_lead_to(tmp_path: Path, absolute: bool, compressed: bool) -> None:
+    path = tmp_path / "snapshots" / "1f2e3d"
+    shutil.copytree(GOLDEN / ("sw-int8" if compressed else "mf-calibrated"), path)
+    plain = rf.load_router(path)
+    before = contents(path)
+    linked(path, tmp_path / "blobs", absolute=absolute)
+    assert all(file.is_symlink() for file in path.iterdir())
+    (tmp_path / "current").symlink_to(path)
+    for place in (path, tmp_path / "current"):
+        assert verify_artifact(place, ROUTER_LAYOUT) > 0
+        found = rf.load_router(place)
+        assert found.win_rates(["hello", ""]).tolist() == plain.win_rates(["hello", ""]).tolist()
+        assert found.model_card == plain.model_card
+    # What is saved again is made of files.
+    rf.load_router(path).save(tmp_path / "copy")
+    assert contents(tmp_path / "copy") == before
+    assert not any(file.is_symlink() for file in (tmp_path / "copy").iterdir())
+
+
+def test_a_link_to_other_content_or_to_what_is_no_file_is_refused(saved: Path, tmp_path: Path) -> None:
+    linked(saved, tmp_path / "blobs", absolute=True)
+    weights = saved / "weights.safetensors"
+    target = weights.resolve()
+    for other, error, words in (
+        (saved / "tokenizer.json", rf.ArtifactIntegrityError, "manifest says"),
+        (tmp_path / "gone", rf.ArtifactNotFoundError, "is a symbolic link to .*gone, which cannot be opened"),
+        (weights, rf.ArtifactNotFoundError, "is a symbolic link to .*weights.safetensors, which cannot be opened"),
+        (tmp_path, rf.ArtifactIntegrityError, "no regular file"),
+        (Path("/dev/zero"), rf.ArtifactIntegrityError, "no regular file"),
+    ):
+        weights.unlink()
+        weights.symlink_to(other)
+        with pytest.raises(error, match=words):
+            rf.load_router(saved)
+    weights.unlink()
+    weights.symlink_to(target)
+    rf.load_router(saved)
+
+
+def test_saving_through_a_link_says_where_it_leads(saved: Path, tmp_path: Path) -> None:
+    before = contents(saved)
+    for name, target in (("current", saved), ("dangling", tmp_path / "gone")):
+        (tmp_path / name).symlink_to(target)
+        with pytest.raises(rf.ArtifactWriteError, match=f"symbolic link.*{target}"):
+            mf_router().save(tmp_path / name)
+        assert (tmp_path / name).is_symlink()
+    assert contents(saved) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("x" * 300, "File name too long"),
+        ("/".join(["folder"] * 1000), "File name too long"),
+        ("nul\0byte", "is no path"),
+        ("\ud800", "is no path"),
+        ("", "is no path"),
+    ],
+)
+def test_a_path_that_no_file_system_takes_is_named(tmp_path: Path, name: str, words: str) -> None:
+    path = f"{tmp_path}/{name}" if name else ""
+    for save in (mf_router().save, static_embedder().save):
+        with pytest.raises(rf.ArtifactWriteError, match=words):
+            save(path)
+    assert list(tmp_path.iterdir()) == []
+    for load in (rf.load_router, rf.StaticEmbedder.load):
+        with pytest.raises(rf.ArtifactNotFoundError):
+            load(path or f"{tmp_path}/{name}none")
+
+
+def test_the_longest_name_that_a_file_system_takes_can_be_saved_to(tmp_path: Path) -> None:
+    path = tmp_path / ("é" * 127)  # 254 bytes of 255
+    for _ in range(2):
+        mf_router().save(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    rf.load_router(path)
+
+
+@pytest.mark.parametrize("kind", ["mf", "sw_ranking", "bert", "causal_llm", "random"])
+@pytest.mark.parametrize("golden", ["mf-calibrated", "sw-float32", "bert", "random"])
+def test_a_directory_whose_kind_was_changed_is_named(tmp_path: Path, golden: str, kind: str) -> None:
+    if kind in ("bert", "causal_llm"):
+        pytest.importorskip("onnxruntime" if kind == "bert" else "transformers")
+    path = tmp_path / "router"
+    shutil.copytree(GOLDEN / golden, path)
+    if json.loads((path / "router.json").read_text())["kind"] == kind:
+        return
+    edit(path, kind=kind)
+    with pytest.raises(rf.ArtifactError, match=str(path)):
+        rf.load_router(path)
+
+
+def test_what_is_wrong_with_an_embedder_in_a_directory_names_the_directory(saved: Path) -> None:
+    embedder = json.loads((saved / "router.json").read_text())["embedder"]
+    edit(saved, embedder={**embedder, "settings": {**embedder["settings"], "max_tokens": 0}})
+    for load in (rf.load_router, rf.StaticEmbedder.load):
+        with pytest.raises(rf.ArtifactFormatError, match=f"{saved}: the static embedder's parts"):
+            load(saved)
+
+
+def test_a_router_in_memory_is_not_called_a_directory() -> None:
+    router = mf_router()
+    settings = {"models": ["a", "b"], "scoring_pair": {"strong": "a", "weak": float("nan")}}
+    for make in (
+        lambda: contents_in_memory("mf", settings, {}, {}),
+        lambda: type(router)(["a", "b"], *(np.ones((2, 2), np.float32),) * 3, model_pair=rf.ModelPair("a", "b")),
+    ):
+        with pytest.raises(rf.InvalidArgumentError, match="this mf router") as caught:
+            make()
+        assert "directory" not in str(caught.value)
+        assert ".json" not in str(caught.value)
 
 
 def test_the_model_card_may_be_edited_and_may_be_missing(saved: Path) -> None:

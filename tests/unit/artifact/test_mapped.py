@@ -227,6 +227,24 @@ def test_what_cannot_be_linked_is_copied(
     assert (tmp_path / "copy" / "bank.safetensors").stat().st_nlink == 1
 
 
+def test_of_a_link_the_file_gets_a_second_name(saved: Path, tmp_path: Path) -> None:
+    shutil.move(saved / "bank.safetensors", tmp_path / "blob")
+    (saved / "bank.safetensors").symlink_to("../blob")
+    artifact = read_artifact(saved, EMBEDDER_LAYOUT)
+    assert verify(saved) > BANK.nbytes
+    write_artifact(tmp_path / "copy", artifact, EMBEDDER_LAYOUT)
+    copied = tmp_path / "copy" / "bank.safetensors"
+    assert not copied.is_symlink()
+    assert copied.samefile(tmp_path / "blob")
+    # A link that leads elsewhere by now: what was mapped is written, not what the name leads to.
+    (tmp_path / "other").write_bytes(b"something else")
+    (saved / "bank.safetensors").unlink()
+    (saved / "bank.safetensors").symlink_to("../other")
+    write_artifact(tmp_path / "third", artifact, EMBEDDER_LAYOUT)
+    np.testing.assert_array_equal(read(tmp_path / "third")["bank"], BANK)
+    verify(tmp_path / "third")
+
+
 def test_a_file_that_was_changed_in_place_is_not_written_anew(saved: Path, tmp_path: Path) -> None:
     artifact = read_artifact(saved, EMBEDDER_LAYOUT)
     with (saved / "bank.safetensors").open("r+b") as file:
@@ -322,13 +340,13 @@ def test_a_truncated_or_longer_file_is_refused(saved: Path) -> None:
             read(saved)
 
 
-@pytest.mark.parametrize("stands", ["nothing", "link", "pipe", "folder"])
-def test_what_stands_in_a_file_s_place_is_not_followed(saved: Path, tmp_path: Path, stands: str) -> None:
+@pytest.mark.parametrize("stands", ["nothing", "link to nothing", "pipe", "folder"])
+def test_what_stands_in_a_file_s_place_is_refused(saved: Path, tmp_path: Path, stands: str) -> None:
     for name in ("bank.safetensors", "weights.safetensors"):
         file = saved / name
         shutil.move(file, tmp_path / "elsewhere")
-        if stands == "link":
-            file.symlink_to(tmp_path / "elsewhere")
+        if stands == "link to nothing":
+            file.symlink_to(tmp_path / "nowhere")
         elif stands == "pipe":
             os.mkfifo(file)
         elif stands == "folder":

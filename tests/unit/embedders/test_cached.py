@@ -687,6 +687,116 @@ def test_a_folder_that_cannot_be_written_is_refused(path: Path) -> None:
     assert_unusable(path, "denied")
 
 
+# --- places that can be read only
+
+
+class Denied:
+    """Makes the system refuse to open files of a folder for writing, as it refuses anybody but root."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, number: int) -> None:
+        opened = os.open
+
+        def open_it(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+            if flags & (os.O_WRONLY | os.O_RDWR) and Path(os.fsdecode(path)).parent == folder:
+                raise OSError(number, os.strerror(number), os.fsdecode(path))
+            return opened(path, flags, *arguments, **options)
+
+        monkeypatch.setattr(os, "open", open_it)
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+
+
+def assert_answers_and_keeps_nothing(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A store that held "a" and "b"."""
+    before = {entry.name: entry.read_bytes() for entry in path.iterdir()}
+    with caplog.at_level(logging.WARNING):
+        model = Model()
+        with rf.CachedEmbedder(model, path=path, capacity_bytes=0) as cached:
+            for texts in (["a", "b"], ["b", "new"], ["new", "other"], ["a"]):
+                assert np.array_equal(cached.embed(texts), vectors_of(texts))
+            stats = cached.stats
+    assert model.seen == ["new", "new", "other"]
+    assert (stats.store_hits, stats.embedded, stats.store_rejected) == (4, 3, 3)
+    assert len(caplog.records) == 1
+    for word in (str(path), "stores nothing new"):
+        assert word in caplog.text
+    assert {entry.name: entry.read_bytes() for entry in path.iterdir()} == before
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+@pytest.mark.parametrize("has_lock_file", [True, False])
+def test_a_warm_store_that_cannot_be_written_answers_from_what_it_holds(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int, has_lock_file: bool
+) -> None:
+    with rf.CachedEmbedder(Model(), path=path) as cached:
+        cached.embed(["a", "b"])
+    if not has_lock_file:  # as in an image that data.mdb alone was copied to
+        (path / "lock.mdb").unlink()
+    Denied(monkeypatch, path, number)
+    assert_answers_and_keeps_nothing(path, caplog)
+
+
+def test_a_store_that_cannot_be_written_and_holds_nothing_yet_is_empty(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.mkdir()
+    lmdb.open(str(path)).close()
+    Denied(monkeypatch, path, errno.EROFS)
+    with rf.CachedEmbedder(Model(), path=path) as cached:
+        assert np.array_equal(cached.embed(["a"]), vectors_of(["a"]))
+
+
+def test_where_there_is_no_store_and_none_can_be_made_it_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.mkdir()
+    Denied(monkeypatch, path, errno.EROFS)
+    assert_unusable(path, "Read-only file system", "can be written to")
+
+
+def test_a_store_on_a_read_only_mount_answers_from_what_it_holds(
+    tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with rf.CachedEmbedder(Model(), path=path) as cached:
+        cached.embed(["a", "b"])
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    for command in (["mount", "--bind", path, mount], ["mount", "-o", "remount,bind,ro", mount]):
+        if subprocess.run(command, capture_output=True).returncode != 0:
+            subprocess.run(["umount", mount], capture_output=True)
+            pytest.skip("this machine lets nobody mount")
+    try:
+        assert_answers_and_keeps_nothing(mount, caplog)
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, who gives up the right to write")
+def test_a_store_of_another_user_answers_from_what_it_holds(path: Path) -> None:
+    program = f"""
+import logging, os, sys
+import routellm_fast as rf
+from tests.support.fake_model import Model, vectors_of
+path = {str(path)!r}
+with rf.CachedEmbedder(Model(), path=path) as cached:
+    cached.embed(["a", "b"])
+for name in ("data.mdb", "lock.mdb"):
+    os.chmod(os.path.join(path, name), 0o444)
+os.chmod(path, 0o555)
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+model = Model()
+with rf.CachedEmbedder(model, path=path) as cached:
+    assert cached.embed(["a", "b", "c"]).tolist() == vectors_of(["a", "b", "c"]).tolist()
+    assert model.seen == ["c"], model.seen
+"""
+    for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
+        folder.chmod(0o755)
+    run = run_python("-c", program)
+    assert run.returncode == 0, run.stderr
+    assert "stores nothing new" in run.stdout
+    assert "Permission denied" in run.stdout
+
+
 def test_a_place_where_no_folder_can_be_made_is_refused() -> None:
     assert_unusable(Path("/proc/no/such/store"), "No such file")
 

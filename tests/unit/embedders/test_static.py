@@ -28,6 +28,41 @@ def test_a_model2vec_folder_gives_the_mean_of_its_rows(tmp_path: Path, normalize
         np.testing.assert_allclose(row, expected_mean(table, ids, normalize=normalize), rtol=1e-5, atol=1e-5)
 
 
+# What a safetensors file may hold beside numpy's own numbers; numbers of less than a byte are packed.
+OTHER_DTYPES = {"F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "C64": 64}
+
+
+def raw_safetensors(path: Path, dtype: str, shape: tuple[int, ...], data: bytes) -> None:
+    header = json.dumps({"embeddings": {"dtype": dtype, "shape": shape, "data_offsets": [0, len(data)]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data)
+
+
+def test_a_bfloat16_table_is_read_exactly(tmp_path: Path) -> None:
+    folder = model2vec_folder(tmp_path / "m", normalize=False)
+    table = np.random.default_rng(4).normal(size=(len(WORDS), 5)).astype(np.float32)
+    upper = (table.view(np.uint32) >> 16).astype(np.uint16)  # cut off to what bfloat16 holds
+    raw_safetensors(folder / "model.safetensors", "BF16", table.shape, upper.tobytes())
+    embedder = rf.StaticEmbedder.load(folder)
+    expected = (upper.astype(np.uint32) << 16).view(np.float32)
+    np.testing.assert_array_equal(embedder.table, expected)
+    np.testing.assert_allclose(embedder.embed(["hello"])[0], expected[4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64, np.float64])
+def test_a_table_of_any_numbers_is_read(tmp_path: Path, dtype: type) -> None:
+    table = np.arange(len(WORDS) * 5).reshape(len(WORDS), 5).astype(dtype)
+    embedder = rf.StaticEmbedder.load(model2vec_folder(tmp_path / "m", normalize=False, embeddings=table))
+    np.testing.assert_array_equal(embedder.table, table.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", OTHER_DTYPES)
+def test_a_table_of_another_type_is_named(tmp_path: Path, dtype: str) -> None:
+    folder = model2vec_folder(tmp_path / "m")
+    raw_safetensors(folder / "model.safetensors", dtype, (len(WORDS), 8), bytes(len(WORDS) * OTHER_DTYPES[dtype]))
+    with pytest.raises(rf.ArtifactFormatError, match=f"tensor embeddings has the type {dtype}; expected BF16"):
+        rf.StaticEmbedder.load(folder)
+
+
 def test_a_quantised_vocabulary_is_mapped_and_weighted(tmp_path: Path) -> None:
     table = np.random.default_rng(3).normal(size=(4, 5)).astype(np.float32)
     mapping = np.arange(len(WORDS), dtype=np.int64) % 4
@@ -272,3 +307,22 @@ def test_a_library_reads_the_same_tokens_of_both_ends(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.expm1(library.embed(texts)[:, -1]), np.expm1(native.embed(texts)[:, -1]), rtol=0.2)
     for found, expected in zip(library.token_ids(texts), native.token_ids(texts), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_tokens": "512"},
+        {"max_tokens": -1},
+        {"max_code_points": 1.5},
+        {"normalize": "yes"},
+        {"surface_features": [3]},
+        {"weights": "heavy"},
+        {"rows": {"a": 1}},
+    ],
+)
+def test_a_setting_of_another_type_is_named_and_no_signature_of_the_core(settings: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match=next(iter(settings))) as caught:
+        rf.StaticEmbedder(np.ones((len(WORDS), 5), np.float32), tokenizer_json(), name="x", **settings)  # type: ignore[arg-type]
+    assert "incompatible" not in str(caught.value)
+    assert "_core" not in str(caught.value)
