@@ -41,7 +41,7 @@ def readers() -> dict[str, Callable[[Any], object]]:
         "native win_rates": router._native.win_rates,
         "static embed": static_embedder().embed,
         "native embed": static_embedder()._native.embed,
-        "native embed_ids": lambda texts: static_embedder()._native.embed_ids([[1]] * 3, texts),
+        "native embed_ids": lambda texts: static_embedder()._native.embed_ids([[1]] * 3, [1] * 3, texts),
         "function embed": plain.embed,
         "cached embed": rf.CachedEmbedder(Model()).embed,
         "embedded win_rates": mf_router(rf.CachedEmbedder(static_embedder())).win_rates,  # type: ignore[arg-type]
