@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <string>
 #include <utility>
 
@@ -52,16 +51,16 @@ ReadLimits limits_of(const StaticEmbedderOptions& options) {
   return {.whole = options.max_code_points, .tail = options.max_code_points * options.tail_tokens / options.max_tokens};
 }
 
-// The end of a text from the beginning of a word on, without what was read of its start already.
-std::string_view unread_end(std::string_view end, std::string_view start) noexcept {
-  const auto not_after = std::less_equal<>();  // pointers into two objects may be compared by it
-  const char* const read = start.data() + start.size();
-  if (not_after(start.data(), end.data()) && not_after(end.data(), read)) {
-    end.remove_prefix(std::min(end.size(), static_cast<std::size_t>(read - end.data())));
-    return end;
-  }
+// The end of a text from the beginning of a word on.
+std::string_view from_a_word_on(std::string_view end) noexcept {
   const std::size_t blank = end.find_first_of(" \t\r\n");
   return blank == std::string_view::npos ? end : end.substr(blank);
+}
+
+// The end of a text of which the first `read` bytes were read: no byte twice, and no word in part.
+std::string_view unread_end(std::string_view whole, std::size_t tail_bytes, std::size_t read) noexcept {
+  const std::size_t begin = whole.size() - tail_bytes;
+  return begin <= read ? whole.substr(read) : from_a_word_on(whole.substr(begin));
 }
 
 // The tokens of a text, when `count` were found in `read` bytes of it.
@@ -112,7 +111,7 @@ StaticEmbedder::Tokens StaticEmbedder::tokenize(const Excerpt& text) const {
 }
 
 StaticEmbedder::Tokens StaticEmbedder::find(const Excerpt& text) const {
-  if (!text.tail.empty()) return find_in_ends(text);
+  if (!text.tail.empty()) return find_in_ends(text, {});
   const std::string_view start = first_code_points(text.head, limits_.whole);
   // A text has at most as many tokens as bytes: no directory's max_tokens can ask for more memory than its texts have.
   const std::size_t most = std::min(options_.max_tokens, std::max(start.size() + 1, kUsualTokens));
@@ -125,19 +124,21 @@ StaticEmbedder::Tokens StaticEmbedder::find(const Excerpt& text) const {
                         (rest.empty() || tokenizer_->encode(rest, {&next, 1}).token_count == 0);
   if (!is_whole && limits_.tail > 0) {
     return find_in_ends(
-        {first_code_points(text.head, limits_.head()), last_code_points(text.head, limits_.tail), text.bytes});
+        {first_code_points(text.head, limits_.head()), last_code_points(text.head, limits_.tail), text.bytes},
+        text.head);
   }
   const std::string_view read = start.substr(0, result.consumed_bytes);
   return {room.first(result.token_count), {read, {}, text.bytes}, result.token_count, is_whole};
 }
 
-StaticEmbedder::Tokens StaticEmbedder::find_in_ends(const Excerpt& text) const {
+StaticEmbedder::Tokens StaticEmbedder::find_in_ends(const Excerpt& text, std::string_view whole) const {
   const std::size_t head_tokens = options_.max_tokens - options_.tail_tokens;
   const std::size_t most_of_head = std::min(head_tokens, text.head.size() + 1);
   const std::span<std::uint32_t> room = room_for(std::max(most_of_head + text.tail.size() + 1, kUsualTokens));
   const EncodeResult head = tokenizer_->encode(text.head, room.first(most_of_head));
   const std::string_view start = text.head.substr(0, head.consumed_bytes);
-  const std::string_view end = unread_end(text.tail, start);
+  const std::string_view end =
+      whole.empty() ? from_a_word_on(text.tail) : unread_end(whole, text.tail.size(), start.size());
   const std::span<std::uint32_t> behind = room.subspan(head.token_count);
   const std::size_t in_tail = tokenizer_->encode(end, behind).token_count;
   const std::size_t of_tail = std::min(in_tail, options_.tail_tokens);

@@ -92,7 +92,8 @@ class StaticEmbedder {
   [[nodiscard]] Tokens tokenize(const Excerpt& text) const;
 
  private:
-  [[nodiscard]] Tokens find_in_ends(const Excerpt& text) const;
+  /// The ends of a text whose middle is not at hand, or with `whole` of one that is all there: they may then overlap.
+  [[nodiscard]] Tokens find_in_ends(const Excerpt& text, std::string_view whole) const;
   void pool(std::span<const std::uint32_t> ids, float* out) const;
   [[nodiscard]] std::size_t drop(std::span<std::uint32_t> ids) const noexcept;
 

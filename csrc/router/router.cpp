@@ -76,7 +76,7 @@ void Router::check_reads_text() const {
 Excerpt Router::readable(const TextBatch& texts, std::size_t index) const {
   const Excerpt& text = texts.texts[index];
   if (texts.is_utf8) return text;
-  thread_local std::string scratch[2];
+  thread_local std::string scratch;
   return read_of(text.head, limits(), scratch);
 }
 

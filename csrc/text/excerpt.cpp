@@ -5,12 +5,13 @@
 
 namespace routellm_fast {
 
-Excerpt read_of(std::string_view text, const ReadLimits& limits, std::string (&scratch)[2]) {
-  const ValidText start = valid_utf8(text, limits.whole, scratch[0]);
+Excerpt read_of(std::string_view text, const ReadLimits& limits, std::string& scratch) {
+  const ValidText start = valid_utf8(text, limits.whole, scratch);
   if (start.is_all) return Excerpt::of(start.text);
   if (limits.tail == 0) return {start.text, {}, text.size()};
-  const std::string_view end = last_code_points(text, limits.tail);
-  return {valid_utf8(text, limits.head(), scratch[0]).text, valid_utf8(end, limits.tail, scratch[1]).text, text.size()};
+  // Where the last code points begin in an ill-formed text, and its length, only reading it from the start can tell.
+  const std::string_view all = valid_utf8(text, text.size(), scratch).text;
+  return {first_code_points(all, limits.head()), last_code_points(all, limits.tail), all.size()};
 }
 
 }  // namespace routellm_fast

@@ -27,6 +27,6 @@ struct Excerpt {
 
 /// What is read of a text of any bytes, as valid UTF-8: parts of the text itself where they are valid, else in
 /// `scratch`, as valid_utf8 reads them.
-[[nodiscard]] Excerpt read_of(std::string_view text, const ReadLimits& limits, std::string (&scratch)[2]);
+[[nodiscard]] Excerpt read_of(std::string_view text, const ReadLimits& limits, std::string& scratch);
 
 }  // namespace routellm_fast

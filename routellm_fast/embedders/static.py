@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 TOKENIZER_FILE = "tokenizer.json"
 _TENSOR_PREFIX = "embedder."
+_BLANK = re.compile("[ \t\r\n]")
 
 
 class StaticEmbedder:
@@ -359,7 +361,7 @@ class StaticEmbedder:
         parts = [
             (text,)
             if len(text) <= characters
-            else (text[: characters - of_tail], text[len(text) - of_tail :])[: 2 if of_tail else 1]
+            else (text[: characters - of_tail], *([_from_a_word_on(text[-of_tail:])] if of_tail else []))
             for text in check_texts(texts)
         ]
         ids = iter(library.encode([part for text in parts for part in text]))
@@ -400,6 +402,11 @@ class _Found(NamedTuple):
     ids: list[int]
     token_count: int
     is_whole: bool
+
+
+def _from_a_word_on(text: str) -> str:
+    blank = _BLANK.search(text)
+    return text if blank is None else text[blank.start() :]
 
 
 def _utf8_bytes(text: str) -> int:

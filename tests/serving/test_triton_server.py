@@ -61,6 +61,9 @@ def with_stand_in(repository: Path, name: str) -> None:
     shutil.copy(Path(__file__).parent / "stand_in_graph.py", folder / "1" / "model.py")
 
 
+HALF = rf.Calibration("test prompts", 2, ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0)))
+
+
 @pytest.fixture(scope="module")
 def mf() -> rf.Router:
     return mf_router()
@@ -68,12 +71,12 @@ def mf() -> rf.Router:
 
 @pytest.fixture(scope="module")
 def sw() -> rf.Router:
-    return sw_router("int8", embedder=static_embedder(surface_features=()))
+    return sw_router("int8", embedder=static_embedder(surface_features=())).with_calibration(HALF)
 
 
 @pytest.fixture(scope="module")
 def bert() -> rf.Router:
-    return bert_router()
+    return bert_router().with_calibration(HALF)
 
 
 # By name on the server: which router, and how it is exported.
@@ -133,7 +136,9 @@ def test_results_are_those_of_the_process_itself_bitwise(url: str, model: str, r
         many = PROMPTS * 5  # several requests: more than a batch holds
         np.testing.assert_array_equal(router.win_rates(many), local.win_rates(many))
         for threshold in (*THRESHOLDS, *local.win_rates(PROMPTS).tolist()):
-            assert router.route_batch(PROMPTS, threshold) == local.route_batch(PROMPTS, threshold)
+            found = [router.route_batch(PROMPTS, threshold, no_text=no_text) for no_text in ("strong", "score")]
+            expected = [local.route_batch(PROMPTS, threshold, no_text=no_text) for no_text in ("strong", "score")]
+            assert [row[:4] for rows in found for row in rows] == [row[:4] for rows in expected for row in rows]
         assert router.win_rates([]).shape == (0,)
         assert router.route_batch([]) == []
         if local.calibration is not None:
@@ -155,7 +160,7 @@ def test_an_ensemble_agrees_with_the_router(url: str, model: str, request: pytes
         found = router.win_rates(PROMPTS)
         np.testing.assert_allclose(found, local.win_rates(PROMPTS), rtol=0, atol=1e-6)
         for threshold in THRESHOLDS:
-            for decision, win_rate in zip(router.route_batch(PROMPTS, threshold), found, strict=True):
+            for decision, win_rate in zip(router.route_batch(PROMPTS, threshold, no_text="score"), found, strict=True):
                 assert decision.is_strong == (decision.win_rate >= threshold)
                 assert decision.model == local.model_pair[0 if decision.is_strong else 1]
                 assert decision.win_rate == pytest.approx(float(win_rate), abs=1e-6)

@@ -99,6 +99,21 @@ TEST_CASE("of a text with too many tokens both ends are read, and its length is 
   CHECK(vector_of(embed(ends, "a a " + std::string(400, 'b') + " c ?")) == vector_of(embed(start, "a a c ?")));
 }
 
+TEST_CASE("of two ends it does not matter where they lie in memory") {
+  const StaticEmbedder e = embedder(false, false, {SurfaceFeature::kLogTokens}, 4, 2);
+  const std::string head(128, 'a');
+  const std::string tail = std::string(60, 'b') + " " + std::string(65, 'c') + " ?";
+  const auto vector_of = [&e](const Excerpt& text) {
+    std::vector<float> out(e.dim());
+    e.embed(text, out.data());
+    return out;
+  };
+  const std::string side_by_side = head + tail;
+  const std::string_view both(side_by_side);
+  CHECK(vector_of({both.substr(0, 128), both.substr(128), 1000}) == vector_of({head, tail, 1000}));
+  CHECK(vector_of({head, tail, 1000}) == vector_of(Excerpt::of(head + std::string(744, 'x') + tail)));
+}
+
 TEST_CASE("a text is whole unless a token of it was left out") {
   for (const std::size_t tail : {std::size_t{0}, std::size_t{1}}) {
     const StaticEmbedder e = embedder(false, false, {}, 4, tail);

@@ -20,7 +20,7 @@ TEST_CASE("the last code points begin where one does, and are bounded in bytes")
 }
 
 TEST_CASE("a short text is read whole, of a long one its start or its two ends") {
-  std::string scratch[2];
+  std::string scratch;
   const Excerpt whole = read_of("0123456789", {.whole = 10, .tail = 4}, scratch);
   CHECK(whole.head == "0123456789");
   CHECK(whole.tail.empty());
@@ -36,7 +36,10 @@ TEST_CASE("a short text is read whole, of a long one its start or its two ends")
   const Excerpt broken = read_of("\xFF\xFFxxxxxxxx\xFF\xFFz", {.whole = 5, .tail = 2}, scratch);
   CHECK(broken.head == "\xEF\xBF\xBD\xEF\xBF\xBDx");
   CHECK(broken.tail == "\xEF\xBF\xBDz");
-  CHECK(broken.bytes == 13);
+  CHECK(broken.bytes == 21);  // each of four invalid bytes is read as three
+  const Excerpt continuations = read_of("xxxx\x80\x80\x80\x80yz", {.whole = 5, .tail = 3}, scratch);
+  CHECK(continuations.head == "xx");
+  CHECK(continuations.tail == "\xEF\xBF\xBDyz");
 }
 
 }  // namespace
