@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import EngineBuildError, InvalidArgumentError, MissingExtraError
 from routellm_fast.extras import require
 
@@ -39,6 +40,8 @@ class Engine:
     plan: bytes
     network_types: Mapping[str, int]
     engine_types: Mapping[str, int] | None
+
+    __repr__ = brief_repr
 
 
 def tensorrt_module(runtime: str = "auto") -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError
 from routellm_fast.tokenization import parse_tokenizer
 
@@ -63,6 +64,8 @@ class Model2VecFolder:
     max_tokens: int
     max_code_points: int
     tokenizer_json: bytes
+
+    __repr__ = brief_repr
 
 
 def is_model2vec_folder(directory: Path) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ class RouteLLMCheckpoint:
     W: NDArray[np.float32]
     w: NDArray[np.float32]
     sha256: str
+
+    __repr__ = brief_repr
 
 
 def is_checkpoint(directory: Path) -> bool:
