@@ -59,7 +59,8 @@ def tensorrt_module(runtime: str = "auto") -> Any:
             return require(name, "tensorrt")
     raise MissingExtraError(
         f"{' and '.join(names)} cannot be imported. Install a TensorRT that fits your driver: pip install "
-        "tensorrt-cu13, or pip install tensorrt-rtx-cu13, which also builds without a GPU"
+        "--extra-index-url https://pypi.nvidia.com tensorrt-cu13 (only NVIDIA's index holds its libraries), or "
+        "pip install tensorrt-rtx-cu13, which also builds without a GPU"
     )
 
 
