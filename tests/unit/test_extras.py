@@ -13,9 +13,8 @@ from tests.support.builders import bert_router
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYPROJECT = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
-EXTRAS = re.findall(
-    r"^([a-z-]+) = ", PYPROJECT.split("[project.optional-dependencies]")[1].split("\n[")[0], re.MULTILINE
-)
+SECTION = PYPROJECT.split("[project.optional-dependencies]")[1].split("\n[")[0]
+EXTRAS = re.findall(r"^([a-z-]+) = ", SECTION, re.MULTILINE)
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
@@ -27,9 +26,8 @@ def test_an_error_names_commands_that_work_without_a_release(extra: str, monkeyp
     assert f"'.[{extra}]'" in message
     assert "routellm-fast[" not in message  # no index holds it
     (line,) = re.findall(rf"^{re.escape(extra)} = \[(.*?)\]", PYPROJECT, re.MULTILINE)
-    packages = shlex.split(
-        message.split("its packages alone: pip install ")[1].split(". Only one", maxsplit=1)[0].rstrip(".")
-    )
+    command = message.split("its packages alone: pip install ")[1].split(". Only one", maxsplit=1)[0]
+    packages = shlex.split(command.rstrip("."))
     # The brackets of a requirement's own extras end the pattern above early; its first packages are enough.
     assert re.findall(r'"([^"\[]+)', line)[0] in " ".join(packages)
 
