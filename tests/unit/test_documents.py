@@ -69,4 +69,4 @@ def test_the_picture_shows_the_contract_of_imports() -> None:
     drawn = runpy.run_path(str(REPOSITORY / "docs" / "architecture.py"))
     assert (REPOSITORY / "docs" / "architecture.svg").read_text(encoding="utf-8") == drawn["draw"]()
     folders = {path.name for path in (REPOSITORY / "csrc").iterdir() if path.is_dir()} - {"tests", "fuzz", "tools"}
-    assert {name for floor in drawn["CORE"] for name, _ in floor} == folders
+    assert {name for layer in drawn["CORE"] for name, _ in layer} == folders
