@@ -59,10 +59,10 @@ CORE: Final = (
 )
 
 _STYLE: Final = """
-  svg { color-scheme: light dark; --ink: #1b1f24; --faint: #57606a; --paper: #ffffff; --package: #f3f5f8; --line: #c3cad3;
+  svg { color-scheme: light dark; --ink: #1b1f24; --faint: #57606a; --paper: #ffffff; --box: #f3f5f8; --line: #c3cad3;
         --core: #e4eefb; --way: #fdf0da; }
   @media (prefers-color-scheme: dark) {
-    svg { --ink: #e6e9ee; --faint: #a2abb6; --paper: #14171c; --package: #20252d; --line: #3d4652; --core: #1c2c45;
+    svg { --ink: #e6e9ee; --faint: #a2abb6; --paper: #14171c; --box: #20252d; --line: #3d4652; --core: #1c2c45;
           --way: #3a2f1a; }
   }
   text { font-family: system-ui, -apple-system, 'Segoe UI', sans-serif; fill: var(--ink); }
@@ -71,7 +71,7 @@ _STYLE: Final = """
   .note { font-size: 11.5px; fill: var(--faint); }
   rect { stroke: var(--line); rx: 6; }
   .paper { fill: var(--paper); stroke: none; }
-  .package { fill: var(--package); } .core { fill: var(--core); } .way { fill: var(--way); }
+  .package { fill: var(--box); } .core { fill: var(--core); } .way { fill: var(--way); }
   path { stroke: var(--faint); fill: none; }
 """
 

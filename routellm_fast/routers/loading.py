@@ -140,7 +140,7 @@ def load_router(
 def load_router(
     path: str | Path | None = None,
     *,
-    kind: str | None = None,
+    kind: None = None,
     strong_model: str | None = None,
     weak_model: str | None = None,
     embedder: Embedder | None = None,
