@@ -22,6 +22,7 @@ from tests.support import triton_server
 from tests.support.builders import mf_router
 from tests.support.sw_builders import sw_router
 
+CALIBRATION = rf.Calibration("test prompts", 3, ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0)))
 ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts" / "v1"
 PROMPTS = ["Prove the infinity of primes.", "", "hello", "écrits { 1 }", "人工智能 🙂", "a b c " * 300, "null \0 byte"]
 KINDS = ("mf", "sw-float32", "sw-int8")
@@ -53,8 +54,8 @@ def routers() -> dict[str, Any]:
     """The routers in this process, by the names of their models."""
     return {
         "mf": rf.load_router(),
-        "sw-float32": sw_router("float32", count=400),
-        "sw-int8": sw_router("int8", count=400),
+        "sw-float32": sw_router("float32", count=400).with_calibration(CALIBRATION),
+        "sw-int8": sw_router("int8", count=400).with_calibration(CALIBRATION),
         "numbers": rf.load_router(ARTIFACTS / "mf-none"),
     }
 
@@ -171,16 +172,18 @@ def check_decisions(found: dict[str, np.ndarray], decisions: Sequence[rf.Decisio
 @pytest.mark.parametrize("kind", KINDS)
 def test_prompts_are_decided_as_in_this_process(client: Client, routers: dict[str, Any], kind: str) -> None:
     router = routers[kind]
-    check_decisions(client.ask(kind, PROMPT=texts(PROMPTS)), router.route_batch(PROMPTS))
+    check_decisions(client.ask(kind, PROMPT=texts(PROMPTS)), router.route_batch(PROMPTS, no_text="score"))
     for prompt in PROMPTS:
-        check_decisions(client.ask(kind, PROMPT=texts([prompt])), [router.route(prompt)])
+        check_decisions(client.ask(kind, PROMPT=texts([prompt])), [router.route(prompt, no_text="score")])
     found = client.ask(kind, PROMPT=texts(PROMPTS), THRESHOLD=column(THRESHOLDS))
     narrow = [float(np.float32(threshold)) for threshold in THRESHOLDS]
-    check_decisions(found, [router.route(*pair) for pair in zip(PROMPTS, narrow, strict=True)])
+    check_decisions(found, [router.route(*pair, no_text="score") for pair in zip(PROMPTS, narrow, strict=True)])
     # A threshold that is a win rate: it goes to the strong model.
     win_rates = router.win_rates(PROMPTS)
     found = client.ask(kind, PROMPT=texts(PROMPTS), THRESHOLD=column(win_rates))
-    check_decisions(found, [router.route(p, float(w)) for p, w in zip(PROMPTS, win_rates, strict=True)])
+    check_decisions(
+        found, [router.route(p, float(w), no_text="score") for p, w in zip(PROMPTS, win_rates, strict=True)]
+    )
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "numbers"])
@@ -214,7 +217,7 @@ def test_only_the_outputs_that_are_asked_for_come_back(client: Client, routers: 
 
 def test_a_long_prompt_is_read_whole(client: Client, routers: dict[str, Any]) -> None:
     prompt = "Prove it, please! " * 600_000  # 10.8 MB
-    check_decisions(client.ask("mf", PROMPT=texts([prompt])), [routers["mf"].route(prompt)])
+    check_decisions(client.ask("mf", PROMPT=texts([prompt])), [routers["mf"].route(prompt, no_text="score")])
     check_decisions(client.ask("sw-int8", PROMPT=texts(["a", prompt])), routers["sw-int8"].route_batch(["a", prompt]))
 
 
@@ -247,7 +250,7 @@ def test_bad_requests_of_a_dynamic_batch_leave_the_others_alone(
     server: triton_server.Server, routers: dict[str, Any]
 ) -> None:
     strong_share = routers["mf"].threshold_for(0.25)
-    expected = [routers["mf"].route(prompt, strong_share) for prompt in PROMPTS]
+    expected = [routers["mf"].route(prompt, strong_share, no_text="score") for prompt in PROMPTS]
     before = statistics(server, "busy")
     barrier = threading.Barrier(32)
 
@@ -280,7 +283,7 @@ def test_many_clients_at_once_get_their_own_answers(server: triton_server.Server
     words = ["prove", "the", "hello", "write", "a", "b", "c", "1", "{", "}", "?"]
     rng = np.random.default_rng(11)
     prompts = [" ".join(rng.choice(words, size=rng.integers(0, 30))) for _ in range(32)]
-    expected = {kind: routers[kind].route_batch(prompts) for kind in KINDS}
+    expected = {kind: routers[kind].route_batch(prompts, no_text="score") for kind in KINDS}
     share = routers["mf"].threshold_for(0.25)
     executed = statistics(server, "busy")["execution_count"]
 
@@ -345,7 +348,7 @@ def test_a_configuration_of_a_name_and_a_backend_is_completed(
 def test_a_model_without_batches_answers_single_rows(client: Client, routers: dict[str, Any]) -> None:
     for prompt in PROMPTS:
         found = client.ask("plain", PROMPT=texts([prompt])[0])
-        decision = routers["mf"].route(prompt, 0.125)
+        decision = routers["mf"].route(prompt, 0.125, no_text="score")
         assert found["WIN_RATE"].shape == (1,)
         assert found["WIN_RATE"][0] == np.float32(decision.win_rate)
         assert (bool(found["IS_STRONG"][0]), found["MODEL"][0].decode()) == (decision.is_strong, decision.model)
@@ -356,8 +359,8 @@ def test_equal_requests_are_answered_from_the_response_cache(client: Client, rou
     prompt = f"asked by {client.module.__name__}"
     first = client.ask("cached", PROMPT=texts([prompt]))
     again = client.ask("cached", PROMPT=texts([prompt]))
-    check_decisions(first, [routers["mf"].route(prompt)])
-    check_decisions(again, [routers["mf"].route(prompt)])
+    check_decisions(first, [routers["mf"].route(prompt, no_text="score")])
+    check_decisions(again, [routers["mf"].route(prompt, no_text="score")])
 
 
 def test_the_response_cache_was_hit(server: triton_server.Server) -> None:

@@ -68,12 +68,13 @@ def mf() -> rf.Router:
 
 @pytest.fixture(scope="module")
 def sw() -> rf.Router:
-    return sw_router("int8", embedder=static_embedder(surface_features=()))
+    router = sw_router("int8", embedder=static_embedder(surface_features=()))
+    return router.with_calibration(mf_router().calibration)
 
 
 @pytest.fixture(scope="module")
 def bert() -> rf.Router:
-    return bert_router()
+    return bert_router().with_calibration(mf_router().calibration)
 
 
 # By name on the server: which router, and how it is exported.
@@ -133,7 +134,9 @@ def test_results_are_those_of_the_process_itself_bitwise(url: str, model: str, r
         many = PROMPTS * 5  # several requests: more than a batch holds
         np.testing.assert_array_equal(router.win_rates(many), local.win_rates(many))
         for threshold in (*THRESHOLDS, *local.win_rates(PROMPTS).tolist()):
-            assert router.route_batch(PROMPTS, threshold) == local.route_batch(PROMPTS, threshold)
+            # Without the basis: the server does not say how much of a long prompt it has read.
+            expected = [decision[:4] for decision in local.route_batch(PROMPTS, threshold)]
+            assert [decision[:4] for decision in router.route_batch(PROMPTS, threshold)] == expected
         assert router.win_rates([]).shape == (0,)
         assert router.route_batch([]) == []
         if local.calibration is not None:
@@ -155,7 +158,8 @@ def test_an_ensemble_agrees_with_the_router(url: str, model: str, request: pytes
         found = router.win_rates(PROMPTS)
         np.testing.assert_allclose(found, local.win_rates(PROMPTS), rtol=0, atol=1e-6)
         for threshold in THRESHOLDS:
-            for decision, win_rate in zip(router.route_batch(PROMPTS, threshold), found, strict=True):
+            decisions = router.route_batch(PROMPTS, threshold, no_text="score")
+            for decision, win_rate in zip(decisions, found, strict=True):
                 assert decision.is_strong == (decision.win_rate >= threshold)
                 assert decision.model == local.model_pair[0 if decision.is_strong else 1]
                 assert decision.win_rate == pytest.approx(float(win_rate), abs=1e-6)
