@@ -1,6 +1,6 @@
-"""Draw docs/architecture.svg: the way of a prompt, and the rooms of the house on their floors.
+"""Draw docs/architecture.svg: the way of a prompt, and the packages of the project in layers.
 
-`python docs/architecture.py` writes the picture. The floors are those of `.importlinter`, which `make lint` enforces:
+`python docs/architecture.py` writes the picture. The layers are those of `.importlinter`, which `make lint` enforces:
 the picture of the package cannot show what the code does not do.
 """
 
@@ -29,7 +29,7 @@ _WAY: Final = (
     ("decision", "win rate ≥ threshold: strong"),
 )
 
-# What a room is for. Every room of the contract needs a line here.
+# What a package is for. Every package of the contract needs a line here.
 PURPOSES: Final = {
     "cli": "routellm-fast: flags and printing",
     "export": "ONNX, TensorRT, Triton repositories",
@@ -49,7 +49,7 @@ PURPOSES: Final = {
     "calibration": "what a router carries of it",
 }
 
-# The core's rooms, lowest first; what stands on one line stands on one floor.
+# The core's folders, lowest first; one line is one layer.
 CORE: Final = (
     (("base", "errors, aligned memory"), ("kernels", "a file an instruction set"), ("dispatch", "the one in use")),
     (("text", "UTF-8, WordPiece, surface features"), ("score", "linear scores, banks of battles, refit")),
@@ -59,10 +59,10 @@ CORE: Final = (
 )
 
 _STYLE: Final = """
-  svg { color-scheme: light dark; --ink: #1b1f24; --faint: #57606a; --paper: #ffffff; --room: #f3f5f8; --line: #c3cad3;
+  svg { color-scheme: light dark; --ink: #1b1f24; --faint: #57606a; --paper: #ffffff; --box: #f3f5f8; --line: #c3cad3;
         --core: #e4eefb; --way: #fdf0da; }
   @media (prefers-color-scheme: dark) {
-    svg { --ink: #e6e9ee; --faint: #a2abb6; --paper: #14171c; --room: #20252d; --line: #3d4652; --core: #1c2c45;
+    svg { --ink: #e6e9ee; --faint: #a2abb6; --paper: #14171c; --box: #20252d; --line: #3d4652; --core: #1c2c45;
           --way: #3a2f1a; }
   }
   text { font-family: system-ui, -apple-system, 'Segoe UI', sans-serif; fill: var(--ink); }
@@ -71,7 +71,7 @@ _STYLE: Final = """
   .note { font-size: 11.5px; fill: var(--faint); }
   rect { stroke: var(--line); rx: 6; }
   .paper { fill: var(--paper); stroke: none; }
-  .room { fill: var(--room); } .core { fill: var(--core); } .way { fill: var(--way); }
+  .package { fill: var(--box); } .core { fill: var(--core); } .way { fill: var(--way); }
   path { stroke: var(--faint); fill: none; }
 """
 
@@ -86,7 +86,7 @@ class _Drawing:
         self.parts.append(f'<text class="head" x="{_MARGIN}" y="{self.bottom}">{escape(text)}</text>')
         self.bottom += 10
 
-    def floor(self, boxes: list[tuple[str, str]], kind: str, *, arrows: bool = False) -> None:
+    def layer(self, boxes: list[tuple[str, str]], kind: str, *, arrows: bool = False) -> None:
         """Add one row of boxes, as wide as the picture together."""
         gap = 28 if arrows else _GAP
         width = (_WIDTH - 2 * _MARGIN - gap * (len(boxes) - 1)) / len(boxes)
@@ -112,7 +112,7 @@ class _Drawing:
         height = self.bottom + _MARGIN - _GAP
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
-            'aria-label="The way of a prompt, and the rooms of routellm-fast on their floors">\n'
+            'aria-label="The way of a prompt, and the packages of routellm-fast in layers">\n'
             f"<style>{_STYLE}</style>\n"
             f'<rect class="paper" x="0" y="0" width="{_WIDTH}" height="{height:.0f}"/>\n'
             + "\n".join(self.parts)
@@ -120,28 +120,28 @@ class _Drawing:
         )
 
 
-def floors() -> list[list[str]]:
-    """Return the rooms of the contract, highest floor first; the last floor is the root's own modules."""
+def layers() -> list[list[str]]:
+    """Return the packages of the contract, highest layer first; the last layer is the root's own modules."""
     contract = configparser.ConfigParser()
     contract.read(REPOSITORY / ".importlinter", encoding="utf-8")
-    lines = contract["importlinter:contract:floors"]["layers"].split("\n")
+    lines = contract["importlinter:contract:layers"]["layers"].split("\n")
     found = [re.findall(r"\w+", line) for line in lines if line.strip()]
-    return [[name for name in floor if not name.startswith("_")] for floor in found]
+    return [[name for name in layer if not name.startswith("_")] for layer in found]
 
 
 def draw() -> str:
     """Return the picture."""
     drawing = _Drawing()
     drawing.heading("The way of a prompt")
-    drawing.floor(list(_WAY), "way", arrows=True)
-    drawing.heading("routellm_fast: a room imports what stands below it, never above")
-    *rooms, root = [floor for floor in floors() if floor]
-    for floor in rooms:
-        drawing.floor([(name, PURPOSES[name]) for name in floor], "room")
-    drawing.line("at the root, for all rooms: " + " · ".join(root))
-    drawing.heading("csrc: the engine, C++20, no Python but in its own face")
-    for floor in reversed(CORE):
-        drawing.floor(list(floor), "core")
+    drawing.layer(list(_WAY), "way", arrows=True)
+    drawing.heading("routellm_fast: a package imports what stands below it, never above")
+    *packages, root = [layer for layer in layers() if layer]
+    for layer in packages:
+        drawing.layer([(name, PURPOSES[name]) for name in layer], "package")
+    drawing.line("at the root, for all packages: " + " · ".join(root))
+    drawing.heading("csrc: the engine, C++20, no Python but in the folder python")
+    for layer in reversed(CORE):
+        drawing.layer(list(layer), "core")
     return drawing.svg()
 
 

@@ -17,6 +17,7 @@ from ._directory import export_directory
 from ._exportable import Exportable, exportable
 from ._metadata import metadata_of
 from ._model_file import MAX_INLINE_BYTES, write_model
+from ._onnx_example import write_example
 from ._precision import bound_of, check_precision, with_precision
 from ._probes import PROBES
 from ._report import ExportReport
@@ -64,7 +65,7 @@ def export_onnx(
     embedder: Embedder | None = None,
     max_inline_bytes: int = MAX_INLINE_BYTES,
 ) -> ExportReport:
-    """Write a router as ONNX: model.onnx and export-report.json, whole or not at all.
+    """Write a router as ONNX: model.onnx, its tokenizer.json, example.py and export-report.json, whole or not at all.
 
     Args:
         router: A router directory, or the kind of one that ships.
@@ -90,7 +91,9 @@ def export_onnx(
     source = read_source(router, embedder=embedder)
     native = exportable(source.router, inputs)
     with export_directory(Path(out)) as staging:
-        return write_onnx(native, source.digest, staging, options, ONNX_RUNTIME, max_inline_bytes)
+        report = write_onnx(native, source.digest, staging, options, ONNX_RUNTIME, max_inline_bytes)
+        write_example(native, staging, precision)
+        return report
 
 
 def write_onnx(

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from routellm_fast.serving.triton_protocol import CALIBRATION, THRESHOLD
+from routellm_fast.serving.triton_protocol import CALIBRATION_TABLE, THRESHOLD
 
 from ._exportable import Exportable
 from ._model_file import DATA_FILE, MODEL_FILE
@@ -126,7 +126,7 @@ def _steps_around(graph: Model, native: Exportable, serving: Serving) -> tuple[M
         [replace(_FLAT, is_flat=False), OPTIONAL_THRESHOLD],
         DECISION,
         batching,
-        parameters={key: value for key, value in serving.parameters.items() if key != CALIBRATION},
+        parameters={key: value for key, value in serving.parameters.items() if key != CALIBRATION_TABLE},
         warmup=[(1, {_FLAT.name: np.full(1, 0.5, np.float32)})],
     )
     return ensemble, first, last

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from routellm_fast.decision import check_share
 from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError
 from routellm_fast.serving.triton_protocol import (
-    CALIBRATION,
+    CALIBRATION_FILE,
+    CALIBRATION_TABLE,
     DEFAULT_NAME,
     DEFAULT_THRESHOLD,
     STRONG_MODEL,
     WEAK_MODEL,
+    calibration_page,
     calibration_parameter,
 )
 
@@ -173,6 +175,9 @@ def export_triton(
                 staging, native, source.digest, serving, options, plan=plan, threads=threads or 1,
                 on_gpu=on_gpu or plan is not None,
             )  # fmt: skip
+        if source.router.calibration is not None:
+            page = calibration_page(source.router.calibration)
+            (staging / name / CALIBRATION_FILE).write_text(page, encoding="utf-8")
         export = TritonExport(
             mode, name, tuple(model.name for model in models), source.router.kind, source.digest,
             tuple(tensor.name for tensor in models[0].inputs), graph,
@@ -199,7 +204,7 @@ def _parameters(router: Router, threshold: float) -> dict[str, str]:
         DEFAULT_THRESHOLD: repr(float(threshold)),
     }
     if router.calibration is not None:
-        parameters[CALIBRATION] = calibration_parameter(router.calibration)
+        parameters[CALIBRATION_TABLE] = calibration_parameter(router.calibration)
     return parameters
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import EngineBuildError, InvalidArgumentError, MissingExtraError
 from routellm_fast.extras import require
 
@@ -40,6 +41,8 @@ class Engine:
     network_types: Mapping[str, int]
     engine_types: Mapping[str, int] | None
 
+    __repr__ = brief_repr
+
 
 def tensorrt_module(runtime: str = "auto") -> Any:
     """Return tensorrt or tensorrt_rtx.
@@ -56,7 +59,8 @@ def tensorrt_module(runtime: str = "auto") -> Any:
             return require(name, "tensorrt")
     raise MissingExtraError(
         f"{' and '.join(names)} cannot be imported. Install a TensorRT that fits your driver: pip install "
-        "tensorrt-cu13, or pip install tensorrt-rtx-cu13, which also builds without a GPU"
+        "--extra-index-url https://pypi.nvidia.com tensorrt-cu13 (only NVIDIA's index holds its libraries), or "
+        "pip install tensorrt-rtx-cu13, which also builds without a GPU"
     )
 
 

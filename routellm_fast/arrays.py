@@ -1,9 +1,10 @@
-"""The arrays that pass between rooms."""
+"""The arrays that pass between packages, and how objects that hold long ones are shown."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,3 +17,39 @@ def is_masked(values: Any) -> bool:
     # Whoever has made one has imported the module.
     masked = sys.modules.get("numpy.ma")
     return masked is not None and isinstance(values, masked.MaskedArray)
+
+
+_SHOWN_ITEMS: Final = 4
+_SHOWN_CHARS: Final = 60
+
+
+def brief_repr(value: Any) -> str:
+    """Return a dataclass's repr on one line; a class uses it as its __repr__.
+
+    Long contents are shown by their size, and empty fields are left out.
+    """
+    fields = type(value).__dataclass_fields__.values()
+    entries = [(entry.name, getattr(value, entry.name)) for entry in fields if entry.repr]
+    shown = [f"{name}={_brief(entry)}" for name, entry in entries if entry is not None and not _is_empty(entry)]
+    return f"{type(value).__qualname__}({', '.join(shown)})"
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, (str, tuple, list, Mapping)) and not value
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"<{value.dtype} array of shape {value.shape}>"
+    if isinstance(value, bytes):
+        return f"<{len(value):,} bytes>"
+    if isinstance(value, Mapping):
+        names = [str(name) for name in list(value)[:_SHOWN_ITEMS]]
+        shown = ", ".join(names + ["…"] * (len(value) > len(names)))
+        return f"<{len(value):,} entries: {shown}>"
+    if isinstance(value, (tuple, list)) and len(value) > _SHOWN_ITEMS:
+        return f"<{len(value):,} entries>"
+    shown = repr(value)
+    if len(shown) <= _SHOWN_CHARS:
+        return shown
+    return f"<{len(value):,} entries>" if isinstance(value, (tuple, list)) else f"{shown[: _SHOWN_CHARS - 1]}…"

@@ -19,6 +19,7 @@ import numpy as np
 import safetensors.numpy
 
 from routellm_fast import _core, _mapped
+from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import (
     ArtifactError,
     ArtifactFormatError,
@@ -112,6 +113,8 @@ class Artifact:
     recorded: Manifest = field(default_factory=dict)
     sha256: str = ""
     native: _core.DirectoryContents | None = None
+
+    __repr__ = brief_repr
 
 
 def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None:

@@ -32,6 +32,10 @@ class MissingExtraError(RouteLLMError, ImportError):
     """An optional library is not installed; the text names the extra of this package that installs it."""
 
 
+class OnnxRuntimesWarning(UserWarning):
+    """Several packages that bring the module onnxruntime are installed: the one that was installed last runs."""
+
+
 class DataError(RouteLLMError, ValueError):
     """A training, calibration or evaluation file does not hold what it should; the text names file and line."""
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+# Scripts that older reports name as their command, and what measures the same today. The JSON stays as it was measured.
+_COMMANDS: Final = {
+    "python benchmarks/report.py": "python -m benchmarks report",
+    "python benchmarks/measure_triton.py": "python -m benchmarks triton",
+    "python benchmarks/transformers_report.py": "python -m benchmarks transformers",
+}
 
 Report = dict[str, Any]
 Markers = tuple[str, str]
@@ -26,6 +33,15 @@ def read(path: Path) -> Report:
     if not isinstance(found, dict) or "machine" not in found:
         raise ValueError(f"{path} is no report: it has no entry 'machine'; expected a file that this command wrote")
     return found
+
+
+def command_of(report: Report) -> str:
+    """Return the command that makes such a report now, with the options that this one was made with."""
+    recorded: str = report["command"]
+    for before, now in _COMMANDS.items():
+        if recorded == before or recorded.startswith(f"{before} "):
+            return now + recorded[len(before) :]
+    return recorded
 
 
 def between(document: Path, markers: Markers) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 
 from benchmarks.harness import machine
 from benchmarks.harness.budgets import Budget, budget_table, measured
-from benchmarks.harness.reports import Report
+from benchmarks.harness.reports import Report, command_of
 from benchmarks.harness.tables import count, number, table
 from benchmarks.mf.budgets import MF_BUDGETS
 from benchmarks.mf.page import mf_parts
@@ -53,7 +53,7 @@ def render(report: Report) -> str:
     about = report["machine"]
     parts = [
         "# Benchmarks of routellm-fast",
-        f"Measured {about['date']} by `{report['command']}` on: {machine.line(about)}.",
+        f"Measured {about['date']} by `{command_of(report)}` on: {machine.line(about)}.",
         f"Raw figures: [{report['file']}]({report['file']}).",
     ]
     if report["effort"] != "full":

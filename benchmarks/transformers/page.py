@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 from benchmarks.harness import machine
-from benchmarks.harness.reports import Report
+from benchmarks.harness.reports import Report, command_of
 from benchmarks.harness.tables import bound, count, number, ratio, table
 from benchmarks.startup.page import cold_start_table
 from benchmarks.transformers.names import CACHED, FLOAT32, INT8, NO_PREFIX, PREFILL, TORCH, UNCACHED
@@ -28,7 +28,7 @@ def page(report: Report, quality: Report | None) -> str:
     return (
         f"# Routers that read prompts themselves\n\n{quick}{tables(report, quality)}\n{missing}\n"
         f"{machine.line(report['machine'])}. Loads before and after: {report['loads']['before']}, "
-        f"{report['loads']['after']}. `{report['command']}`, {report['machine']['date']}.\n"
+        f"{report['loads']['after']}. `{command_of(report)}`, {report['machine']['date']}.\n"
     )
 
 

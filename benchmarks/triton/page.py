@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from benchmarks.harness import machine
-from benchmarks.harness.reports import Report
+from benchmarks.harness.reports import Report, command_of
 from benchmarks.harness.tables import count, number, table
 from benchmarks.triton.names import TRITON_OURS
 
@@ -22,7 +22,7 @@ def render(report: Report) -> str:
     prompts = report["prompts"]
     parts = [
         "# The Triton backend",
-        (f"Measured {about['date']} by `{report['command']}` in Triton {report['server']} on: {machine.line(about)}."),
+        (f"Measured {about['date']} by `{command_of(report)}` in Triton {report['server']} on: {machine.line(about)}."),
     ]
     if report["effort"] != "full":
         parts.append(f"**A {report['effort']} run: it shows that the benchmark works. Its figures mean nothing.**")
@@ -70,7 +70,7 @@ def tables(report: Report) -> str:
         quality(report),
         _many_clients(report["many_clients"]),
         _starting(report["starting"]),
-        f"{machine.line(report['machine'])}; Triton {report['server']}. `{report['command']}`.",
+        f"{machine.line(report['machine'])}; Triton {report['server']}. `{command_of(report)}`.",
     )
     return "\n\n".join(parts) + "\n"
 

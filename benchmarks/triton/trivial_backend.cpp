@@ -1,6 +1,6 @@
 // The least that a C++ backend for Triton can do for a router's requests: it looks at the first byte of each PROMPT and
 // gives constants. What it costs is the server's own cost, against which the real backend is held. Built by
-// measure_triton.py.
+// contenders.py.
 #include <chrono>
 #include <cstdint>
 #include <cstring>

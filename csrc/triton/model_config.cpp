@@ -143,7 +143,7 @@ Parameters ModelConfig::parameters() const {
   if (entries == nullptr || entries->object() == nullptr) return parameters;
   for (const auto& [name, entry] : *entries->object()) {
     // Ignore parameters of the server, e.g. TRITON_BATCH_STRATEGY_PATH, and those that only clients read.
-    if (name.starts_with("TRITON_") || name == "calibration") continue;
+    if (name.starts_with("TRITON_") || name == "calibration_table" || name == "calibration") continue;
     const std::string text = text_of(entry.find("string_value"));
     if (text.empty()) refuse("parameter '" + name + "' is empty: give it a string_value, or leave it out");
     if (text.find('\0') != std::string::npos) refuse("parameter '" + name + "' holds a zero byte");

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.augmentation.guard import tainted_groups
 from routellm_fast.data import Prompts, known_aliases
 from routellm_fast.data.battles import target_of
@@ -68,6 +69,8 @@ class Contests:
     duplicates: int
     forbidden: int
     incomplete: int
+
+    __repr__ = brief_repr
 
 
 def read_contests(

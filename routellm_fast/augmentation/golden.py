@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.augmentation.battle_rows import BattleCounts, BattleRow
 from routellm_fast.augmentation.guard import tainted_groups
 from routellm_fast.augmentation.scores import ScoreRules
@@ -32,6 +33,8 @@ class GoldenBattles:
     counts: BattleCounts
     forbidden_prompts: int
     unpaired_prompts: int
+
+    __repr__ = brief_repr
 
 
 def golden_battles(

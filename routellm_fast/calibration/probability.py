@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast import strict
+from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import InvalidArgumentError
 
 Floats = NDArray[np.float64]
@@ -56,6 +57,8 @@ class IsotonicMap:
 
     win_rates: tuple[float, ...]
     probabilities: tuple[float, ...]
+
+    __repr__ = brief_repr
 
     def __call__(self, win_rates: NDArray[Any]) -> Floats:
         """Return (n,) probabilities."""

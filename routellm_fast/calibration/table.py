@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.decision import check_share
 from routellm_fast.errors import InvalidArgumentError
 
@@ -52,6 +53,8 @@ class Calibration:
     prices: PairPrices | None = None
     win_rate_quantiles: tuple[float, ...] = ()
     probability: ProbabilityMap | None = None
+
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         """Refuse a table that cannot be read as a falling curve over [0, 1]."""

@@ -23,6 +23,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.data.counts import UNREADABLE, Counts
 from routellm_fast.data.names import known_aliases
 from routellm_fast.data.prompts import WON_COLUMNS, Prompts, licensed_rows, prompt_of, source_of, weight_of
@@ -63,6 +64,8 @@ class Battles:
     target: NDArray[np.float32]
     source: NDArray[np.int64]
     weight: NDArray[np.float32]
+
+    __repr__ = brief_repr
 
     def __len__(self) -> int:
         """Return the number of battles."""

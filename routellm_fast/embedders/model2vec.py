@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.artifact import is_file
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError
 from routellm_fast.tensor_file import read_tensors
@@ -65,6 +66,8 @@ class Model2VecFolder:
     max_tokens: int
     max_code_points: int
     tokenizer_json: bytes
+
+    __repr__ = brief_repr
 
 
 def is_model2vec_folder(directory: Path) -> bool:

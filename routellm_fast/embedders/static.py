@@ -128,9 +128,9 @@ class StaticEmbedder:
         except TypeError:  # whose text speaks of the core's own signature
             raise TypeError(
                 "a static embedder takes integers of at least 1 for max_tokens and max_code_points, of at least 0 for "
-                "tail_tokens, a bool for normalize, names for surface_features, and arrays of numbers for column_scale, rows and weights; "
-                f"found {self._settings}, column_scale {_type_of(column_scale)}, rows {_type_of(rows)}, "
-                f"weights {_type_of(weights)}"
+                "tail_tokens, a bool for normalize, names for surface_features, and arrays of numbers for "
+                f"column_scale, rows and weights; found {self._settings}, column_scale {_type_of(column_scale)}, "
+                f"rows {_type_of(rows)}, weights {_type_of(weights)}"
             ) from None
 
     @classmethod

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import DataError
 
 BINS: Final = 10
@@ -52,6 +53,8 @@ class Curve:
     quality: FloatArray
     strong_quality: float
     weak_quality: float
+
+    __repr__ = brief_repr
 
     @property
     def pgr(self) -> FloatArray:
@@ -90,6 +93,8 @@ class FineCurve:
     threshold: FloatArray
     strong_quality: float
     weak_quality: float
+
+    __repr__ = brief_repr
 
 
 def gap_of(strong_quality: float, weak_quality: float, name: str = "") -> float:

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.data.names import spellings_of
 from routellm_fast.data.prompts import SOURCE_COLUMNS, Prompts, prompt_text
 from routellm_fast.data.sources import rows_of, source_name
@@ -62,6 +63,8 @@ class Benchmark:
     weak_cost_usd: NDArray[np.float64] | None = None
     overlapping: int = 0
     unscored: int = 0
+
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         """Refuse columns that do not fit the prompts, and qualities that are no numbers."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.evaluation.curves import (
     BINS,
     Counts,
@@ -37,6 +38,8 @@ class Ranking:
     order: NDArray[np.intp]
     ends: NDArray[np.intp]
     win_rates: FloatArray
+
+    __repr__ = brief_repr
 
     @classmethod
     def of(cls, win_rates: FloatArray) -> Ranking:
@@ -73,6 +76,8 @@ class Levels:
     weak_sum: float
     extra_usd: FloatArray | None = None
     is_divisible: bool = False
+
+    __repr__ = brief_repr
 
     @classmethod
     def of(

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.evaluation.text_table import TextTable
 from routellm_fast.evaluation.verdict import compared, percent
 from routellm_fast.interval import Interval
@@ -153,6 +154,8 @@ class PoolResult:
     at_cost: tuple[AtCost, ...]
     at_quality: tuple[AtQuality, ...]
     settings: Mapping[str, int]
+
+    __repr__ = brief_repr
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able object."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import DataError
 from routellm_fast.interval import Interval
 from routellm_fast.json_file import read_json
@@ -41,6 +42,8 @@ class CurvePoints:
     quality: tuple[float, ...]
     threshold: tuple[float, ...]
     cost_usd_per_1k: tuple[float, ...] | None = None
+
+    __repr__ = brief_repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,8 @@ class Histogram:
     edges: tuple[float, ...]
     counts: tuple[int, ...]
 
+    __repr__ = brief_repr
+
 
 @dataclass(frozen=True, slots=True)
 class RouterResult:
@@ -119,6 +124,8 @@ class RouterResult:
     curve: CurvePoints
     by_domain: Mapping[str, DomainResult] = field(default_factory=dict)
     histogram: Histogram | None = None
+
+    __repr__ = brief_repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +177,8 @@ class BenchmarkResult:
     unscored: int = 0
     notes: tuple[str, ...] = ()
 
+    __repr__ = brief_repr
+
     @property
     def best_single(self) -> tuple[str, float]:
         """Name and quality of the model that is best alone."""
@@ -202,6 +211,8 @@ class Evaluation:
     routers: Mapping[str, Mapping[str, str]]
     benchmarks: tuple[BenchmarkResult, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    __repr__ = brief_repr
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able object, which from_json reads."""

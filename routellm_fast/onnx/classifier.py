@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import ArtifactFormatError
 from routellm_fast.extras import require
 from routellm_fast.onnx.from_torch import export_text_module
@@ -33,6 +34,8 @@ class ClassifierGraph:
     pad_id: int
     source: str
     weights_sha256: str
+
+    __repr__ = brief_repr
 
 
 def export_classifier(dir_or_id: str | Path) -> ClassifierGraph:

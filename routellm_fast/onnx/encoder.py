@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import ArtifactFormatError
 from routellm_fast.extras import require
 from routellm_fast.onnx.from_torch import export_text_module
@@ -26,6 +27,8 @@ class EncoderGraph:
     tokenizer_json: bytes
     max_tokens: int
     pad_id: int
+
+    __repr__ = brief_repr
 
 
 def export_encoder(folder: Path) -> EncoderGraph:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError
 from routellm_fast.extras import quiet_transformers, require
 
@@ -37,6 +38,8 @@ class PretrainedText:
     tokenizer_json: bytes
     max_tokens: int
     pad_id: int
+
+    __repr__ = brief_repr
 
     def weights_sha256(self) -> str:
         """Return the digest of model.safetensors, hexadecimal; "" where weights are in several files."""

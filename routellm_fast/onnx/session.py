@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from routellm_fast.errors import (
     ArtifactNotFoundError,
     InvalidArgumentError,
     OnnxModelError,
+    OnnxRuntimesWarning,
     ProviderUnavailableError,
 )
-from routellm_fast.extras import require
+from routellm_fast.extras import onnx_runtimes, require
 from routellm_fast.onnx.captured import CapturedRuns
 from routellm_fast.onnx.optimized import WEIGHTS_FILE, OptimizedModels
 from routellm_fast.threads import available_threads
@@ -134,6 +136,8 @@ class OnnxSession:
             raise ArtifactNotFoundError(f"{source} is no file: expected an ONNX graph")
         self._model_sha256 = model_sha256
         self._runtime = require("onnxruntime", "onnx")
+        if len(onnx_runtimes()) > 1:
+            warnings.warn(_several_runtimes(), OnnxRuntimesWarning, stacklevel=2)
         self._session = self._open(source, options, profiles or {})
         replays = cuda_graphs and self._session.get_providers()[0] == _CUDA
         self._captured = CapturedRuns(self._session, self._runtime) if replays else None
@@ -271,10 +275,22 @@ class OnnxSession:
         available = ", ".join(self._runtime.get_available_providers())
         message = (
             f"the device {device!r} cannot be used: {reason}. ONNX Runtime {self._runtime.__version__} has "
-            f"{available}. GPUs need: pip install 'routellm-fast[gpu]' in place of onnxruntime, and a driver; or "
-            "choose device='cpu', or allow_fallback=True."
+            f"{available}. GPUs need a driver, and onnxruntime-gpu in place of onnxruntime (pip uninstall --yes "
+            "onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu); or choose device='cpu', or "
+            "allow_fallback=True."
         )
+        if len(onnx_runtimes()) > 1:
+            message += f" Here {_several_runtimes()}."
         return ProviderUnavailableError(message)
+
+
+def _several_runtimes() -> str:
+    names = onnx_runtimes()
+    return (
+        f"{' and '.join(names)} are installed, which write into one folder: the one that was installed last runs, and "
+        f"removing either breaks the other. Keep one: pip uninstall --yes {' '.join(names)}, then pip install "
+        "onnxruntime, or onnxruntime-gpu for GPUs"
+    )
 
 
 def _provider_options(name: str, options: SessionOptions, profiles: Mapping[str, Profile]) -> dict[str, Any]:

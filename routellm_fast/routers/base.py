@@ -31,6 +31,7 @@ from routellm_fast.origin import Origin
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from routellm_fast.calibration.operating_points import OperatingPoint
 
 _RouterT = TypeVar("_RouterT", bound="Router")
 
@@ -216,6 +217,21 @@ class Router(ABC):
                 "threshold, or calibrate the router on prompts like your traffic (routellm-fast calibrate)"
             )
         return self._calibration.threshold_for(strong_share)
+
+    def operating_point(self, name: str) -> OperatingPoint:
+        """Return what `routellm-fast calibrate` found for a target, e.g. "pgr=0.8" or "strong_share=0.3".
+
+        Raises:
+            InvalidArgumentError: The calibration has no such point, or there is no calibration; the text names those
+                that there are.
+        """
+        points = {} if self._calibration is None else self._calibration.operating_points
+        if name not in points:
+            known = f"it has {', '.join(points)}" if points else "it has none"
+            raise InvalidArgumentError(
+                f"this router has no operating point {name!r}: {known}. `routellm-fast calibrate` finds them"
+            )
+        return points[name]
 
     def probability(self, prompt: str) -> float:
         """Return the probability that the strong model's answer is the better one, a tie counting half.

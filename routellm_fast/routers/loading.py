@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, faults_of, read_artifact
 from routellm_fast.decision import ModelPair, checked_pair
@@ -13,6 +13,14 @@ from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
 from routellm_fast.origin import Origin
 from routellm_fast.routers.base import Router
+
+if TYPE_CHECKING:
+    from routellm_fast.onnx.session import Device
+    from routellm_fast.routers.bert import BertRouter
+    from routellm_fast.routers.causal.router import CausalLLMRouter
+    from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
+    from routellm_fast.routers.random import RandomRouter
+    from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
 
 # Where each kind lives; a module is imported when a router of its kind is loaded.
 ROUTER_KINDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -41,9 +49,114 @@ def router_directory(name: str | Path | None) -> Path:
     return _ASSETS / name if str(name) in SHIPPED_KINDS and not Path(name).exists() else Path(name)
 
 
+# For type checkers: what each call returns, and which options it takes. "auto" and "cpu" are where every router runs.
+@overload
+def load_router(
+    path: Literal["mf"] | None = None,
+    *,
+    kind: Literal["mf"] | None = None,
+    strong_model: str | None = None,
+    weak_model: str | None = None,
+    embedder: Embedder | None = None,
+    device: Literal["auto", "cpu"] = ...,
+) -> MatrixFactorizationRouter: ...
+
+
+@overload
+def load_router(
+    path: str | Path,
+    *,
+    kind: Literal["mf"],
+    strong_model: str | None = None,
+    weak_model: str | None = None,
+    embedder: Embedder | None = None,
+    device: Literal["auto", "cpu"] = ...,
+) -> MatrixFactorizationRouter: ...
+
+
+@overload
+def load_router(
+    path: Literal["sw_ranking"],
+    *,
+    kind: Literal["sw_ranking"] | None = None,
+    strong_model: str | None = None,
+    weak_model: str | None = None,
+    embedder: Embedder | None = None,
+    device: Literal["auto", "cpu"] = ...,
+) -> SimilarityWeightedRouter: ...
+
+
+@overload
 def load_router(
     path: str | Path | None = None,
     *,
+    kind: Literal["sw_ranking"],
+    strong_model: str | None = None,
+    weak_model: str | None = None,
+    embedder: Embedder | None = None,
+    device: Literal["auto", "cpu"] = ...,
+) -> SimilarityWeightedRouter: ...
+
+
+@overload
+def load_router(
+    path: str | Path,
+    *,
+    kind: Literal["bert"],
+    strong_model: str | None = None,
+    weak_model: str | None = None,
+    device: Device = ...,
+    threads: int | None = ...,
+    allow_fallback: bool = ...,
+    optimized_cache: str | Path | None = ...,
+) -> BertRouter: ...
+
+
+@overload
+def load_router(
+    path: str | Path,
+    *,
+    kind: Literal["causal_llm"],
+    strong_model: str | None = None,
+    weak_model: str | None = None,
+    device: str = ...,
+    dtype: str = ...,
+    batch_size: int = ...,
+) -> CausalLLMRouter: ...
+
+
+@overload
+def load_router(
+    path: str | Path,
+    *,
+    kind: Literal["random"],
+    strong_model: str | None = None,
+    weak_model: str | None = None,
+    device: Literal["auto", "cpu"] = ...,
+) -> RandomRouter: ...
+
+
+@overload
+def load_router(
+    path: str | Path | None = None,
+    *,
+    kind: None = None,
+    strong_model: str | None = None,
+    weak_model: str | None = None,
+    embedder: Embedder | None = None,
+    device: str = ...,
+    threads: int | None = ...,
+    allow_fallback: bool = ...,
+    optimized_cache: str | Path | None = ...,
+    dtype: str = ...,
+    batch_size: int = ...,
+) -> Router: ...
+
+
+def load_router(
+    path: str | Path | None = None,
+    *,
+    kind: str | None = None,
     strong_model: str | None = None,
     weak_model: str | None = None,
     embedder: Embedder | None = None,
@@ -54,6 +167,9 @@ def load_router(
     Args:
         path: The directory; None for the shipped router, which needs neither network nor key. "mf" and "sw_ranking"
             name the shipped routers of these kinds, unless a file or directory has that name.
+        kind: The kind of router that the caller needs: "mf", "sw_ranking", "bert", "causal_llm" or "random"; None for
+            whatever the directory holds. A type checker then knows the class that is returned. Without a path it names
+            the shipped router of this kind, "mf" or "sw_ranking".
         strong_model: Send prompts to this model instead of the stored name. Any name: the router keeps scoring the
             pair that it was trained on, and holds for others (section 5 of the paper).
         weak_model: The same for the weak model.
@@ -64,18 +180,40 @@ def load_router(
             The other kinds run on the CPU, in the native core.
 
     Raises:
-        InvalidArgumentError: The kind does not take such an option, or a model's name is empty.
+        InvalidArgumentError: The directory holds a router of another kind than `kind`, the kind does not take such an
+            option, no router of this kind ships, or a model's name is empty.
         ArtifactError: The directory is missing, newer than this version, damaged or incomplete; see the subclasses.
         EmbedderMismatchError: The embedder is not the one that the router was trained with.
     """
     for what, name in (("strong_model", strong_model), ("weak_model", weak_model)):
         if name is not None and not (isinstance(name, str) and name):
             raise InvalidArgumentError(f"{what} is a model's name, found {name!r}; None leaves the model as stored")
-    directory = router_directory(path)
+    directory = _directory_of_kind(path, kind)
     artifact = read_artifact(directory, ROUTER_LAYOUT)
+    found = artifact.manifest["kind"]
+    if kind is not None and found != kind:
+        raise InvalidArgumentError(
+            f"{directory} holds a router of kind {found!r}, but kind={kind!r} was asked for: leave kind out, or name "
+            "another directory"
+        )
     return restore_router(
         artifact, directory, strong_model=strong_model, weak_model=weak_model, embedder=embedder, **runtime
     )
+
+
+def _directory_of_kind(path: str | Path | None, kind: str | None) -> Path:
+    if kind is None:
+        return router_directory(path)
+    if kind not in ROUTER_KINDS:
+        raise InvalidArgumentError(f"a router's kind is one of {', '.join(ROUTER_KINDS)}, found {kind!r}")
+    if path is not None:
+        return router_directory(path)
+    if kind not in SHIPPED_KINDS:
+        raise InvalidArgumentError(
+            f"no router of kind {kind!r} ships with the package, only {' and '.join(SHIPPED_KINDS)}: give the path of "
+            "its directory"
+        )
+    return _ASSETS / kind
 
 
 def restore_router(

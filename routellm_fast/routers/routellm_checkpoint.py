@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import safetensors
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
 from routellm_fast.tensor_file import read_tensors
 
@@ -104,6 +105,8 @@ class RouteLLMCheckpoint:
     W: NDArray[np.float32]
     w: NDArray[np.float32]
     sha256: str
+
+    __repr__ = brief_repr
 
 
 def is_checkpoint(directory: Path) -> bool:

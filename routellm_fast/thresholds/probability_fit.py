@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.calibration.probability import (
     METHODS,
     Floats,
@@ -51,6 +52,8 @@ class Outcomes:
     targets: Floats
     groups: Sequence[str]
     weights: Floats | None = None
+
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         """Refuse what cannot be fitted."""

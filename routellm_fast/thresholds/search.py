@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.calibration.operating_points import COST_KINDS, QUALITY_KINDS, OperatingPoint, Target
 from routellm_fast.errors import DataError, InvalidArgumentError, UnreachableTargetError
 from routellm_fast.interval import Interval
@@ -43,6 +44,8 @@ class Sample:
     _levels: Floats = field(init=False)
     _level: NDArray[np.int64] = field(init=False)
     _owner: NDArray[np.int64] = field(init=False)
+
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         """Sort the win rates, once for all resamples."""

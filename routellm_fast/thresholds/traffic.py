@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_fast.arrays import FloatArray
+from routellm_fast.arrays import FloatArray, brief_repr
 from routellm_fast.errors import DataError
 from routellm_fast.scoring import check_win_rates, score_in_batches
 
@@ -38,6 +38,8 @@ class Traffic:
     counts: NDArray[np.int64]
     blank: int
     digest: str
+
+    __repr__ = brief_repr
 
     @classmethod
     def of(cls, prompts: Iterable[str]) -> Traffic:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from routellm_fast.arrays import FloatArray
+from routellm_fast.arrays import FloatArray, brief_repr
 from routellm_fast.data.battles import Battles
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.extras import require
@@ -41,6 +41,8 @@ class TrainedMatrixFactorization:
     w: FloatArray
     metrics: Mapping[str, Any] = field(default_factory=dict)
     logits: FloatArray = field(default_factory=lambda: np.zeros(0, dtype=np.float32), repr=False)
+
+    __repr__ = brief_repr
 
     def router(self, **common: Any) -> MatrixFactorizationRouter:
         """Return the router; see MatrixFactorizationRouter for the arguments, model_pair and embedder first of all."""

@@ -21,6 +21,7 @@ from routellm_fast.errors import (
 )
 from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter, SimilarityWeightedRouter
 from tests.support.builders import PAIR, mf_router, mf_weights, static_embedder
+from tests.support.exported_example import argument, by_example
 from tests.support.opened_files import counted_opens
 from tests.support.sw_builders import battle_texts, battles, sw_router
 
@@ -257,3 +258,74 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "0 decisions changed" in capsys.readouterr().out
     assert cli.main([*arguments, "--precision", "int3"]) == 2
     assert capsys.readouterr().err.startswith("routellm-fast: precision must be one of")
+
+
+LONG = [
+    "word " * 20_000,
+    "Write {1}, or 2? " * 300,
+    "x" * 5000,
+    "a b\tC?\n" * 900,
+    "é 人工 ä " * 900,
+    "  " * 3000 + "the end",
+]
+
+
+@pytest.mark.parametrize("name", ["mf", "sw_ranking"])
+def test_the_example_in_the_folder_gives_the_shipped_routers_win_rates(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("tokenizers")
+    export_onnx(name, tmp_path / "out")
+    router = rf.load_router(name)
+    prompts = [argument(prompt) for prompt in [*PROMPTS, *LONG]]
+    # The number of tokens of a long prompt is an estimate.
+    np.testing.assert_allclose(by_example(tmp_path / "out", prompts), router.win_rates(prompts), rtol=0, atol=2e-5)
+    short = [prompt for prompt in prompts if len(prompt) < 500]
+    np.testing.assert_allclose(by_example(tmp_path / "out", short), router.win_rates(short), rtol=0, atol=3e-6)
+    assert len(by_example(tmp_path / "out", [])) == 1  # a prompt of its own
+    assert (tmp_path / "out" / "tokenizer.json").read_bytes() == router.embedder.stored()[2]["tokenizer.json"]
+
+
+ALL_FEATURES = (
+    "constant", "log_tokens", "digit_share", "code_mark_share", "question_marks", "non_ascii_share", "uppercase_share",
+    "log_lines", "log_digits", "log_code_marks",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("features", [(), ("constant", "log_tokens"), ("log_lines",), ALL_FEATURES])
+@pytest.mark.parametrize("tail", [0, 3])
+def test_the_example_tells_the_graph_what_the_router_reads(
+    tmp_path: Path, features: tuple[str, ...], tail: int
+) -> None:
+    pytest.importorskip("tokenizers")
+    embedder = static_embedder(surface_features=features, max_tokens=8, tail_tokens=tail, max_code_points=120)
+    router = mf_router(embedder)
+    export_onnx(saved(router, tmp_path / "router"), tmp_path / "out")
+    prompts = [argument(prompt) for prompt in [*PROMPTS, "prove the hello a b c 1", "prove the hello a b c 1 2"]]
+    np.testing.assert_allclose(by_example(tmp_path / "out", prompts), router.win_rates(prompts), rtol=0, atol=3e-6)
+    # With eight tokens a prompt, one character more or less at the cut is a tenth of what is read.
+    np.testing.assert_allclose(by_example(tmp_path / "out", LONG), router.win_rates(LONG), rtol=0, atol=5e-3)
+
+
+def test_the_example_of_a_graph_that_reads_embeddings_needs_no_tokenizer(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    router = mf_router()
+    export_onnx(saved(router, tmp_path / "router"), out, inputs="embeddings")
+    assert not (out / "tokenizer.json").exists()
+    embeddings = router.embedder.embed(PROMPTS)
+    np.save(tmp_path / "rows.npy", embeddings)
+    found = by_example(out, [str(tmp_path / "rows.npy")], tokenizers=False)
+    np.testing.assert_allclose(found, router.win_rates(PROMPTS), rtol=0, atol=3e-6)
+    assert len(by_example(out, [], tokenizers=False)) == 1
+
+
+def test_names_in_a_router_cannot_become_code_of_the_example(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    name = '''x"""; raise SystemExit(3) # \' \n raise SystemExit(4)'''
+    for inputs in ("tokens", "embeddings"):
+        router = mf_router(static_embedder().replace(name=name))
+        directory = saved(router, tmp_path / f"router-{inputs}")
+        out = tmp_path / f"out-{inputs}"
+        export_onnx(directory, out, inputs=inputs)
+        by_example(out, [])
+    named = rf.load_router(directory, strong_model=name.replace("\n", " "))
+    export_onnx(saved(named, tmp_path / "named"), tmp_path / "out-named")
+    by_example(tmp_path / "out-named", [])

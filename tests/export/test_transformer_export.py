@@ -12,6 +12,7 @@ from routellm_fast.embedders.onnx import OnnxEmbedder
 from routellm_fast.errors import UnsupportedExportError
 from routellm_fast.routers import BertRouter, MatrixFactorizationRouter
 from tests.support.builders import PAIR, WORDS, mf_weights, tokenizer_json
+from tests.support.exported_example import argument, by_example
 from tests.support.sw_builders import battle_texts, sw_router
 
 onnx = pytest.importorskip("onnx")
@@ -64,6 +65,8 @@ def test_bert_takes_its_own_graph_over(tmp_path: Path, precision: str) -> None:
         metadata = session.get_modelmeta().custom_metadata_map
         assert metadata["author"] == "tests"
         assert metadata["routellm_fast.router_digest"] == report.router_digest
+        example = by_example(tmp_path / "out", [argument(prompt) for prompt in PROMPTS])
+        np.testing.assert_allclose(example, router.win_rates(PROMPTS), rtol=0, atol=report.bound + 1e-6)
     with pytest.raises(UnsupportedExportError, match="reads text"):
         export_onnx(tmp_path / "router", tmp_path / "out", inputs="embeddings")
 
@@ -85,6 +88,8 @@ def test_a_scorer_behind_an_encoder_is_one_graph_from_tokens(tmp_path: Path, kin
     assert {entry.name for entry in session.get_inputs()} == {"input_ids", "attention_mask"}
     found = session.run(["win_rate"], exportable(router).feeds(PROMPTS))[0]
     np.testing.assert_allclose(found, router.win_rates(PROMPTS), rtol=0, atol=1e-5)
+    example = by_example(tmp_path / "out", [argument(prompt) for prompt in PROMPTS])
+    np.testing.assert_allclose(example, router.win_rates(PROMPTS), rtol=0, atol=1e-5)
 
 
 def test_an_older_encoder_is_refused(tmp_path: Path) -> None:
@@ -130,6 +135,8 @@ def test_a_language_model_is_one_graph_whatever_the_lengths(tmp_path: Path) -> N
     np.testing.assert_allclose(together, router.win_rates(PROMPTS), rtol=0, atol=1e-5)
     alone = [session.run(["win_rate"], router.onnx_inputs([prompt]))[0][0] for prompt in PROMPTS]
     np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5)
+    example = by_example(tmp_path / "out", [argument(prompt) for prompt in PROMPTS])
+    np.testing.assert_allclose(example, together, rtol=0, atol=1e-5)
 
 
 def test_decoding_step_by_step_is_no_graph(tmp_path: Path) -> None:

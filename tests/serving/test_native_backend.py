@@ -22,13 +22,13 @@ from tests.support import triton_server
 from tests.support.builders import mf_router
 from tests.support.sw_builders import sw_router
 
+CALIBRATION = rf.Calibration("test prompts", 3, ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0)))
 ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts" / "v1"
 PROMPTS = ["Prove the infinity of primes.", "", "hello", "écrits { 1 }", "人工智能 🙂", "a b c " * 300, "null \0 byte"]
 KINDS = ("mf", "sw-float32", "sw-int8")
 THRESHOLDS = [0.0, 0.3, 0.5, 0.7, 1.0, 0.5, 0.25]
 OUTPUTS = ("WIN_RATE", "IS_STRONG", "MODEL")
 PROTOCOLS = ("http", "grpc")
-HALF = rf.Calibration("test prompts", 2, ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0)))
 
 BUSY = """
 input [{ name: "PROMPT" data_type: TYPE_STRING dims: [1] optional: true },
@@ -54,8 +54,8 @@ def routers() -> dict[str, Any]:
     """The routers in this process, by the names of their models."""
     return {
         "mf": rf.load_router(),
-        "sw-float32": sw_router("float32", count=400).with_calibration(HALF),
-        "sw-int8": sw_router("int8", count=400).with_calibration(HALF),
+        "sw-float32": sw_router("float32", count=400).with_calibration(CALIBRATION),
+        "sw-int8": sw_router("int8", count=400).with_calibration(CALIBRATION),
         "numbers": rf.load_router(ARTIFACTS / "mf-none"),
     }
 

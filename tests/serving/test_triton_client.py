@@ -270,7 +270,7 @@ with fake_triton("http", certificate={str(certificate)!r}) as server:
 
 def test_a_missing_extra_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tritonclient.http.aio", None)
-    with pytest.raises(MissingExtraError, match=r"routellm-fast\[triton\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .\.\[triton\]"):
         TritonRouter("http://127.0.0.1:1")
 
 

@@ -21,6 +21,7 @@ from routellm_fast.errors import (
     UnsupportedExportError,
 )
 from routellm_fast.routers import BertRouter, MatrixFactorizationRouter, RandomRouter
+from routellm_fast.serving import triton_protocol
 from routellm_fast.serving.triton_protocol import Served, float32_threshold
 from tests.support.builders import PAIR, bert_router, mf_router, mf_weights, static_embedder
 from tests.support.opened_files import counted_opens
@@ -102,7 +103,7 @@ def test_one_model_holds_the_router_and_says_all(tmp_path: Path, mode: str) -> N
     assert parameters.get("threads") == {"native": "3", "python": None}[mode]
     if mode == "native":
         # What its backend does not know it refuses; the calibration is for clients, and it passes that over.
-        assert set(parameters) == {"strong_model", "weak_model", "default_threshold", "threads", "calibration"}
+        assert set(parameters) == {"strong_model", "weak_model", "default_threshold", "threads", "calibration_table"}
     check_warmup(folder, config)
     served = rf.load_router(folder / "3" / "router")
     np.testing.assert_array_equal(served.win_rates(PROMPTS), router.win_rates(PROMPTS))
@@ -122,6 +123,49 @@ def test_a_client_reads_pair_calibration_and_sizes_from_the_configuration(tmp_pa
     assert (served.model_pair, served.max_batch_size, served.dim, served.takes_prompts) == (PAIR, 64, 9, True)
     assert served.calibration is not None
     assert served.calibration.threshold_for(0.3) == router.threshold_for(0.3)
+
+
+@pytest.mark.parametrize("mode", ["native", "python"])
+def test_the_calibration_has_a_file_of_its_own_and_the_client_loses_no_bit_of_it(tmp_path: Path, mode: str) -> None:
+    export_triton("mf", tmp_path / "out", mode=mode)
+    expected = rf.load_router().calibration
+    assert expected is not None
+    folder = tmp_path / "out" / "router"
+    assert max(map(len, (folder / "config.pbtxt").read_text().splitlines())) < 4000
+    page = json.loads((folder / "calibration.json").read_text())
+    assert page["prompt_count"] == expected.prompt_count
+    assert tuple(map(tuple, page["table"])) == expected.table
+    served = Served.of(MessageToDict(config_of(folder), preserving_proto_field_name=True), "router")
+    assert served.calibration is not None
+    assert served.calibration.table == expected.table
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        ((0.0, 1.0), (0.5, 0.1), (1.0, 0.0)),
+        ((0.0, 1.0), (1 / 3, math.pi / 4), (1.0, 5e-324)),  # no number of decimals holds these: stored as they are
+        tuple((share / 7000, 1 - share / 9001) for share in range(7001)),
+    ],
+)
+def test_every_table_is_read_as_it_was_written(table: Any) -> None:
+    calibration = rf.Calibration("größe", 7, table)
+    stored = triton_protocol.calibration_of({"calibration_table": triton_protocol.calibration_parameter(calibration)})
+    assert stored == calibration
+
+
+def test_a_repository_of_an_earlier_version_is_read() -> None:
+    text = json.dumps({"dataset": "d", "prompt_count": 3, "table": [[0.0, 1.0], [0.5, 0.1234567], [1.0, 0.0]]})
+    found = triton_protocol.calibration_of({"calibration": text})
+    assert found == rf.Calibration("d", 3, ((0.0, 1.0), (0.5, 0.1234567), (1.0, 0.0)))
+    assert triton_protocol.calibration_of({}) is None
+
+
+@pytest.mark.parametrize("table", ["%", "AAAA", "eJyLjgUAARUAuQ==", "eJyLNtAx0DGK1Yk21DHQMYyNBQAhpgPB"])
+def test_a_damaged_table_is_named(table: str) -> None:
+    text = json.dumps({"dataset": "d", "prompt_count": 3, "table": table})
+    with pytest.raises(ValueError, match="calibration"):
+        triton_protocol.calibration_of({"calibration_table": text})
 
 
 def test_inputs_that_a_router_does_not_take_are_not_offered(tmp_path: Path) -> None:
@@ -409,7 +453,7 @@ def test_arguments_are_checked_first(
 
 def test_a_missing_extra_names_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tritonclient.grpc", None)
-    with pytest.raises(MissingExtraError, match=r"routellm-fast\[triton\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .\.\[triton\]"):
         export_triton("mf", tmp_path / "out")
 
 

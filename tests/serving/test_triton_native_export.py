@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import routellm_fast as rf
 from tests.support import triton_server
 from tests.support.builders import mf_router, static_embedder
 from tests.support.sw_builders import battle_texts, sw_router
@@ -44,3 +45,20 @@ def test_the_same_client_gets_the_routers_own_answers(tmp_path: Path, kind: str)
                     client.win_rates_from_embeddings(vectors), router.win_rates_from_embeddings(vectors)
                 )
                 assert client.counts.retries == client.counts.failures == 0
+
+
+@pytest.mark.slow
+def test_the_environment_of_make_triton_env_serves_mode_native(tmp_path: Path) -> None:
+    own = triton_server.environment() / "backends" / backend.BACKEND
+    if not own.is_symlink():
+        pytest.skip("this environment was made without the package")
+    assert (own / backend.LIBRARY).is_file()
+    export_triton("mf", tmp_path / "repository", mode="native")
+    local = rf.load_router()
+    with (
+        triton_server.start(tmp_path / "repository", backends={backend.BACKEND: own}) as server,
+        TritonRouter(server.http_url) as client,
+    ):
+        assert client.threshold_for(0.3) == local.threshold_for(0.3)
+        assert client.default_threshold == local.default_threshold
+        np.testing.assert_array_equal(client.win_rates(PROMPTS), local.win_rates(PROMPTS))

@@ -61,9 +61,6 @@ def with_stand_in(repository: Path, name: str) -> None:
     shutil.copy(Path(__file__).parent / "stand_in_graph.py", folder / "1" / "model.py")
 
 
-HALF = rf.Calibration("test prompts", 2, ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0)))
-
-
 @pytest.fixture(scope="module")
 def mf() -> rf.Router:
     return mf_router()
@@ -71,12 +68,13 @@ def mf() -> rf.Router:
 
 @pytest.fixture(scope="module")
 def sw() -> rf.Router:
-    return sw_router("int8", embedder=static_embedder(surface_features=())).with_calibration(HALF)
+    router = sw_router("int8", embedder=static_embedder(surface_features=()))
+    return router.with_calibration(mf_router().calibration)
 
 
 @pytest.fixture(scope="module")
 def bert() -> rf.Router:
-    return bert_router().with_calibration(HALF)
+    return bert_router().with_calibration(mf_router().calibration)
 
 
 # By name on the server: which router, and how it is exported.
@@ -160,7 +158,8 @@ def test_an_ensemble_agrees_with_the_router(url: str, model: str, request: pytes
         found = router.win_rates(PROMPTS)
         np.testing.assert_allclose(found, local.win_rates(PROMPTS), rtol=0, atol=1e-6)
         for threshold in THRESHOLDS:
-            for decision, win_rate in zip(router.route_batch(PROMPTS, threshold, no_text="score"), found, strict=True):
+            decisions = router.route_batch(PROMPTS, threshold, no_text="score")
+            for decision, win_rate in zip(decisions, found, strict=True):
                 assert decision.is_strong == (decision.win_rate >= threshold)
                 assert decision.model == local.model_pair[0 if decision.is_strong else 1]
                 assert decision.win_rate == pytest.approx(float(win_rate), abs=1e-6)

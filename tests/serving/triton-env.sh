@@ -30,3 +30,9 @@ ln -sf "$server/backends/python/libtriton_python.so" "$server/backends/python/tr
   "$folder/backends/python/"
 ln -sfn "$server/bin/tritonserver" "$folder/bin/tritonserver"
 ln -sfn "$server/caches" "$folder/caches"
+# This package's own backend, for mode native.
+if [ "$package" != none ]; then
+  cd / # the package that was installed, not one in the working directory
+  native="$("$folder/bin/python" -c 'from routellm_fast.serving import triton_backend_directory as d; print(d())')"
+  ln -sfn "$native/routellm" "$folder/backends/routellm"
+fi

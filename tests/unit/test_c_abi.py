@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -54,6 +55,22 @@ def test_the_header_compiles_alone(language: str) -> None:
     if probe.returncode != 0:
         pytest.skip(f"this compiler does not know {language}")
     subprocess.run(["cc", *flags, str(c_abi().header)], check=True)
+
+
+@needs_cc
+@pytest.mark.skipif(shutil.which("pkg-config") is None, reason="there is no pkg-config")
+def test_a_program_linked_by_pkg_config_finds_the_library(tmp_path: Path) -> None:
+    environment = {**os.environ, "PKG_CONFIG_PATH": str(c_abi().pkgconfig)}
+    environment.pop("LD_LIBRARY_PATH", None)
+    asked = ["pkg-config", "--cflags", "--libs", "routellm_fast"]
+    flags = subprocess.run(asked, env=environment, capture_output=True, text=True, check=True).stdout
+    source, program = REPOSITORY / "examples" / "c" / "route.c", tmp_path / "route"
+    subprocess.run(["cc", "-std=c99", "-o", str(program), str(source), *shlex.split(flags)], check=True)
+    prompts = REPOSITORY / "examples" / "prompts.txt"
+    command = [program, SHIPPED_ROUTER, prompts]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")  # 127 without an rpath
+    assert len(run.stdout.splitlines()) == len(prompts.read_text().splitlines())
 
 
 @needs_cc

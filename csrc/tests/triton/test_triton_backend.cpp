@@ -538,7 +538,8 @@ TEST_CASE("parameters change models, threshold and folder") {
     model.config =
         R"({"parameters":{"router_directory":{"string_value":"../mf-calibrated"},"strong_model":{"string_value":"big"},)"
         R"("weak_model":{"string_value":"sm\u00e4ll"},"threads":{"string_value":"2"},)"
-        R"("strong_share":{"string_value":"1"},"TRITON_BATCH_STRATEGY_PATH":{"string_value":"x"},"calibration":{"string_value":"{}"}}})";
+        R"("strong_share":{"string_value":"1"},"TRITON_BATCH_STRATEGY_PATH":{"string_value":"x"},)"
+        R"("calibration":{"string_value":"{}"},"calibration_table":{"string_value":"{}"}}})";
   });
   REQUIRE(served.failure.empty());
   std::deque<TRITONBACKEND_Request> requests;

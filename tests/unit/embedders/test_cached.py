@@ -803,7 +803,7 @@ def test_a_place_where_no_folder_can_be_made_is_refused() -> None:
 
 def test_without_lmdb_the_error_names_the_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lmdb", None)
-    with pytest.raises(rf.MissingExtraError, match=r"routellm-fast\[cache\]"):
+    with pytest.raises(rf.MissingExtraError, match=r"pip install .\.\[cache\]"):
         rf.CachedEmbedder(Model(), path=path)
     assert not path.exists()
     assert rf.CachedEmbedder(Model()).embed(["a"]).shape == (1, DIM)

@@ -561,7 +561,7 @@ assert not {"openai", "httpx", "httpx2", "ssl"} & set(sys.modules), sorted(sys.m
 
 def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(rf.MissingExtraError, match=r"routellm-fast\[openai\]"):
+    with pytest.raises(rf.MissingExtraError, match=r"pip install .\.\[openai\]"):
         embed(rf.OpenAIEmbedder(api_key=KEY), ["a"], way)
 
 

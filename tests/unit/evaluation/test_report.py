@@ -298,7 +298,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
 
 def test_the_missing_extra_names_itself(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"routellm-fast\[evaluate\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .\.\[evaluate\]"):
         check_report(tmp_path)
 
 

@@ -105,7 +105,7 @@ def test_options_are_checked() -> None:
 
 def test_a_missing_runtime_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"routellm-fast\[onnx\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .\.\[onnx\]"):
         OnnxSession(content())
 
 
@@ -136,7 +136,7 @@ class FakeRuntime:
 def test_falling_back_to_the_cpu_is_an_error_unless_allowed(raises: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = FakeRuntime(works=False, raises=raises)
     monkeypatch.setattr(session, "require", lambda module, extra: runtime)
-    with pytest.raises(ProviderUnavailableError, match=r"'cuda' cannot be used.*routellm-fast\[gpu\]"):
+    with pytest.raises(ProviderUnavailableError, match=r"'cuda' cannot be used.*pip install onnxruntime-gpu"):
         OnnxSession(b"", device="cuda")
     assert OnnxSession(b"", device="cuda", allow_fallback=True).providers == ("CPUExecutionProvider",)
     assert OnnxSession(b"", device="auto").providers == ("CPUExecutionProvider",)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 
 import routellm_fast as rf
 from routellm_fast import _core
+from routellm_fast.calibration.operating_points import OperatingPoint, Target
+from routellm_fast.interval import Interval
 from routellm_fast.routers import embedding
 from routellm_fast.routers.embedding import EmbeddingRouter
 from routellm_fast.routers.similarity import router as similarity
@@ -100,3 +103,28 @@ def test_an_embedder_that_python_runs_gets_the_native_one_s_decisions() -> None:
                 decision.is_strong for decision in router.route_batch(prompts, threshold)
             ]
             assert [other.route(prompt, threshold) for prompt in prompts] == decisions
+
+
+def test_the_kind_that_is_asked_for_is_what_comes(tmp_path: Path) -> None:
+    sw_router().save(tmp_path / "router")
+    assert rf.load_router(tmp_path / "router", kind="sw_ranking").kind == "sw_ranking"
+    with pytest.raises(rf.InvalidArgumentError, match="holds a router of kind 'sw_ranking', but kind='mf' was asked"):
+        rf.load_router(tmp_path / "router", kind="mf")
+    assert rf.load_router(kind="sw_ranking").win_rate("hi") == rf.load_router("sw_ranking").win_rate("hi")
+    assert rf.load_router(kind="mf").win_rate("hi") == rf.load_router().win_rate("hi")
+    with pytest.raises(rf.InvalidArgumentError, match="no router of kind 'bert' ships.*only mf and sw_ranking"):
+        rf.load_router(kind="bert")  # type: ignore[call-overload]
+    with pytest.raises(rf.InvalidArgumentError, match="a router's kind is one of mf, sw_ranking, .*found 'mff'"):
+        rf.load_router("mf", kind="mff")  # type: ignore[call-overload]
+
+
+def test_operating_points_are_found_by_name() -> None:
+    with pytest.raises(rf.InvalidArgumentError, match=r"no operating point 'pgr=0\.8': it has none.*calibrate"):
+        mf_router().operating_point("pgr=0.8")
+    point = OperatingPoint(Target("pgr", 0.8), *[Interval(0.4, 0.3, 0.5)] * 2)
+    plain = mf_router().calibration
+    assert plain is not None
+    router = mf_router(calibration=replace(plain, operating_points={point.target.name: point}))
+    assert router.operating_point("pgr=0.8") is point
+    with pytest.raises(rf.InvalidArgumentError, match=r"no operating point 'pgr=0\.9': it has pgr=0\.8"):
+        router.operating_point("pgr=0.9")

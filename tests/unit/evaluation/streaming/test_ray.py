@@ -123,7 +123,7 @@ def test_an_error_survives_merging(tmp_path):
 
 def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"routellm-fast\[ray\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .\.\[ray\]"):
         ray_engine.run({}, [tmp_path / "log.jsonl"], COLUMNS)
 
 
