@@ -1,8 +1,14 @@
-"""Checks the texts that callers pass in."""
+"""Checks the texts that callers pass in, and measures how long they are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
@@ -14,3 +20,8 @@ def check_texts(texts: Sequence[str]) -> list[str]:
         if not isinstance(text, str):
             raise TypeError(f"text {index} must be str, not {type(text).__name__}")
     return items
+
+
+def word_counts(prompts: Sequence[str]) -> NDArray[np.float64]:
+    """Return (n,) the number of words of each prompt, by which the baseline routes that goes by length."""
+    return np.array([len(prompt.split()) for prompt in prompts], dtype=np.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from routellm_fast import data
 from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
 from routellm_fast.calibration.operating_points import OperatingPoint, Target
 from routellm_fast.cli._embedder import named_embedder
+from routellm_fast.cli._outputs import Force, check_vacant_outputs
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
 from routellm_fast.data.prompts import prompt_of
@@ -100,6 +101,7 @@ def calibrate(
     ),
     out: Path | None = typer.Option(None, help="Router directory to write the router with its new calibration to."),
     in_place: bool = typer.Option(False, "--in-place", help="Replace the router itself, in one step."),
+    force: Force = False,
     check: bool = typer.Option(
         False,
         "--check",
@@ -134,9 +136,11 @@ def calibrate(
     targets = [Target(kind, value) for kind, given in values.items() for value in given or []]  # type: ignore[arg-type]
     loaded = load_router(directory, embedder=None if embedder is None else named_embedder(embedder))
     if check:
-        named = strong_label or weak_label or dataset or created
+        named = strong_label or weak_label or dataset or created or force
         if targets or out or in_place or price or request_price or labels or battles or probability != "keep" or named:
-            raise InvalidArgumentError("--check only compares: leave out targets, prices, labels, --out and --in-place")
+            raise InvalidArgumentError(
+                "--check only compares: leave out targets, prices, labels, --out, --in-place and --force"
+            )
         _check(loaded, _traffic(prompts, form, prompt_ids), alpha, tolerance, as_json=as_json)
         return
     if (alpha, tolerance) != (_ALPHA, _TOLERANCE):
@@ -145,7 +149,7 @@ def calibrate(
         raise InvalidArgumentError("--strong-label and --weak-label do nothing without --labels or --battles")
     if battles and probability in ("keep", "none"):
         raise InvalidArgumentError("--battles are used only to fit a map: add --probability platt, isotonic or best")
-    target = _target_directory(directory, out, in_place=in_place)
+    target = _target_directory(directory, out, in_place=in_place, force=force)
     ids = _prompt_ids(prompt_ids)
     own = loaded.model_pair
     with progress_bar("reading") as on_progress:
@@ -192,7 +196,7 @@ def _probability(choice: str) -> ProbabilityChoice:
     return choice  # type: ignore[return-value]
 
 
-def _target_directory(directory: Path, out: Path | None, *, in_place: bool) -> Path | None:
+def _target_directory(directory: Path, out: Path | None, *, in_place: bool, force: bool) -> Path | None:
     """Return the directory to write, None for none. Raises before the work where it cannot be written."""
     if out is not None and in_place:
         raise InvalidArgumentError("give --out or --in-place, not both")
@@ -208,6 +212,7 @@ def _target_directory(directory: Path, out: Path | None, *, in_place: bool) -> P
         raise ArtifactWriteError(
             f"{target} exists and is no router directory, so it is not replaced. Choose another path"
         )
+    check_vacant_outputs(out, force=force)
     if target is not None:
         from routellm_fast.atomic import check_writable  # most commands only read
 
@@ -283,7 +288,7 @@ def _show(directory: Path, router: Router, found: Calibrated, target: Path | Non
     notes += [f"{facts['labelled_rows_left_out']:,} without both scores"] if facts["labelled_rows_left_out"] else []
     typer.echo(f"{directory}: {pair.strong} from the threshold on, else {pair.weak}")
     typer.echo(", ".join([f"{facts['requests']:,} prompts of {found.calibration.dataset}", *notes]) + "\n")
-    console.print(_points_table(list(found.calibration.operating_points.values())))
+    console.print(_points_table(list(found.calibration.operating_points.values()), facts["labelled_strong_shares"]))
     if found.probability is not None:
         fit = found.probability
         stored = "not stored" if fit.refusal else "stored" if target else "not stored yet"
@@ -299,7 +304,7 @@ def _show(directory: Path, router: Router, found: Calibrated, target: Path | Non
     typer.echo(f"\nwritten to {target}" if target else "\nnothing is stored: give --out DIR or --in-place")
 
 
-def _points_table(points: Sequence[OperatingPoint]) -> Table:
+def _points_table(points: Sequence[OperatingPoint], random_pgrs: Mapping[str, float]) -> Table:
     columns: dict[str, Callable[[OperatingPoint], str]] = {
         "threshold": lambda point: _interval(point.threshold, ".5f"),
         "strong share": lambda point: _interval(point.strong_share, ".2%"),
@@ -310,6 +315,8 @@ def _points_table(points: Sequence[OperatingPoint]) -> Table:
         columns["quality"] = lambda point: _interval(point.quality, ".4f")
     if any(point.pgr for point in points):
         columns["PGR"] = lambda point: _interval(point.pgr, ".1%")
+        # Random routing recovers the share of the gap that it sends to the strong model.
+        columns["PGR at random"] = lambda point: f"{random_pgrs[point.target.name]:.1%}"
     table = _table("target", *columns)
     for point in points:
         table.add_row(point.target.name, *(show(point) for show in columns.values()))

@@ -6,13 +6,14 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from routellm_fast.cli._evaluate_log import ENGINES, stream_logs
 from routellm_fast.cli._evaluate_many import ALL_PAIRS, TABLE_COSTS, labelled_rows, pool_record, transfer_records
 from routellm_fast.cli._evaluation_tables import print_benchmark, printable
+from routellm_fast.cli._outputs import Force, check_vacant_outputs
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.data import known_aliases, read_prompts
 from routellm_fast.decision import ModelPair
@@ -33,6 +34,9 @@ from routellm_fast.evaluation.win_rates import RouterIdentity, directory_identit
 from routellm_fast.prices import PAPER_TOKENS, PAPER_USD_PER_1M, PriceList, assigned_usd, read_price_list
 from routellm_fast.routers import Router, load_router
 from routellm_fast.routers.loading import SHIPPED_KINDS, router_directory
+
+# Files of results that the report does not hold.
+_RECORDS: Final = {"pool": "pool.json", "transfer": "transfer.json"}
 
 
 def evaluate(
@@ -97,6 +101,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for report.html, its pictures and evaluation.json (extra `evaluate`).")
     ] = None,
+    force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     domains: Annotated[bool, typer.Option("--domains", help="Print a table of domains too.")] = False,
     pool: Annotated[
@@ -148,8 +153,9 @@ def evaluate(
     if engine not in ENGINES:
         raise InvalidArgumentError(f"there is no engine {engine!r}, only {' and '.join(ENGINES)}")
     if out is not None:
-        from routellm_fast.evaluation.report import check_report
+        from routellm_fast.evaluation.report import OUTPUTS, check_report
 
+        check_vacant_outputs(*(out / name for name in (*OUTPUTS, *_RECORDS.values())), force=force)
         check_report(out)
     if cache is not None:
         _check_cache(cache)
@@ -291,9 +297,9 @@ def _write(out: Path, evaluation: Any, record: Mapping[str, Any], *, quiet: bool
         from routellm_fast.evaluation.report import write_report
 
         written += write_report(evaluation, out)
-    for key in ("pool", "transfer"):
+    for key in _RECORDS:
         if key in record:
-            path = out / f"{key}.json"
+            path = out / _RECORDS[key]
             try:
                 path.write_text(json.dumps(record[key], indent=2) + "\n", encoding="utf-8")
             except OSError as error:

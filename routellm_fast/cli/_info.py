@@ -74,7 +74,7 @@ def info(
         "calibration": calibration and f"{calibration.prompt_count:,} prompts of {calibration.dataset}",
         "thresholds": calibration
         and {
-            f"{share:.0%} strong": round(calibration.threshold_for(share), 5) for share in (0.1, 0.25, 0.5, 0.75, 0.9)
+            f"{share:.0%} strong": round(calibration.quantile(share), 5) for share in (0.1, 0.25, 0.5, 0.75, 0.9)
         },
         **_more_of(calibration),
         "provenance": loaded.provenance,

@@ -12,7 +12,7 @@ damped regression keeps what the sources share. `recipes/selection.py` chose its
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from routellm_fast.arrays import FloatArray
 from routellm_fast.data.battles import Battles
+from routellm_fast.decision import ModelPair
+from routellm_fast.embedders.base import Embedder
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.training.configs import GapRegressionConfig
@@ -32,6 +34,7 @@ from routellm_fast.training.held_out import (
 )
 from routellm_fast.training.item_response import fit_item_response
 from routellm_fast.training.matrix_factorization import TrainedMatrixFactorization
+from routellm_fast.training.progress import OnProgress
 
 LENGTH: Final = "log_tokens"
 _CONSTANT: Final = "constant"
@@ -39,6 +42,9 @@ _CONSTANT: Final = "constant"
 _MIN_DEVIATION: Final = 1e-9
 # Of the mean square: what float32 embeddings of one text vary by.
 _MIN_VARIANCE: Final = 1e-12
+
+# Of two models whose ratings differ by less, in logits, neither is the strong one.
+MIN_RATING_GAP: Final = 0.3
 
 Vector = NDArray[np.float64]
 
@@ -118,8 +124,72 @@ def need_vector(
     return vector
 
 
+def can_embed(embedder: Embedder) -> bool:
+    """Say whether an embedder has the surface features that this training needs."""
+    return isinstance(embedder, StaticEmbedder) and {LENGTH, _CONSTANT} <= set(embedder.surface_features)
+
+
+def gaps_of(battles: Battles, pair: ModelPair, config: GapRegressionConfig) -> Battles:
+    """Return the battles that say which prompts need a stronger model, as `train` takes them.
+
+    Battles of the pair tell its own gap. In those of other models the one with the higher rating plays the strong
+    model, where ratings differ clearly. Both kinds of a source count as sources of their own, and so weigh the same.
+    Ratings are of the battles that are trained on.
+
+    Args:
+        battles: Battles between all models; gaps keep their prompts and groups.
+        pair: The strong and the weak model.
+        config: Its held-out share, seed and item_ridge count.
+
+    Raises:
+        InvalidArgumentError: Nothing is left on one side of the split.
+    """
+    own, strong_share = battles.of_pair(pair)
+    learned = ~held_out_battles(battles, config.held_out_share, seed=config.seed)
+    flat = np.zeros(len(battles.prompts))
+    rating = fit_item_response(battles, flat, learned, ridge=config.item_ridge).strength
+    lead = rating[battles.model_a] - rating[battles.model_b]
+    turned = np.where(lead > 0.0, battles.target, 1.0 - battles.target)
+    return replace(
+        battles,
+        target=np.where(own, strong_share, turned).astype(np.float32),
+        source=battles.source + np.where(own, 0, len(battles.sources)),
+        sources=(*battles.sources, *(f"{name}, other pairs" for name in battles.sources)),
+    ).select(own | (np.abs(lead) > MIN_RATING_GAP))
+
+
+def train_on_battles(
+    battles: Battles,
+    pair: ModelPair,
+    embedder: Embedder,
+    config: GapRegressionConfig | None = None,
+    *,
+    on_progress: OnProgress | None = None,
+) -> TrainedMatrixFactorization:
+    """Train on battles alone, from which the gaps are taken; see `train` and `gaps_of`.
+
+    Raises:
+        InvalidArgumentError: The embedder is no static one with the surface features constant and log_tokens; or see
+            `train`.
+        DataError: See `train`.
+    """
+    config = config or GapRegressionConfig()
+    if not isinstance(embedder, StaticEmbedder) or not can_embed(embedder):
+        raise InvalidArgumentError(
+            f"gap regression needs a static embedder with the surface features {_CONSTANT} and {LENGTH}, such as the "
+            f"one that ships; found {embedder.name}. Train by gradient descent, which takes any embedder: "
+            "--method gradient_descent"
+        )
+    return train(gaps_of(battles, pair, config), battles, embedder, config, on_progress=on_progress)
+
+
 def train(
-    gaps: Battles, battles: Battles, embedder: StaticEmbedder, config: GapRegressionConfig | None = None
+    gaps: Battles,
+    battles: Battles,
+    embedder: StaticEmbedder,
+    config: GapRegressionConfig | None = None,
+    *,
+    on_progress: OnProgress | None = None,
 ) -> TrainedMatrixFactorization:
     """Train an mf router: the need of a prompt, and every model's strength and slope along it.
 
@@ -128,6 +198,7 @@ def train(
         battles: Battles between all models, the gaps of the pair among them, with their weights.
         embedder: With the surface features constant and log_tokens.
         config: None for the defaults.
+        on_progress: Called as prompts are embedded.
 
     Raises:
         DataError: The gaps say nothing; see need_vector.
@@ -141,15 +212,15 @@ def train(
         )
     out_gaps = held_out_battles(gaps, config.held_out_share, seed=config.seed)
     out = held_out_battles(battles, config.held_out_share, seed=config.seed)
+    embeddings = embedded(battles.prompts, embedder, on_progress)
     vector = need_vector(
         gaps.select(~out_gaps),
-        embedded(gaps.prompts, embedder),
+        embeddings if gaps.prompts == battles.prompts else embedded(gaps.prompts, embedder),
         features,
         ridge=config.ridge,
         length_weight=config.length_weight,
     )
-    embeddings = embedded(battles.prompts, embedder).astype(np.float64)
-    need = embeddings @ vector
+    need = embeddings.astype(np.float64) @ vector
     centre = float(need[np.unique(battles.prompt[~out])].mean())
     response = fit_item_response(battles, need - centre, ~out, ridge=config.item_ridge)
     constant = embeddings.shape[1] - len(features) + features.index(_CONSTANT)
@@ -174,4 +245,6 @@ def train(
         **{f"{side}_accuracy": accuracy for side, (_, accuracy) in losses.items()},
         "held_out_by_source": results_by_source(battles, out, logits.astype(np.float32)),
     }
-    return TrainedMatrixFactorization(model_names=battles.models, P=P, W=W, w=w, metrics=metrics)
+    return TrainedMatrixFactorization(
+        model_names=battles.models, P=P, W=W, w=w, metrics=metrics, logits=logits.astype(np.float32)
+    )

@@ -257,3 +257,18 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "0 decisions changed" in capsys.readouterr().out
     assert cli.main([*arguments, "--precision", "int3"]) == 2
     assert capsys.readouterr().err.startswith("routellm-fast: precision must be one of")
+
+
+def test_an_export_that_exists_is_replaced_with_force_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = saved(mf_router(), tmp_path / "router")
+    arguments = ["export", "onnx", str(directory), str(tmp_path / "out")]
+    assert cli.main(arguments) == 0, capsys.readouterr().err
+    before = (tmp_path / "out" / "export-report.json").stat().st_mtime_ns
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'out'} exists already" in error
+    assert "--force" in error
+    assert (tmp_path / "out" / "export-report.json").stat().st_mtime_ns == before
+    assert cli.main([*arguments, "--force"]) == 0
