@@ -18,7 +18,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -26,7 +25,7 @@ import numpy as np
 
 from recipes.command_line import parser_of, run, write_results
 from recipes.training_data import PROMPTS, stand_in_of
-from routellm_fast.data import held_out, known_aliases, read_prompts, to_arrays
+from routellm_fast.data import held_out, known_aliases, to_arrays
 from routellm_fast.data.battles import Battle, Battles
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.static import StaticEmbedder
@@ -57,7 +56,6 @@ class Case(NamedTuple):
 _HUMAN, _JUDGE = "train/battles_human.csv.gz", "train/battles_judge.csv.gz"
 _MMLU_PRO, _LLMROUTER = "golden_mmlu_pro.csv.gz", "golden_llmrouter.csv.gz"
 CASES: Final[Mapping[str, Case]] = {
-    "votes": Case(ModelPair("gpt-4", "gpt-3.5-turbo"), battles=[_HUMAN]),
     "a judge's battles": Case(PAPER_PAIR, battles=[_JUDGE]),
     "votes, judge and RouterBench": Case(
         PAPER_PAIR, battles=[_HUMAN, _JUDGE], golden=["train/golden_routerbench.csv.gz"]
@@ -80,16 +78,19 @@ CASES: Final[Mapping[str, Case]] = {
 
 
 def read_rows(folder: Path, case: Case, *, with_ties: bool) -> list[Battle]:
-    """Return the battles as the command reads them. With ties, scores also say by how much. Raises DataError."""
+    """Return the battles as the command reads them. With ties, scores also say by how much. Raises DataError.
+
+    No battle of the pair is capped: of sixteen models that met on a prompt, it would be there on a prompt in fifteen.
+    """
     sources = Sources(
         battles=[folder / name for name in case.battles],
         golden=[folder / name for name in case.golden],
         prompts=[folder / "train" / PROMPTS] if case.battles else [],
     )
-    loaded = load(
-        sources, scoring_pair=case.pair, cap_per_prompt=8, seed=0, keep_ties=with_ties, soft_labels=with_ties
-    )
-    return weighed(loaded.battles, case.pair)
+    settings: dict[str, Any] = {"scoring_pair": case.pair, "seed": 0, "keep_ties": with_ties, "soft_labels": with_ties}
+    own = load(sources, cap_per_prompt=None, models=case.pair, **settings).battles
+    rows = load(sources, cap_per_prompt=8, **settings).battles
+    return weighed([*own, *(row for row in rows if {row.model_a, row.model_b} != set(case.pair))], case.pair)
 
 
 def by_gaps(battles: Battles, pair: ModelPair, embedder: StaticEmbedder) -> TrainedMatrixFactorization:
@@ -137,8 +138,10 @@ def left_out_scores(
 
 def part_of(groups: Sequence[str]) -> np.ndarray:
     """Return (u,) the number of the part that each prompt belongs to, by its group."""
-    borders = [held_out(groups, part / PARTS, seed=SEED) for part in range(PARTS)] + [np.ones(len(groups), dtype=bool)]
-    return sum((part * (above & ~below) for part, (below, above) in enumerate(pairwise(borders))), np.zeros(len(groups)))
+    parts = np.zeros(len(groups), dtype=np.int64)
+    for part in range(1, PARTS):
+        parts += ~held_out(groups, part / PARTS, seed=SEED)  # each holds out what the one before did, and more
+    return parts
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -173,15 +176,15 @@ def markdown(found: Mapping[str, Any]) -> str:
     def points(values: Sequence[float]) -> str:
         return f"{100 * values[0]:.1f} ({100 * values[1]:.1f} to {100 * values[2]:.1f})"
 
+    columns = ["data", "battles of the pair", *METHODS, "prompt length", f"{GAP} less {DESCENT}"]
     lines = [
         "# Which method trains mf",
         "",
-        "Battles in 100 that the chosen model wins beyond random routing, on prompt groups that were not trained on, by",
-        "`python -m recipes.mf_methods`, whose text explains the columns. A constant has 0.0.",
+        "Battles in 100 that the chosen model wins beyond random routing, on prompt groups that were not trained on,",
+        "by `python -m recipes.mf_methods`, whose text explains the columns. A constant has 0.0.",
         "",
-        "| data | battles of the pair | gap regression | pair only | gradient descent | prompt length "
-        "| gap regression less gradient descent |",
-        "|---|---|---|---|---|---|---|",
+        f"| {' | '.join(columns)} |",
+        f"|{'---|' * len(columns)}",
     ]
     for name, of in found.items():
         methods = of["methods"]
@@ -193,25 +196,22 @@ def markdown(found: Mapping[str, Any]) -> str:
             f"{points(of[f'{GAP} less {DESCENT}'])} {of[f'{GAP} less {DESCENT}'][3]}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "Log losses in nats:", "", "| data | constant | gap regression | pair only | gradient descent |"]
-    lines.append("|---|---|---|---|---|")
+    columns = ["data", "constant", *METHODS]
+    lines += ["", "Log losses in nats:", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for name, of in found.items():
         methods = of["methods"]
         losses = [methods[GAP]["constant_loss"], *(methods[method]["loss"] for method in METHODS)]
         lines.append(f"| {name} | {' | '.join(f'{loss:.4f}' for loss in losses)} |")
-    means = [float(np.mean([of["methods"][method]["gain"][0] for of in found.values()])) for method in METHODS]
-    lines += [
-        "",
-        "Mean gain: " + ", ".join(f"{method} {100 * mean:.2f}" for method, mean in zip(METHODS, means, strict=True)) + ".",
-    ]
+    gains = {method: np.mean([of["methods"][method]["gain"][0] for of in found.values()]) for method in METHODS}
+    means = ", ".join(f"{method} {100 * gain:.2f}" for method, gain in gains.items())
+    lines += ["", f"Mean gain: {means}."]
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write the results. Return 2 with one line on bad input."""
-    parser = parser_of(
-        "mf_methods", __doc__, data="train/, traffic/", out="folder for mf_methods.json and mf_methods.md", is_dated=False
-    )
+    out = "folder for mf_methods.json and mf_methods.md"
+    parser = parser_of("mf_methods", __doc__, data="train/, traffic/", out=out, is_dated=False)
 
     def work(options: argparse.Namespace) -> str:
         found = measure(options.data)

@@ -41,7 +41,7 @@ class EndpointError(RouteLLMError):
 
 
 class UnreachableTargetError(RouteLLMError, ValueError):
-    """No threshold meets a strong share, a cost budget or a quality target; the text names the nearest that one does."""
+    """No threshold meets a strong share, a budget or a quality target; the text names the nearest that can be met."""
 
 
 class OutputExistsError(RouteLLMError, FileExistsError):

@@ -48,8 +48,8 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0: success. 1: `calibrate --check` found a drift. 2: bad input. 3: `train --require-better`, and the router is not shown
-    to be better. 130: interrupted.
+    0: success. 1: `calibrate --check` found a drift. 2: bad input. 3: `train --require-better`, and the router is not
+    shown to be better. 130: interrupted.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name that is not valid Unicode is printed with escaped bytes instead of raising an error.

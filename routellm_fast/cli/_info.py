@@ -73,9 +73,7 @@ def info(
         "tensor bytes": sum(array.nbytes for array in arrays.values()),
         "calibration": calibration and f"{calibration.prompt_count:,} prompts of {calibration.dataset}",
         "thresholds": calibration
-        and {
-            f"{share:.0%} strong": round(calibration.quantile(share), 5) for share in (0.1, 0.25, 0.5, 0.75, 0.9)
-        },
+        and {f"{share:.0%} strong": round(calibration.quantile(share), 5) for share in (0.1, 0.25, 0.5, 0.75, 0.9)},
         **_more_of(calibration),
         "provenance": loaded.provenance,
         "instruction set": f"{_core.active_isa()} (of {', '.join(_core.supported_isas())})",

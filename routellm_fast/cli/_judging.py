@@ -250,7 +250,6 @@ def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None]
             raise InvalidArgumentError(f"{path} cannot hold both {other} and {what}: give another path")
 
 
-
 def check_vacant(journal: Path, out: Path, report: Path | None, *, force: bool) -> None:
     """Refuse to replace what a judging run would write over, before anything is paid for.
 

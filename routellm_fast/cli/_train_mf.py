@@ -111,9 +111,7 @@ def mf(
         raise InvalidArgumentError("mf learns from embeddings of the prompts: name an embedder instead of none")
     config: GapRegressionConfig | MatrixFactorizationConfig
     if _chosen(context, method, found_embedder) == "gap_regression":
-        config = GapRegressionConfig(
-            ridge=ridge, length_weight=length_weight, held_out_share=held_out_share, seed=seed
-        )
+        config = GapRegressionConfig(ridge=ridge, length_weight=length_weight, held_out_share=held_out_share, seed=seed)
     else:
         config = MatrixFactorizationConfig(
             d=d,

@@ -87,8 +87,8 @@ RequireBetter = Annotated[
     str | None,
     typer.Option(
         metavar="constant|length",
-        help="Exit with status 3 unless held-out battles show that the router is better than a constant; with `length`, "
-        "than prompt length too. The router is written all the same.",
+        help="Exit with status 3 unless held-out battles show that the router is better than a constant; with "
+        "`length`, than prompt length too. The router is written all the same.",
     ),
 ]
 _NOT_BETTER: Final = 3
@@ -229,7 +229,8 @@ def report(
     held-out part often cannot tell.
     """
     write_metrics(metrics, found)
-    show_metrics(f"{out}: {kind} router of {pair.strong} against {pair.weak}", {**(shown or found), **_held_out_of(found)})
+    title = f"{out}: {kind} router of {pair.strong} against {pair.weak}"
+    show_metrics(title, {**(shown or found), **_held_out_of(found)})
     verdict = found["verdict"]
     typer.echo(verdict["line"])
     if require_better is not None and any(verdict[name] != "better" for name in _NEEDED[require_better]):

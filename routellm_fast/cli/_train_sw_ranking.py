@@ -66,7 +66,7 @@ def sw_ranking(
     require_better: options.RequireBetter = None,
     force: Force = False,
 ) -> None:
-    """Build a similarity-weighted router. Held-out prompts, scored by the battles on others, measure and calibrate it."""
+    """Build a similarity-weighted router; held-out prompts, scored by battles on others, measure and calibrate it."""
     config = SimilarityWeightedConfig(
         num_tiers=num_tiers,
         precision=precision,

@@ -43,9 +43,9 @@ class Calibrated:
 
     Attributes:
         calibration: The calibration; `router.with_calibration(calibration).save(path)` stores it.
-        facts: JSON-able counts: requests, distinct and blank prompts, labelled rows; and `labelled_strong_shares`, by the
-            name of the target: which share of the labelled rows is at the strong model. It is the PGR of random
-            routing with as many of them there.
+        facts: JSON-able counts: requests, distinct and blank prompts, labelled rows; and `labelled_strong_shares`: for
+            each target, by name, the share of the labelled rows at the strong model. It is the PGR of random routing
+            with as many of them there.
         probability: The fit of the probability map, also where the map was refused; None where no fit was asked for.
         warnings: What the user should know, one sentence each.
     """

@@ -102,8 +102,8 @@ def train_mf(
     is_regression = isinstance(config, GapRegressionConfig)
     if is_regression and given_options:
         raise InvalidArgumentError(
-            f"{', '.join(given_options)} does nothing in gap regression, which has no epochs and always counts ties and "
-            "differences of scores: leave it out, or train by gradient descent"
+            f"{', '.join(given_options)} does nothing in gap regression, which has no epochs and always counts ties "
+            "and differences of scores: leave it out, or train by gradient descent"
         )
     job = Job.of("mf", **arguments)
     scoring, given = job.scoring_pair, arguments.get("scoring_pair")
@@ -176,7 +176,7 @@ def _verdict(
     pair: ModelPair,
     config: GapRegressionConfig | MatrixFactorizationConfig,
 ) -> Verdict:
-    """Hold the router against a constant and prompt length on held-out battles of the pair, as it was before a refit."""
+    """Hold the router, as it was before a refit, against a constant and prompt length on held-out pair battles."""
     of_pair, strong_share = battles.of_pair(pair)
     out = held_out_battles(battles, config.held_out_share, seed=config.seed)
     strong_is_a = battles.model_a == (battles.models.index(pair.strong) if pair.strong in battles.models else -1)

@@ -89,8 +89,15 @@ class Bank:
 
     def ranking(self, config: SimilarityWeightedConfig) -> Ranking:
         """Return the tiers that all battles make. Raises what its `of_battles` raises."""
-        rules = {"num_tiers": config.num_tiers, "same_tier": config.same_tier, "solver": config.solver}
-        return Ranking.of_battles(*self._columns(self.battles), **rules)
+        model_a, model_b, winner = self._columns(self.battles)
+        return Ranking.of_battles(
+            model_a,
+            model_b,
+            winner,
+            num_tiers=config.num_tiers,
+            same_tier=config.same_tier,
+            solver=config.solver,
+        )
 
     def build(
         self,
@@ -104,9 +111,12 @@ class Bank:
         if keep is not None:
             battles = battles.select(keep)
             row = np.flatnonzero(keep) if row is None else row[keep]
+        model_a, model_b, winner = self._columns(battles)
         return SimilarityWeightedRouter.build(
             self.vectors if row is None else self.vectors[row],
-            *self._columns(battles),
+            model_a,
+            model_b,
+            winner,
             strong_model=scoring_pair.strong,
             weak_model=scoring_pair.weak,
             **config.of_router(),
@@ -242,8 +252,8 @@ def _check_tiers(ranking: Ranking, pair: ModelPair) -> None:
     if strong == weak:
         raise DataError(
             f"{pair.strong} and {pair.weak} are in one tier, {strong} of {ranking.num_tiers} (0 is the best), with "
-            f"{int((ranking.tiers == strong).sum()) - 2} other models of {len(ranking.models)}: every win rate would be "
-            "0.5, whatever the prompt. Models with few battles take up tiers: leave them out, give num_tiers "
+            f"{int((ranking.tiers == strong).sum()) - 2} other models of {len(ranking.models)}: every win rate would "
+            "be 0.5, whatever the prompt. Models with few battles take up tiers: leave them out, give num_tiers "
             "(--num-tiers) more, or give more battles of the two models"
         )
 

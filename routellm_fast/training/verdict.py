@@ -78,9 +78,9 @@ class Verdict:
             )
         against = f"{_WORDS[self.against_constant]} a constant, {_WORDS[self.against_length]} prompt length"
         return (
-            f"verdict: {against}. On {self.battles:,} held-out battles, averaged over all strong shares, the model that it "
-            f"chooses wins {_points(self.gain)} more battles in 100 than with random routing, to which a constant amounts; "
-            f"with prompt length {100 * self.length_gain.value:.1f} more, a difference of {_points(self.lead)}. Log loss "
+            f"verdict: {against}. Over all strong shares, on {self.battles:,} held-out battles, its choices win "
+            f"{_points(self.gain)} more in 100 than random ones, to which a constant amounts; those by prompt length "
+            f"{100 * self.length_gain.value:.1f} more, the difference is {_points(self.lead)}. Log loss "
             f"{self.loss:.4f} nats, of a constant {self.constant_loss:.4f}"
         )
 
@@ -189,7 +189,8 @@ def _ranks(scores: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[
     """Return (n,) ranks in [0, 1]: the share of the weight below, and half of the weight of equal scores."""
     _, level = np.unique(scores, return_inverse=True)
     at = np.bincount(level.reshape(-1), weight)
-    return ((np.cumsum(at) - at / 2.0) / at.sum())[level.reshape(-1)]
+    ranks: NDArray[np.float64] = ((np.cumsum(at) - at / 2.0) / at.sum())[level.reshape(-1)]
+    return ranks
 
 
 def _gains(sums: NDArray[np.float64]) -> NDArray[np.float64]:

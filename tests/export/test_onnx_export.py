@@ -259,9 +259,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err.startswith("routellm-fast: precision must be one of")
 
 
-def test_an_export_that_exists_is_replaced_with_force_only(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_export_that_exists_is_replaced_with_force_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = saved(mf_router(), tmp_path / "router")
     arguments = ["export", "onnx", str(directory), str(tmp_path / "out")]
     assert cli.main(arguments) == 0, capsys.readouterr().err

@@ -228,8 +228,8 @@ class SimilarityWeightedRouter(EmbeddingRouter):
             pca_dim: Dimensions that a compressed precision keeps; None chooses.
             threads: At most this many for a batch; None for one a core.
             model_pair: The models that prompts are sent to; None for the scoring pair.
-            ranking: Tiers that are known already, e.g. of more battles than these; num_tiers, same_tier and solver are then
-                its own. None splits the models of these battles.
+            ranking: Tiers that are known already, e.g. of more battles than these; its own num_tiers, same_tier and
+                solver then count. None splits the models of these battles.
             **common: calibration, provenance, model_card; see Router.
 
         Raises:

@@ -161,9 +161,7 @@ def test_what_import_would_replace_is_left_alone(tmp_path: Path, capsys: pytest.
     assert rf.StaticEmbedder.load(out).table.dtype == np.float32
 
 
-def test_a_share_that_no_threshold_yields_stops_the_route(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_share_that_no_threshold_yields_stops_the_route(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flat = rf.Calibration.from_win_rates(np.full(1000, 0.5, np.float32), dataset="flat")
     mf_router(calibration=flat).save(tmp_path / "router")
     assert cli.main(["route", "--router", str(tmp_path / "router"), "--strong-share", "0.3", "hello"]) == 2

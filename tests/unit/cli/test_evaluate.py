@@ -99,7 +99,8 @@ def test_report_and_cache(folder, capsys, tmp_path):
 
 def test_a_report_that_exists_is_replaced_with_force_only(folder, capsys, tmp_path):
     pytest.importorskip("matplotlib")
-    arguments = ["evaluate", "mf", "--golden", str(folder / "mine.csv"), *MODELS, *FEW, "--out", str(tmp_path / "report")]
+    arguments = ["evaluate", "mf", "--golden", str(folder / "mine.csv"), *MODELS, *FEW]
+    arguments += ["--out", str(tmp_path / "report")]
     assert main(arguments) == 0, capsys.readouterr().err
     before = (tmp_path / "report" / "report.html").read_bytes()
     capsys.readouterr()

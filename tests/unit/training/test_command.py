@@ -15,7 +15,13 @@ from routellm_fast import DataError, InvalidArgumentError, ModelPair, OutputExis
 from routellm_fast.data.digest import file_digest
 from routellm_fast.data.split import group_of
 from routellm_fast.errors import ArtifactWriteError
-from routellm_fast.training import GapRegressionConfig, MatrixFactorizationConfig, SimilarityWeightedConfig, train_mf, train_sw_ranking
+from routellm_fast.training import (
+    GapRegressionConfig,
+    MatrixFactorizationConfig,
+    SimilarityWeightedConfig,
+    train_mf,
+    train_sw_ranking,
+)
 from tests.support.builders import static_embedder
 from tests.support.mf_builders import CONFIG, EMBEDDER, PAIR
 from tests.support.processes import assert_refused, run_cli, started_cli

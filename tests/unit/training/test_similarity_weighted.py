@@ -88,16 +88,22 @@ def test_without_prompts_held_out_it_calibrates_on_the_bank() -> None:
     assert trained.calibration.prompt_count == trained.metrics["prompts"]
 
 
-def test_held_out_prompts_of_a_rare_model_are_scored_all_the_same() -> None:
-    """Its tier is known of all battles, also where the other prompts have no battle of it."""
+def test_held_out_prompts_that_the_others_cannot_score_are_said_and_not_fatal() -> None:
     rows = [row for row in battles() if row.source == "others"]
-    own = training_data.Battle("prove the one and only", "g0", *PAIR, 0.5, "own")
-    only = replace(own, model_b="rare", target=1.0, group="the only one")
+    only = [
+        training_data.Battle(f"prove the one and only {i}", "the only one", "s", "rare", target, "own")
+        for i, target in enumerate((1.0, 1.0, 0.0))
+    ]
     for seed in range(20):
-        config = replace(CONFIG, seed=seed)
-        found = train([*rows, own, only], EMBEDDER, ModelPair("s", "rare"), config).metrics
-        assert found["held_out"]["prompts"] > 0
+        config = replace(CONFIG, seed=seed, num_tiers=4)  # a tier for each model
+        found = train([*rows, *only], EMBEDDER, ModelPair("s", "rare"), config).metrics
         assert found["verdict"]["against_constant"] == "too few to tell"
+        if "reason" in found["held_out"]:
+            assert found["held_out"]["prompts"] == 0
+            assert "no chain of battles" in found["held_out"]["reason"]
+            break
+    else:
+        pytest.fail("the only prompts of the rare model were never held out")
 
 
 def test_a_router_of_one_tier_for_both_models_is_refused(tmp_path: Path) -> None:
@@ -122,9 +128,10 @@ def test_a_router_of_one_tier_for_both_models_is_refused(tmp_path: Path) -> None
 def test_the_router_that_is_written_is_the_one_that_is_calibrated() -> None:
     """Its tiers, not those of the battles that are left when prompts are held out."""
     trained = train(battles(), EMBEDDER, PAIR, CONFIG)
-    assert dict(zip(trained.ranking.models, trained.ranking.tiers.tolist(), strict=True)) == trained.router(
-        embedder=EMBEDDER
-    ).tiers
+    assert (
+        dict(zip(trained.ranking.models, trained.ranking.tiers.tolist(), strict=True))
+        == trained.router(embedder=EMBEDDER).tiers
+    )
     rates = trained.metrics["held_out"]["win_rates"]
     assert rates == trained.metrics["calibration"]["win_rates"]
     table = dict(trained.calibration.table)
@@ -148,7 +155,8 @@ def test_it_says_whether_it_is_better_than_a_constant() -> None:
     found = train(battles(), EMBEDDER, PAIR, CONFIG).metrics["verdict"]
     assert found["against_constant"] == "better"
     assert found["line"].startswith("verdict: better than a constant, ")
-    noise = [replace(row, target=float(i * 7919 % 2)) for i, row in enumerate(battles())]
+    random = np.random.default_rng(0)
+    noise = [replace(row, target=float(random.random() < 0.5)) for row in battles()]
     rows = [row if row.source == "others" else other for row, other in zip(battles(), noise, strict=True)]
     assert train(rows, EMBEDDER, PAIR, CONFIG).metrics["verdict"]["against_constant"] != "better"
 
@@ -286,7 +294,7 @@ def test_a_pair_may_go_by_any_known_name(tmp_path: Path) -> None:
     lines = [
         f"prove the a b c {'1 ' * i},gpt-4,mixtral-8x7b-instruct-v0.1,{w}"
         for i in range(9)
-        for w in ("tie", "model_a", "model_b")
+        for w in ("tie", "model_a", "model_b" if i % 3 else "model_a")
     ]
     path.write_text("\n".join(["prompt,model_a,model_b,winner", *lines]) + "\n")
     pair = ModelPair("gpt-4", "Mixtral-8x7B-Instruct-v0.1")
