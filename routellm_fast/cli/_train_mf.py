@@ -19,7 +19,6 @@ from routellm_fast.training.gap_regression import can_embed
 from routellm_fast.training.mf_command import train_mf
 
 _MF = MatrixFactorizationConfig()
-_GAP = GapRegressionConfig()
 _METHODS: Final = ("gap_regression", "gradient_descent")
 # Parameters of one method only, by the names of the function's arguments.
 _OF_REGRESSION: Final = ("ridge", "length_weight")
@@ -63,9 +62,13 @@ def mf(
         "gradient_descent is given.",
         show_default=False,
     ),
-    ridge: float = typer.Option(_GAP.ridge, help="With gap_regression: the larger, the less single words count."),
-    length_weight: float = typer.Option(
-        _GAP.length_weight, help="With gap_regression: how much the length of a prompt counts beside its words."
+    ridge: float | None = typer.Option(
+        None,
+        help="With gap_regression: the larger, the less single words count; not given: chosen on the training part.",
+    ),
+    length_weight: float | None = typer.Option(
+        None,
+        help="With gap_regression: how much length counts beside the words; not given: chosen on the training part.",
     ),
     d: int = typer.Option(_MF.d, min=1, metavar="N", help="Number of values in the vector of a model."),
     learning_rate: options.LearningRate = _MF.learning_rate,

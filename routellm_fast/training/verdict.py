@@ -170,6 +170,12 @@ def compared(
     )
 
 
+def gain(scores: NDArray[np.float64], strong_share: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+    """Return the gain of an order of n battles: the scores of their prompts, who won, and their weights, (n,) each."""
+    rank, gained, share = _ranks(scores, weight), 2.0 * strong_share - 1.0, weight / weight.sum()
+    return float(share @ (rank * gained) - (share @ rank) * (share @ gained))
+
+
 def outcome(found: Interval) -> Outcome:
     """Say what the interval of a difference says: "better", "worse", or "no difference" where it holds 0."""
     return "better" if found.low > 0.0 else "worse" if found.high < 0.0 else "no difference"

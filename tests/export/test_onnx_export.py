@@ -253,9 +253,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     arguments = ["export", "onnx", "mf", str(tmp_path / "out"), "--prompts", str(prompts)]
     assert cli.main([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["prompts"] == 3
-    assert cli.main(arguments) == 0
+    assert cli.main([*arguments, "--force"]) == 0
     assert "0 decisions changed" in capsys.readouterr().out
-    assert cli.main([*arguments, "--precision", "int3"]) == 2
+    assert cli.main([*arguments, "--precision", "int3", "--force"]) == 2
     assert capsys.readouterr().err.startswith("routellm-fast: precision must be one of")
 
 

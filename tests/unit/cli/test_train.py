@@ -9,6 +9,7 @@ import pytest
 
 import routellm_fast as rf
 from routellm_fast.cli import main
+from routellm_fast.training.gap_regression import RIDGES
 from tests.support.builders import static_embedder
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.processes import assert_refused, run_cli, run_python
@@ -224,7 +225,7 @@ def test_mf_is_trained_by_gap_regression_without_an_extra_unless_told_otherwise(
     assert run.stdout.splitlines()[-1].startswith("verdict: ")
     router = rf.load_router(folder / "out")
     assert router.provenance["training"]["method"] == "gap_regression"
-    assert router.provenance["training"]["config"]["ridge"] == 10.0
+    assert router.provenance["training"]["config"]["ridge"] in RIDGES  # chosen on the training part
     assert router.win_rate("prove prove prove") > router.win_rate("hello hello hello")
 
 
