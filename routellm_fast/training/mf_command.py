@@ -144,7 +144,7 @@ def train_mf(
         options |= {"keep_ties": keep_ties, "soft_labels": soft_labels, "centre_sources": centre_sources}
     found = {
         "method": "gap_regression" if is_regression else "gradient_descent",
-        **trained.metrics,
+        **{name: value for name, value in trained.metrics.items() if name != "trainer"},
         "verdict": _verdict(arrays, trained, scoring, config).to_json(),
     }
     metrics = job.metrics(found, options, loaded)
