@@ -82,7 +82,7 @@ CASES: Final[Mapping[str, Case]] = {
 def read_rows(folder: Path, case: Case, *, with_ties: bool) -> list[Battle]:
     """Return the battles as the command reads them. With ties, scores also say by how much. Raises DataError.
 
-    No battle of the pair is capped: of sixteen models that met on a prompt, it would be there on a prompt in fifteen.
+    Battles of the pair are not capped.
     """
     sources = Sources(
         battles=[folder / name for name in case.battles],

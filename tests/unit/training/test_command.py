@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import signal
 import time
@@ -405,3 +406,18 @@ def test_a_router_is_not_replaced_unasked(tmp_path: Path, battles: Path) -> None
         train(tmp_path, battles=[battles], force=False, on_progress=seen.append)
     assert not seen
     assert (tmp_path / "out" / "router.json").read_bytes() == before
+
+
+def test_battles_of_other_models_do_not_take_the_places_of_the_pair(tmp_path: Path) -> None:
+    """Sixteen models met on each prompt; of their battles one in a hundred and twenty is the pair's."""
+    header: list[list[object]] = [["prompt", "model_a", "model_b", "winner"]]
+    names = ["s", "w", *(f"m{k}" for k in range(14))]
+    rows = [
+        [prompt, a, b, "model_a" if ("prove" in prompt) == (a < b) else "model_b"]
+        for prompt in prompts(60)
+        for a, b in itertools.combinations(names, 2)
+    ]
+    found = train(tmp_path, battles=[write(tmp_path / "b.csv", header + rows)], cap_per_prompt=2)
+    assert found["battles"]["train"] + found["battles"]["held_out"] == 60 * (1 + 2)  # type: ignore[index]
+    assert found["verdict"]["battles"] > 0  # type: ignore[index]
+    assert found["data"]["b"]["left_out"] == {"beyond the cap": 60 * 117}  # type: ignore[index]
