@@ -64,6 +64,7 @@ benchmark-triton: $(VENV_DEV)/.bench-installed $(if $(TRITON_ENV),,triton-env)
 # Trains, and evaluates with intervals; DATA names the data folder. The results go to benchmarks/results/.
 quality: $(VENV_DEV)/.installed
 	$(VENV_DEV)/bin/python -m recipes.selection --data $(DATA) --out benchmarks/results
+	$(VENV_DEV)/bin/python -m recipes.mf_methods --data $(DATA) --out benchmarks/results
 	$(VENV_DEV)/bin/python -m recipes.ablation --data $(DATA) --out benchmarks/results
 	$(VENV_DEV)/bin/python -m benchmarks quality-pool --data $(DATA)
 

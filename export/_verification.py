@@ -162,7 +162,7 @@ def _reference_run(evaluator: Any) -> Run:
 
 def _thresholds(native: Exportable) -> list[float]:
     calibration = native.router.calibration
-    return [0.5] if calibration is None else [calibration.threshold_for(share) for share in _SHARES]
+    return [0.5] if calibration is None else [calibration.quantile(share) for share in _SHARES]
 
 
 def _apgr(native: Exportable, exported: ExportedRouter, benchmark: Benchmark) -> dict[str, float]:

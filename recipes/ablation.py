@@ -21,7 +21,6 @@ import numpy as np
 
 from recipes.benchmark_table import evaluated, record, results_table
 from recipes.command_line import parser_of, run, write_results
-from recipes.selection import MIN_RATING_GAP
 from recipes.shipped import CONFIG, SEED, read_rows, weigh
 from recipes.training_data import BATTLES, GOLDEN, LICENSES, PROMPTS, SCORE_RANGE
 from routellm_fast import ModelPair, load_router
@@ -33,6 +32,7 @@ from routellm_fast.routers.base import Router
 from routellm_fast.routers.loading import SHIPPED_ROUTER
 from routellm_fast.training import gap_regression, matrix_factorization
 from routellm_fast.training.configs import MatrixFactorizationConfig
+from routellm_fast.training.gap_regression import MIN_RATING_GAP
 from routellm_fast.training.item_response import fit_item_response
 
 # RouteLLM's settings, with fewer epochs: the held-out loss stops them.

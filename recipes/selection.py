@@ -31,7 +31,7 @@ from recipes.training_data import BATTLES, GOLDEN, LICENSES, PROMPTS, SCORE_RANG
 from routellm_fast.data import Battle, Labelled, read_battles, read_golden, read_prompts, to_arrays
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.routers.loading import SHIPPED_ROUTER
-from routellm_fast.training.gap_regression import regress
+from routellm_fast.training.gap_regression import MIN_RATING_GAP, regress
 from routellm_fast.training.item_response import fit_item_response
 
 ARENA: Final = "judge_scores_arena_bench"
@@ -51,8 +51,6 @@ LENGTH_WEIGHTS: Final = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 # What tells prompts of one source apart: the pair's own gap, how many models fail, or half of each.
 DIFFICULTY_SHARES: Final = (0.0, 0.5, 1.0)
 USE_VOTES: Final = (False, True)
-# Votes count where the models' ratings differ by this, in logits: else neither is the strong one.
-MIN_RATING_GAP: Final = 0.3
 # Of the standard deviation of the weighted mean; closer candidates are taken for equal.
 EQUAL_WITHIN: Final = 0.1
 RESAMPLES: Final = 300

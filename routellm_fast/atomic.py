@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from routellm_fast.errors import OutputExistsError
+
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -51,6 +53,24 @@ def check_writable(folder: Path) -> None:
         folder = folder.parent
     with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=folder):
         pass
+
+
+def check_vacant(path: Path, *, force: bool) -> None:
+    """Refuse, before long work, to replace what stands where its result should go. An empty folder is nothing.
+
+    Args:
+        path: Where a file or a folder should go.
+        force: Whether it may be replaced.
+
+    Raises:
+        OutputExistsError: Something stands there, and force is false.
+    """
+    try:
+        taken = not force and (path.is_symlink() or path.exists()) and not (path.is_dir() and not any(path.iterdir()))
+    except OSError:  # it cannot be looked at: the check whether it can be written names the reason
+        return
+    if taken:
+        raise OutputExistsError(f"{path} exists already. Choose another path, or replace it: --force (force=True)")
 
 
 @contextlib.contextmanager

@@ -45,7 +45,11 @@ class EndpointError(RouteLLMError):
 
 
 class UnreachableTargetError(RouteLLMError, ValueError):
-    """No threshold meets a cost budget or a quality target; the text names the nearest value that one can meet."""
+    """No threshold meets a strong share, a budget or a quality target; the text names the nearest that can be met."""
+
+
+class OutputExistsError(RouteLLMError, FileExistsError):
+    """Something stands where a result should go. Nothing was changed; the text says how to replace it."""
 
 
 class ArtifactError(RouteLLMError):

@@ -1,9 +1,14 @@
-"""Checks the texts that callers pass in."""
+"""Checks the texts that callers pass in, and measures how long they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
@@ -40,3 +45,8 @@ def _check_sequence(texts: Any) -> None:
         raise TypeError(f"expected a sequence of str, such as a list, found {name}{advice}")
     if getattr(texts, "ndim", 1) != 1:
         raise TypeError(f"expected a sequence of str, found a {name} of {texts.ndim} dimensions: give one column of it")
+
+
+def word_counts(prompts: Sequence[str]) -> NDArray[np.float64]:
+    """Return (n,) the number of words of each prompt, by which the baseline routes that goes by length."""
+    return np.array([len(prompt.split()) for prompt in prompts], dtype=np.float64)

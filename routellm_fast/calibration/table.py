@@ -11,7 +11,7 @@ import numpy as np
 
 from routellm_fast.arrays import brief_repr
 from routellm_fast.decision import check_share
-from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.errors import InvalidArgumentError, UnreachableTargetError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +25,10 @@ _OPTIONAL: Final = ("created", "operating_points", "prices", "probability", "pro
 # Counts beyond it are no numbers that float64 holds.
 _MOST_PROMPTS: Final = 1 << 53
 _REQUIRED: Final = ("dataset", "prompt_count", "table")
+# A strong share that misses the one asked for by no more counts as reached.
+_MISSED_BY: Final = 0.02
+# The thresholds of a table are multiples of 1e-7.
+_STEPS_OF_THRESHOLDS: Final = 1e7
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +96,38 @@ class Calibration:
         # At the ends a quantile would still send the highest prompt to the strong model, or hold back ties with the
         # lowest.
         thresholds[0], thresholds[-1] = 1.0, 0.0
+        # Rounded down: prompts that are tied at a threshold then all reach it.
+        thresholds = np.floor(thresholds * _STEPS_OF_THRESHOLDS) / _STEPS_OF_THRESHOLDS
         rows = zip(np.round(shares, 9).tolist(), np.round(thresholds, 7).tolist(), strict=True)
         return cls(dataset=dataset, prompt_count=int(win_rates.size), table=tuple(rows))
 
     def threshold_for(self, strong_share: float) -> float:
         """Return the threshold, in [0, 1], that sends this share of the calibration prompts to the strong model.
+
+        Prompts with one and the same win rate go to one model together, so where many have, not every share can be
+        reached. A share that is missed by 0.02 at most counts as reached.
+
+        Raises:
+            InvalidThresholdError: The share is outside [0, 1] or NaN.
+            UnreachableTargetError: No threshold yields this share; the text names the nearest one that can be reached.
+        """
+        threshold = self.quantile(strong_share)
+        share, reached = float(strong_share), self.share_at(threshold)
+        if abs(reached - share) <= max(_MISSED_BY, 1.0 / self.prompt_count):
+            return threshold
+        near = [(reached, threshold), *self._last_above(threshold)]
+        near.sort(key=lambda row: abs(row[0] - share))
+        others = f"; on the other side {near[1][0]:.4g}, at threshold {near[1][1]:.7g}" if near[1:] else ""
+        raise UnreachableTargetError(
+            f"no threshold sends a share of {share:g} of the calibration's prompts to the strong model, since many of "
+            f"them have the same win rate, {threshold:.7g}. Nearest is a share of {near[0][0]:.4g}, at threshold "
+            f"{near[0][1]:.7g}{others}"
+        )
+
+    def quantile(self, strong_share: float) -> float:
+        """Return the win rate, in [0, 1], above which this share of the calibration prompts lies.
+
+        It is the threshold for that share, unless many prompts have this very win rate; see threshold_for.
 
         Raises:
             InvalidThresholdError: The share is outside [0, 1] or NaN.
@@ -104,6 +135,10 @@ class Calibration:
         share = check_share(strong_share, "strong share")
         shares, thresholds = np.array(self.table).T
         return float(np.interp(share, shares, thresholds))
+
+    def _last_above(self, threshold: float) -> list[tuple[float, float]]:
+        """Return the last row of the table with a threshold above this one, if there is one."""
+        return [row for row in self.table if row[1] > threshold][-1:]
 
     def share_at(self, threshold: float) -> float:
         """Return the share of the calibration prompts whose win rate is at least the threshold, as the table knows it.

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
     0: success, or whoever read the output has ended. 1: `calibrate --check` found a drift. 2: bad input, or an output
-    that cannot be written. 130: interrupted.
+    that cannot be written. 3: `train --require-better`, and the router is not shown to be better. 130: interrupted.
     """
     with standard_streams(), told_when_long():
         return _run(None if arguments is None else list(arguments))

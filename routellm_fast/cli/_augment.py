@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
+from routellm_fast.cli._outputs import Force, check_vacant_outputs
 from routellm_fast.cli._progress import busy
 from routellm_fast.errors import InvalidArgumentError
 
@@ -63,6 +64,7 @@ def golden(
     cap_per_prompt: _CapPerPrompt = None,
     seed: _Seed = 0,
     strict: Strict = False,
+    force: Force = False,
 ) -> None:
     """Make battles from golden labels: of two models, the one with the higher score wins."""
     from routellm_fast.augmentation import ScoreRules, forbidden_groups, golden_battles, write_battles
@@ -72,6 +74,7 @@ def golden(
 
     check_battles_path(out)
     _judging.check_places({"the battles": out}, [*labels, *(prompts or []), *(not_in or [])])
+    check_vacant_outputs(out, force=force)
     if twice := next((file for index, file in enumerate(labels) if file in labels[:index]), None):
         raise InvalidArgumentError(f"{twice} is given twice")
     rules = ScoreRules(margin=margin, ties=ties, weights=weights, cap_per_prompt=cap_per_prompt, seed=seed)
@@ -226,6 +229,7 @@ def judge(
     seed: _Seed = 0,
     strict: Strict = False,
     report: Annotated[Path | None, typer.Option(help="Also write the report to this file, as JSON.")] = None,
+    force: Force = False,
 ) -> None:
     """Let a language model judge responses. Answers are kept, so the same command continues an interrupted run."""
     from routellm_fast.augmentation import (
@@ -249,6 +253,7 @@ def judge(
             raise InvalidArgumentError("--from-journal takes --out, and no file of responses")
         check_battles_path(out)
         _judging.check_places({"the battles": out, "the report": report}, [from_journal])
+        check_vacant_outputs(out, report, force=force)
         rows, found = judged_battles(read_journal(from_journal), rules=rules, on_disagreement=on_disagreement)
         _judging.finish(out, rows, found, report)
         return
@@ -260,6 +265,8 @@ def judge(
         {"the battles": out, "the journal": kept, "the report": report},
         [contests, template, *(prompts or []), *(not_in or [])],
     )
+    if not dry_run:
+        _judging.check_vacant(kept, out, report, force=force)
     common: dict[str, Any] = {
         "requests_per_min": requests_per_min,
         "tokens_per_min": tokens_per_min,

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
 from routellm_fast.calibration.operating_points import OperatingPoint, Target
 from routellm_fast.cli._embedder import OPENAI_NAME, named_embedder
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
+from routellm_fast.cli._outputs import Force, check_vacant_outputs
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
 from routellm_fast.cli._streams import ReaderGoneError
@@ -103,6 +104,7 @@ def calibrate(
     ),
     out: Path | None = typer.Option(None, help="Router directory to write the router with its new calibration to."),
     in_place: bool = typer.Option(False, "--in-place", help="Replace the router itself, in one step."),
+    force: Force = False,
     check: bool = typer.Option(
         False,
         "--check",
@@ -141,9 +143,11 @@ def calibrate(
     loaded = load_router(directory, embedder=None if embedder is None else named_embedder(embedder))
     left_out = left_out_of(strict=strict)
     if check:
-        named = strong_label or weak_label or dataset or created
+        named = strong_label or weak_label or dataset or created or force
         if targets or out or in_place or price or request_price or labels or battles or probability != "keep" or named:
-            raise InvalidArgumentError("--check only compares: leave out targets, prices, labels, --out and --in-place")
+            raise InvalidArgumentError(
+                "--check only compares: leave out targets, prices, labels, --out, --in-place and --force"
+            )
         traffic = _traffic(prompts, form, _prompt_ids(prompt_ids, left_out), left_out)
         say_left_out(left_out)
         _check(loaded, traffic, alpha, tolerance, as_json=as_json)
@@ -154,7 +158,7 @@ def calibrate(
         raise InvalidArgumentError("--strong-label and --weak-label do nothing without --labels or --battles")
     if battles and probability in ("keep", "none"):
         raise InvalidArgumentError("--battles are used only to fit a map: add --probability platt, isotonic or best")
-    target = _target_directory(directory, out, in_place=in_place)
+    target = _target_directory(directory, out, in_place=in_place, force=force)
     ids = _prompt_ids(prompt_ids, left_out)
     own = loaded.model_pair
     labelled_pair = ModelPair(strong_label or own.strong, weak_label or own.weak)
@@ -206,7 +210,7 @@ def _probability(choice: str) -> ProbabilityChoice:
     return choice  # type: ignore[return-value]
 
 
-def _target_directory(directory: Path, out: Path | None, *, in_place: bool) -> Path | None:
+def _target_directory(directory: Path, out: Path | None, *, in_place: bool, force: bool) -> Path | None:
     """Return the directory to write, None for none. Raises before the work where it cannot be written."""
     if out is not None and in_place:
         raise InvalidArgumentError("give --out or --in-place, not both")
@@ -222,6 +226,7 @@ def _target_directory(directory: Path, out: Path | None, *, in_place: bool) -> P
         raise ArtifactWriteError(
             f"{target} exists and is no router directory, so it is not replaced. Choose another path"
         )
+    check_vacant_outputs(out, force=force)
     if target is not None:
         from routellm_fast.atomic import check_writable  # most commands only read
 
@@ -297,7 +302,7 @@ def _show(directory: Path, router: Router, found: Calibrated, target: Path | Non
     notes += [f"{facts['labelled_rows_left_out']:,} without both scores"] if facts["labelled_rows_left_out"] else []
     typer.echo(f"{directory}: {pair.strong} from the threshold on, else {pair.weak}")
     typer.echo(", ".join([f"{facts['requests']:,} prompts of {found.calibration.dataset}", *notes]) + "\n")
-    console.print(_points_table(list(found.calibration.operating_points.values())))
+    console.print(_points_table(list(found.calibration.operating_points.values()), facts["labelled_strong_shares"]))
     if found.probability is not None:
         fit = found.probability
         stored = "not stored" if fit.refusal else "stored" if target else "not stored yet"
@@ -313,7 +318,7 @@ def _show(directory: Path, router: Router, found: Calibrated, target: Path | Non
     typer.echo(f"\nwritten to {target}" if target else "\nnothing is stored: give --out DIR or --in-place")
 
 
-def _points_table(points: Sequence[OperatingPoint]) -> Table:
+def _points_table(points: Sequence[OperatingPoint], random_pgrs: Mapping[str, float]) -> Table:
     columns: dict[str, Callable[[OperatingPoint], str]] = {
         "threshold": lambda point: _interval(point.threshold, ".5f"),
         "strong share": lambda point: _interval(point.strong_share, ".2%"),
@@ -324,6 +329,8 @@ def _points_table(points: Sequence[OperatingPoint]) -> Table:
         columns["quality"] = lambda point: _interval(point.quality, ".4f")
     if any(point.pgr for point in points):
         columns["PGR"] = lambda point: _interval(point.pgr, ".1%")
+        # Random routing recovers the share of the gap that it sends to the strong model.
+        columns["PGR at random"] = lambda point: f"{random_pgrs[point.target.name]:.1%}"
     table = _table("target", *columns)
     for point in points:
         table.add_row(point.target.name, *(show(point) for show in columns.values()))

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -21,6 +21,7 @@ from routellm_fast.cli._evaluate_many import (
 )
 from routellm_fast.cli._evaluation_tables import print_benchmark
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
+from routellm_fast.cli._outputs import Force, check_vacant_outputs
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.data import known_aliases, read_prompts
 from routellm_fast.decision import ModelPair
@@ -41,6 +42,9 @@ from routellm_fast.evaluation.win_rates import RouterIdentity, directory_identit
 from routellm_fast.prices import PAPER_TOKENS, PAPER_USD_PER_1M, PriceList, assigned_usd, read_price_list
 from routellm_fast.routers import Router, load_router
 from routellm_fast.routers.loading import SHIPPED_KINDS, router_directory
+
+# Files of results that the report does not hold.
+_RECORDS: Final = {"pool": "pool.json", "transfer": "transfer.json"}
 
 
 def evaluate(
@@ -109,6 +113,7 @@ def evaluate(
             "Markdown (extra `evaluate`)."
         ),
     ] = None,
+    force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print tables as Markdown.")] = False,
     domains: Annotated[bool, typer.Option("--domains", help="Print a table of domains too.")] = False,
@@ -179,8 +184,9 @@ def evaluate(
     if engine not in ENGINES:
         raise InvalidArgumentError(f"there is no engine {engine!r}, only {' and '.join(ENGINES)}")
     if out is not None:
-        from routellm_fast.evaluation.report import check_report
+        from routellm_fast.evaluation.report import OUTPUTS, check_report
 
+        check_vacant_outputs(*(out / name for name in (*OUTPUTS, *_RECORDS.values())), force=force)
         check_report(out)
     if cache is not None:
         _check_cache(cache)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from routellm_fast.cli._left_out import left_out_of, say_left_out
+from routellm_fast.cli._outputs import Force, check_vacant_outputs
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
 from routellm_fast.errors import DataError, InvalidArgumentError
 
@@ -23,7 +24,7 @@ app = typer.Typer(
 _MOST_PROMPTS: Final = 512
 
 _Router = Annotated[str, typer.Argument(help="Router directory, or mf or sw_ranking for one that ships.")]
-_Out = Annotated[Path, typer.Argument(help="Directory to write; an earlier export there is replaced.")]
+_Out = Annotated[Path, typer.Argument(help="Directory to write.")]
 _Inputs = Annotated[
     str,
     typer.Option(help="What the graph reads: tokens, embeddings, or auto, which is tokens where the router allows it."),
@@ -66,9 +67,11 @@ def onnx(
     limit: _Limit = None,
     bound: _Bound = None,
     benchmarks: _Benchmarks = None,
+    force: Force = False,
     as_json: _Json = False,
 ) -> None:
     """Write an ONNX graph, which any ONNX Runtime runs: model.onnx and export-report.json."""
+    check_vacant_outputs(out, force=force)
     from routellm_fast.export import export_onnx  # as heavy as what it needs
 
     report = export_onnx(
@@ -112,9 +115,11 @@ def tensorrt(
     limit: _Limit = None,
     bound: _Bound = None,
     benchmarks: _Benchmarks = None,
+    force: Force = False,
     as_json: _Json = False,
 ) -> None:
     """Write a TensorRT plan: model.plan, engine.json, and the ONNX graph that it was built from with its report."""
+    check_vacant_outputs(out, force=force)
     from routellm_fast.export import export_tensorrt
 
     report = export_tensorrt(
@@ -200,12 +205,14 @@ def triton(
     prompts: _Prompts = None,
     limit: _Limit = None,
     bound: _Bound = None,
+    force: Force = False,
     as_json: _Json = False,
 ) -> None:
     """Write a model repository for Triton Inference Server; docs/triton.md says how to serve it.
 
     Options that the mode does not use are refused.
     """
+    check_vacant_outputs(out, force=force)
     from routellm_fast.export import export_triton
 
     export = export_triton(

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from routellm_fast.cli._embedder import OPENAI_NAME, named_embedder
+from routellm_fast.cli._outputs import Force, check_vacant_outputs
 from routellm_fast.embedders import StaticEmbedder
 from routellm_fast.embedders.model2vec import is_model2vec_folder
 from routellm_fast.errors import ArtifactNotFoundError
@@ -31,8 +32,10 @@ def import_source(
     int8: bool = typer.Option(
         False, "--int8", help="For a model2vec folder: store int8, a quarter of the size of float32."
     ),
+    force: Force = False,
 ) -> None:
     """Make a router directory from a RouteLLM checkpoint, or an embedder directory from a model2vec folder."""
+    check_vacant_outputs(out, force=force)
     if is_checkpoint(source):
         router = MatrixFactorizationRouter.from_routellm(
             source, strong_model=strong_model, weak_model=weak_model, embedder=named_embedder(embedder)

@@ -19,7 +19,7 @@ from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact, verify_artifact
 from routellm_fast.c_abi import c_abi
 from routellm_fast.calibration import Calibration
 from routellm_fast.cli._progress import working
-from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.errors import InvalidArgumentError, UnreachableTargetError
 from routellm_fast.routers.loading import restore_router, router_directory
 
 _MAX_CHARACTERS: Final = 400
@@ -75,8 +75,7 @@ def info(
         "calibration": calibration and f"{calibration.prompt_count:,} prompts of {calibration.dataset}",
         "thresholds": calibration
         and {
-            f"{100 * share:.0f} % strong share": round(calibration.threshold_for(share), 5)
-            for share in (0.1, 0.25, 0.5, 0.75, 0.9)
+            f"{100 * share:.0f} % strong share": _threshold(calibration, share) for share in (0.1, 0.25, 0.5, 0.75, 0.9)
         },
         **_more_of(calibration),
         "provenance": loaded.provenance,
@@ -91,6 +90,15 @@ def info(
     for key, value in facts.items():
         table.add_row(key, _readable(value))
     Console().print(table)
+
+
+def _threshold(calibration: Calibration, share: float) -> float | str:
+    """Return the threshold for a share, or what stands in its way."""
+    try:
+        return round(calibration.threshold_for(share), 5)
+    except UnreachableTargetError:
+        found = calibration.quantile(share)
+        return f"none: {found:.5f} sends {calibration.share_at(found):.1%}"
 
 
 def _more_of(calibration: Calibration | None) -> dict[str, Any]:

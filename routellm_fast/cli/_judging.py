@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -25,11 +25,12 @@ from routellm_fast.augmentation import (
     write_battles,
 )
 from routellm_fast.augmentation.command import JudgeJob, run_judge
+from routellm_fast.cli._outputs import check_vacant_outputs
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.data import Prompts, known_aliases, read_prompts
-from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.errors import DataError, InvalidArgumentError, RouteLLMError
 from routellm_fast.prices import ModelPrice
-from routellm_fast.tables import LeftOut
+from routellm_fast.tables import LeftOut, read_table
 
 _INTERRUPTED: Final = 130
 _MAX_SHOWN_MODELS: Final = 12
@@ -248,6 +249,41 @@ def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None]
         other = taken.setdefault(path.resolve(), what)
         if other != what:
             raise InvalidArgumentError(f"{path} cannot hold both {other} and {what}: give another path")
+
+
+def check_vacant(journal: Path, out: Path, report: Path | None, *, force: bool) -> None:
+    """Refuse to replace what a judging run would write over, before anything is paid for.
+
+    A run that goes on with its journal writes its battles and its report anew, so these need no --force: battles are
+    its own where their prompts are all in the journal.
+
+    Raises:
+        OutputExistsError: Something else stands there, and force is false.
+        DataError: The journal is damaged.
+    """
+    prompts: set[str] = set()
+    if journal.is_file() and journal.stat().st_size:
+        prompts = {contest.prompt for contest in read_journal(journal).contests.values()}
+    if not _holds_battles_on(out, prompts):
+        check_vacant_outputs(out, force=force)
+    if not (prompts and _is_report(report)):
+        check_vacant_outputs(report, force=force)
+
+
+def _holds_battles_on(path: Path, prompts: Collection[str]) -> bool:
+    if not prompts or not path.is_file():
+        return False
+    try:
+        return all(row.text("prompt") in prompts for row in read_table(path))
+    except RouteLLMError:  # no table of battles
+        return False
+
+
+def _is_report(path: Path | None) -> bool:
+    try:
+        return path is not None and {"contests", "spent_usd"} <= set(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import typer
 
 from routellm_fast.cli import _train_options as options
 from routellm_fast.cli._left_out import Strict
+from routellm_fast.cli._outputs import Force
 from routellm_fast.decision import ModelPair
 from routellm_fast.training.bert_command import train_bert
 from routellm_fast.training.configs import BertConfig
@@ -49,6 +50,8 @@ def bert(
     strict: Strict = False,
     created: options.Created = "",
     metrics: options.Metrics = None,
+    require_better: options.RequireBetter = None,
+    force: Force = False,
 ) -> None:
     """Fine-tune a transformer that reads prompts itself; the loss on held-out prompts decides when to stop."""
     config = BertConfig(
@@ -62,7 +65,8 @@ def bert(
         threads=threads,
         seed=seed,
     )
-    options.check_metrics(metrics)
+    options.check_required(require_better)
+    options.check_metrics(metrics, force=force)
     pair = ModelPair(strong_model, weak_model)
     sources = options.sources_of(battles, golden, prompts, licenses, evaluation, refuse_overlap, strict=strict)
     options.check_used(("--soft-labels", soft_labels, "--golden", golden))
@@ -80,8 +84,9 @@ def bert(
             soft_labels=soft_labels,
             checkpoint=checkpoint,
             created=created or options.today(),
+            force=force,
             on_progress=on_progress,
             **sources,
         )
     options.say_what_was_left_out(sources)
-    options.report(metrics, found, "bert", out, pair)
+    options.report(metrics, found, "bert", out, pair, require_better=require_better)

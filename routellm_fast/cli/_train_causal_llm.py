@@ -8,6 +8,7 @@ import typer
 
 from routellm_fast.cli import _train_options as options
 from routellm_fast.cli._left_out import Strict
+from routellm_fast.cli._outputs import Force
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError
 from routellm_fast.routers.causal.prompt import DEFAULT_CLASSIFIER, DEFAULT_SYSTEM, TRUNCATIONS
@@ -66,6 +67,8 @@ def causal_llm(
     strict: Strict = False,
     created: options.Created = "",
     metrics: options.Metrics = None,
+    require_better: options.RequireBetter = None,
+    force: Force = False,
 ) -> None:
     """Fine-tune a language model that scores how well the weak model would answer."""
     config = CausalLLMConfig(
@@ -82,7 +85,8 @@ def causal_llm(
         threads=threads,
         seed=seed,
     )
-    options.check_metrics(metrics)
+    options.check_required(require_better)
+    options.check_metrics(metrics, force=force)
     pair = ModelPair(strong_model, weak_model)
     sources = options.sources_of(battles, golden, prompts, licenses, evaluation, refuse_overlap, strict=strict)
     with options.training_bar(checkpoint) as on_progress:
@@ -100,11 +104,12 @@ def causal_llm(
             balance_sources=balance_sources,
             checkpoint=checkpoint,
             created=created or options.today(),
+            force=force,
             on_progress=on_progress,
             **sources,
         )
     options.say_what_was_left_out(sources)
-    options.report(metrics, found, "causal_llm", out, pair)
+    options.report(metrics, found, "causal_llm", out, pair, require_better=require_better)
 
 
 def _read(path: Path | None, default: str) -> str:

@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from routellm_fast.cli._left_out import left_out_of, say_left_out
+from routellm_fast.cli._outputs import check_vacant_outputs
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
@@ -91,6 +92,18 @@ Seed = Annotated[
 ]
 Created = Annotated[str, typer.Option(help="Date for the record; not given: today.")]
 Metrics = Annotated[Path | None, typer.Option(help="File to which the metrics are also written, as JSON.")]
+RequireBetter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="constant|length",
+        help="Exit with status 3 unless held-out battles show that the router is better than a constant; with "
+        "`length`, than prompt length too. The router is written all the same.",
+    ),
+]
+_NOT_BETTER: Final = 3
+# What --require-better may be: the parts of the verdict that must be "better", and what the message calls them.
+_NEEDED: Final = {"constant": ("against_constant",), "length": ("against_constant", "against_length")}
+_BETTER_THAN: Final = {"constant": "a constant", "length": "a constant and prompt length"}
 
 STRONG_MODEL = "gpt-4-1106-preview"
 WEAK_MODEL = "mistralai/Mixtral-8x7B-Instruct-v0.1"
@@ -132,6 +145,8 @@ def _held_out_of(metrics: dict[str, Any]) -> dict[str, Any]:
     """Return the metrics on held-out battles, by the names to print."""
     if "held_out" in metrics:  # of an ensemble and of sw_ranking
         return {f"held_out_{name}": value for name, value in metrics["held_out"].items()}
+    if "epochs" not in metrics:  # of gap regression, which has them among its metrics
+        return {}
     best = metrics["epochs"][metrics["best_epoch"] - 1]
     return {name: value for name, value in best.items() if name.startswith("held_out")}
 
@@ -157,14 +172,26 @@ def show_metrics(title: str, metrics: dict[str, Any]) -> None:
         typer.echo(f"  left out for evaluation prompts: {metrics['evaluation']['battles_left_out']:,} battles")
 
 
-def check_metrics(path: Path | None) -> None:
-    """Raise DataError where the metrics cannot be written, before the training starts."""
+def check_metrics(path: Path | None, *, force: bool) -> None:
+    """Refuse a place for the metrics before the training starts.
+
+    Raises:
+        DataError: They cannot be written there.
+        OutputExistsError: A file stands there, and force is false.
+    """
     if path is None:
         return
     if not path.parent.is_dir():
         raise DataError(f"{path.parent}, where the metrics should go, is no directory")
     if path.is_dir():
         raise DataError(f"{path}, where the metrics should go, is a directory: name a file")
+    check_vacant_outputs(path, force=force)
+
+
+def check_required(require_better: str | None) -> None:
+    """Refuse what --require-better does not know. Raises InvalidArgumentError."""
+    if require_better is not None and require_better not in _NEEDED:
+        raise InvalidArgumentError(f"--require-better is {' or '.join(_NEEDED)}, found {require_better!r}")
 
 
 def check_used(*options: tuple[str, object, str, object]) -> None:
@@ -204,7 +231,32 @@ def training_bar(checkpoint: Path | None = None, *, is_resumable: bool = True) -
             raise
 
 
-def report(metrics: Path | None, found: dict[str, Any], kind: str, out: Path, pair: ModelPair) -> None:
-    """Write the metrics if a path is given, and print the main ones."""
+def report(
+    metrics: Path | None,
+    found: dict[str, Any],
+    kind: str,
+    out: Path,
+    pair: ModelPair,
+    *,
+    shown: dict[str, Any] | None = None,
+    require_better: str | None = None,
+) -> None:
+    """Write the metrics if a path is given, print the main ones and the verdict, and exit with 3 if it is not enough.
+
+    `shown` is printed in place of the metrics, where it is given.
+
+    Without --require-better the exit status is 0 whatever the verdict: the router was made as asked, and a small
+    held-out part often cannot tell.
+    """
     write_metrics(metrics, found)
-    show_metrics(f"{out}: {kind} router of {pair.strong} against {pair.weak}", {**found, **_held_out_of(found)})
+    title = f"{out}: {kind} router of {pair.strong} against {pair.weak}"
+    show_metrics(title, {**(shown or found), **_held_out_of(found)})
+    verdict = found["verdict"]
+    typer.echo(verdict["line"])
+    if require_better is not None and any(verdict[name] != "better" for name in _NEEDED[require_better]):
+        typer.echo(
+            f"routellm-fast: not shown to be better than {_BETTER_THAN[require_better]}, as "
+            f"--require-better {require_better} asks; {out} is written",
+            err=True,
+        )
+        raise typer.Exit(_NOT_BETTER)

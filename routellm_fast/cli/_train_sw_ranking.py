@@ -9,6 +9,7 @@ import typer
 from routellm_fast.cli import _train_options as options
 from routellm_fast.cli._embedder import named_embedder
 from routellm_fast.cli._left_out import Strict
+from routellm_fast.cli._outputs import Force
 from routellm_fast.data.routellm_datasets import MIN_PROMPT_CHARS
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
@@ -65,8 +66,10 @@ def sw_ranking(
     strict: Strict = False,
     created: options.Created = "",
     metrics: options.Metrics = None,
+    require_better: options.RequireBetter = None,
+    force: Force = False,
 ) -> None:
-    """Build a similarity-weighted router. Prompts that are held out measure and calibrate it, and are then added."""
+    """Build a similarity-weighted router; held-out prompts, scored by battles on others, measure and calibrate it."""
     config = SimilarityWeightedConfig(
         num_tiers=num_tiers,
         precision=precision,
@@ -75,7 +78,8 @@ def sw_ranking(
         held_out_share=held_out_share,
         seed=seed,
     )
-    options.check_metrics(metrics)
+    options.check_required(require_better)
+    options.check_metrics(metrics, force=force)
     pair = ModelPair(strong_model, weak_model)
     sources = options.sources_of(
         battles, golden, prompts, licenses, evaluation, refuse_overlap, strict=strict, models=models
@@ -90,19 +94,14 @@ def sw_ranking(
             cap_per_prompt=cap_per_prompt,
             min_prompt_chars=min_prompt_chars,
             created=created or options.today(),
+            force=force,
             on_progress=on_progress,
             **sources,
         )
     options.say_what_was_left_out(sources)
-    options.report(metrics, found, "sw_ranking", out, pair)
     strong_tier, weak_tier = found["pair_tiers"]
-    typer.echo(f"  tiers of the pair: {strong_tier} and {weak_tier} of {num_tiers}, 0 the best")
-    if strong_tier == weak_tier:
-        typer.echo(
-            "warning: with both models in one tier every win rate is 0.5. Models with few battles take up tiers: "
-            "leave them out, or give --num-tiers more.",
-            err=True,
-        )
+    shown = {**found, "tiers_of_the_pair": f"{strong_tier} and {weak_tier} of {num_tiers}, 0 the best"}
+    options.report(metrics, found, "sw_ranking", out, pair, shown=shown, require_better=require_better)
 
 
 def _cosine_embedder(name: str | None, *, has_embeddings: bool) -> Embedder | None:

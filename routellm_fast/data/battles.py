@@ -121,6 +121,7 @@ def read_battles(
     cap_per_prompt: int | None = None,
     seed: int = 0,
     min_prompt_chars: int = 0,
+    apart: ModelPair | None = None,
     counts: Counts | None = None,
     left_out: LeftOut | None = None,
 ) -> list[Battle]:
@@ -135,6 +136,8 @@ def read_battles(
             None keeps all.
         seed: Decides which battles stay where a prompt has more than cap_per_prompt.
         min_prompt_chars: Leave out battles whose prompt, without surrounding space, has fewer characters.
+        apart: Battles between these two models are capped apart from all others, so that those of other models do not
+            take their places.
         counts: Filled with the numbers of rows read, battles kept and battles left out.
         left_out: Takes rows that break the layout; None raises. See tables.LeftOut.
 
@@ -169,7 +172,11 @@ def read_battles(
             counts.judges.update([battle.judge] if battle.judge else [])
             battles.append(battle)
     counts.leave_out(UNREADABLE, (left_out.rows if left_out is not None else 0) - refused)
-    kept = battles if cap_per_prompt is None else capped(battles, cap_per_prompt, seed)
+    kept = battles
+    if cap_per_prompt is not None:
+        own = [battle for battle in battles if {battle.model_a, battle.model_b} == set(apart or ())]
+        rest = [battle for battle in battles if {battle.model_a, battle.model_b} != set(apart or ())]
+        kept = [*capped(own, cap_per_prompt, seed), *capped(rest, cap_per_prompt, seed)]
     counts.leave_out("beyond the cap", len(battles) - len(kept))
     counts.battles += len(kept)
     return kept

@@ -17,7 +17,7 @@ from routellm_fast.evaluation.bootstrap import bootstrap, interval, random_runs
 from routellm_fast.evaluation.curves import Draws
 from routellm_fast.evaluation.datasets import Benchmark
 from routellm_fast.evaluation.metric_set import PairCosts, listed_costs
-from routellm_fast.evaluation.metrics import levels_of, oracle_ranks, word_counts
+from routellm_fast.evaluation.metrics import levels_of, oracle_ranks
 from routellm_fast.evaluation.results import (
     BASELINES,
     LENGTH,
@@ -39,6 +39,7 @@ from routellm_fast.evaluation.summary import (
 from routellm_fast.evaluation.win_rates import RouterIdentity, Scorer, cached_win_rates
 from routellm_fast.prices import PriceList
 from routellm_fast.scoring import OnStep
+from routellm_fast.texts import word_counts
 
 RANDOM_RUNS: Final = 500
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.evaluation.curves import BINS, Curve, FineCurve
 from routellm_fast.evaluation.datasets import Benchmark
 from routellm_fast.evaluation.levels import Levels
+from routellm_fast.texts import word_counts
 
 _RANDOM_RUNS: Final = 10
 
@@ -133,11 +133,6 @@ def random_metrics(benchmark: Benchmark, *, seed: int = 0) -> Metrics:
 def length_metrics(benchmark: Benchmark) -> Metrics:
     """Return the metrics of routing by the number of words alone: longer prompts go to the strong model."""
     return router_metrics("prompt length", word_counts(benchmark.prompts), benchmark)
-
-
-def word_counts(prompts: Sequence[str]) -> NDArray[np.float64]:
-    """Return (n,) the number of words of each prompt, by which the baseline routes that goes by length."""
-    return np.array([len(prompt.split()) for prompt in prompts], dtype=np.float64)
 
 
 def oracle_ranks(benchmark: Benchmark) -> NDArray[np.float64]:

@@ -24,7 +24,6 @@ from routellm_fast.data.names import spellings_of
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation._cost_curves import Array, Curves, hull
 from routellm_fast.evaluation.bootstrap import interval, resampled
-from routellm_fast.evaluation.metrics import word_counts
 from routellm_fast.evaluation.pool_results import (
     AtCost,
     AtQuality,
@@ -39,6 +38,7 @@ from routellm_fast.interval import Interval
 from routellm_fast.pool import ModelPool, PoolModel
 from routellm_fast.pool.domination import dominators
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
+from routellm_fast.texts import word_counts
 
 __all__ = ["PoolResult", "evaluate_pool", "pool_rows", "pool_table", "pool_verdict", "priced_pool"]
 

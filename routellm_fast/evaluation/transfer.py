@@ -25,11 +25,12 @@ from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.bootstrap import bootstrap, interval, random_runs
 from routellm_fast.evaluation.datasets import Benchmark
-from routellm_fast.evaluation.metrics import levels_of, router_metrics, word_counts
+from routellm_fast.evaluation.metrics import levels_of, router_metrics
 from routellm_fast.evaluation.text_table import TextTable
 from routellm_fast.evaluation.verdict import APGR_TITLE, compared, percent
 from routellm_fast.evaluation.win_rates import Scorer
 from routellm_fast.interval import Interval
+from routellm_fast.texts import word_counts
 
 MIN_GAP: Final = 0.05
 MIN_PROMPTS: Final = 200

@@ -43,7 +43,9 @@ class Calibrated:
 
     Attributes:
         calibration: The calibration; `router.with_calibration(calibration).save(path)` stores it.
-        facts: JSON-able counts: requests, distinct and blank prompts, labelled rows.
+        facts: JSON-able counts: requests, distinct and blank prompts, labelled rows; and `labelled_strong_shares`: for
+            each target, by name, the share of the labelled rows at the strong model. It is the PGR of random routing
+            with as many of them there.
         probability: The fit of the probability map, also where the map was refused; None where no fit was asked for.
         warnings: What the user should know, one sentence each.
     """
@@ -154,9 +156,15 @@ def calibrate(
         "distinct_win_rates": sample.level_count,
         "labelled_rows": len(rows),
         "labelled_rows_left_out": len(labelled) - len(rows),
+        "labelled_strong_shares": {} if labels is None else _shares_on(labels, points),
     }
     warnings = [*_warnings(traffic, len(rows), points), *_probability_warnings(fit)]
     return Calibrated(calibration, facts, fit, tuple(warnings))
+
+
+def _shares_on(labels: Sample, points: Sequence[OperatingPoint]) -> dict[str, float]:
+    share = labels.splits().share
+    return {point.target.name: round(float(share[labels.split_of(point.threshold.value)]), 9) for point in points}
 
 
 @dataclass(frozen=True, slots=True)

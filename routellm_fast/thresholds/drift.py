@@ -204,7 +204,7 @@ def _points(calibration: Calibration, win_rates: NDArray[np.float32]) -> tuple[P
         )
     # The table's thresholds are rounded win rates: held against rates as they are, ties would fall on either side.
     rates += _SAME
-    thresholds = [calibration.threshold_for(share) for share in _DEFAULT_SHARES]
+    thresholds = [calibration.quantile(share) for share in _DEFAULT_SHARES]
     expected = [calibration.share_at(threshold) for threshold in thresholds]
     return tuple(
         _point(f"strong_share={share:g}", threshold, yielded, rates, calibration.prompt_count)

@@ -43,11 +43,17 @@ class Task:
     out: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, battles: Battles, embedder: Embedder, config: MatrixFactorizationConfig) -> Task:
+    def of(
+        cls,
+        battles: Battles,
+        embedder: Embedder,
+        config: MatrixFactorizationConfig,
+        on_progress: OnProgress | None = None,
+    ) -> Task:
         """Embed and split. Raises InvalidArgumentError where nothing is left on one side."""
         out = held_out_battles(battles, config.held_out_share, seed=config.seed)
         features = embedder.surface_features if isinstance(embedder, StaticEmbedder) else ()
-        return cls(battles, embedded(battles.prompts, embedder), features, out)
+        return cls(battles, embedded(battles.prompts, embedder, on_progress), features, out)
 
 
 class Run(Trainee):

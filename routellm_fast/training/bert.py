@@ -119,6 +119,7 @@ def train(
         )
         graph = export_text_module(win_rate_module(run.model.eval()), output="win_rate", max_tokens=source.max_tokens)
     probabilities = found.outputs[PROBABILITIES]
+    share = probabilities[:, 0] + probabilities[:, 1] / 2.0
     metrics = {
         **pair.counts(),
         "config": asdict(config),
@@ -126,7 +127,8 @@ def train(
         "base_sha256": source.weights_sha256(),
         "epochs": found.epochs,
         "best_epoch": found.best_epoch,
-        "held_out_by_source": pair.results(probabilities[:, 0] + probabilities[:, 1] / 2.0),
+        "held_out_by_source": pair.results(share),
+        "verdict": pair.verdict(probabilities[:, 0], share).to_json(),
     }
     return TrainedBert(graph, source.tokenizer_json, source.max_tokens, source.pad_id, metrics)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from routellm_fast.data.split import held_out
 from routellm_fast.training import bert
-from routellm_fast.training.command import TRAINED_ON, PairArguments, PairJob
+from routellm_fast.training.command import PairArguments, PairJob, calibration_rows
 from routellm_fast.training.configs import BertConfig
 from routellm_fast.training.packaged_base import MINILM
 from routellm_fast.training.progress import OnProgress
@@ -48,6 +49,7 @@ def train_bert(
         UnknownModelError: The data has no battle of a model of the scoring pair.
         InvalidArgumentError: An argument breaks its rule, or see bert.train.
         CheckpointMismatchError: The checkpoint is of other data or settings.
+        OutputExistsError: Something stands at `out`, and force is false.
         ArtifactError: The base cannot be read, or the directory could not be written.
         MissingExtraError: torch, transformers, onnx or what a source needs is not installed.
     """
@@ -62,8 +64,7 @@ def train_bert(
     named = {"base": _DEFAULT_BASE} if base is None else {}
     metrics = job.metrics({**trained.metrics, **named}, pair.options(soft_labels=soft_labels), loaded)
     router = trained.router(**job.common(metrics, base=metrics["base"]))
-    prompts = battles.prompts
-    step = max(1, len(prompts) // _CALIBRATION_PROMPTS)
-    dataset = TRAINED_ON if step == 1 else f"every {step}th of {TRAINED_ON}"
-    job.save(router, router.win_rates(prompts[::step]), dataset=dataset)
+    out = held_out(battles.groups, config.held_out_share, seed=config.seed)
+    rows, dataset = calibration_rows(out, most=_CALIBRATION_PROMPTS)
+    job.save(router, router.win_rates([battles.prompts[row] for row in rows.tolist()]), dataset=dataset)
     return metrics

@@ -121,14 +121,15 @@ def train(
     probabilities = odds / odds.sum(1, keepdims=True)
     better = probabilities[:, : scoring.score_threshold - 1].sum(1)
     win_rates = np.where(tuned.is_scored, np.minimum(better, 1.0), 1.0).astype(np.float32)
+    share = probabilities[:, :3].sum(1) + probabilities[:, 3] / 2.0  # a tie is score 4
     metrics = {
         **pair.counts(),
         "config": asdict(config),
         "epochs": tuned.fitted.epochs,
         "best_epoch": tuned.fitted.best_epoch,
         "unscored_prompts": int((~tuned.is_scored).sum()),
-        # A tie is score 4.
-        "held_out_by_source": pair.results(probabilities[:, :3].sum(1) + probabilities[:, 3] / 2.0),
+        "held_out_by_source": pair.results(share),
+        "verdict": pair.verdict(win_rates, share).to_json(),
     }
     trained = LanguageModel(tuned.module.eval(), model.tokenizer, reference=None)
     return TrainedCausalLLM(trained, prompt_format, scoring, metrics, win_rates)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from routellm_fast.data.digest import file_digest
+from routellm_fast.data.split import held_out
 from routellm_fast.routers.causal.folder import fetched, model_files
 from routellm_fast.routers.causal.loading import chat_renderer, load_folder
 from routellm_fast.routers.causal.prompt import DEFAULT_CLASSIFIER, DEFAULT_SYSTEM, PromptFormat, has_llama3_turns
 from routellm_fast.training import causal_llm
-from routellm_fast.training.command import PairArguments, PairJob
+from routellm_fast.training.command import PairArguments, PairJob, calibration_rows
 from routellm_fast.training.configs import CausalLLMConfig
 from routellm_fast.training.packaged_base import SMOLLM2
 from routellm_fast.training.progress import OnProgress
@@ -48,6 +49,7 @@ def train_causal_llm(
         DataError: A source is missing, damaged or empty, or has no battle of the pair.
         UnknownModelError: The data has no battle of a model of the scoring pair.
         InvalidArgumentError: An argument breaks its rule, or see causal_llm.train.
+        OutputExistsError: Something stands at `out`, and force is false.
         ArtifactError: The base cannot be read, or the directory could not be written.
         MissingExtraError: torch, transformers, gguf, peft or what a source needs is not installed.
     """
@@ -75,5 +77,7 @@ def train_causal_llm(
         "base_files": {path.name: file_digest(path) for path in model_files(folder)},
     }
     metrics = job.metrics({**trained.metrics, **own}, pair.options(), loaded)
-    job.save(trained.router(**job.common(metrics, base=metrics["base"])), trained.win_rates)
+    router = trained.router(**job.common(metrics, base=metrics["base"]))
+    rows, dataset = calibration_rows(held_out(battles.groups, config.held_out_share, seed=config.seed))
+    job.save(router, trained.win_rates[rows], dataset=dataset)
     return metrics

@@ -10,7 +10,9 @@ JSON-able, which the router keeps in its provenance as `training`:
   that was kept, from 1; `refit`: battles and epochs of the training on all battles, where there was one. Of an ensemble
   these are in `members`, one object each.
 * `held_out_by_source`: of mf, count, loss and accuracy on the held-out battles of each source. `held_out`: of an
-  ensemble, loss and accuracy on all of them; of sw_ranking, what a router of the other prompts reached.
+  ensemble, loss and accuracy on all of them; of sw_ranking, what battles on other prompts said of the held-out ones.
+* `verdict`: whether the router is better than a constant and than prompt length on held-out battles of the pair; see
+  `verdict.Verdict.to_json`. `verdict["line"]` says it in one line.
 * `files`: digests by name; `licenses`: the filter or null; `data`: by source, `rows` read, `battles` kept, `left_out`
   by reason, `licenses` and `judges` that it states; `evaluation`: where evaluation sets were given, their files, how
   many prompts these have, and how many battles were left out for them.
@@ -23,9 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from routellm_fast import data
 from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
-from routellm_fast.atomic import check_writable
+from routellm_fast.atomic import check_vacant, check_writable
 from routellm_fast.calibration import Calibration
 from routellm_fast.data.battles import Battles
 from routellm_fast.data.names import check_known, known_aliases
@@ -35,17 +39,22 @@ from routellm_fast.routers.base import Router
 from routellm_fast.training.loading import Loaded, SourceArguments, Sources, load
 from routellm_fast.training.model_card import model_card
 from routellm_fast.training.pair_data import of_prompts
+from routellm_fast.training.verdict import check_tells_apart
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from typing_extensions import Unpack
 
 TRAINED_ON: Final = "the prompts trained on"
+# The quantiles of fewer prompts say little.
+_LEAST_CALIBRATED_ON: Final = 100
 
 
 class _OptionalArguments(SourceArguments, total=False):
     scoring_pair: ModelPair | None
     checkpoint: Path | None
     created: str
+    force: bool
 
 
 class JobArguments(_OptionalArguments):
@@ -59,6 +68,7 @@ class JobArguments(_OptionalArguments):
         checkpoint: A directory in which the state is kept after each epoch, and from which an interrupted training of
             the same data and settings goes on. sw_ranking has no epochs and takes none.
         created: Date for the record; "" for none.
+        force: Whether a router that stands at `out` may be replaced; not unless told so.
     """
 
     model_pair: ModelPair
@@ -97,6 +107,7 @@ class Job:
         scoring_pair: ModelPair | None = None,
         checkpoint: Path | None = None,
         created: str = "",
+        force: bool = False,
         **sources: Unpack[SourceArguments],
     ) -> Job:
         """Check what can be checked before any data are read.
@@ -104,8 +115,9 @@ class Job:
         Raises:
             InvalidArgumentError: Both models are one, a source is given twice, or the checkpoint lies in `out`.
             ArtifactWriteError: The router or the checkpoint could not be written to its place.
+            OutputExistsError: Something stands at `out`, and force is false.
         """
-        _check_place(out, checkpoint)
+        _check_place(out, checkpoint, force=force)
         return cls(
             kind=kind,
             sources=Sources(**sources),
@@ -145,9 +157,31 @@ class Job:
         provenance = {"created": self.created, "training": metrics}
         return {"model_pair": self.model_pair, "provenance": provenance, "model_card": card}
 
-    def save(self, router: Router, win_rates: Any, *, dataset: str = TRAINED_ON) -> None:
-        """Calibrate a router by win rates of its dataset and write its directory. Raises ArtifactWriteError."""
+    def save(self, router: Router, win_rates: Any, *, dataset: str) -> None:
+        """Calibrate a router by win rates of its dataset and write its directory.
+
+        Raises:
+            DataError: All win rates are equal: no threshold could divide the prompts.
+            ArtifactWriteError: The directory could not be written.
+        """
+        check_tells_apart(win_rates)
         router.with_calibration(Calibration.from_win_rates(win_rates, dataset=dataset)).save(self.out)
+
+
+def calibration_rows(held_out: NDArray[np.bool_], *, most: int | None = None) -> tuple[NDArray[np.int64], str]:
+    """Return which prompts a router is calibrated on, and what the record calls them.
+
+    Those held out, as it has not learned from them, where they are at least 100; else all.
+
+    Args:
+        held_out: (u,) which prompts are held out; all false for a router that was trained on all.
+        most: At most about so many, evenly spaced; None takes all.
+    """
+    out = int(held_out.sum())
+    rows = np.flatnonzero(held_out) if out >= _LEAST_CALIBRATED_ON else np.arange(len(held_out))
+    dataset = f"{out:,} prompts held out of the training" if len(rows) == out else TRAINED_ON
+    step = 1 if most is None else max(1, len(rows) // most)
+    return rows[::step], dataset if step == 1 else f"every {step}th of {dataset}"
 
 
 class PairArguments(JobArguments, total=False):
@@ -204,7 +238,7 @@ class PairJob:
 
         Raises:
             InvalidArgumentError: Too few prompts are wanted, or a model is on both sides. Or see Job.of.
-            ArtifactWriteError: See Job.of.
+            ArtifactWriteError, OutputExistsError: See Job.of.
         """
         if max_prompts is not None and max_prompts < 2:
             raise InvalidArgumentError(f"max_prompts must be at least 2, found {max_prompts}")
@@ -270,7 +304,7 @@ class PairJob:
         }
 
 
-def _check_place(out: Path, checkpoint: Path | None = None) -> None:
+def _check_place(out: Path, checkpoint: Path | None, *, force: bool) -> None:
     """Refuse a place that the router could not be written to, before the training instead of after it."""
     if checkpoint is not None and out.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
         raise InvalidArgumentError(
@@ -284,6 +318,7 @@ def _check_place(out: Path, checkpoint: Path | None = None) -> None:
         raise ArtifactWriteError(f"{out} cannot be written ({error.strerror})") from error
     if taken:
         raise ArtifactWriteError(f"{out} exists and is no router directory: it is left alone. Choose another path.")
+    check_vacant(out, force=force)
     if checkpoint is not None:
         try:
             check_writable(checkpoint)

@@ -65,23 +65,25 @@ class GapRegressionConfig:
     """Settings of `gap_regression.train`: matrix factorization in closed form.
 
     Attributes:
-        ridge: Added to the covariance of the token dimensions, whose mean variance is scaled to 1.
-        length_weight: Standard deviations of log_tokens for one of the regression.
+        ridge: Added to the covariance of the token dimensions, whose mean variance is scaled to 1. None: chosen on the
+            prompts trained on.
+        length_weight: Standard deviations of log_tokens for one of the regression. None: likewise.
         item_ridge: Ridge on every model's strength and slope.
         held_out_share: Expected share of prompt groups that are not trained on, in (0, 1).
         seed: Draws the held-out groups, in [0, 2^63).
     """
 
-    ridge: float = 10.0
-    length_weight: float = 1.5
+    ridge: float | None = None
+    length_weight: float | None = None
     item_ridge: float = 1e-4
     held_out_share: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
-        positive = all(math.isfinite(value) and value > 0.0 for value in (self.ridge, self.item_ridge))
-        length = math.isfinite(self.length_weight) and self.length_weight >= 0.0
+        ridges = [value for value in (self.ridge, self.item_ridge) if value is not None]
+        positive = all(math.isfinite(value) and value > 0.0 for value in ridges)
+        length = self.length_weight is None or (math.isfinite(self.length_weight) and self.length_weight >= 0.0)
         if not positive or not length or not 0.0 < self.held_out_share < 1.0 or not 0 <= self.seed < 1 << 63:
             raise InvalidArgumentError(
                 "ridges are above 0, the length weight at least 0, the held-out share lies between 0 and 1 and the "

@@ -43,7 +43,7 @@ def train_ensemble(
         members: K, at least 2.
         refit: Refit each member.
         checkpoint: Holds a checkpoint of each member.
-        on_progress: Called after each epoch; parts count the members.
+        on_progress: Called as prompts are embedded, and after each epoch; parts count the members.
 
     Raises:
         InvalidArgumentError: Fewer than two members, or see train.
@@ -54,7 +54,7 @@ def train_ensemble(
             f"an ensemble has at least 2 members with seeds below 2^63, found {members} from seed {config.seed}"
         )
     require("torch", "train")
-    task = Task.of(battles, embedder, config)
+    task = Task.of(battles, embedder, config, on_progress)
     trained: list[TrainedMatrixFactorization] = []
     for index in range(members):
 

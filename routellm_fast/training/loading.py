@@ -111,7 +111,7 @@ def load(
 
     Args:
         sources: What to read.
-        scoring_pair: Its battles of golden labels are kept whatever the cap.
+        scoring_pair: Its battles of golden labels are kept whatever the cap; those of other sources are capped apart.
         cap_per_prompt: At most this many battles a prompt in each source; None takes all.
         seed: Draws capped battles.
         keep_ties: Whether ties of preference battles stay. Those of golden labels do.
@@ -149,6 +149,7 @@ def load(
             cap_per_prompt=cap_per_prompt,
             seed=seed,
             min_prompt_chars=min_prompt_chars,
+            apart=scoring_pair,
             counts=counts,
             left_out=left_out,
         )

@@ -72,7 +72,7 @@ def train(
             held-out results are those from before.
         checkpoint: A directory in which the state is kept after each epoch. Where there is one of the same training,
             that goes on from it, to the same bytes. It stays when the training is done.
-        on_progress: Called after each epoch, when its checkpoint is written.
+        on_progress: Called as prompts are embedded, and after each epoch when its checkpoint is written.
 
     Raises:
         InvalidArgumentError: Nothing is left on one side of the split, or the training diverged.
@@ -85,7 +85,7 @@ def train(
     """
     config = config or MatrixFactorizationConfig()
     require("torch", "train")  # before the prompts are embedded
-    task = Task.of(battles, embedder, config)
+    task = Task.of(battles, embedder, config, on_progress)
     return fit(task, config, refit=refit, checkpoint=checkpoint, on_progress=on_progress)
 
 

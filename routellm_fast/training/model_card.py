@@ -89,25 +89,28 @@ def _data(metrics: Mapping[str, Any]) -> str:
 
 
 def _results(metrics: Mapping[str, Any]) -> str:
-    lines: list[str] = []
+    verdict = metrics["verdict"]["line"]
+    lines = [f"{verdict[0].upper()}{verdict[1:]}.", ""]
     if "held_out_by_source" in metrics:
-        lines = ["| source | battles | log loss (nats) | winners predicted |", "|---|---|---|---|"]
+        lines += ["| source | battles | log loss (nats) | winners predicted |", "|---|---|---|---|"]
         lines += [
             f"| {_cell(source)} | {of['battles']:,} | {of['loss']:.4f} | {of['accuracy']:.1%} |"
             for source, of in metrics["held_out_by_source"].items()
         ]
-        lines += ["", "Always saying one half has a log loss of 0.6931. These battles also told when to stop."]
+        stopped = " These battles also told when to stop." if {"epochs", "members"} & metrics.keys() else ""
+        lines += ["", f"Always saying one half has a log loss of 0.6931.{stopped}"]
     elif metrics.get("held_out", {}).get("pair_battles"):
         of = metrics["held_out"]
         losses = f"log loss {of['loss']:.4f} nats; the same win rate for every prompt has {of['constant_loss']:.4f}"
-        lines = [f"A router of the other prompts, on {of['pair_battles']:,} battles of the pair: {losses}."]
+        lines += [f"Scored by the battles on other prompts, {of['pair_battles']:,} battles of the pair: {losses}."]
         if of["accuracy"] is not None:
             lines.append(f"Winners predicted: {of['accuracy']:.1%}.")
-    return "\n".join(lines) or "None: no battle of the pair was held out."
+    return "\n".join(lines).rstrip()
 
 
 def _settings(metrics: Mapping[str, Any]) -> str:
-    config = {**metrics["config"], **metrics.get("options", {})}
+    method = {"method": metrics["method"]} if "method" in metrics else {}
+    config = {**method, **metrics["config"], **metrics.get("options", {})}
     lines = [f"* {name}: {value}" for name, value in config.items()]
     if "best_epoch" in metrics:
         lines.append(f"* epochs: {metrics['best_epoch']} of {len(metrics['epochs'])}, by the loss on prompts held out")

@@ -15,6 +15,7 @@ from routellm_fast.arrays import FloatArray
 from routellm_fast.data.battles import Battles
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.training.held_out import held_out_battles, results_by_source, split_counts
+from routellm_fast.training.verdict import Verdict, judged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,6 +89,15 @@ class PairData:
         logits = np.log(share / (1.0 - share))[self.battles.prompt]
         of_a: FloatArray = np.where(self.a_is_strong, logits, -logits).astype(np.float32)
         return results_by_source(self.battles, self.out, of_a)
+
+    def verdict(self, win_rates: NDArray[np.floating[Any]], strong_share: NDArray[np.floating[Any]]) -> Verdict:
+        """Hold win rates against a constant and prompt length on the held-out battles.
+
+        Args:
+            win_rates: (u,) by which the router sorts prompts.
+            strong_share: (u,) the predicted share of the strong model in the win, a tie counting half.
+        """
+        return judged(self.battles, self.strong_share(), self.out, win_rates, shares=strong_share, seen=~self.out)
 
     def _weight_sums(self) -> NDArray[np.float64]:
         weight = np.zeros(len(self.battles.prompts))

@@ -45,11 +45,12 @@ def train_sw_ranking(
 
     Returns:
         The metrics (see training.command); `tiers`, lists of models, the best first; and `pair_tiers`, those of the
-        scoring pair: where both are the same, every win rate is a half.
+        scoring pair, which differ.
 
     Raises:
         DataError: A file is missing, damaged or empty, or embeddings are not those of the battles; the text names file
-            and line or row.
+            and line or row. Or the router could not tell prompts apart: see similarity_weighted.train.
+        OutputExistsError: Something stands at `out`, and force is false.
         UnknownModelError: The data has no battle of a model of the scoring pair.
         ArtifactWriteError: The directory could not be written.
         MissingExtraError: pyarrow is needed and not installed.

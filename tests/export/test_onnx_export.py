@@ -254,9 +254,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     arguments = ["export", "onnx", "mf", str(tmp_path / "out"), "--prompts", str(prompts)]
     assert cli.main([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["prompts"] == 3
-    assert cli.main(arguments) == 0
+    assert cli.main([*arguments, "--force"]) == 0
     assert "0 decisions changed" in capsys.readouterr().out
-    assert cli.main([*arguments, "--precision", "int3"]) == 2
+    assert cli.main([*arguments, "--precision", "int3", "--force"]) == 2
     assert capsys.readouterr().err.startswith("routellm-fast: precision must be one of")
 
 
@@ -329,3 +329,16 @@ def test_names_in_a_router_cannot_become_code_of_the_example(tmp_path: Path) -> 
     named = rf.load_router(directory, strong_model=name.replace("\n", " "))
     export_onnx(saved(named, tmp_path / "named"), tmp_path / "out-named")
     by_example(tmp_path / "out-named", [])
+
+
+def test_an_export_that_exists_is_replaced_with_force_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = saved(mf_router(), tmp_path / "router")
+    arguments = ["export", "onnx", str(directory), str(tmp_path / "out")]
+    assert cli.main(arguments) == 0, capsys.readouterr().err
+    before = (tmp_path / "out" / "export-report.json").stat().st_mtime_ns
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'out'} exists already" in error
+    assert "--force" in error
+    assert (tmp_path / "out" / "export-report.json").stat().st_mtime_ns == before
+    assert cli.main([*arguments, "--force"]) == 0

@@ -48,7 +48,7 @@ def test_a_larger_share_never_has_a_higher_threshold(rates: np.ndarray, shares: 
         reachable = {(rates.astype(np.float64) >= t).mean() for t in [*rates.astype(np.float64), 0.0, 1.0]}
         assert abs(decided - share) <= min(abs(other - share) for other in reachable) + 1e-9
     calibration = Calibration.from_win_rates(rates, dataset="d")
-    stored = [calibration.threshold_for(share) for share in shares]
+    stored = [calibration.quantile(share) for share in shares]
     assert stored == sorted(stored, reverse=True)
 
 

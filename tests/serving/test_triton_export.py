@@ -470,9 +470,11 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert cli.main(["export", "triton", str(router), str(out), "--mode", "native", "--strong-share", "0.5"]) == 0
     assert "ask router for PROMPT, EMBEDDING, THRESHOLD" in capsys.readouterr().out
     assert float(config_of(out / "router").parameters["default_threshold"].string_value) == 0.4
-    assert cli.main(["export", "triton", str(router), str(out), "--mode", "onnx", "--json"]) == 0
+    assert cli.main(["export", "triton", str(router), str(out), "--mode", "onnx"]) == 2
+    assert f"{out} exists already" in capsys.readouterr().err
+    assert cli.main(["export", "triton", str(router), str(out), "--mode", "onnx", "--json", "--force"]) == 0
     assert json.loads(capsys.readouterr().out)["graph"]["kind"] == "mf"
-    assert_refused(run_cli("export", "triton", str(router), str(out), "--mode", "nativ"), "native, python")
+    assert_refused(run_cli("export", "triton", str(router), str(tmp_path / "new"), "--mode", "nativ"), "native, python")
 
 
 def test_a_configuration_of_another_model_is_named() -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import random
 from collections.abc import Iterable, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
 TASKS = {
@@ -26,7 +27,7 @@ def write_samples(folder: Path) -> None:
     numbers = iter(rng.sample(range(1000, 10_000), 9000))
 
     def prompts(count: int) -> list[tuple[str, str]]:
-        tasks = [rng.choice(list(TASKS)) for _ in range(count)]
+        tasks = list(islice(cycle(TASKS), count))  # every file has the same mix: two logs differ by chance alone
         return [(task, f"{TASKS[task].format(*rng.choices(WORDS, k=2))} Case {next(numbers)}.") for task in tasks]
 
     def golden(name: str, count: int, models: Sequence[str]) -> None:

@@ -123,6 +123,7 @@ ROUTELLM_API size_t routellm_model_count(const routellm_router* router);
 ROUTELLM_API const char* routellm_model_name(const routellm_router* router, size_t index);
 
 /* The threshold that sends a share in [0, 1] of the calibration's prompts to the strong model.
+ * Prompts with one and the same win rate go to one model together: where many have, more than this share may.
  * Fails with ROUTELLM_INVALID_ARGUMENT for a share outside [0, 1], and for a router without a calibration. */
 ROUTELLM_API routellm_status routellm_threshold_for(const routellm_router* router, double strong_share,
                                                     double* threshold);

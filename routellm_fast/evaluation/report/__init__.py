@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from routellm_fast.evaluation.report.files import check_report, write_report
+from routellm_fast.evaluation.report.files import OUTPUTS, check_report, write_report
 
-__all__ = ["check_report", "write_report"]
+__all__ = ["OUTPUTS", "check_report", "write_report"]

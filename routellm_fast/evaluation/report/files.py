@@ -16,6 +16,8 @@ from routellm_fast.extras import require
 
 PAGE_NAME: Final = "report.html"
 RECORD_NAME: Final = "evaluation.json"
+# What every report holds; a folder with one of these holds a report.
+OUTPUTS: Final = (PAGE_NAME, RECORD_NAME)
 
 
 def check_report(folder: Path) -> None:

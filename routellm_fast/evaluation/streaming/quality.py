@@ -18,7 +18,6 @@ from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.datasets import scale_of
 from routellm_fast.evaluation.metric_set import listed_costs
-from routellm_fast.evaluation.metrics import word_counts
 from routellm_fast.evaluation.results import LENGTH, ORACLE, BenchmarkResult, DomainResult
 from routellm_fast.evaluation.streaming.chunks import NOT_RUN, LogChunk, LogColumns, checked_win_rates
 from routellm_fast.evaluation.streaming.resampling import random_spread, sketch_draws
@@ -27,6 +26,7 @@ from routellm_fast.evaluation.summary import Measured, check_gap, domain_result,
 from routellm_fast.evaluation.win_rates import Scorer
 from routellm_fast.prices import PriceList
 from routellm_fast.scoring import OnStep
+from routellm_fast.texts import word_counts
 
 MAX_DOMAINS: Final = 1000
 WORD_LIMIT: Final = 1 << DEFAULT_BITS

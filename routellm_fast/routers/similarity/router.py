@@ -24,6 +24,7 @@ from routellm_fast.routers.embedding import EmbeddingRouter, restored_native
 from routellm_fast.routers.similarity.bank import (
     Block,
     Cells,
+    Outcomes,
     cell_keys,
     cells_of,
     check_embeddings,
@@ -70,6 +71,53 @@ class Ranking:
     num_tiers: int
     same_tier: str
     solver: str
+
+    @classmethod
+    def of_battles(
+        cls,
+        model_a: Sequence[str],
+        model_b: Sequence[str],
+        winner: Sequence[str],
+        *,
+        num_tiers: int = 10,
+        same_tier: str = "routellm",
+        solver: str = "exact",
+    ) -> Ranking:
+        """Rate all models and split them into tiers; SimilarityWeightedRouter.build explains the arguments.
+
+        Raises:
+            InvalidArgumentError: No battle, unequal lengths, an unknown winner or option.
+        """
+        _check_option("same_tier", same_tier, SAME_TIER)
+        _check_option("solver", solver, SOLVERS)
+        if not isinstance(num_tiers, int) or not 2 <= num_tiers <= 255:
+            raise InvalidArgumentError(f"num_tiers must be an integer from 2 to 255, found {num_tiers!r}")
+        battles, models, _ = encode_battles(model_a, model_b, winner, None)
+        natural = _core.global_ratings(battles.model_a, battles.model_b, battles.outcome, len(models))
+        order = np.argsort(-natural, kind="stable")
+        tiers = np.empty(len(models), np.uint16)
+        tiers[order] = _core.split_tiers(natural[order].tolist(), num_tiers)
+        elo = 400.0 * natural + 1000.0
+        if _ANCHOR_MODEL in models:
+            elo += _ANCHOR_ELO - elo[models.index(_ANCHOR_MODEL)]
+        return cls(tuple(models), tiers, elo, num_tiers, same_tier, solver)
+
+    def encoded(self, model_a: Sequence[str], model_b: Sequence[str], winner: Sequence[str]) -> Outcomes:
+        """Turn the names of battles into numbers.
+
+        Raises:
+            UnknownModelError: A battle of a model that has no tier.
+            InvalidArgumentError: No battle, unequal lengths, or an unknown winner.
+        """
+        known = {name: index for index, name in enumerate(self.models)}
+        battles, _, unknown = encode_battles(model_a, model_b, winner, known)
+        if unknown:
+            raise UnknownModelError(
+                f"the router has no tier for {unknown[0]!r}"
+                + (f" and {len(unknown) - 1} more" if unknown[1:] else "")
+                + ": tiers are split when a router is built. Build one from all battles."
+            )
+        return battles
 
     def index(self, name: str) -> int:
         """Return a model's index. Raises UnknownModelError."""
@@ -156,6 +204,7 @@ class SimilarityWeightedRouter(EmbeddingRouter):
         pca_dim: int | None = None,
         threads: int | None = None,
         model_pair: ModelPair | None = None,
+        ranking: Ranking | None = None,
         **common: Any,
     ) -> SimilarityWeightedRouter:
         """Build a router from battles.
@@ -179,6 +228,8 @@ class SimilarityWeightedRouter(EmbeddingRouter):
             pca_dim: Dimensions that a compressed precision keeps; None chooses.
             threads: At most this many for a batch; None for one a core.
             model_pair: The models that prompts are sent to; None for the scoring pair.
+            ranking: Tiers that are known already, e.g. of more battles than these; its own num_tiers, same_tier and
+                solver then count. None splits the models of these battles.
             **common: calibration, provenance, model_card; see Router.
 
         Raises:
@@ -190,24 +241,15 @@ class SimilarityWeightedRouter(EmbeddingRouter):
             EmbedderMismatchError: The embedder's dim differs.
         """
         _check_option("precision", precision, PRECISIONS)
-        _check_option("same_tier", same_tier, SAME_TIER)
-        _check_option("solver", solver, SOLVERS)
-        if not isinstance(num_tiers, int) or not 2 <= num_tiers <= 255:
-            raise InvalidArgumentError(f"num_tiers must be an integer from 2 to 255, found {num_tiers!r}")
-        battles, models, _ = encode_battles(model_a, model_b, winner, None)
+        if ranking is None:
+            rules: dict[str, Any] = {"num_tiers": num_tiers, "same_tier": same_tier, "solver": solver}
+            ranking = Ranking.of_battles(model_a, model_b, winner, **rules)
+        battles = ranking.encoded(model_a, model_b, winner)
         vectors = check_embeddings(embeddings, len(winner))
-        natural = _core.global_ratings(battles.model_a, battles.model_b, battles.outcome, len(models))
-        order = np.argsort(-natural, kind="stable")
-        tiers = np.empty(len(models), np.uint16)
-        tiers[order] = _core.split_tiers(natural[order].tolist(), num_tiers)
-        elo = 400.0 * natural + 1000.0
-        if _ANCHOR_MODEL in models:
-            elo += _ANCHOR_ELO - elo[models.index(_ANCHOR_MODEL)]
-        ranking = Ranking(tuple(models), tiers, elo, num_tiers, same_tier, solver)
         pair = ModelPair(strong_model, weak_model)
         for name in pair:
             ranking.index(name)
-        cells, block = _place(vectors, cell_keys(battles, tiers, num_tiers), None, ranking)
+        cells, block = _place(vectors, cell_keys(battles, ranking.tiers, ranking.num_tiers), None, ranking)
         router = cls(
             ranking,
             cells,
@@ -240,14 +282,7 @@ class SimilarityWeightedRouter(EmbeddingRouter):
             InvalidEmbeddingError, InvalidArgumentError: See build.
         """
         ranking = self._ranking
-        known = {name: index for index, name in enumerate(ranking.models)}
-        battles, _, unknown = encode_battles(model_a, model_b, winner, known)
-        if unknown:
-            raise UnknownModelError(
-                f"the router has no tier for {unknown[0]!r}"
-                + (f" and {len(unknown) - 1} more" if unknown[1:] else "")
-                + ": tiers are split when a router is built. Build one from all battles."
-            )
+        battles = ranking.encoded(model_a, model_b, winner)
         vectors = check_embeddings(embeddings, len(winner))
         if vectors.shape[1] != self.dim:
             raise InvalidEmbeddingError(f"the bank has {self.dim} dimensions, the new embeddings {vectors.shape[1]}")

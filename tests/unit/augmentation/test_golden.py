@@ -230,3 +230,14 @@ def test_what_is_read_is_never_written_over(tmp_path, capsys):
     assert main(["augment", "golden", str(path), str(path), "--out", str(tmp_path / "battles.csv")]) == 2
     assert "is given twice" in capsys.readouterr().err
     assert path.read_text().startswith("prompt,a,b")
+
+
+def test_battles_that_exist_are_replaced_with_force_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bench.csv").write_text("prompt,big,small\nhard,1,0\n")
+    out = tmp_path / "battles.csv"
+    out.write_text("mine")
+    command = ["augment", "golden", str(tmp_path / "bench.csv"), "--out", str(out)]
+    assert_refused(here(capsys, *command), f"{out} exists already", "--force")
+    assert out.read_text() == "mine"
+    assert here(capsys, *command, "--force").returncode == 0
+    assert len(read_battles(out)) == 1

@@ -803,6 +803,43 @@ def test_the_command_stops_at_the_cost_cap(
     assert "contests are not judged" in done.stderr
 
 
+def test_what_exists_is_replaced_with_force_only(
+    server: FakeJudge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = judge_arguments(server, tmp_path)
+    report = ["--report", str(tmp_path / "report.json")]
+    for name in ("battles.jsonl", "report.json"):
+        (tmp_path / name).write_text('{"prompt": "mine"}\n')
+        assert_refused(here(capsys, *arguments, *report), f"{tmp_path / name} exists already", "--force")
+        assert (tmp_path / name).read_text() == '{"prompt": "mine"}\n'
+        (tmp_path / name).unlink()
+    assert not server.requests, "nothing was paid for"
+    (tmp_path / "battles.jsonl").write_text("mine")
+    assert here(capsys, *arguments, "--force").returncode == 0
+    assert len(read_battles(tmp_path / "battles.jsonl", drop_ties=False)) == 9
+    journal = str(tmp_path / "battles.jsonl.journal")
+    command = ["augment", "judge", "--from-journal", journal, "--out", str(tmp_path / "battles.jsonl")]
+    assert_refused(here(capsys, *command), "exists already")
+    assert here(capsys, *command, "--ties", "drop", "--force").returncode == 0
+    assert len(read_battles(tmp_path / "battles.jsonl")) == 6
+
+
+def test_a_run_that_goes_on_needs_no_force(
+    server: FakeJudge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*judge_arguments(server, tmp_path), "--report", str(tmp_path / "report.json"), "--max-tokens", "20"]
+    assert here(capsys, *arguments, "--max-cost-usd", "0.035").returncode == 0
+    some = len(read_battles(tmp_path / "battles.jsonl", drop_ties=False))
+    done = here(capsys, *arguments, "--max-cost-usd", "1")
+    assert done.returncode == 0, done.stderr
+    assert some < len(read_battles(tmp_path / "battles.jsonl", drop_ties=False)) == 9
+    # The journal of another file is no leave to replace this one.
+    other = tmp_path / "other.csv"
+    other.write_text("prompt,model_a,model_b,winner\nmine,big,small,tie\n")
+    journal = ["--journal", str(tmp_path / "battles.jsonl.journal"), "--out", str(other)]
+    assert_refused(here(capsys, *arguments, *journal), f"{other} exists already")
+
+
 def test_bad_input_is_one_clear_line(server: FakeJudge, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = judge_arguments(server, tmp_path)
     for arguments, word in (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import routellm_fast as rf
-from routellm_fast import Calibration, InvalidArgumentError, InvalidThresholdError
+from routellm_fast import Calibration, InvalidArgumentError, InvalidThresholdError, UnreachableTargetError
 from routellm_fast.calibration import IsotonicMap, PlattMap
 from routellm_fast.routers import RandomRouter, Router
 from tests.support.builders import PAIR, mf_router
@@ -26,10 +26,9 @@ def test_the_threshold_sends_the_asked_share_to_the_strong_model() -> None:
     assert (rates >= calibration.threshold_for(1)).all()
 
 
-def test_ties_and_a_single_prompt_are_calibrated_too() -> None:
-    for rates in (np.full(100, 0.3, np.float32), np.array([0.7], np.float32)):
-        calibration = Calibration.from_win_rates(rates, dataset="ties")
-        assert 0 <= calibration.threshold_for(0.5) <= 1
+def test_a_single_prompt_is_calibrated_too() -> None:
+    calibration = Calibration.from_win_rates(np.array([0.7], np.float32), dataset="one")
+    assert 0 <= calibration.threshold_for(0.5) <= 1
 
 
 def test_a_threshold_tells_its_share() -> None:
@@ -199,3 +198,49 @@ except AttributeError as error:
     loaded, missing = run.stdout.splitlines()
     assert loaded == "['routellm_fast.calibration.table']"
     assert "nothing" in missing
+
+
+def tied(low: int, same: int, high: int) -> Calibration:
+    """Of 1,000 prompts `same` have the win rate 0.7, as float32 has it."""
+    rates = np.concatenate([np.linspace(0.1, 0.4, low), np.full(same, 0.7), np.linspace(0.8, 0.9, high)])
+    return Calibration.from_win_rates(rates.astype(np.float32), dataset="tied")
+
+
+def test_a_share_that_ties_make_unreachable_is_an_error_that_names_the_nearest() -> None:
+    calibration = tied(300, 600, 100)
+    words = r"a share of 0\.3 .*Nearest is a share of 0\.1, .*other side 0\.(7|699)"
+    with pytest.raises(UnreachableTargetError, match=words):
+        calibration.threshold_for(0.3)
+    with pytest.raises(UnreachableTargetError, match=r"Nearest is a share of 0\.(7|699), .*other side 0\.1"):
+        calibration.threshold_for(0.5)
+    # What the text names can be asked for, and is what routing yields.
+    rates = np.concatenate([np.linspace(0.1, 0.4, 300), np.full(600, 0.7), np.linspace(0.8, 0.9, 100)])
+    for share in (0.1, 0.7, 0.69, 0.85, 0.05):
+        reached = (rates.astype(np.float32) >= calibration.threshold_for(share)).mean()
+        assert reached == pytest.approx(share, abs=0.021), share
+    assert calibration.quantile(0.3) == pytest.approx(0.7)
+
+
+def test_a_router_that_gives_one_win_rate_to_all_has_no_threshold_for_a_share() -> None:
+    flat = Calibration.from_win_rates(np.full(1000, 0.5, np.float32), dataset="flat")
+    for share in (0.3, 0.5):
+        with pytest.raises(UnreachableTargetError, match="have the same win rate, 0.5"):
+            flat.threshold_for(share)
+    assert flat.threshold_for(0.0) == 1.0
+    assert flat.threshold_for(1.0) == 0.0
+
+
+def test_win_rates_of_one_reach_every_threshold() -> None:
+    rates = np.concatenate([np.ones(200), np.linspace(0.1, 0.9, 800)]).astype(np.float32)
+    calibration = Calibration.from_win_rates(rates, dataset="ones")
+    with pytest.raises(UnreachableTargetError, match=r"Nearest is a share of 0\.(2|199), at threshold 1"):
+        calibration.threshold_for(0.0)
+    assert (rates >= calibration.threshold_for(0.2)).mean() == pytest.approx(0.2, abs=2e-3)
+
+
+def test_prompts_that_are_tied_at_a_threshold_all_reach_it() -> None:
+    random = np.random.default_rng(0)
+    for value in random.random(200).astype(np.float32):
+        rates = np.concatenate([np.full(500, value), random.random(500) * 0.001]).astype(np.float32)
+        table = Calibration.from_win_rates(rates, dataset="t")
+        assert (rates >= np.float64(table.quantile(0.5))).mean() >= 0.5

@@ -323,3 +323,37 @@ def test_a_torn_gzip_file_is_named(run: Run, tmp_path: Path):
     status, _, error = run("mf", log)
     assert (status, error.count("\n")) == (2, 1)
     assert "log.txt.gz cannot be read" in error
+
+
+def test_a_router_that_exists_is_replaced_with_force_only(router: Path, log: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "out"
+    assert run(router, log, "--out", out, "--resamples", 100)[0] == 0
+    before = (out / "router.json").read_bytes()
+    status, _, error = run(router, log, "--out", out, "--resamples", 100, "--created", "2026-11-25")
+    assert (status, error.count("\n")) == (2, 1)
+    assert f"{out} exists already" in error
+    assert "--force" in error
+    assert (out / "router.json").read_bytes() == before
+    assert run(router, log, "--out", out, "--resamples", 100, "--created", "2026-11-25", "--force")[0] == 0
+    assert (out / "router.json").read_bytes() != before
+
+
+def test_beside_the_recovered_gap_stands_what_random_routing_recovers(
+    router: Path, log: Path, labels: Path, run: Run
+) -> None:
+    arguments = (router, log, "--labels", labels, "--strong-share", 0.3, "--pgr", 0.5, "--resamples", 100)
+    status, output, error = run(*arguments, "--json")
+    assert status == 0, error
+    record = json.loads(output)
+    loaded = rf.load_router(router)
+    with labels.open(newline="") as file:
+        texts = [row["prompt"] for row in csv.DictReader(file) if row["weak-model"] != ""]
+    for name in ("strong_share=0.3", "pgr=0.5"):
+        threshold = record["operating_points"][name]["threshold"][0]
+        share = float(np.mean(loaded.win_rates(texts) >= threshold))
+        assert record["labelled_strong_shares"][name] == pytest.approx(share, abs=1e-9)
+    output = run(*arguments)[1]
+    lines = [line for line in output.splitlines() if line.startswith(("target", "strong_share", "pgr"))]
+    assert "PGR at random" in lines[0]
+    assert lines[1].split()[-1] == f"{record['labelled_strong_shares']['strong_share=0.3']:.1%}"
+    assert "PGR at random" not in run(router, log, "--strong-share", 0.3, "--resamples", 100)[1]

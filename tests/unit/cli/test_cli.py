@@ -157,6 +157,26 @@ def test_a_model2vec_folder_becomes_an_embedder(tmp_path: Path) -> None:
     assert_refused(run_cli("import", str(tmp_path), str(tmp_path / "x")), "neither")
 
 
+def test_what_import_would_replace_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = model2vec_folder(tmp_path / "m"), tmp_path / "out"
+    assert cli.main(["import", str(folder), str(out), "--int8"]) == 0
+    before = (out / "embedder.json").read_bytes()
+    assert cli.main(["import", str(folder), str(out)]) == 2
+    assert f"{out} exists already" in capsys.readouterr().err
+    assert (out / "embedder.json").read_bytes() == before
+    assert cli.main(["import", str(folder), str(out), "--force"]) == 0
+    assert rf.StaticEmbedder.load(out).table.dtype == np.float32
+
+
+def test_a_share_that_no_threshold_yields_stops_the_route(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flat = rf.Calibration.from_win_rates(np.full(1000, 0.5, np.float32), dataset="flat")
+    mf_router(calibration=flat).save(tmp_path / "router")
+    assert cli.main(["route", "--router", str(tmp_path / "router"), "--strong-share", "0.3", "hello"]) == 2
+    error = capsys.readouterr().err
+    assert "no threshold sends a share of 0.3" in error
+    assert "Nearest is a share of 0, at threshold 1" in error
+
+
 def test_a_million_prompts_need_constant_memory(router: Path) -> None:
     # Peak memory in kB for 300,000 prompts against 1,000: a list of them would cost tens of megabytes.
     program = (

@@ -102,6 +102,22 @@ def test_report_and_cache(folder, capsys, tmp_path):
     assert len(list((tmp_path / "kept").glob("*.npy"))) == 1
 
 
+def test_a_report_that_exists_is_replaced_with_force_only(folder, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    arguments = ["evaluate", "mf", "--golden", str(folder / "mine.csv"), *MODELS, *FEW]
+    arguments += ["--out", str(tmp_path / "report")]
+    assert main(arguments) == 0, capsys.readouterr().err
+    before = (tmp_path / "report" / "report.html").read_bytes()
+    capsys.readouterr()
+    for name in ("report.html", "evaluation.json"):
+        assert main(arguments) == 2
+        assert f"{tmp_path / 'report' / name} exists already" in capsys.readouterr().err
+        (tmp_path / "report" / name).unlink()
+    assert main(arguments) == 0
+    assert main([*arguments, "--force"]) == 0
+    assert len((tmp_path / "report" / "report.html").read_bytes()) == len(before)
+
+
 def test_two_tables_of_one_name_are_told_apart(folder, capsys):
     table = folder / "mine.csv"
     found = output(capsys, ["random", "--golden", table, "--golden", table, *MODELS])

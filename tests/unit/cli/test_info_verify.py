@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import routellm_fast as rf
 from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, read_artifact, write_artifact
+from routellm_fast.cli import main
 from routellm_fast.routers import RandomRouter
-from tests.support.builders import PAIR
+from tests.support.builders import PAIR, mf_router
 from tests.support.processes import assert_refused, run_cli
 
 
@@ -75,3 +77,12 @@ def test_a_bar_is_shown_on_a_terminal_where_verifying_takes_long(router: Path, s
         os.close(follower)
     assert run.returncode == 0, shown
     assert (b"verifying" in shown) == slow
+
+
+def test_a_share_that_no_threshold_yields_is_not_shown_as_if_one_did(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flat = rf.Calibration.from_win_rates(np.full(1000, 0.5, np.float32), dataset="flat")
+    mf_router(calibration=flat).save(tmp_path / "router")
+    assert main(["info", str(tmp_path / "router"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["thresholds"]["25% strong"] == "none: 0.50000 sends 99.9%"

@@ -9,8 +9,10 @@ import pytest
 
 import routellm_fast as rf
 from routellm_fast.cli import main
+from routellm_fast.training.gap_regression import RIDGES
 from tests.support.builders import static_embedder
-from tests.support.processes import assert_refused, run_cli
+from tests.support.fake_openai import FakeOpenAI
+from tests.support.processes import assert_refused, run_cli, run_python
 
 PAIR = ["--strong-model", "big", "--weak-model", "small", "--created", "2026-11-24"]
 MF = [
@@ -130,16 +132,15 @@ def test_a_similarity_weighted_router_may_use_the_embedder_that_ships(folder: Pa
     assert router.provenance["training"]["licenses"] == ["mit"]
 
 
-def test_a_pair_in_one_tier_is_warned_of(folder: Path) -> None:
+def test_a_pair_in_one_tier_is_refused(folder: Path) -> None:
     with (folder / "battles.csv").open("a", newline="") as file:
         for i in range(50):
             csv.writer(file).writerow(
                 [f"prove the a b c {i}", "small", "tiny", ["model_a", "model_b"][i % 9 == 0], "mit"]
             )
     run = train_sw(folder, "out", "--battles", str(folder / "battles.csv"))
-    assert run.returncode == 0, run.stderr  # type: ignore[attr-defined]
-    assert "every win rate is 0.5" in run.stderr  # type: ignore[attr-defined]
-    assert rf.load_router(folder / "out").win_rate("hello") == 0.5
+    assert_refused(run, "big and small are in one tier, 0 of 2", "--num-tiers")  # type: ignore[arg-type]
+    assert not (folder / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -207,3 +208,158 @@ def test_places_that_cannot_be_written_are_refused_before_anything_is_read(tmp_p
         assert "file" in (text := capsys.readouterr().err)
         assert "cannot be written (Not a directory)" in text
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def here(folder: Path, out: str, *arguments: str, kind: str = "mf") -> int:
+    """Run `train` in this process, on the battles of the folder."""
+    files = ["--battles", str(folder / "battles.csv"), "--out", str(folder / out)]
+    return main(["train", kind, *files, "--embedder", str(folder / "embedder"), *PAIR, *arguments])
+
+
+def test_mf_is_trained_by_gap_regression_without_an_extra_unless_told_otherwise(folder: Path) -> None:
+    program = "import sys; sys.modules['torch'] = None; from routellm_fast.cli import main; sys.exit(main())"
+    files = ["--battles", str(folder / "battles.csv"), "--golden", str(folder / "golden.csv")]
+    run = run_python("-c", program, "train", "mf", "--out", str(folder / "out"), *files, *PAIR)
+    assert run.returncode == 0, run.stderr
+    assert "  method: gap_regression\n" in run.stdout
+    assert run.stdout.splitlines()[-1].startswith("verdict: ")
+    router = rf.load_router(folder / "out")
+    assert router.provenance["training"]["method"] == "gap_regression"
+    assert router.provenance["training"]["config"]["ridge"] in RIDGES  # chosen on the training part
+    assert router.win_rate("prove prove prove") > router.win_rate("hello hello hello")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method"),
+    [
+        ([], "gap_regression"),
+        (["--ridge", "3"], "gap_regression"),
+        (["--length-weight", "0"], "gap_regression"),
+        (["--method", "gradient_descent", "--max-epochs", "1"], "gradient_descent"),
+        (["--max-epochs", "1"], "gradient_descent"),
+        (["--keep-ties", "--patience", "1", "--max-epochs", "1"], "gradient_descent"),
+    ],
+)
+def test_options_of_one_method_choose_it(folder, capsys, arguments, method):
+    if method == "gradient_descent":
+        pytest.importorskip("torch")
+    assert here(folder, "out", *arguments) == 0, capsys.readouterr().err
+    assert f"  method: {method}\n" in capsys.readouterr().out
+    assert f"* method: {method}\n" in rf.load_router(folder / "out").model_card
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "magic"], "--method is gap_regression or gradient_descent, found 'magic'"),
+        (["--method", "gap_regression", "--refit"], "--refit does nothing with --method gap_regression"),
+        (["--method", "gradient_descent", "--ridge", "1"], "--ridge does nothing with --method gradient_descent"),
+        (["--ridge", "1", "--max-epochs", "2"], "--ridge belongs to gap_regression and --max-epochs to"),
+        (["--ridge", "0"], "ridges are above 0"),
+        (["--require-better", "luck"], "--require-better is constant or length, found 'luck'"),
+        (["--embedder", "none"], "name an embedder"),
+    ],
+)
+def test_methods_refuse_what_does_nothing_with_them(folder, capsys, arguments, words):
+    assert here(folder, "out", *arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (folder / "out").exists()
+
+
+def test_an_embedder_without_surface_features_is_trained_with_by_gradient_descent(folder, capsys):
+    pytest.importorskip("torch")
+    static_embedder(surface_features=()).save(folder / "plain")
+    assert here(folder, "out", "--embedder", str(folder / "plain")) == 0, capsys.readouterr().err
+    assert "  method: gradient_descent\n" in capsys.readouterr().out
+    assert here(folder, "no", "--embedder", str(folder / "plain"), "--method", "gap_regression") == 2
+    assert "surface features constant and log_tokens" in capsys.readouterr().err
+
+
+def test_mf_takes_an_embedder_behind_a_server(folder, capsys, monkeypatch):
+    pytest.importorskip("torch")
+    pytest.importorskip("openai")
+    with FakeOpenAI(dim=1536) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-tests-own")
+        options = ["--embedder", "openai:text-embedding-ada-002", "--max-epochs", "1"]
+        assert here(folder, "out", *options) == 0, capsys.readouterr().err
+        assert len(server.texts) >= 200
+        router = rf.load_router(folder / "out")
+        assert router.embedder.name == "openai:text-embedding-ada-002"
+        assert 0.0 < router.win_rate("prove it") < 1.0
+
+
+@pytest.fixture
+def noise(folder: Path) -> Path:
+    """The same battles, won by chance."""
+    rng = np.random.default_rng(3)
+    lines = (folder / "battles.csv").read_text().splitlines()
+    fields = [line.split(",") for line in lines[1:]]
+    won = [",".join([prompt, a, b, str(rng.choice(["model_a", "model_b"])), of]) for prompt, a, b, _, of in fields]
+    (folder / "battles.csv").write_text("\n".join([lines[0], *won]) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["mf", "sw_ranking"])
+def test_a_router_that_learned_something_says_so_everywhere(folder, capsys, kind):
+    options = ["--num-tiers", "2", "--min-prompt-chars", "1"] if kind == "sw_ranking" else ["--held-out-share", "0.4"]
+    metrics = folder / "metrics.json"
+    needed = "length" if kind == "mf" else "constant"
+    status = here(folder, "out", *options, "--require-better", needed, "--metrics", str(metrics), kind=kind)
+    output, error = capsys.readouterr()
+    assert (status, error) == (0, "")
+    line = output.splitlines()[-1]
+    assert line.startswith("verdict: better than a constant, ")
+    assert ("better than prompt length" in line) == (kind == "mf")
+    found = json.loads(metrics.read_text())["verdict"]
+    assert found["line"] == line
+    assert found["gain"][1] > 0.0
+    assert line.removeprefix("verdict") in rf.load_router(folder / "out").model_card
+
+
+@pytest.mark.parametrize("kind", ["mf", "sw_ranking"])
+def test_a_router_that_learned_nothing_says_so_and_a_script_can_see_it(noise, capsys, kind):
+    options = ["--num-tiers", "2", "--min-prompt-chars", "1"] if kind == "sw_ranking" else ["--held-out-share", "0.4"]
+    if kind == "sw_ranking":  # by chance alone the tiers may not differ; the verdict is what is tested
+        options += ["--same-tier", "ignore"]
+    assert here(noise, "out", *options, kind=kind) == 0, capsys.readouterr().err
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith(("verdict: no different from a constant", "verdict: worse than a constant"))
+    for needed in ("constant", "length"):
+        assert here(noise, needed, *options, "--require-better", needed, kind=kind) == 3
+        output, error = capsys.readouterr()
+        assert output.splitlines()[-1] == line
+        assert f"--require-better {needed} asks" in error
+        assert error.count("\n") == 1
+        assert rf.load_router(noise / needed).kind == kind
+
+
+@pytest.mark.parametrize("kind", ["mf", "sw_ranking"])
+def test_a_router_that_exists_is_replaced_with_force_only(folder, capsys, kind):
+    options = ["--num-tiers", "2"] if kind == "sw_ranking" else []
+    metrics = ["--metrics", str(folder / "metrics.json")]
+    assert here(folder, "out", *options, *metrics, kind=kind) == 0, capsys.readouterr().err
+    before = {file.name: file.read_bytes() for file in (folder / "out").iterdir()}
+    capsys.readouterr()
+    for arguments, path in ((options, folder / "out"), ([*options, *metrics], folder / "metrics.json")):
+        out = "out" if path.name == "out" else "other"
+        assert here(folder, out, *arguments, "--held-out-share", "0.3", kind=kind) == 2
+        error = capsys.readouterr().err
+        assert f"{path} exists already" in error
+        assert "--force" in error
+    assert {file.name: file.read_bytes() for file in (folder / "out").iterdir()} == before
+    assert here(folder, "out", *options, *metrics, "--held-out-share", "0.3", "--force", kind=kind) == 0
+    assert (folder / "out" / "router.json").read_bytes() != before["router.json"]
+    (folder / "empty").mkdir()
+    assert here(folder, "empty", *options, kind=kind) == 0
+
+
+@pytest.mark.parametrize("kind", ["bert", "causal_llm"])
+def test_transformers_are_not_replaced_unasked_either(folder, capsys, kind):
+    (folder / "out").mkdir()
+    (folder / "out" / "router.json").write_text("{}")
+    arguments = ["train", kind, "--battles", str(folder / "battles.csv"), "--out", str(folder / "out"), *PAIR]
+    assert main(arguments) == 2
+    assert "exists already" in capsys.readouterr().err

@@ -82,7 +82,9 @@ def test_facts_and_order() -> None:
     assert found.facts == {
         "requests": 200, "distinct_prompts": 150, "blank_prompts_left_out": 0, "distinct_win_rates": 150,
         "labelled_rows": 200, "labelled_rows_left_out": 1,
+        "labelled_strong_shares": found.facts["labelled_strong_shares"],
     }  # fmt: skip
+    assert set(found.facts["labelled_strong_shares"]) == {"pgr=0.5", "strong_share=0.5"}
     assert list(found.calibration.operating_points) == ["pgr=0.5", "strong_share=0.5"]
     assert found.calibration.prompt_digest == TRAFFIC.digest
     assert found.calibration.win_rate_quantiles[0] < found.calibration.win_rate_quantiles[-1]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import signal
 import time
@@ -11,13 +12,21 @@ import numpy as np
 import pytest
 
 import routellm_fast as rf
-from routellm_fast import DataError, InvalidArgumentError, ModelPair, UnknownModelError
+from routellm_fast import DataError, InvalidArgumentError, ModelPair, OutputExistsError, UnknownModelError, data
 from routellm_fast.data.digest import file_digest
+from routellm_fast.data.split import group_of
 from routellm_fast.errors import ArtifactWriteError
-from routellm_fast.training import SimilarityWeightedConfig, train_mf, train_sw_ranking
+from routellm_fast.training import (
+    GapRegressionConfig,
+    MatrixFactorizationConfig,
+    SimilarityWeightedConfig,
+    train_mf,
+    train_sw_ranking,
+)
 from tests.support.builders import static_embedder
 from tests.support.mf_builders import CONFIG, EMBEDDER, PAIR
 from tests.support.processes import assert_refused, run_cli, started_cli
+from tests.support.transformer_builders import encoder_folder
 
 pytest.importorskip("torch")
 
@@ -52,7 +61,7 @@ def golden(tmp_path: Path) -> Path:
 
 
 def train(tmp_path: Path, out: str = "out", **arguments: object) -> dict[str, object]:
-    common = {"embedder": EMBEDDER, "model_pair": PAIR, "config": CONFIG, "created": "2026-11-24"}
+    common = {"embedder": EMBEDDER, "model_pair": PAIR, "config": CONFIG, "created": "2026-11-24", "force": True}
     return train_mf(**{**common, **arguments}, out=tmp_path / out)  # type: ignore[arg-type]
 
 
@@ -234,6 +243,7 @@ def test_embeddings_of_battles_that_are_left_out_go_too(tmp_path: Path) -> None:
         "model_pair": PAIR,
         "config": SimilarityWeightedConfig(num_tiers=2),
         "evaluation": [evaluation],
+        "force": True,
     }
     found = train_sw_ranking(**common, embedder=None, embeddings=[tmp_path / "e.npy"], out=tmp_path / "rows")
     assert (found["battles"], found["evaluation"]["battles_left_out"]) == (59, 1)
@@ -304,3 +314,110 @@ def test_an_interrupted_command_says_how_to_go_on_and_does(tmp_path: Path, battl
     train(tmp_path, "whole", battles=[battles], config=replace(config, held_out_share=0.1))
     contents = [{f.name: f.read_bytes() for f in (tmp_path / out).iterdir()} for out in ("out", "whole")]
     assert contents[0] == contents[1]
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Battles on 900 prompts: enough to calibrate on those held out."""
+    rows = [["prompt", "model_a", "model_b", "winner"]]
+    rows += [[p, "s", "w", "model_a" if "prove" in p else "model_b"] for p in prompts(900)]
+    return write(tmp_path / "many.csv", rows)
+
+
+@pytest.mark.parametrize("config", [CONFIG, GapRegressionConfig(held_out_share=0.3, seed=3)])
+def test_a_router_is_calibrated_on_prompts_that_it_has_not_learned_from(
+    tmp_path: Path, many: Path, battles: Path, config: object
+) -> None:
+    embedder = static_embedder(surface_features=("constant", "log_tokens"))
+    found = train(tmp_path, battles=[many], config=config, embedder=embedder)
+    router = rf.load_router(tmp_path / "out")
+    calibration = router.calibration
+    out = data.held_out([group_of(p) for p in prompts(900)], 0.3, seed=3)
+    unseen = [p for p, is_out in zip(prompts(900), out, strict=True) if is_out]
+    assert calibration is not None
+    assert calibration.dataset == f"{len(unseen)} prompts held out of the training"
+    assert calibration.prompt_count == len(unseen) == found["battles"]["held_out"]  # type: ignore[index]
+    share = (router.win_rates(unseen) >= router.threshold_for(0.5)).mean()
+    assert share == pytest.approx(0.5, abs=0.03)
+    train(tmp_path, battles=[battles], config=config, embedder=embedder)
+    few = rf.load_router(tmp_path / "out").calibration
+    assert few is not None
+    assert few.dataset == "the prompts trained on"
+
+
+def test_after_a_refit_no_prompt_is_left_to_calibrate_on(tmp_path: Path, many: Path) -> None:
+    train(tmp_path, battles=[many], refit=True)
+    calibration = rf.load_router(tmp_path / "out").calibration
+    assert calibration is not None
+    assert calibration.dataset == "the prompts trained on"
+
+
+def test_the_verdict_is_of_held_out_battles_of_the_pair(tmp_path: Path, many: Path) -> None:
+    embedder = static_embedder(surface_features=("constant", "log_tokens"))
+    found = train(tmp_path, battles=[many], embedder=embedder, config=GapRegressionConfig(length_weight=0.0))
+    verdict = found["verdict"]
+    assert verdict["battles"] == found["battles"]["held_out"]  # type: ignore[index]
+    assert verdict["against_constant"] == verdict["against_length"] == "better"  # type: ignore[index]
+    assert verdict["constant_loss"] > verdict["loss"]  # type: ignore[index]
+    assert found["method"] == "gap_regression"
+    card = rf.load_router(tmp_path / "out").model_card
+    assert "## Results on prompts held out\n\nVerdict: better than a constant, better than prompt length." in card
+    assert "also told when to stop" not in card
+
+
+def test_the_config_and_the_embedder_choose_the_method(tmp_path: Path, many: Path) -> None:
+    able, plain = static_embedder(surface_features=("constant", "log_tokens")), static_embedder(surface_features=())
+    arguments = {"battles": [many], "config": None}
+    assert train(tmp_path, **arguments, embedder=able)["method"] == "gap_regression"
+    assert train(tmp_path, **arguments, embedder=able, keep_ties=True)["method"] == "gradient_descent"
+    assert train(tmp_path, **arguments, embedder=plain)["method"] == "gradient_descent"
+    regression = {"battles": [many], "config": GapRegressionConfig()}
+    with pytest.raises(InvalidArgumentError, match=r"needs a static embedder .*constant and log_tokens"):
+        train(tmp_path, **regression, embedder=plain)
+    with pytest.raises(InvalidArgumentError, match="refit, ensemble does nothing in gap regression"):
+        train(tmp_path, **regression, embedder=able, refit=True, ensemble=2)
+
+
+def test_any_embedder_that_a_router_can_hold_will_do_for_mf(tmp_path: Path, many: Path) -> None:
+    """Not only static ones."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("transformers")
+    embedder = rf.OnnxEmbedder.load(encoder_folder(tmp_path / "encoder"))
+    found = train(tmp_path, battles=[many], embedder=embedder, config=MatrixFactorizationConfig(d=4, max_epochs=1))
+    assert found["method"] == "gradient_descent"
+    assert 0.0 < rf.load_router(tmp_path / "out").win_rate("prove the a") < 1.0
+
+
+def test_a_router_that_would_give_all_prompts_one_win_rate_is_not_written(tmp_path: Path) -> None:
+    """Of these prompts the embedder knows no word."""
+    rows = [["prompt", "model_a", "model_b", "winner"]]
+    rows += [[f"zzz{i}", "s", "w", ["model_a", "model_b"][i % 2]] for i in range(90)]
+    with pytest.raises(DataError, match=r"the win rate is .* for all 90 prompts"):
+        train(tmp_path, battles=[write(tmp_path / "b.csv", rows)], embedder=static_embedder(surface_features=()))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_router_is_not_replaced_unasked(tmp_path: Path, battles: Path) -> None:
+    train(tmp_path, battles=[battles], force=False)
+    before = (tmp_path / "out" / "router.json").read_bytes()
+    seen: list[object] = []
+    with pytest.raises(OutputExistsError, match=r"out exists already.*force=True"):
+        train(tmp_path, battles=[battles], force=False, on_progress=seen.append)
+    assert not seen
+    assert (tmp_path / "out" / "router.json").read_bytes() == before
+
+
+def test_battles_of_other_models_do_not_take_the_places_of_the_pair(tmp_path: Path) -> None:
+    """Sixteen models met on each prompt; of their battles one in a hundred and twenty is the pair's."""
+    header: list[list[object]] = [["prompt", "model_a", "model_b", "winner"]]
+    names = ["s", "w", *(f"m{k}" for k in range(14))]
+    rows = [
+        [prompt, a, b, "model_a" if ("prove" in prompt) == (a < b) else "model_b"]
+        for prompt in prompts(60)
+        for a, b in itertools.combinations(names, 2)
+    ]
+    found = train(tmp_path, battles=[write(tmp_path / "b.csv", header + rows)], cap_per_prompt=2)
+    assert found["battles"]["train"] + found["battles"]["held_out"] == 60 * (1 + 2)  # type: ignore[index]
+    assert found["verdict"]["battles"] > 0  # type: ignore[index]
+    assert found["data"]["b"]["left_out"] == {"beyond the cap": 60 * 117}  # type: ignore[index]

@@ -10,7 +10,18 @@ from routellm_fast.data import Battle, Battles, to_arrays
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.routers.loading import SHIPPED_ROUTER
 from routellm_fast.training.configs import GapRegressionConfig
-from routellm_fast.training.gap_regression import need_vector, regress, scaled_gaps, train
+from routellm_fast.training.gap_regression import (
+    LENGTH_WEIGHTS,
+    RIDGES,
+    chosen,
+    crossed_need,
+    gaps_of,
+    need_vector,
+    regress,
+    scaled_gaps,
+    train,
+    train_on_battles,
+)
 from routellm_fast.training.item_response import fit_item_response
 
 PAIR = ModelPair("s", "w")
@@ -146,3 +157,67 @@ def test_what_cannot_be_learned_from_is_named(embedder: StaticEmbedder) -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidArgumentError, match="ridges are above 0"):
         GapRegressionConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_what_the_config_leaves_open_is_chosen_on_the_gaps_trained_on(embedder: StaticEmbedder) -> None:
+    """Here words tell everything and length nothing, or the other way round."""
+    by_words = to_arrays(gaps())
+    embeddings = embedder.embed(by_words.prompts)
+    found = chosen(by_words, embeddings, embedder.surface_features, GapRegressionConfig())
+    assert found.length_weight == 0.0
+    assert found.ridge in RIDGES
+    long = [gap(f"{'more ' * (i % 40)}{WORDS[i % 6]} {i}", float(i % 40 > 19)) for i in range(240)]
+    by_length = to_arrays(long)
+    found = chosen(
+        by_length, embedder.embed(by_length.prompts), embedder.surface_features, GapRegressionConfig(ridge=30.0)
+    )
+    assert (found.ridge, found.length_weight) == (30.0, max(LENGTH_WEIGHTS))
+    given = GapRegressionConfig(ridge=2.0, length_weight=0.25)
+    assert chosen(by_words, embeddings, embedder.surface_features, given) == given
+    few = to_arrays(gaps(3))
+    plain = chosen(few, embedder.embed(few.prompts), embedder.surface_features, GapRegressionConfig(seed=1))
+    assert None not in (plain.ridge, plain.length_weight)
+
+
+def test_needs_of_prompts_are_crossed(embedder: StaticEmbedder) -> None:
+    """A prompt's need comes of the gaps of other parts: whatever its own gap is, the need stays."""
+    rows = to_arrays(gaps())
+    embeddings = embedder.embed(rows.prompts)
+    config = GapRegressionConfig(ridge=1.0, length_weight=0.5)
+    arguments = (embeddings, rows, embeddings, embedder.surface_features, config)
+    found = crossed_need(rows, *arguments)
+    own = embeddings @ need_vector(rows, embeddings, embedder.surface_features, ridge=1.0, length_weight=0.5)
+    assert np.corrcoef(found, own)[0, 1] > 0.8
+    target = rows.target.copy()
+    one = int(rows.prompt[np.argmax(target)])
+    target[rows.prompt == one] = 0.0
+    changed = crossed_need(replace(rows, target=target), *arguments)
+    assert changed[one] == found[one]
+    assert not np.array_equal(changed, found)
+
+
+def test_win_rates_are_no_surer_than_they_should_be(embedder: StaticEmbedder) -> None:
+    """Of gaps that are noise a constant is all there is to learn: the loss on other prompts hardly exceeds its."""
+    random = np.random.default_rng(0)
+    texts = [f"{random.choice(WORDS)} {random.choice(WORDS)} {i}" for i in range(600)]
+    rows = [gap(text, float(random.choice([-1, 1]))) for text in texts]
+    trained = train_on_battles(to_arrays(rows), PAIR, embedder, GapRegressionConfig(held_out_share=0.4))
+    assert trained.metrics["held_out_loss"] < np.log(2.0) + 0.01
+
+
+def test_gaps_of_other_pairs_count_where_ratings_differ(embedder: StaticEmbedder) -> None:
+    rows = gaps(120)
+    others = [Battle(row.prompt, row.group, "strongish", "weakish", row.target, "x") for row in rows]
+    alike = [Battle(row.prompt, row.group, "one", "another", float(k % 2), "x") for k, row in enumerate(rows)]
+    battles = to_arrays([*rows, *others, *alike])
+    found = gaps_of(battles, PAIR, GapRegressionConfig())
+    names = [found.sources[index] for index in found.source]
+    assert len(found) == 240
+    assert names.count("x, other pairs") == sum(row.source == "x" for row in others)
+    turned = [replace(b, model_a=b.model_b, model_b=b.model_a, target=1.0 - b.target) for b in [*rows, *others, *alike]]
+    other_way = gaps_of(to_arrays(turned), PAIR, GapRegressionConfig())
+    assert sorted(other_way.target.tolist()) == sorted(found.target.tolist())
+    # The pair need not have met at all.
+    trained = train_on_battles(to_arrays([*others, *alike]), ModelPair("strongish", "one"), embedder)
+    router = trained.router(model_pair=PAIR, scoring_pair=ModelPair("strongish", "weakish"), embedder=embedder)
+    assert router.win_rate("a proof of the theorem") > router.win_rate("sing a song")

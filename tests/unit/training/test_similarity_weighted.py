@@ -58,14 +58,14 @@ def test_it_judges_and_calibrates_on_prompts_held_out() -> None:
     assert hard > easy
 
 
-def test_the_loss_is_that_of_a_router_without_the_prompts() -> None:
+def test_the_loss_is_that_of_its_own_tiers_without_the_battles_on_the_prompts() -> None:
     rows = battles()
     trained = train(rows, EMBEDDER, PAIR, CONFIG)
     from routellm_fast.data.split import held_out
 
     kept = trained.bank.battles
     out = held_out(kept.groups, CONFIG.held_out_share, seed=CONFIG.seed)[kept.prompt]
-    router = trained.bank.build(PAIR, CONFIG, ~out, embedder=EMBEDDER)
+    router = trained.bank.build(PAIR, CONFIG, ~out, ranking=trained.ranking, embedder=EMBEDDER)
     own = [row for row, is_out in zip(rows, out, strict=True) if is_out and (row.model_a, row.model_b) == PAIR]
     rates = router.win_rates([row.prompt for row in own]).astype(np.float64)
     target = np.array([row.target for row in own])
@@ -88,18 +88,77 @@ def test_without_prompts_held_out_it_calibrates_on_the_bank() -> None:
     assert trained.calibration.prompt_count == trained.metrics["prompts"]
 
 
-def test_a_side_that_lacks_a_model_is_said_and_not_fatal() -> None:
+def test_held_out_prompts_that_the_others_cannot_score_are_said_and_not_fatal() -> None:
     rows = [row for row in battles() if row.source == "others"]
-    own = training_data.Battle("prove the one and only", "g0", *PAIR, 0.5, "own")
-    only = replace(own, model_b="rare", group="the only one")
+    only = [
+        training_data.Battle(f"prove the one and only {i}", "the only one", "s", "rare", target, "own")
+        for i, target in enumerate((1.0, 1.0, 0.0))
+    ]
     for seed in range(20):
-        config = replace(CONFIG, seed=seed)
-        found = train([*rows, own, only], EMBEDDER, ModelPair("s", "rare"), config).metrics["held_out"]
-        if "reason" in found:
-            assert "rare" in found["reason"]
+        config = replace(CONFIG, seed=seed, num_tiers=4)  # a tier for each model
+        found = train([*rows, *only], EMBEDDER, ModelPair("s", "rare"), config).metrics
+        assert found["verdict"]["against_constant"] == "too few to tell"
+        if "reason" in found["held_out"]:
+            assert found["held_out"]["prompts"] == 0
+            assert "no chain of battles" in found["held_out"]["reason"]
             break
     else:
-        pytest.fail("the only prompt of the rare model was never held out")
+        pytest.fail("the only prompts of the rare model were never held out")
+
+
+def test_a_router_of_one_tier_for_both_models_is_refused(tmp_path: Path) -> None:
+    """Two alike models, far above a third: with two tiers they share one, and every win rate would be 0.5."""
+    rows = []
+    for i in range(300):
+        text = ("prove the a " if i % 2 else "hello b ") + "c " * (i % 7) + f"{i % 11}"
+        rows.append(training_data.Battle(text, f"g{i}", *PAIR, (0.0, 1.0)[i % 2], "own"))
+        rows += [training_data.Battle(text, f"g{i}", name, "tiny", 1.0 - (i % 9 == 0), "others") for name in PAIR]
+    with pytest.raises(DataError, match=r"s and w are in one tier, 0 of 2 .*0.5, whatever the prompt.*--num-tiers"):
+        train(rows, EMBEDDER, PAIR, replace(CONFIG, num_tiers=2))
+    path = tmp_path / "battles.csv"
+    winners = {1.0: "model_a", 0.0: "model_b"}
+    lines = [f"{row.prompt},{row.model_a},{row.model_b},{winners[row.target]}" for row in rows]
+    path.write_text("\n".join(["prompt,model_a,model_b,winner", *lines]))
+    arguments = {"battles": [path], "embedder": EMBEDDER, "model_pair": PAIR, "min_prompt_chars": 1}
+    with pytest.raises(DataError, match="in one tier"):
+        train_sw_ranking(**arguments, config=replace(CONFIG, num_tiers=2), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_router_that_is_written_is_the_one_that_is_calibrated() -> None:
+    """Its tiers, not those of the battles that are left when prompts are held out."""
+    trained = train(battles(), EMBEDDER, PAIR, CONFIG)
+    assert (
+        dict(zip(trained.ranking.models, trained.ranking.tiers.tolist(), strict=True))
+        == trained.router(embedder=EMBEDDER).tiers
+    )
+    rates = trained.metrics["held_out"]["win_rates"]
+    assert rates == trained.metrics["calibration"]["win_rates"]
+    table = dict(trained.calibration.table)
+    assert table[0.5] == pytest.approx(rates["median"], abs=1e-6)
+    # A prompt of the bank is most similar to itself; without its own battles it gets another win rate.
+    router = trained.router(embedder=EMBEDDER)
+    inside = np.median(router.win_rates(list(trained.bank.battles.prompts)))
+    assert inside != pytest.approx(rates["median"], abs=1e-6)
+
+
+def test_where_few_are_held_out_every_prompt_is_scored_without_its_own_battles() -> None:
+    rows = battles(180)  # some 50 prompts would be held out
+    trained = train(rows, EMBEDDER, PAIR, CONFIG)
+    metrics = trained.metrics
+    assert metrics["held_out"]["prompts"] == metrics["prompts"] == trained.calibration.prompt_count
+    assert trained.calibration.dataset.endswith("held out, scored without their own battles")
+    assert metrics["verdict"]["battles"] == metrics["pair_battles"]
+
+
+def test_it_says_whether_it_is_better_than_a_constant() -> None:
+    found = train(battles(), EMBEDDER, PAIR, CONFIG).metrics["verdict"]
+    assert found["against_constant"] == "better"
+    assert found["line"].startswith("verdict: better than a constant, ")
+    random = np.random.default_rng(0)
+    noise = [replace(row, target=float(random.random() < 0.5)) for row in battles()]
+    rows = [row if row.source == "others" else other for row, other in zip(battles(), noise, strict=True)]
+    assert train(rows, EMBEDDER, PAIR, CONFIG).metrics["verdict"]["against_constant"] != "better"
 
 
 def test_each_distinct_prompt_is_embedded_once_with_progress() -> None:
@@ -235,7 +294,7 @@ def test_a_pair_may_go_by_any_known_name(tmp_path: Path) -> None:
     lines = [
         f"prove the a b c {'1 ' * i},gpt-4,mixtral-8x7b-instruct-v0.1,{w}"
         for i in range(9)
-        for w in ("tie", "model_a", "model_b")
+        for w in ("tie", "model_a", "model_b" if i % 3 else "model_a")
     ]
     path.write_text("\n".join(["prompt,model_a,model_b,winner", *lines]) + "\n")
     pair = ModelPair("gpt-4", "Mixtral-8x7B-Instruct-v0.1")
