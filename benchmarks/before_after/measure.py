@@ -52,7 +52,7 @@ class Effort:
     interpreters: int
 
 
-FULL: Final = Effort(None, 10_000, (10_000, 65_000), 64, 9, 5, 15, 31)
+FULL: Final = Effort(None, 10_000, (10_000, 65_000), 64, 7, 3, 9, 31)
 QUICK: Final = Effort(64, 1_000, (1_000,), 8, 2, 2, 2, 2)
 # Cases with fewer items than this have as many rounds as block_rounds.
 _FEW_ITEMS: Final = 8

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from routellm_fast.arrays import brief_repr
+
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
@@ -19,6 +21,8 @@ class TextTable:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     words: frozenset[str] = frozenset()
+
+    __repr__ = brief_repr
 
     def markdown(self) -> str:
         """Return the table as Markdown, without a line break at its end."""

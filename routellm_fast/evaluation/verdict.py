@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from routellm_fast.arrays import brief_repr
 from routellm_fast.evaluation.results import LENGTH, BenchmarkResult, RouterResult
 from routellm_fast.interval import Interval
 
@@ -214,3 +215,5 @@ def _difference(router: str, other: str, result: BenchmarkResult) -> Interval | 
 
 def _less(interval: Interval, amount: float) -> Interval:
     return Interval(interval.value - amount, interval.low - amount, interval.high - amount)
+
+    __repr__ = brief_repr

@@ -85,4 +85,4 @@ def test_a_share_that_no_threshold_yields_is_not_shown_as_if_one_did(
     flat = rf.Calibration.from_win_rates(np.full(1000, 0.5, np.float32), dataset="flat")
     mf_router(calibration=flat).save(tmp_path / "router")
     assert main(["info", str(tmp_path / "router"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["thresholds"]["25% strong"] == "none: 0.50000 sends 99.9%"
+    assert json.loads(capsys.readouterr().out)["thresholds"]["25 % strong share"] == "none: 0.50000 sends 99.9%"
