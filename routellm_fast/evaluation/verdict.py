@@ -70,6 +70,8 @@ class Verdict:
     points: tuple[tuple[str, str], ...]
     settings: tuple[Setting, ...]
 
+    __repr__ = brief_repr
+
 
 def compared(difference: Interval) -> Comparison:
     """Return in words what the 95 % interval of a difference says."""
@@ -215,5 +217,3 @@ def _difference(router: str, other: str, result: BenchmarkResult) -> Interval | 
 
 def _less(interval: Interval, amount: float) -> Interval:
     return Interval(interval.value - amount, interval.low - amount, interval.high - amount)
-
-    __repr__ = brief_repr
