@@ -43,8 +43,8 @@ class Decision(NamedTuple):
         threshold: The threshold that the win rate was compared with, in [0, 1].
         is_strong: Whether the strong model was chosen: win_rate >= threshold, unless there was no text.
         basis: What the decision rests on. "text": all of the prompt, as far as is known. "excerpt": a part of a long
-            prompt; the rest was not read. "no_text": nothing, since the prompt is empty or blank; then the caller's
-            `no_text` decided, and the win rate says nothing.
+            prompt; the rest was not read. "no_text": nothing, since the prompt holds nothing that can be seen; then
+            the caller's `no_text` decided, and the win rate says nothing.
     """
 
     model: str
@@ -71,9 +71,17 @@ def decide(
 
 def basis_of(prompt: str, is_whole: bool) -> Basis:
     """Return what a decision about a prompt rests on, given whether all of it was read."""
-    if not prompt or prompt.isspace():
+    if not has_text(prompt):
         return "no_text"
     return "text" if is_whole else "excerpt"
+
+
+def has_text(text: str) -> bool:
+    """Whether a text holds anything to be seen: blanks, control characters and marks without width are nothing."""
+    first = text[:1]
+    if "!" <= first <= "~":  # nearly all texts, in a moment
+        return True
+    return any(c.isprintable() and not c.isspace() for c in text)
 
 
 def check_no_text(value: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+from routellm_fast.decision import has_text
 from routellm_fast.errors import InvalidArgumentError
 
 Rule = Literal["last_user", "last"]
+_RULES: Final = ("last_user", "last")
 
 
 def text_of(messages: Sequence[Mapping[str, Any]], *, rule: Rule = "last_user") -> str:
@@ -29,6 +31,8 @@ def text_of(messages: Sequence[Mapping[str, Any]], *, rule: Rule = "last_user") 
     """
     if isinstance(messages, (str, bytes)) or not isinstance(messages, Sequence):
         raise InvalidArgumentError(f"messages must be a list of chat messages, not {type(messages).__name__}")
+    if rule not in _RULES:
+        raise InvalidArgumentError(f"rule is one of {', '.join(_RULES)}, found {rule!r}")
     if not messages:
         raise InvalidArgumentError("messages is empty: a chat has at least one message")
     for index in range(len(messages) - 1, -1, -1):
@@ -39,7 +43,7 @@ def text_of(messages: Sequence[Mapping[str, Any]], *, rule: Rule = "last_user") 
             )
         if rule == "last" or entry.get("role") == "user":
             text = _text_of_content(entry.get("content"), index)
-            if rule == "last" or (text and not text.isspace()):
+            if rule == "last" or has_text(text):
                 return text
     return ""
 

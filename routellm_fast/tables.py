@@ -15,6 +15,7 @@ import math
 import re
 import reprlib
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -333,8 +334,8 @@ def _separator(header: str) -> str:
 
 def _header(path: Path, line: int, cells: Sequence[str]) -> list[str]:
     names = [cell.strip() or f"Unnamed: {index}" for index, cell in enumerate(cells)]
-    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
-    if twice is not None:
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise DataError(f"{path}, line {line}: a column is named twice ({twice!r})")
     return names
 

@@ -67,7 +67,7 @@ std::string_view unread_end(std::string_view whole, std::size_t tail_bytes, std:
 std::size_t extrapolated(std::size_t count, std::size_t read, std::size_t bytes) noexcept {
   if (read == 0) return count;
   const double tokens = static_cast<double>(count) * static_cast<double>(bytes) / static_cast<double>(read);
-  return std::max(count, static_cast<std::size_t>(tokens + 0.5));
+  return std::max(count, static_cast<std::size_t>(std::llround(tokens)));
 }
 
 std::span<std::uint32_t> room_for(std::size_t ids) {

@@ -131,7 +131,7 @@ std::string identity_of(const StaticEmbedderOptions& options) {
   for (std::size_t k = 0; k < options.surface_features.size(); ++k) {
     text += (k == 0 ? "\"" : ", \"") + std::string(surface_feature_name(options.surface_features[k])) + "\"";
   }
-  text += "]";
+  text += ']';
   if (options.tail_tokens > 0) text += R"(, "tail_tokens": )" + std::to_string(options.tail_tokens);
   return text + "}";
 }

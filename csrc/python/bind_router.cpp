@@ -58,7 +58,7 @@ py::array_t<float> win_rates(const Router& self, py::handle texts) {
 // The tuple is made by hand: this is what a decision waits for.
 py::tuple route(const Router& self, py::handle text, double threshold) {
   const Reading reading = read_one(self, text, threshold);
-  py::object rate = py::reinterpret_steal<py::object>(PyFloat_FromDouble(static_cast<double>(reading.win_rate)));
+  auto rate = py::reinterpret_steal<py::object>(PyFloat_FromDouble(static_cast<double>(reading.win_rate)));
   PyObject* const made = rate ? PyTuple_Pack(2, rate.ptr(), reading.is_whole ? Py_True : Py_False) : nullptr;
   if (made == nullptr) throw py::error_already_set();
   return py::reinterpret_steal<py::tuple>(made);

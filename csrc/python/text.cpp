@@ -49,10 +49,9 @@ Excerpt transcode(const void* data, std::size_t length, const ReadLimits& limits
   char* end = scratch.data();
   for (const std::uint32_t c : head) end = write_utf8(c, end);
   for (const std::uint32_t c : tail) end = write_utf8(c, end);
+  std::size_t bytes = head_bytes + (length - head.size());
   // Only for the length of a text whose end is read, the whole of a huge text is looked at.
-  const std::size_t bytes = is_whole          ? head_bytes
-                            : limits.tail > 0 ? utf8_bytes(all)
-                                              : head_bytes + (length - head.size());
+  if (!is_whole && limits.tail > 0) bytes = utf8_bytes(all);
   const std::string_view written(scratch);
   return {written.substr(0, head_bytes), written.substr(head_bytes), bytes};
 }

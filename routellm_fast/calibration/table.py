@@ -113,10 +113,10 @@ class Calibration:
         """
         threshold = self.quantile(strong_share)
         share, reached = float(strong_share), self.share_at(threshold)
-        if abs(reached - share) <= max(_MISSED_BY, 1.0 / self.prompt_count):
-            return threshold
         near = [(reached, threshold), *self._last_above(threshold)]
         near.sort(key=lambda row: abs(row[0] - share))
+        if abs(near[0][0] - share) <= max(_MISSED_BY, 1.0 / self.prompt_count):
+            return near[0][1]
         others = f"; on the other side {near[1][0]:.4g}, at threshold {near[1][1]:.7g}" if near[1:] else ""
         raise UnreachableTargetError(
             f"no threshold sends a share of {share:g} of the calibration's prompts to the strong model, since many of "

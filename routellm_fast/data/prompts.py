@@ -262,7 +262,7 @@ def _multiple_choice(row: Row) -> str:
         return row.text("question")
     try:
         parsed = json.loads(options) if isinstance(options, str) else options
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = None
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     if not isinstance(parsed, list) or not 0 < len(parsed) <= len(letters):

@@ -85,7 +85,7 @@ def _resolved(path: Path) -> tuple[Path | str, str | None]:
     """Return a path and no split unless one is named, or the name of a data set on the hub and its split."""
     text = str(path)
     if not text.startswith(_HUB):
-        return path, None
+        return Path(text), None  # also where a str was given
     name, _, split = text.removeprefix(_HUB).partition(":")
     if not name:
         raise DataError(

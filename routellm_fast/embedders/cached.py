@@ -18,7 +18,7 @@ import numpy as np
 from routellm_fast import _core
 from routellm_fast.arrays import FloatArray
 from routellm_fast.embedders._flights import Flights, split_landed
-from routellm_fast.embedders.base import Embedder, Stored, checked_dim, checked_embedder
+from routellm_fast.embedders.base import Embedder, KnowsExcerpts, Stored, checked_dim, checked_embedder
 from routellm_fast.embedders.stored import store_embedder
 from routellm_fast.embedders.vectors import check_vectors
 from routellm_fast.errors import InvalidArgumentError
@@ -192,6 +192,11 @@ class CachedEmbedder:
                 landed |= fresh
             batch.fill(vectors | landed)
         return out
+
+    def reads_whole(self, texts: Sequence[str]) -> list[bool]:
+        """Return of each text whether the wrapped embedder reads all of it; True where it does not say."""
+        inner = self._embedder
+        return inner.reads_whole(texts) if isinstance(inner, KnowsExcerpts) else [True] * len(texts)
 
     async def aembed(self, texts: Sequence[str]) -> FloatArray:
         """Return and raise what `embed` does, without blocking the event loop."""

@@ -203,6 +203,10 @@ class OnnxEmbedder:
         """Identity of graph, tokenizer and settings. Versions of torch may export one folder to different graphs."""
         return fingerprint_of({"kind": "onnx", **self._settings}, self._tokenizer_json, self._model)
 
+    def reads_whole(self, texts: Sequence[str]) -> list[bool]:
+        """Return of each text whether `embed` reads all of it."""
+        return self._graph.tokens.reads_whole(texts)
+
     def embed(self, texts: Sequence[str]) -> FloatArray:
         """Return (n, dim) float32 embeddings. Raises TypeError, which names the element that is not a str."""
         rows = self._graph.run(texts)

@@ -306,6 +306,10 @@ class OpenAIEmbedder:
         dim = self.dim
         return self._joined([self._run(self._talk(batch, dim, self._manners)) for batch in self._batches(prepared)])
 
+    def reads_whole(self, texts: Sequence[str]) -> list[bool]:
+        """Return of each text whether all of it is sent; what the server does with it, only the server knows."""
+        return [self._max_chars is None or len(text) <= self._max_chars for text in texts]
+
     async def aembed(self, texts: Sequence[str]) -> FloatArray:
         """Return and raise what `embed` does; sends several requests at once and does not block the event loop."""
         import asyncio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 TOKENIZER_FILE = "tokenizer.json"
 _TENSOR_PREFIX = "embedder."
+_MOST = 1 << 53
 _BLANK = re.compile("[ \t\r\n]")
 
 
@@ -100,6 +102,12 @@ class StaticEmbedder:
             ArtifactFormatError: tokenizer.json is damaged.
             MissingExtraError: The tokenizer needs a library that is not installed.
         """
+        max_tokens = _count("max_tokens", max_tokens, 1)
+        max_code_points = _count("max_code_points", max_code_points, 1)
+        tail_tokens = _count("tail_tokens", tail_tokens, 0)
+        if not isinstance(normalize, (bool, np.bool_)):
+            raise TypeError(f"normalize must be a bool, found {normalize!r}")
+        normalize = bool(normalize)
         spec = parse_tokenizer(tokenizer_json)
         native = native_tokenizer(spec)
         self._library = None if native is not None else LibraryTokenizer(tokenizer_json)
@@ -220,6 +228,8 @@ class StaticEmbedder:
         # The core copies the table; what else is kept must not keep the whole file's memory.
         own |= {name: array.copy() for name, array in own.items() if name != "table"}
         table, settings = own.pop("table", None), spec.get("settings")
+        if isinstance(settings, dict) and settings.get("tail_tokens") == 0:
+            raise ArtifactFormatError("the static embedder's tail_tokens must be an integer from 1 on, or left out")
         if table is None or TOKENIZER_FILE not in files or not isinstance(settings, dict):
             raise ArtifactFormatError(
                 "a static embedder needs the tensor embedder.table, the file tokenizer.json, and settings"
@@ -355,8 +365,9 @@ class StaticEmbedder:
         return [np.array(one.ids, dtype=np.uint32) for one in self._found_by_library(self._library, texts)]
 
     def _found_by_library(self, library: LibraryTokenizer, texts: Sequence[str]) -> list[_Found]:
-        most, tail = self._settings["max_tokens"], self._settings.get("tail_tokens", 0)
+        most = self._settings["max_tokens"]
         characters, of_tail = self._native.max_code_points, self._native.tail_code_points
+        tail = self._settings.get("tail_tokens", 0) if of_tail else 0  # too small a share of the characters for one
         # What is read of each text: all of it, its start, or its two ends.
         parts = [
             (text,)
@@ -402,6 +413,15 @@ class _Found(NamedTuple):
     ids: list[int]
     token_count: int
     is_whole: bool
+
+
+def _count(name: str, value: int, least: int) -> int:
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, found {value!r}")
+    count = operator.index(value)
+    if not least <= count <= _MOST:
+        raise InvalidArgumentError(f"{name} must be an integer from {least} to 2^53, found {count}")
+    return count
 
 
 def _from_a_word_on(text: str) -> str:

@@ -89,9 +89,7 @@ class Router(ABC):
         self._model_pair = checked_pair(*model_pair)
         self._embedder = None if embedder is None else checked_embedder(embedder)
         self._embedder_spec = embedder_spec
-        if not (calibration is None or isinstance(calibration, Calibration)):
-            raise TypeError(f"calibration is a Calibration or None, found {type(calibration).__name__}")
-        self._calibration = calibration
+        self._calibration = _checked_calibration(calibration)
         self._default_threshold: float | None = None  # read from the calibration when it is first needed
         self._provenance = dict(provenance or {})
         self._model_card = model_card
@@ -260,7 +258,7 @@ class Router(ABC):
         """Return the same router with another calibration; the two share everything else."""
         router = object.__new__(type(self))
         router.__dict__.update(self.__dict__)
-        router._calibration, router._default_threshold = calibration, None
+        router._calibration, router._default_threshold = _checked_calibration(calibration), None
         return router
 
     def save(self, path: str | Path) -> None:
@@ -378,6 +376,12 @@ class Router(ABC):
     @abstractmethod
     def _restore(cls: type[_RouterT], artifact: Artifact, model_pair: ModelPair, common: dict[str, Any]) -> _RouterT:
         """Build from a directory's contents; `common` are the keyword arguments of the constructor above."""
+
+
+def _checked_calibration(calibration: Any) -> Calibration | None:
+    if not (calibration is None or isinstance(calibration, Calibration)):
+        raise TypeError(f"calibration is a Calibration or None, found {type(calibration).__name__}")
+    return calibration
 
 
 def _reloaded(

@@ -244,21 +244,23 @@ class AsyncTritonRouter:
         async def ask() -> list[Decision]:
             limit = await self.default_threshold() if given is None else given
             found = await self._core.decisions(texts, limit)
-            if "no_text" not in (basis_of(text, is_whole=True) for text in texts):
+            blank = [place for place, text in enumerate(texts) if basis_of(text, is_whole=True) == "no_text"]
+            if not blank:
                 return found
-            pair = await self.model_pair()  # the server knows no rule for prompts without text
-            return [
-                decide(pair, decision.win_rate, limit, "no_text", no_text)
-                if basis_of(text, is_whole=True) == "no_text"
-                else decision
-                for text, decision in zip(texts, found, strict=True)
-            ]
+            # The server knows no rule for prompts without text, and perhaps no names but those it answers with.
+            names = {decision.is_strong: decision.model for decision in found}
+            for place in blank:
+                decision = found[place]
+                is_strong = decision.is_strong if no_text == "score" else no_text == "strong"
+                if is_strong not in names:
+                    names[is_strong] = (await self.model_pair())[0 if is_strong else 1]
+                found[place] = decision._replace(model=names[is_strong], is_strong=is_strong, basis="no_text")
+            return found
 
         return await self._or_fallback(
             ask,
             lambda router: router.route_batch(texts, given, no_text=no_text),
-            # At a win rate of 1 every threshold says the same.
-            lambda: [decide(self._strong_pair(), 1.0, 1.0 if given is None else given)] * len(texts),
+            lambda: self._all_strong(texts, given, no_text),
         )
 
     async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> dict[str, str]:
@@ -327,6 +329,11 @@ class AsyncTritonRouter:
     async def _served(self) -> Served:
         async with self._calls.one():
             return await self._core.served()
+
+    def _all_strong(self, texts: Sequence[str], threshold: float | None, no_text: NoText) -> list[Decision]:
+        pair = self._strong_pair()
+        limit = 1.0 if threshold is None else threshold  # at a win rate of 1 every threshold says the same
+        return [decide(pair, 1.0, limit, basis_of(text, is_whole=True), no_text) for text in texts]
 
     def _local_pair(self) -> ModelPair | None:
         return self._fallback.model_pair if isinstance(self._fallback, Router) else self._given_pair

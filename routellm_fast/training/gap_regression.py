@@ -114,7 +114,7 @@ def need_vector(
         length_weight: See GapRegressionConfig.
 
     Raises:
-        DataError: See regress; or all prompts are of one length.
+        DataError: See regress; or the prompts differ neither in length nor in words.
         InvalidArgumentError: The embedder has no log_tokens.
     """
     _check_feature(LENGTH, features)
@@ -126,9 +126,10 @@ def need_vector(
     used = np.unique(gaps.prompt)
     for part, column, share in ((tokens @ direction, slice(token_dims), 1.0), (wide[:, length], length, length_weight)):
         deviation = part[used].std()
-        if not deviation > 0.0:
-            raise DataError("the prompts do not differ in length or words: nothing says which need the strong model")
-        vector[column] = share / deviation * (direction if column != length else 1.0)
+        if deviation > 0.0:  # prompts of one length, or of the same words, are told apart by the other alone
+            vector[column] = share / deviation * (direction if column != length else 1.0)
+    if not vector.any():
+        raise DataError("the prompts differ neither in length nor in words: nothing says which need the strong model")
     return vector
 
 

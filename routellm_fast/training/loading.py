@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,8 @@ class Sources:
     def __post_init__(self) -> None:
         """Refuse what would count twice."""
         paths = [*self.battles, *self.golden, *self.prompts]
-        twice = next((path for index, path in enumerate(paths) if path in paths[:index]), None)
+        real = [os.path.realpath(path) for path in paths]  # one file may go by two names
+        twice = next((path for index, path in enumerate(paths) if real[index] in real[:index]), None)
         if twice is not None:
             raise InvalidArgumentError(f"{twice} is given twice")
 

@@ -96,10 +96,13 @@ def test_a_fallback_that_scores_no_embeddings_says_so(nobody: str) -> None:
 
 def test_or_always_the_strong_model(nobody: str) -> None:
     with TritonRouter(nobody, fallback="strong", model_pair=PAIR, timeout_s=3) as router:
-        assert router.route_batch(PROMPTS, 0.9) == [rf.Decision(PAIR.strong, 1.0, 0.9, True)] * 3
+        assert router.route_batch(PROMPTS, 0.9) == [
+            rf.Decision(PAIR.strong, 1.0, 0.9, True, "text" if prompt.strip() else "no_text") for prompt in PROMPTS
+        ]
+        assert router.route("", no_text="weak") == (PAIR.weak, 1.0, 1.0, False, "no_text")
         assert router.win_rates(PROMPTS).tolist() == [1.0] * 3
         assert router.model_pair == PAIR
-        assert router.counts.fallbacks == 2
+        assert router.counts.fallbacks == 3
     with TritonRouter(nobody, fallback="strong", timeout_s=3) as router:
         assert router.win_rate("a") == 1.0
         with pytest.raises(TritonUnavailableError, match="give model_pair"):

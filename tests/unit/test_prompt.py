@@ -71,3 +71,8 @@ def test_a_chat_without_the_user_has_no_text() -> None:
 def test_what_is_no_chat_is_refused(messages: object, what: str) -> None:
     with pytest.raises(InvalidArgumentError, match=what):
         text_of(messages)  # type: ignore[arg-type]
+
+
+def test_another_rule_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="rule is one of last_user, last, found 'first'"):
+        text_of([{"role": "user", "content": "hi"}], rule="first")  # type: ignore[arg-type]

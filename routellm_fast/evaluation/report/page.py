@@ -274,7 +274,7 @@ def _table(caption: str, heads: Iterable[str], rows: Iterable[str], *, words: bo
     kind = ' class="words"' if words else ""
     columns = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
     return (
-        f"{region}<table{kind}><caption>{escape(caption)}</caption>"
+        f"{region}<table{kind}><caption><span>{escape(caption)}</span></caption>"
         f"<thead><tr>{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 

@@ -53,6 +53,7 @@ section {{ background: var(--surface); border: 1px solid var(--line); border-rad
   margin: .6rem 0; }}
 .scroll {{ overflow-x: auto; margin: .6rem 0 1rem; }}
 table {{ border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }}
+caption span {{ display: block; position: sticky; left: 0; max-width: calc(100vw - 4.6rem); }}
 caption {{ text-align: left; font-size: .85rem; padding-bottom: .4rem; caption-side: top; }}
 th, td {{ padding: .42rem .5rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap;
   vertical-align: top; }}
@@ -82,8 +83,9 @@ dd {{ margin: .1rem 0 0; color: var(--ink); }}
   body {{ font-size: 15px; }}
   main, header, footer {{ padding-left: .6rem; padding-right: .6rem; }}
   section {{ padding: .9rem .8rem 1rem; border-radius: .5rem; }}
-  th, td {{ padding: .38rem .5rem; }}
-  tbody th {{ min-width: 7.4rem; }}
+  table {{ font-size: .8rem; }}
+  th, td {{ padding: .4rem .22rem; }}
+  tbody th {{ min-width: 5.2rem; }}
   figure svg.wide {{ display: none; }}
   figure svg.narrow {{ display: block; }}
 }}

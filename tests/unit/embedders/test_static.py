@@ -313,7 +313,6 @@ def test_a_library_reads_the_same_tokens_of_both_ends(tmp_path: Path) -> None:
     "settings",
     [
         {"max_tokens": "512"},
-        {"max_tokens": -1},
         {"max_code_points": 1.5},
         {"normalize": "yes"},
         {"surface_features": [3]},

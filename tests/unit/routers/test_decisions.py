@@ -66,7 +66,7 @@ def test_without_a_calibration_a_threshold_is_required_and_the_error_says_why(ro
     assert bare.route("hello", 0.0).is_strong
 
 
-@pytest.mark.parametrize("prompt", ["", "  ", "\n\t", "\u2003\u00a0", "\x1c"])
+@pytest.mark.parametrize("prompt", ["", "  ", "\n\t", "\u2003\u00a0", "\x1c", "\u200b\u00ad", "\ufeff", "\0", "\ud800"])
 def test_a_prompt_without_text_gets_what_the_caller_says(router: Router, prompt: str) -> None:
     rate = router.win_rate(prompt)
     # A win rate is at least 0 and below 1.5: whatever it says is overruled.
@@ -192,3 +192,48 @@ def test_logits_that_overflow_float32_are_those_of_the_pair() -> None:
     embeddings = np.array([[3e8, -3e8]], np.float32)
     logits = router.model_logits(embeddings)[0].astype(np.float64)
     assert 1.0 / (1.0 + np.exp(logits[1] - logits[0])) == router.win_rates_from_embeddings(embeddings)[0]
+
+
+def test_a_share_that_another_row_of_the_calibration_reaches_is_given() -> None:
+    for count in range(3, 60):
+        win_rates = np.array([0.9] * (count // 2) + [0.4] * (count - count // 2), np.float32)
+        calibration = rf.Calibration.from_win_rates(win_rates, dataset="two values")
+        router = mf_router().with_calibration(calibration)
+        sent = np.mean(win_rates >= np.float32(router.default_threshold))
+        assert abs(sent - 0.5) <= max(0.02, 1.0 / count) + 0.002, count
+
+
+def test_embedders_that_wrap_or_cut_say_when_text_was_left_out(tmp_path: Path) -> None:
+    texts = ["a b c", "a b c a b c a b c"]
+    inner = static_embedder(max_tokens=4)
+    for cached in (rf.CachedEmbedder(inner), rf.CachedEmbedder(inner, path=tmp_path / "store")):
+        assert [mf_router(cached).route(text, 0.5).basis for text in texts] == ["text", "excerpt"]  # type: ignore[arg-type]
+        assert mf_router(cached).route_batch(texts, 0.5)[1].basis == "excerpt"  # type: ignore[arg-type]
+    unknown = rf.CachedEmbedder(
+        FunctionEmbedder(lambda found: np.ones((len(found), 9), np.float32), name="m", dim=9, fingerprint="sha256:1")
+    )
+    assert unknown.reads_whole(texts) == [True, True]
+    assert rf.OpenAIEmbedder("m", dim=3, max_chars=5).reads_whole(texts) == [True, False]
+    assert rf.OpenAIEmbedder("m", dim=3).reads_whole(texts) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"max_tokens": True}, "max_tokens must be an integer, found True"),
+        ({"tail_tokens": 1.5}, "tail_tokens must be an integer, found 1.5"),
+        ({"normalize": 1}, "normalize must be a bool, found 1"),
+    ],
+)
+def test_settings_of_a_near_type_are_refused(settings: dict[str, object], what: str) -> None:
+    with pytest.raises(TypeError, match=what):
+        static_embedder(**settings)  # type: ignore[arg-type]
+    with pytest.raises(rf.InvalidArgumentError, match="from 1 to 2\\^53"):
+        static_embedder(max_tokens=2**60)
+    found = static_embedder(max_tokens=np.int64(5)).stored()[0]["settings"]  # type: ignore[arg-type]
+    assert type(found["max_tokens"]) is int
+
+
+def test_what_replaces_a_calibration_is_one() -> None:
+    with pytest.raises(TypeError, match="found dict"):
+        mf_router().with_calibration({"a": 1})  # type: ignore[arg-type]
