@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 
-import routellm_fast as rf
 from benchmarks.harness.figures import latencies, median_us, medians, quantiles, ratios
 from benchmarks.harness.peers import those_present
 from benchmarks.harness.prompts import prompts_at_hand
@@ -18,6 +17,7 @@ from benchmarks.harness.turns import clock_ns, looped, time_blocks, time_items
 from benchmarks.text.names import ROUTE, TEXT_CONTENDERS
 from benchmarks.text.peers import text_contender
 from benchmarks.text.reference import TextReference, agreement
+from benchmarks.text.task import router_of_starts
 from benchmarks.text.workload import decision_threshold, texts_of_length
 
 
@@ -45,7 +45,7 @@ class TextBench:
 
     def __init__(self, folder: Path) -> None:
         """Load all; peers that are not installed stand in `missing` with the reason."""
-        self.router = rf.load_router()
+        self.router = router_of_starts()
         self.threshold = decision_threshold(self.router)
         self.missing: dict[str, str] = {}
         try:
