@@ -48,8 +48,8 @@ EMBEDDER_NAME: Final = "static:minilm-256"
 TOKEN_DIMS: Final = 256
 # On sources left out of training a normalised mean was better (benchmarks/results/selection.md).
 NORMALIZE: Final = True
-# Half of the 512 tokens for the end of a longer prompt: people ask before or behind what they paste. One training
-# prompt in seventy-five is longer, too few to choose by.
+# Half of the 512 tokens for the end of a longer prompt: people ask before or behind what they paste. Too few training
+# prompts are longer to choose by.
 TAIL_TOKENS: Final = 256
 # The length of a prompt is what a mean of vectors throws away.
 SURFACE_FEATURES: Final = ("constant", "log_tokens")

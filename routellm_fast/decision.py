@@ -64,7 +64,9 @@ def decide(
     _new: Callable[..., Decision] = tuple.__new__,
 ) -> Decision:
     """Choose the strong model when its win rate is at least the threshold, or as `no_text` says where there is none."""
-    is_strong = win_rate >= threshold if basis != "no_text" or no_text == "score" else no_text == "strong"
+    is_strong = win_rate >= threshold
+    if basis == "no_text" and no_text != "score":
+        is_strong = no_text == "strong"
     # tuple.__new__ directly: NamedTuple's own __new__ accepts keywords, which doubles the cost of a decision.
     return _new(Decision, (pair[0] if is_strong else pair[1], win_rate, threshold, is_strong, basis))
 
@@ -78,10 +80,8 @@ def basis_of(prompt: str, is_whole: bool) -> Basis:
 
 def has_text(text: str) -> bool:
     """Whether a text holds anything to be seen: blanks, control characters and marks without width are nothing."""
-    first = text[:1]
-    if "!" <= first <= "~":  # nearly all texts, in a moment
-        return True
-    return any(c.isprintable() and not c.isspace() for c in text)
+    # Nearly all texts begin with something to be seen.
+    return "!" <= text[:1] <= "~" or any(c.isprintable() and not c.isspace() for c in text)
 
 
 def check_no_text(value: str) -> None:

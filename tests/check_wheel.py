@@ -6,8 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-# Two routers (10.2 MB compressed), three libraries with the core in each (1.6 MB), and half a megabyte of Python.
-MAX_BYTES = 25 << 19
+MAX_BYTES = 12 << 20
 REQUIRED = ["routellm_fast/__init__.py", "routellm_fast/py.typed", "routellm_fast/_core.pyi",
             "routellm_fast/assets/mf/router.json", "routellm_fast/assets/mf/weights.safetensors",
             "routellm_fast/assets/mf/README.md", "routellm_fast/assets/sw_ranking/router.json",

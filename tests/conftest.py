@@ -52,3 +52,13 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def no_server_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The environment of a user who has set nothing: no keys, no addresses, no proxies."""
+    # No certificates: the loopback needs none, and reading the system's takes long for every client.
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
+    proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
+    for name in [*(key for key in os.environ if key.startswith("OPENAI_")), *proxies, *map(str.lower, proxies)]:
+        monkeypatch.delenv(name, raising=False)

@@ -59,11 +59,16 @@ class TokenEncoder:
 
     def reads_whole(self, texts: Sequence[str]) -> list[bool]:
         """Return of each text whether `encode` reads all of it."""
-        if self._native is not None:
-            return [len(self._native.encode(text, self._room + 1)) <= self._room for text in texts]
+        native = self._native
+        if native is not None:
+            return [self._is_short(text) or len(native.encode(text, self._room + 1)) <= self._room for text in texts]
         assert self._library is not None  # noqa: S101 - one of the two is there
         found = self._library.encode([text[: self._limit] for text in texts])
         return [len(text) <= self._limit and len(ids) <= self._room for text, ids in zip(texts, found, strict=True)]
+
+    def _is_short(self, text: str) -> bool:
+        """Whether a text fits for certain: BERT's tokens are never more than bytes, so most need no second reading."""
+        return len(text) <= self._room and len(text.encode("utf-8", "surrogatepass")) <= self._room
 
 
 def _around(processor: Any) -> tuple[list[int], list[int]]:

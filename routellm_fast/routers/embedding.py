@@ -128,6 +128,8 @@ class EmbeddingRouter(Router):
         if not self._reads_text:
             return self.route_batch([prompt], threshold, no_text=no_text)[0]
         rate, is_whole = self._native.route(prompt, threshold)
+        if is_whole and "!" <= prompt[:1] <= "~":  # nearly all prompts: text that begins with something to be seen
+            return decide(self._model_pair, rate, threshold)
         return decide(self._model_pair, rate, threshold, basis_of(prompt, is_whole), no_text)
 
     def route_batch(

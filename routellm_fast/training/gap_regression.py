@@ -178,6 +178,13 @@ def chosen(
     return replace(config, ridge=ridge, length_weight=length_weight)
 
 
+def _numbers(config: GapRegressionConfig) -> tuple[float, float]:
+    """Return the ridge and the length weight of a config that `chosen` has returned."""
+    if config.ridge is None or config.length_weight is None:
+        raise ValueError("the ridge and the length weight are not chosen yet")
+    return config.ridge, config.length_weight
+
+
 def crossed_need(
     gaps: Battles,
     gap_embeddings: FloatArray,
@@ -202,12 +209,12 @@ def crossed_need(
     Raises:
         DataError: Without one of the parts the gaps say nothing.
     """
-    assert config.ridge is not None and config.length_weight is not None  # noqa: S101, PT018
+    ridge, length_weight = _numbers(config)
     part, gap_part = _parts(battles.groups, config.seed), _parts(gaps.groups, config.seed)[gaps.prompt]
     need = np.empty(len(part))
     for index in range(_FOLDS):
         others = gaps.select(gap_part != index)
-        vector = need_vector(others, gap_embeddings, features, ridge=config.ridge, length_weight=config.length_weight)
+        vector = need_vector(others, gap_embeddings, features, ridge=ridge, length_weight=length_weight)
         need[part == index] = embeddings[part == index].astype(np.float64) @ vector
     return need
 
@@ -318,8 +325,8 @@ def train(
     known = gaps.select(~out_gaps)
     is_open = config.ridge is None or config.length_weight is None
     config = chosen(known, gap_embeddings, features, config)
-    assert config.ridge is not None and config.length_weight is not None  # noqa: S101, PT018
-    vector = need_vector(known, gap_embeddings, features, ridge=config.ridge, length_weight=config.length_weight)
+    ridge, length_weight = _numbers(config)
+    vector = need_vector(known, gap_embeddings, features, ridge=ridge, length_weight=length_weight)
     need = embeddings.astype(np.float64) @ vector
     centre = float(need[np.unique(battles.prompt[~out])].mean())
     fitted_to = need - centre

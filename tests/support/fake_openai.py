@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import routellm_fast as rf
 from tests.support import fake_server
 from tests.support.fake_server import FakeServer, Request
 
@@ -22,6 +24,19 @@ def vector_for(text: str, dim: int) -> np.ndarray:
 
 def vectors_for(texts: Sequence[str], dim: int) -> np.ndarray:
     return np.stack([vector_for(text, dim) for text in texts])
+
+
+def embed(embedder: rf.OpenAIEmbedder, texts: list[str], way: str) -> np.ndarray:
+    """Through one of the two faces, "sync" or "async", leaving no connection open."""
+    if way == "sync":
+        with embedder:
+            return embedder.embed(texts)
+
+    async def run() -> np.ndarray:
+        async with embedder:
+            return await embedder.aembed(texts)
+
+    return asyncio.run(run())
 
 
 @dataclass

@@ -24,14 +24,10 @@ from routellm_fast.endpoints import (
 )
 from routellm_fast.errors import EndpointError, InvalidArgumentError
 
+pytestmark = pytest.mark.usefixtures("no_server_settings")
+
 KEY = "sk-Secret0Key1For2Tests3Only4"
 OTHER = "http://localhost:8000/v1"
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MY_KEY"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def test_openais_key_goes_to_openai_and_to_the_environments_server_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,8 @@ from routellm_fast.prices import ModelPrice
 from tests.support.fake_judge import FakeJudge, Reply, first_always, nonsense, quality_of
 from tests.support.processes import assert_refused, started_cli
 
+pytestmark = pytest.mark.usefixtures("no_server_settings")
+
 KEY = "sk-Secret0Key1For2Tests3Only4"
 PRICES = ModelPrice(10.0, 100.0)  # a call of the fake judge takes 100 and 10 tokens: 0.002 dollars
 CALL_USD = 0.002
@@ -64,15 +66,6 @@ class FakeClock:
         until_s = self.now_s + seconds
         await asyncio.sleep(0)
         self.now_s = max(self.now_s, until_s)
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    # No certificates: the loopback needs none, and reading the system's takes long for every client.
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
-    names = ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ADMIN_KEY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
-    for name in [*names, *map(str.lower, names)]:
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -16,16 +16,9 @@ from routellm_fast.cli import main
 from routellm_fast.errors import EndpointError, InvalidArgumentError
 from tests.support.fake_judge import FakeJudge, Reply
 
+pytestmark = pytest.mark.usefixtures("no_server_settings")
+
 KEY = "sk-Secret0Key1For2Tests3Only4"
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    # No certificates: the loopback needs none, and reading the system's takes long for every client.
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
-    names = ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ADMIN_KEY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
-    for name in [*names, *map(str.lower, names)]:
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

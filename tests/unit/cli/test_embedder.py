@@ -11,13 +11,9 @@ from routellm_fast.cli import main
 from routellm_fast.cli._embedder import named_embedder
 from tests.support.fake_openai import FakeOpenAI, vectors_for
 
+pytestmark = pytest.mark.usefixtures("no_server_settings")
+
 KEY = "sk-Secret0Key1For2Tests3Only4"
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def arguments(name: str) -> dict[str, Any]:

@@ -18,22 +18,15 @@ import routellm_fast as rf
 from routellm_fast.embedders._openai_manners import Manners
 from tests.support.builders import mf_router
 from tests.support.c_library import CRouter
-from tests.support.fake_openai import FakeOpenAI, Reply, vectors_for
+from tests.support.fake_openai import FakeOpenAI, Reply, embed, vectors_for
+
+pytestmark = pytest.mark.usefixtures("no_server_settings")
 
 Rule = Callable[[Any], "Reply | None"]
 
 KEY = "sk-Secret0Key1For2Tests3Only4"
 DIM = 9
 TEXTS = [f"text {i}" for i in range(7)]
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    # No certificates: the loopback needs none, and reading the system's takes long for every client.
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
-    names = ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ADMIN_KEY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
-    for name in [*names, *map(str.lower, names)]:
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -50,18 +43,6 @@ def way(request: pytest.FixtureRequest) -> str:
 def connect(server: FakeOpenAI, **overrides: Any) -> rf.OpenAIEmbedder:
     arguments = {"model": "m", "base_url": server.url, "dim": DIM, "timeout_s": 5.0, "max_retries": 0, **overrides}
     return rf.OpenAIEmbedder(**arguments)
-
-
-def embed(embedder: rf.OpenAIEmbedder, texts: list[str], way: str) -> np.ndarray:
-    if way == "sync":
-        with embedder:
-            return embedder.embed(texts)
-
-    async def run() -> np.ndarray:
-        async with embedder:
-            return await embedder.aembed(texts)
-
-    return asyncio.run(run())
 
 
 def sizes(server: FakeOpenAI) -> list[int]:

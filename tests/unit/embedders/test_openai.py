@@ -19,18 +19,13 @@ import pytest
 import routellm_fast as rf
 from routellm_fast.embedders._openai_answer import UnfitAnswer, parse_answer
 from tests.support.builders import mf_router
-from tests.support.fake_openai import FakeOpenAI, Reply, vector_for, vectors_for
+from tests.support.fake_openai import FakeOpenAI, Reply, embed, vector_for, vectors_for
 from tests.support.processes import run_python
+
+pytestmark = pytest.mark.usefixtures("no_server_settings")
 
 KEY = "sk-Secret0Key1For2Tests3Only4"
 TEXTS = [f"text {i}" for i in range(10)]
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ADMIN_KEY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
-    for name in [*names, *map(str.lower, names)]:
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -42,19 +37,6 @@ def server() -> Iterator[FakeOpenAI]:
 def connect(server: FakeOpenAI, **overrides: Any) -> rf.OpenAIEmbedder:
     arguments = {"model": "local-model", "base_url": server.url, "dim": server.dim, "timeout_s": 5.0, **overrides}
     return rf.OpenAIEmbedder(**arguments)
-
-
-def embed(embedder: rf.OpenAIEmbedder, texts: list[str], way: str) -> np.ndarray:
-    """Through one of the two faces, leaving no connection open."""
-    if way == "sync":
-        with embedder:
-            return embedder.embed(texts)
-
-    async def run() -> np.ndarray:
-        async with embedder:
-            return await embedder.aembed(texts)
-
-    return asyncio.run(run())
 
 
 @pytest.fixture(params=["sync", "async"])
