@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <utility>
 
+#include "base/error.hpp"
 #include "kernels/kernel_abi.hpp"
 
 namespace routellm_fast {
@@ -59,7 +61,14 @@ void PanelCodes::encode(const float* rows, std::size_t count, std::size_t dim, s
   for (std::size_t r = 0; r < count; ++r) {
     const float* const row = rows + r * dim;
     float largest = 0.0F;
-    for (std::size_t d = 0; d < dim; ++d) largest = std::max(largest, std::abs(row[d]));
+    for (std::size_t d = 0; d < dim; ++d) {
+      if (!std::isfinite(row[d])) {
+        throw Error(ErrorCode::kInvalidArgument, "row " + std::to_string(r) + " of what is to be coded has " +
+                                                     std::to_string(row[d]) + " in column " + std::to_string(d) +
+                                                     ": every value must be finite.");
+      }
+      largest = std::max(largest, std::abs(row[d]));
+    }
     if (largest < kLargestCode * std::numeric_limits<float>::min()) continue;  // its scale would have no inverse
     scales[r] = largest / kLargestCode;
     const float inverse = 1.0F / scales[r];
@@ -101,10 +110,13 @@ void QueryCoder::code(std::size_t q, const float* values, float offset) {
   }
   const double most = kLargestScore / (static_cast<double>(kLargestCode) * std::sqrt(static_cast<double>(padded_)) *
                                        std::max(std::sqrt(square), 1e-30));
-  const float inverse = largest > 0.0F ? std::min(kLargestQuery / largest, static_cast<float>(most)) : 0.0F;
+  // A query that overflowed has no codes, and scores that are no numbers: whoever reads them says so.
+  const bool is_finite = std::isfinite(square);
+  const float inverse =
+      is_finite && largest > 0.0F ? std::min(kLargestQuery / largest, static_cast<float>(most)) : 0.0F;
   std::int32_t sum = 0;
   for (std::size_t d = 0; d < padded_; ++d) {
-    const int value = d < dim_ ? static_cast<int>(std::nearbyint(values[d] * inverse)) : 0;
+    const int value = d < dim_ && is_finite ? static_cast<int>(std::nearbyint(values[d] * inverse)) : 0;
     const int high = (value + 64) >> 7;
     whole_[q * padded_ + d] = static_cast<std::int16_t>(value);
     high_[q * padded_ + d] = static_cast<std::int8_t>(high);
@@ -113,7 +125,7 @@ void QueryCoder::code(std::size_t q, const float* values, float offset) {
   }
   bias_[q] = 128 * sum;
   step_[q] = inverse > 0.0F ? 1.0F / inverse : 0.0F;
-  offset_[q] = offset;
+  offset_[q] = is_finite ? offset : std::numeric_limits<float>::quiet_NaN();
 }
 
 CodedQueries QueryCoder::queries() const noexcept {

@@ -63,6 +63,22 @@ std::shared_ptr<const PanelCodes> codes_of(const std::shared_ptr<const Encoded>&
   return std::make_shared<PanelCodes>(encoded, encoded->panels.data(), encoded->scales, dim);
 }
 
+TEST_CASE("rows that are not finite are not coded, and queries that are not give scores that are none") {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity}) {
+    const std::vector<float> rows{1.0F, 2.0F, 3.0F, bad};
+    CHECK_THROWS_WITH_AS((void)PanelCodes::of_rows(rows, 2), doctest::Contains("in column 1: every value must be"),
+                         Error);
+    const PanelCodes codes = PanelCodes::of_rows(std::vector<float>{1.0F, 2.0F}, 2);
+    QueryCoder coder;
+    coder.reset(1, 2);
+    coder.code(0, rows.data() + 2, 0.0F);
+    std::vector<float> scores(codes.padded_rows());
+    codes.score(0, codes.panels(), coder.queries(), kernels(active_isa()), scores.data(), scores.size());
+    CHECK(std::isnan(scores.front()));
+  }
+}
+
 TEST_CASE("a code is the nearest to its value, the largest of a row is an outermost one, and padding scores nothing") {
   for (const std::size_t dim : {1U, 4U, 6U, 67U}) {
     for (const std::size_t count : {1U, 15U, 16U, 33U}) {
