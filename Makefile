@@ -16,7 +16,7 @@ PYTEST_WORKERS ?= --numprocesses logical --maxprocesses 4 --dist worksteal
 WHEEL ?=
 
 .PHONY: run test test-python test-cpp build-cpp-tests examples triton-env lint format benchmark benchmark-triton quality \
-  quality-transformers benchmark-transformers fuzz clean
+  quality-transformers benchmark-transformers fuzz attack clean
 
 run: $(VENV_RUN)/.installed
 	$(VENV_RUN)/bin/routellm-fast route --file examples/prompts.txt
@@ -74,6 +74,10 @@ quality-transformers: $(VENV_DEV)/.transformers-installed
 
 benchmark-transformers: $(VENV_DEV)/.transformers-installed
 	$(VENV_DEV)/bin/python -m benchmarks transformers --routers build/transformers --document docs/performance.md
+
+# Everything that may fail or be made to, as often as the page docs/attacks.md says; takes hours.
+attack: $(VENV_DEV)/.fuzz-installed
+	$(VENV_DEV)/bin/python -m tests.attack.command
 
 fuzz: $(VENV_DEV)/.fuzz-installed
 	sh csrc/fuzz/run.sh $(VENV_DEV)/bin
