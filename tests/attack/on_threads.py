@@ -57,7 +57,7 @@ def _route(campaign: Campaign) -> None:
 ATTACKS = [
     Attack(
         name="routing from eight threads",
-        tried="a prompt is routed by one of eight threads, alone and in a batch, while another loads routers and takes the old ones away.",
+        tried="one of eight threads routes a prompt, alone and in a batch, while another loads and drops routers.",
         held="each win rate has the bits that the same router gives alone.",
         unit="prompts",
         whole=10_000_000,
