@@ -167,11 +167,14 @@ class OnnxEmbedder:
         files = {ENCODER_FILE: self._model, TOKENIZER_FILE: self._tokenizer_json}
         return identity_of(self, kind="onnx", settings=self._settings), tensors, files
 
-    def save(self, path: str | Path, *, provenance: Mapping[str, Any] | None = None) -> None:
-        """Write an embedder directory in one step. Raises ArtifactWriteError, and then nothing has changed."""
+    def save(self, path: str | Path, *, provenance: Mapping[str, Any] | None = None) -> str:
+        """Write an embedder directory in one step, and return its digest, "sha256:<hex>".
+
+        Raises ArtifactWriteError, and then nothing has changed.
+        """
         spec, tensors, files = self.stored()
         manifest = {"embedder": spec, "provenance": dict(provenance or {})}
-        write_artifact(path, Artifact(manifest, tensors, files), EMBEDDER_LAYOUT)
+        return write_artifact(path, Artifact(manifest, tensors, files), EMBEDDER_LAYOUT)
 
     @property
     def name(self) -> str:
