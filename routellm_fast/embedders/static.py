@@ -17,6 +17,7 @@ from routellm_fast.artifact import (
     EMBEDDER_LAYOUT,
     ROUTER_LAYOUT,
     Artifact,
+    enough_memory,
     faults_of,
     is_artifact,
     read_artifact,
@@ -174,7 +175,7 @@ class StaticEmbedder:
             ArtifactFormatError: A file is damaged, or a tensor is missing.
         """
         path = Path(directory)
-        with faults_of(path):
+        with enough_memory(path):
             return cls._of_model2vec(path, surface_features, isa)
 
     @classmethod

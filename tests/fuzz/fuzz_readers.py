@@ -97,6 +97,7 @@ def damage(content: bytes, data: atheris.FuzzedDataProvider) -> bytes:
 
 def sign(files: dict[str, bytes], name: str) -> None:
     manifest = json.loads(files["router.json"])
+    manifest.pop("manifest_sha256", None)
     content = files[name]
     manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     files["router.json"] = json.dumps(manifest).encode()

@@ -507,6 +507,8 @@ TEST_CASE("what cannot be served is refused at loading, for a reason") {
       {with_parameters(parameter("strong_model", "")), "'strong_model' is empty"},
       {with_parameters(R"(,"weak_model":{})"), "'weak_model' is empty"},
       {with_parameters(parameter("weak_model", "a\\u0000b")), "zero byte"},
+      {with_parameters(parameter("directory_digest", "abc")), "64 hexadecimal digits"},
+      {with_parameters(parameter("directory_digest", std::string(64, '0').c_str())), "the digest that was asked for"},
   };
   for (const auto& [change, text] : faults) {
     const Served served("mf-none", change);
