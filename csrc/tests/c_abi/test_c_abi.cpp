@@ -133,6 +133,7 @@ TEST_CASE("a digest lets this router load and no other, and checks mapped tensor
     options.digest = given.c_str();
     CHECK(std::string(routellm_digest(loaded("sw-float32", &options).get())) == digest);
   }
+  options.digest = digest.c_str();
   routellm_router* router = nullptr;
   CHECK(routellm_load(golden("mf-none").c_str(), &options, &router) == ROUTELLM_BAD_DIRECTORY);
   CHECK(says("the digest that was asked for is " + digest));
