@@ -23,12 +23,12 @@ from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import (
     ArtifactError,
     ArtifactFormatError,
-    ArtifactMemoryError,
     ArtifactNotFoundError,
     ArtifactWriteError,
     EmbedderMismatchError,
     InvalidArgumentError,
 )
+from routellm_fast.memory import enough_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -241,19 +241,6 @@ def verify_artifact(path: str | Path, layout: Layout, *, on_progress: Callable[[
 
 
 @contextmanager
-def enough_memory(path: str | Path) -> Iterator[None]:
-    """Name the file or directory whose reading takes more memory than there is. Raises ArtifactMemoryError then."""
-    try:
-        yield
-    except ArtifactMemoryError:
-        raise
-    except MemoryError as error:
-        raise ArtifactMemoryError(
-            f"{path} needs more memory than this process can get. Allow it more, or load something smaller."
-        ) from error
-
-
-@contextmanager
 def faults_of(directory: str | Path) -> Iterator[None]:
     """Name the directory in the errors of a block that makes something of its contents.
 
@@ -307,9 +294,7 @@ def _manifest_content(manifest: Manifest, where: Path) -> bytes:
             f"{where}: what the router is to keep cannot be written as JSON ({error}). Leave it out of its provenance."
         ) from error
     line = f'\n"{_OWN_DIGEST_KEY}": "'.encode()  # no string holds a line feed: this stands once
-    return content.replace(
-        line + _NO_DIGEST.encode(), line + hashlib.sha256(content).hexdigest().encode()
-    )
+    return content.replace(line + _NO_DIGEST.encode(), line + hashlib.sha256(content).hexdigest().encode())
 
 
 def _canonical_json(manifest: Manifest) -> bytes:

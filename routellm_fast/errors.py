@@ -73,7 +73,7 @@ class ArtifactIntegrityError(ArtifactError):
 
 
 class ArtifactMemoryError(ArtifactError, MemoryError):
-    """The directory needs more memory than the process can get."""
+    """A directory, or a file of one, needs more memory than the process can get; the text names it."""
 
 
 class ArtifactWriteError(ArtifactError, OSError):

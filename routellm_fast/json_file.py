@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from routellm_fast import _core
 from routellm_fast.errors import ArtifactFormatError, DataError, RouteLLMError
+from routellm_fast.memory import enough_memory
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
@@ -32,12 +33,13 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
     Raises:
         ArtifactFormatError: It cannot be read, breaks a rule of JSON, or holds something else.
+        ArtifactMemoryError: It takes more memory than there is.
     """
     try:
-        content = path.read_bytes()
+        with enough_memory(path):
+            found = parse_json(path.read_bytes(), path)
     except OSError as error:
         raise ArtifactFormatError(f"{path} cannot be read ({error.strerror or error})") from error
-    found = parse_json(content, path)
     if not isinstance(found, dict):
         raise ArtifactFormatError(f"{path} must hold a JSON object, found {type(found).__name__}")
     return found
@@ -52,6 +54,8 @@ def read_json(path: Path) -> Any:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+    except MemoryError as error:
+        raise DataError(f"{path} needs more memory than this process can get") from error
     from routellm_fast.tables import check_text  # most programs read no file of a user's
 
     check_text(content, path)

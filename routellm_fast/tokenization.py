@@ -15,8 +15,8 @@ class NativeTokenizer(NamedTuple):
     """What the core reads of a tokenizer.json.
 
     Attributes:
-        tokenizer: A WordPiece model behind BERT's normalizer and pre-tokenizer; None for any other tokenizer, which only
-            Hugging Face's library runs.
+        tokenizer: A WordPiece model behind BERT's normalizer and pre-tokenizer; None for any other tokenizer, which
+            only Hugging Face's library runs.
         unknown_token: Id of the token that stands for unknown words; None where there is none.
     """
 
@@ -74,4 +74,3 @@ class LibraryTokenizer:
         except Exception as error:  # the library raises bare Exception here too
             raise EmbeddingError(f"the tokenizers library failed on a text: {error}") from error
         return [encoding.ids for encoding in encodings]
-

@@ -142,9 +142,7 @@ def calibrate(
         "quality": quality,
     }
     targets = [Target(kind, value) for kind, given in values.items() for value in given or []]  # type: ignore[arg-type]
-    loaded = load_router(
-        directory, digest=digest, embedder=None if embedder is None else named_embedder(embedder)
-    )
+    loaded = load_router(directory, digest=digest, embedder=None if embedder is None else named_embedder(embedder))
     left_out = left_out_of(strict=strict)
     if check:
         named = strong_label or weak_label or dataset or created or force
@@ -321,7 +319,10 @@ def _show(directory: Path, router: Router, found: Calibrated, target: Path | Non
         console.print(table)
     for warning in found.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"\nwritten to {target}\ndigest: {digest}" if target else "\nnothing is stored: give --out DIR or --in-place")
+    if target is None:
+        typer.echo("\nnothing is stored: give --out DIR or --in-place")
+    else:
+        typer.echo(f"\nwritten to {target}\ndigest: {digest}")
 
 
 def _points_table(points: Sequence[OperatingPoint], random_pgrs: Mapping[str, float]) -> Table:

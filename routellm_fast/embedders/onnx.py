@@ -21,6 +21,7 @@ from routellm_fast.artifact import (
 )
 from routellm_fast.embedders.base import Stored, fingerprint_of, identity_of
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError, OnnxModelError
+from routellm_fast.memory import enough_memory
 from routellm_fast.onnx import OnnxSession, SessionOptions
 from routellm_fast.onnx.text_graph import TextGraph, check_text_settings
 from routellm_fast.origin import Origin
@@ -113,7 +114,8 @@ class OnnxEmbedder:
             )
         from routellm_fast.onnx.encoder import export_encoder  # torch
 
-        made = export_encoder(path)
+        with enough_memory(path):
+            made = export_encoder(path)
         return cls(
             made.model,
             made.tokenizer_json,

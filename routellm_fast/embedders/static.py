@@ -17,7 +17,6 @@ from routellm_fast.artifact import (
     EMBEDDER_LAYOUT,
     ROUTER_LAYOUT,
     Artifact,
-    enough_memory,
     faults_of,
     is_artifact,
     read_artifact,
@@ -26,6 +25,7 @@ from routellm_fast.artifact import (
 from routellm_fast.embedders.base import Stored, fingerprint_of, identity_of
 from routellm_fast.embedders.model2vec import is_model2vec_folder, read_model2vec
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
+from routellm_fast.memory import enough_memory
 from routellm_fast.origin import Origin
 from routellm_fast.texts import check_texts
 from routellm_fast.tokenization import (

@@ -90,9 +90,8 @@ def _steps(folder: Path) -> tuple[Pooling, bool]:
     if not path.is_file():
         return "mean", True
     try:
-        modules = [
-            (str(module["type"]).rpartition(".")[2], str(module["path"])) for module in parse_json(path.read_bytes(), path)
-        ]
+        entries = parse_json(path.read_bytes(), path)
+        modules = [(str(module["type"]).rpartition(".")[2], str(module["path"])) for module in entries]
     except ArtifactFormatError:
         raise
     except (KeyError, TypeError) as error:

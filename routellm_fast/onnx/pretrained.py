@@ -12,6 +12,7 @@ from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError
 from routellm_fast.extras import quiet_transformers, require
 from routellm_fast.json_file import read_json_object
+from routellm_fast.memory import enough_memory
 
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
@@ -80,7 +81,7 @@ def read_pretrained(source: str | Path) -> PretrainedText:
     return PretrainedText(
         folder=folder,
         config=config,
-        tokenizer_json=(folder / TOKENIZER_FILE).read_bytes(),
+        tokenizer_json=_read(folder / TOKENIZER_FILE),
         max_tokens=_max_tokens(config, tokenizer_config, pad_id, folder),
         pad_id=pad_id,
     )
@@ -124,6 +125,11 @@ def load_model(auto_class: str, source: PretrainedText, *, optional: str | None 
             f"{' and others' if len(missing) > 3 else ''}: it holds another kind of model than {auto_class} reads"
         )
     return model.eval()
+
+
+def _read(path: Path) -> bytes:
+    with enough_memory(path):
+        return path.read_bytes()
 
 
 def _folder(source: str | Path) -> Path:

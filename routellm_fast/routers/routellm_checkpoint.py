@@ -130,6 +130,8 @@ def read_checkpoint(directory: Path, model_names: Sequence[str] | None = None) -
         InvalidArgumentError: The number of model names is not the number of rows.
     """
     path = directory / "model.safetensors"
+    if path.exists() and not path.is_file():
+        raise ArtifactNotFoundError(f"{path} is no regular file: expected a checkpoint of RouteLLM's mf router")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -156,7 +156,8 @@ def train_mf(
     )
     out = data.held_out(arrays.groups, config.held_out_share, seed=config.seed)
     calibrated_on, dataset = calibration_rows(np.zeros_like(out) if refit else out)
-    digest = job.save(router, router.win_rates([arrays.prompts[row] for row in calibrated_on.tolist()]), dataset=dataset)
+    win_rates = router.win_rates([arrays.prompts[row] for row in calibrated_on.tolist()])
+    digest = job.save(router, win_rates, dataset=dataset)
     return {**metrics, "digest": digest}
 
 

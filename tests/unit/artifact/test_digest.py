@@ -146,9 +146,7 @@ def test_commands_print_and_check_digests(saved: Path, tmp_path: Path) -> None:
     prompts.write_text("hello\nprove the a?\nwrite b c\n")
     for place in ("new", "json"):
         as_json = ["--json"] if place == "json" else []
-        run = run_cli(
-            "calibrate", path, str(prompts), "--out", str(tmp_path / place), "--digest", digest, *as_json
-        )
+        run = run_cli("calibrate", path, str(prompts), "--out", str(tmp_path / place), "--digest", digest, *as_json)
         assert run.returncode == 0, run.stderr
         written = read_artifact(tmp_path / place, ROUTER_LAYOUT).digest
         assert json.loads(run.stdout)["digest"] == written if as_json else f"digest: {written}\n" in run.stdout
