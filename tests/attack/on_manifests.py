@@ -256,7 +256,7 @@ ATTACKS = [
     ),
     Attack(
         name="manifests that claim anything",
-        tried="a value of a manifest is replaced, moved, renamed or broken; the directory is loaded in Python and in C.",
+        tried="a value of a manifest is replaced, moved, renamed or broken; it is loaded in Python and in C.",
         held="both refuse it by name, or both load it; what loads is saved and loaded again with the same win rates.",
         unit="manifests",
         whole=30_000,
