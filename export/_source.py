@@ -35,9 +35,10 @@ def read_source(
     embedder: Embedder | None = None,
     strong_model: str | None = None,
     weak_model: str | None = None,
+    digest: str | None = None,
 ) -> Source:
     """Read a router directory; arguments and errors are those of load_router."""
     directory = router_directory(router)
-    artifact = read_artifact(directory, ROUTER_LAYOUT)
+    artifact = read_artifact(directory, ROUTER_LAYOUT, digest=digest)
     loaded = restore_router(artifact, directory, embedder=embedder, strong_model=strong_model, weak_model=weak_model)
     return Source(loaded, digest_of(artifact))

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from routellm_fast.embedders.static import TOKENIZER_FILE, StaticEmbedder
-from routellm_fast.tokenization import parse_tokenizer, unknown_token_id
+from routellm_fast.tokenization import native_tokenizer
 
 from .graph import Dialect, Graph
 
@@ -63,14 +62,10 @@ class StaticParts:
         from_mask = {"constant"} if "tail_tokens" in self.settings else {"constant", "log_tokens"}
         return [name for name in self.settings["surface_features"] if name not in from_mask]
 
-    @cached_property
-    def _spec(self) -> dict[str, Any]:
-        return parse_tokenizer(self.tokenizer_json)
-
     @property
     def dropped_token(self) -> int | None:
         """The unknown token, which counts for the length and not for the mean."""
-        return unknown_token_id(self._spec)
+        return native_tokenizer(self.tokenizer_json).unknown_token
 
     def token_vectors(self) -> NDArray[np.float64]:
         """Return (tokens, token dim) float64: what each token adds to the sum, but for the columns' scale."""

@@ -109,7 +109,7 @@ class Model:
         """Write config.pbtxt and the warmup's data below a repository; return the version's folder, which is made."""
         folder = repository / self.name
         content = folder / str(version)
-        content.mkdir(parents=True)
+        content.mkdir(parents=True, exist_ok=True)
         for index, (_, rows) in enumerate(self.warmup):
             for name, row in rows.items():
                 path = folder / WARMUP_FOLDER / _sample_file(index, name)

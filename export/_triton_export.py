@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from routellm_fast.decision import check_share
-from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError
+from routellm_fast.errors import ArtifactFormatError, ArtifactWriteError, InvalidArgumentError
+from routellm_fast.json_file import read_json_object
 from routellm_fast.serving.triton_protocol import (
     CALIBRATION_FILE,
     CALIBRATION_TABLE,
@@ -76,6 +77,7 @@ def export_triton(
     version: int = 1,
     strong_model: str | None = None,
     weak_model: str | None = None,
+    digest: str | None = None,
     default_threshold: float | None = None,
     strong_share: float | None = None,
     max_batch_size: int = 64,
@@ -109,6 +111,9 @@ def export_triton(
         version: Version of the models, an integer of at least 1.
         strong_model: Name of the strong model; None for the stored one.
         weak_model: Name of the weak model; None for the stored one.
+        digest: What the digest of the router's directory must be; see load_router. In modes native and python the
+            server then checks the router that is written here in the same way, by a parameter of the model: it serves
+            these bytes and no others. None for neither check.
         default_threshold: Threshold, in [0, 1], for requests that bring none; None for the calibrated one of a strong
             share of 50 %.
         strong_share: Instead of default_threshold: the one that sends this share of the calibration prompts to the
@@ -157,7 +162,7 @@ def export_triton(
         plan = PlanOptions(runtime="tensorrt" if runtime is None else runtime, cache=Path(cache) if cache else None)
         tensorrt_module(plan.runtime)
     messages()  # a missing extra is found before the work
-    source = read_source(router, embedder=embedder, strong_model=strong_model, weak_model=weak_model)
+    source = read_source(router, embedder=embedder, strong_model=strong_model, weak_model=weak_model, digest=digest)
     if strong_share is not None:
         threshold = source.router.threshold_for(strong_share)
     elif threshold is None:
@@ -168,7 +173,10 @@ def export_triton(
     graph: ExportReport | None = None
     with export_directory(out, marker=MARKER_FILE) as staging:
         if mode in ("native", "python"):
-            models = write_router_model(staging, source.router, serving, is_native=mode == "native", threads=threads)
+            models = write_router_model(
+                staging, source.router, serving, is_native=mode == "native", threads=threads,
+                is_checked=digest is not None,
+            )  # fmt: skip
         else:
             native = exportable(source.router, "auto" if inputs is None else inputs)
             models, graph = write_ensemble(
@@ -211,10 +219,10 @@ def _parameters(router: Router, threshold: float) -> dict[str, str]:
 def _check_replaceable(out: Path) -> None:
     """Refuse to replace a repository that somebody put further models into."""
     try:
-        known = json.loads((out / MARKER_FILE).read_text(encoding="utf-8"))["models"]
-    except (OSError, ValueError, KeyError, TypeError):
+        known = set(read_json_object(out / MARKER_FILE)["models"])
+    except (ArtifactFormatError, KeyError, TypeError):
         return
-    others = sorted({path.name for path in out.iterdir()} - {MARKER_FILE, *known})
+    others = sorted({path.name for path in out.iterdir()} - known - {MARKER_FILE})
     if others:
         raise ArtifactWriteError(
             f"{out} also holds {', '.join(others)}, which would be lost: export elsewhere, or move them away"

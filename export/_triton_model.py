@@ -13,7 +13,7 @@ from routellm_fast.embedders.stored import store_embedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError, UnsupportedExportError
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.embedding import EmbeddingRouter
-from routellm_fast.serving.triton_protocol import DEVICE, PROMPT, ROUTER_FOLDER, THREADS
+from routellm_fast.serving.triton_protocol import DEVICE, DIRECTORY_DIGEST, PROMPT, ROUTER_FOLDER, THREADS
 
 from ._triton_config import DECISION, WARMUP_PROMPT, Model, Tensor, router_inputs
 from ._triton_options import Serving
@@ -31,7 +31,7 @@ _ROUTER_MODEL: Final = ("routellm_fast.serving.triton_backend", "RouterModel")
 
 
 def write_router_model(
-    repository: Path, router: Router, serving: Serving, *, is_native: bool, threads: int | None
+    repository: Path, router: Router, serving: Serving, *, is_native: bool, threads: int | None, is_checked: bool
 ) -> list[Model]:
     """Write the one model of the modes native and python: the router directory itself is served.
 
@@ -41,6 +41,7 @@ def write_router_model(
         serving: How it is served.
         is_native: Whether this package's own backend serves it, or Triton's Python backend.
         threads: Threads of each copy; None for 1.
+        is_checked: Whether the backend is to serve only what is written here, by the directory's digest.
 
     Raises:
         UnsupportedExportError: The mode does not serve such a router.
@@ -66,6 +67,10 @@ def write_router_model(
     )
     if len(inputs) == 1:
         raise UnsupportedExportError("the router takes neither prompts nor embeddings in this mode")
+    # Saved again, a router that refers to a table of the package holds it.
+    digest = router.save(repository / serving.name / str(serving.version) / ROUTER_FOLDER)
+    if is_checked:
+        own[DIRECTORY_DIGEST] = digest
     model = Model(
         serving.name,
         "routellm" if is_native else "python",
@@ -77,8 +82,6 @@ def write_router_model(
         response_cache=serving.response_cache,
     )
     folder = model.write(repository, serving.version)
-    # Saved again, a router that refers to a table of the package holds it.
-    router.save(folder / ROUTER_FOLDER)
     if not is_native:
         write_python_model(folder, *_ROUTER_MODEL)
     return [model]

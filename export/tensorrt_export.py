@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from routellm_fast.errors import ForeignExportError, InvalidArgumentError
+from routellm_fast.errors import ArtifactFormatError, ForeignExportError, InvalidArgumentError
+from routellm_fast.json_file import read_json_object
 from routellm_fast.routers.loading import router_directory
 
 from ._directory import export_directory
@@ -159,10 +160,10 @@ def check_plan(folder: str | Path, router: str | Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        manifest = read_json_object(folder / MANIFEST_FILE)
         found = hashlib.sha256((folder / PLAN_FILE).read_bytes()).hexdigest()
         expected = {key: manifest[key] for key in ("plan_sha256", "router_digest", "gpu")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ArtifactFormatError, KeyError) as error:
         raise ForeignExportError(
             f"{folder} holds no plan with its {MANIFEST_FILE}: {error}. Export the router again."
         ) from error
@@ -236,9 +237,9 @@ def _cached_engine(
 
 def _read_engine(plan: Path, entry: Path) -> Engine | None:
     try:
-        content, known = plan.read_bytes(), json.loads(entry.read_text(encoding="utf-8"))
+        content, known = plan.read_bytes(), read_json_object(entry)
         if hashlib.sha256(content).hexdigest() != known["sha256"]:
             return None
         return Engine(content, known["network_types"], known["engine_types"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ArtifactFormatError, KeyError, TypeError):
         return None

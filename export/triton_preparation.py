@@ -25,6 +25,7 @@ from routellm_fast.errors import (
     InvalidEmbeddingError,
 )
 from routellm_fast.extras import require
+from routellm_fast.json_file import read_json_object
 from routellm_fast.onnx.tokens import TokenEncoder
 from routellm_fast.routers.bert import BertRouter
 from routellm_fast.routers.causal.prompt import PromptFormat
@@ -124,7 +125,7 @@ class Preparation:
             MissingExtraError: The tokenizer needs an extra.
         """
         try:
-            settings = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            settings = read_json_object(folder / _FILE)
             if settings["format_version"] != _VERSION:
                 raise ArtifactFormatError(
                     f"{folder} is of format {settings['format_version']}, this version reads {_VERSION}"

@@ -28,6 +28,7 @@ from routellm_fast.errors import (
     EmbedderMismatchError,
     InvalidArgumentError,
 )
+from routellm_fast.memory import enough_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 FORMAT_VERSION: Final = _core.FORMAT_VERSION
 WEIGHTS_FILE: Final = "weights.safetensors"
 MODEL_CARD_FILE: Final = "README.md"
+# The manifest's digest of itself, by which a reader finds that a bit of it has changed.
+_OWN_DIGEST_KEY: Final = "manifest_sha256"
+_NO_DIGEST: Final = "0" * 64
+_DIGEST_PREFIX: Final = "sha256:"
 
 Manifest = dict[str, Any]
 
@@ -100,7 +105,7 @@ class Artifact:
         file_sha256: Digests of `files`, hexadecimal, as read_artifact verified them; write_artifact makes its own.
         recorded: `tensors` and `files` of the manifest that read_artifact read; write_artifact makes its own.
         sha256: Digest of the manifest's file, hexadecimal, by which a change of the directory shows; "" for an artifact
-            that was not read.
+            that was not read. See digest.
         native: The same contents as the core read them; None for an artifact that was not read.
     """
 
@@ -116,9 +121,20 @@ class Artifact:
 
     __repr__ = brief_repr
 
+    @property
+    def digest(self) -> str:
+        """The directory's digest, "sha256:<hex>", which read_artifact(digest=) takes.
 
-def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None:
+        It is that of the manifest, which holds the digests of all other files but the model card.
+        """
+        return f"{_DIGEST_PREFIX}{self.sha256}"
+
+
+def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> str:
     """Write a directory, whole or not at all; equal contents give equal bytes.
+
+    Returns:
+        The directory's digest; see Artifact.digest.
 
     Raises:
         ArtifactIntegrityError: A tensor has a value that is not finite.
@@ -147,7 +163,7 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None
         | {name: {**_describe(array), "file": name + _mapped.SUFFIX} for name, array in mapped.items()},
         "files": files,
     }
-    _core.check_manifest(_canonical_json(manifest), os.fsencode(target), *layout.native())
+    _core.check_manifest(_manifest_content(manifest, target), os.fsencode(target), *layout.native())
     if artifact.model_card:
         contents[MODEL_CARD_FILE] = artifact.model_card.encode("utf-8", "replace")  # data may hold lone surrogates
     from routellm_fast.atomic import staged_directory, synced_file  # most programs only read
@@ -162,33 +178,47 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None
                         entry = _mapped.write_tensor(file, name, array, target)
                 files[file_path.name] = entry
             # The manifest last: it states the digests of all others.
-            contents[layout.manifest_file] = _canonical_json(manifest)
+            content = _manifest_content(manifest, target)
+            contents[layout.manifest_file] = content
             for name, content in contents.items():
                 with synced_file(staging / name) as file:
                     file.write(content)
     except OSError as error:
         raise _unwritable(target, error) from error
+    return f"{_DIGEST_PREFIX}{hashlib.sha256(content).hexdigest()}"
 
 
-def read_artifact(path: str | Path, layout: Layout) -> Artifact:
+def read_artifact(path: str | Path, layout: Layout, *, digest: str | None = None) -> Artifact:
     """Read and verify a directory, but for the data of mapped tensors: of those only sizes and headers are read.
 
+    Args:
+        path: The directory.
+        layout: What it must hold.
+        digest: What the directory's digest must be, "sha256:<hex>" or 64 hexadecimal digits. The mapped tensors are
+            then read and verified, too: what is returned is what the digest was taken of, to the byte, but for the
+            model card. None for no check.
+
     Raises:
-        ArtifactNotFoundError, ArtifactVersionError, ArtifactFormatError, ArtifactIntegrityError: See their classes.
+        ArtifactNotFoundError, ArtifactVersionError, ArtifactFormatError, ArtifactIntegrityError, ArtifactMemoryError:
+            See their classes.
+        InvalidArgumentError: The digest has another form.
     """
-    contents = _core.read_directory(_encoded(path, layout, ArtifactNotFoundError), *layout.native())
-    manifest, files = contents.manifest, contents.files
-    return Artifact(
-        manifest={key: value for key, value in manifest.items() if key not in ("format_version", "tensors", "files")},
-        tensors=contents.tensors,
-        files=files,
-        model_card=contents.model_card.decode("utf-8", errors="replace"),
-        mapped=contents.mapped,
-        file_sha256={name: manifest["files"][name]["sha256"] for name in files},
-        recorded={key: manifest[key] for key in ("tensors", "files")},
-        sha256=contents.manifest_sha256,
-        native=contents,
-    )
+    with enough_memory(path):
+        contents = _core.read_directory(_encoded(path, layout, ArtifactNotFoundError), *layout.native(), digest)
+        manifest, files = contents.manifest, contents.files
+        return Artifact(
+            manifest={
+                key: value for key, value in manifest.items() if key not in ("format_version", "tensors", "files")
+            },
+            tensors=contents.tensors,
+            files=files,
+            model_card=contents.model_card.decode("utf-8", errors="replace"),
+            mapped=contents.mapped,
+            file_sha256={name: manifest["files"][name]["sha256"] for name in files},
+            recorded={key: manifest[key] for key in ("tensors", "files")},
+            sha256=contents.manifest_sha256,
+            native=contents,
+        )
 
 
 def verify_artifact(path: str | Path, layout: Layout, *, on_progress: Callable[[int, int], None] | None = None) -> int:
@@ -203,19 +233,23 @@ def verify_artifact(path: str | Path, layout: Layout, *, on_progress: Callable[[
         The bytes of all files with digests.
 
     Raises:
-        ArtifactNotFoundError, ArtifactVersionError, ArtifactFormatError, ArtifactIntegrityError: See their classes.
+        ArtifactNotFoundError, ArtifactVersionError, ArtifactFormatError, ArtifactIntegrityError, ArtifactMemoryError:
+            See their classes.
     """
-    return _core.verify_directory(_encoded(path, layout, ArtifactNotFoundError), *layout.native(), on_progress)
+    with enough_memory(path):
+        return _core.verify_directory(_encoded(path, layout, ArtifactNotFoundError), *layout.native(), on_progress)
 
 
 @contextmanager
 def faults_of(directory: str | Path) -> Iterator[None]:
     """Name the directory in the errors of a block that makes something of its contents.
 
-    An InvalidArgumentError becomes an ArtifactFormatError: what the directory holds was the argument.
+    An InvalidArgumentError becomes an ArtifactFormatError: what the directory holds was the argument. A MemoryError
+    becomes an ArtifactMemoryError.
     """
     try:
-        yield
+        with enough_memory(directory):
+            yield
     except (ArtifactError, EmbedderMismatchError, InvalidArgumentError) as error:
         kind = ArtifactFormatError if isinstance(error, InvalidArgumentError) else type(error)
         is_named = str(directory) in str(error)
@@ -246,6 +280,21 @@ def _encoded(path: str | Path, layout: Layout, refusal: type[ArtifactError]) -> 
     if b"\0" in encoded or not encoded:
         raise refusal(f"{os.fspath(path)!r} is no path. Expected that of a directory with a {layout.manifest_file}.")
     return encoded
+
+
+def _manifest_content(manifest: Manifest, where: Path) -> bytes:
+    """The manifest's file, with its digest of itself: that of its bytes with zeros for the 64 digits.
+
+    Raises ArtifactFormatError where a value is none that JSON can hold.
+    """
+    try:
+        content = _canonical_json({**manifest, _OWN_DIGEST_KEY: _NO_DIGEST})
+    except (ValueError, RecursionError) as error:
+        raise ArtifactFormatError(
+            f"{where}: what the router is to keep cannot be written as JSON ({error}). Leave it out of its provenance."
+        ) from error
+    line = f'\n"{_OWN_DIGEST_KEY}": "'.encode()  # no string holds a line feed: this stands once
+    return content.replace(line + _NO_DIGEST.encode(), line + hashlib.sha256(content).hexdigest().encode())
 
 
 def _canonical_json(manifest: Manifest) -> bytes:

@@ -24,9 +24,10 @@ class ModelPair(NamedTuple):
 
 
 def checked_pair(strong: str, weak: str) -> ModelPair:
-    """Return a pair of models. Raises InvalidArgumentError unless they are two different names."""
-    if not all(isinstance(name, str) and name for name in (strong, weak)):
-        raise InvalidArgumentError(f"a model pair is two names, found {(strong, weak)}")
+    """Return a pair of models. Raises InvalidArgumentError unless they are two different names, without U+0000."""
+    # In C a name ends with its first U+0000: it would be another name there.
+    if not all(isinstance(name, str) and name and "\0" not in name for name in (strong, weak)):
+        raise InvalidArgumentError(f"a model pair is two names, without zero characters, found {(strong, weak)}")
     if strong == weak:
         raise InvalidArgumentError(
             f"the strong and the weak model are both {strong!r}: there is nothing to choose between. Name two models"

@@ -69,7 +69,11 @@ class ArtifactFormatError(ArtifactError, ValueError):
 
 
 class ArtifactIntegrityError(ArtifactError):
-    """A file differs from what the manifest recorded, or a weight is not finite."""
+    """A file differs from what the manifest recorded, or the manifest from its digest, or a weight is not finite."""
+
+
+class ArtifactMemoryError(ArtifactError, MemoryError):
+    """A directory, or a file of one, needs more memory than the process can get; the text names it."""
 
 
 class ArtifactWriteError(ArtifactError, OSError):

@@ -17,6 +17,7 @@ enum class ErrorCode : std::uint8_t {
   kBadDirectory,      // a directory that breaks its format, or holds what the core does not run
   kEmbedderMismatch,  // the embedder is not the one that the router was made for
   kNoEmbedder,        // a text for a router that scores embeddings only
+  kOutOfMemory,       // a directory needs more memory than the process can get
 };
 
 /// The only exception that the core throws for faults a user can cause. The message says what was found, what was

@@ -59,6 +59,8 @@ routellm_status status_of(ErrorCode code) noexcept {
       return ROUTELLM_BAD_DIRECTORY;
     case ErrorCode::kNoEmbedder:
       return ROUTELLM_NO_EMBEDDER;
+    case ErrorCode::kOutOfMemory:
+      return ROUTELLM_OUT_OF_MEMORY;
   }
   return ROUTELLM_INTERNAL;
 }
@@ -150,21 +152,24 @@ std::string checked_name(const char* name, const char* what) {
 RouterOptions read_options(const routellm_load_options* options) {
   RouterOptions result;
   if (options == nullptr) return result;
-  // A newer program may have fields that this library does not know. They are allowed if they are zero.
+  // A newer program may have fields that this library does not know. They are allowed if they are zero. An older one
+  // lacks those that were added since the first version, which ended with threads.
   constexpr std::size_t kOwn = sizeof(routellm_load_options);
+  constexpr std::size_t kFirst = offsetof(routellm_load_options, digest);
   const auto size = static_cast<std::size_t>(options->size);
   constexpr std::size_t kMost = 4096;
-  if (size < kOwn || size > kMost) {
+  if (size < kFirst || size > kMost) {
     refuse("options.size is " + std::to_string(size) + "; expected sizeof(routellm_load_options), " +
            std::to_string(kOwn) + " in this version.");
   }
   const auto* const bytes = reinterpret_cast<const unsigned char*>(options);
-  if (std::any_of(bytes + kOwn, bytes + size, [](unsigned char byte) { return byte != 0; })) {
+  if (std::any_of(bytes + std::min(kOwn, size), bytes + size, [](unsigned char byte) { return byte != 0; })) {
     refuse("options set something that this version of the library does not know: upgrade it.");
   }
   result.strong_model = checked_name(options->strong_model, "options.strong_model");
   result.weak_model = checked_name(options->weak_model, "options.weak_model");
   result.threads = std::max<std::size_t>(options->threads, 1);
+  if (size >= kOwn && options->digest != nullptr) result.digest.emplace(options->digest);
   return result;
 }
 

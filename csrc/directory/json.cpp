@@ -14,9 +14,6 @@
 namespace routellm_fast {
 namespace {
 
-constexpr std::size_t kMostNested = 200;
-constexpr std::ptrdiff_t kMostDigits = 4300;  // as many as Python makes a number of
-
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
 class Parser {
@@ -24,6 +21,7 @@ class Parser {
   explicit Parser(std::string_view document) : begin_(document.data()), at_(begin_), end_(begin_ + document.size()) {}
 
   JsonValue document() {
+    refuse_other_encodings();
     JsonValue result = value(0);
     skip_space();
     if (at_ != end_) fail("something follows the document");
@@ -33,6 +31,15 @@ class Parser {
  private:
   [[noreturn]] void fail(const std::string& what) const {
     throw Error(ErrorCode::kBadDirectory, what + " at byte " + std::to_string(at_ - begin_));
+  }
+
+  void refuse_other_encodings() const {
+    const std::string_view start(begin_, std::min<std::size_t>(3, static_cast<std::size_t>(end_ - begin_)));
+    if (start.starts_with("\xEF\xBB\xBF")) fail("a byte order mark: JSON is UTF-8 without one");
+    const bool has_zero = start.size() >= 2 && (start[0] == '\0' || start[1] == '\0');
+    if (has_zero || start.starts_with("\xFF\xFE") || start.starts_with("\xFE\xFF")) {
+      fail("UTF-16 or UTF-32: JSON is UTF-8");
+    }
   }
 
   void skip_space() noexcept {
@@ -58,7 +65,7 @@ class Parser {
     return true;
   }
 
-  JsonValue value(std::size_t depth) {  // NOLINT(misc-no-recursion): bounded by kMostNested
+  JsonValue value(std::size_t depth) {  // NOLINT(misc-no-recursion): bounded by kMostNestedJson
     switch (peek()) {
       case '{':
         return JsonValue(object(depth));
@@ -83,11 +90,11 @@ class Parser {
   }
 
   void enter(std::size_t depth) {
-    if (depth == kMostNested) fail("nested more than " + std::to_string(kMostNested) + " deep");
+    if (depth == kMostNestedJson) fail("nested more than " + std::to_string(kMostNestedJson) + " deep");
     ++at_;
   }
 
-  JsonValue::Object object(std::size_t depth) {  // NOLINT(misc-no-recursion): bounded by kMostNested
+  JsonValue::Object object(std::size_t depth) {  // NOLINT(misc-no-recursion): bounded by kMostNestedJson
     enter(depth);
     JsonValue::Object members;
     if (peek() == '}') {
@@ -115,7 +122,7 @@ class Parser {
     if (repeated != keys.end()) fail("the key \"" + shown(*repeated) + "\" stands twice before");
   }
 
-  JsonValue::Array array(std::size_t depth) {  // NOLINT(misc-no-recursion): bounded by kMostNested
+  JsonValue::Array array(std::size_t depth) {  // NOLINT(misc-no-recursion): bounded by kMostNestedJson
     enter(depth);
     JsonValue::Array items;
     if (peek() == ']') {
@@ -163,8 +170,8 @@ class Parser {
     if (!result.is_integer) return result;
     if (std::from_chars(start, at_, integer).ec == std::errc()) {
       result.integer = integer;
+      if (integer == 0) result.value = 0.0;  // -0 is an integer like any other
     } else {
-      if (at_ - start > kMostDigits) fail("an integer of more than " + std::to_string(kMostDigits) + " digits");
       result.digits = std::make_shared<const std::string>(start, at_);
     }
     return result;
@@ -172,7 +179,7 @@ class Parser {
 
   // from_chars leaves the value alone where it is too large or too small. Which of the two, the place of the first
   // digit that is not 0 decides, or the exponent where that is far from it.
-  static double out_of_range(std::string_view number) {
+  [[nodiscard]] double out_of_range(std::string_view number) const {
     const bool negative = number.front() == '-';
     if (negative) number.remove_prefix(1);
     const std::size_t e = std::min(number.find_first_of("eE"), number.size());
@@ -190,8 +197,8 @@ class Parser {
       }
     }
     const bool is_large = static_cast<long long>(point) - static_cast<long long>(first) > -exponent;
-    const double size = is_large ? std::numeric_limits<double>::infinity() : 0.0;
-    return negative ? -size : size;
+    if (is_large) fail("a number beyond 1.8e308, the largest of 64-bit floats, ends");
+    return negative ? -0.0 : 0.0;
   }
 
   std::string string() {
@@ -283,6 +290,12 @@ JsonValue JsonValue::with(std::string_view key, JsonValue value) && {
   } else {
     found->second = std::move(value);
   }
+  return JsonValue(std::move(members));
+}
+
+JsonValue JsonValue::without(std::string_view key) && {
+  Object members = std::move(std::get<Object>(value_));
+  std::erase_if(members, [key](const auto& member) { return member.first == key; });
   return JsonValue(std::move(members));
 }
 

@@ -12,8 +12,9 @@
 
 namespace routellm_fast {
 
-/// A number of JSON: `value` to the nearest float64, and `integer` where it was written without a point and an exponent
-/// and fits. `is_integer` says how it was written, whether it fits or not; one that does not fit keeps its `digits`.
+/// A number of JSON: `value` to the nearest float64, always finite, and `integer` where it was written without a point
+/// and an exponent and fits. `is_integer` says how it was written, whether it fits or not; one that does not fit keeps
+/// its `digits`. The integer -0 is 0.
 struct JsonNumber {
   double value = 0.0;
   bool is_integer = false;
@@ -49,6 +50,8 @@ class JsonValue {
   [[nodiscard]] const JsonValue* find(std::string_view key) const noexcept;
   /// The object with this member, in the place of one of the same key.
   [[nodiscard]] JsonValue with(std::string_view key, JsonValue value) &&;
+  /// The object without this member, which it need not have.
+  [[nodiscard]] JsonValue without(std::string_view key) &&;
   /// True for an object with exactly these keys.
   [[nodiscard]] bool has_exactly(std::initializer_list<std::string_view> keys) const noexcept;
 
@@ -59,8 +62,11 @@ class JsonValue {
   std::variant<std::monostate, bool, JsonNumber, std::string, Array, Object> value_;
 };
 
+/// Lists and objects within one another: at most this many.
+inline constexpr std::size_t kMostNestedJson = 64;
+
 /// Reads a whole document of RFC 8259: valid UTF-8 without a byte order mark, no key twice in one object, no NaN or
-/// Infinity, no integer of more than 4,300 digits, nested at most 200 deep. Throws Error(kBadDirectory) that names the
+/// Infinity, no number beyond float64, nested at most kMostNestedJson deep. Throws Error(kBadDirectory) that names the
 /// fault and its byte; bounded in stack and memory by the document's size.
 [[nodiscard]] JsonValue parse_json(std::string_view document);
 

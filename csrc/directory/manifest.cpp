@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "directory/sha256.hpp"
 #include "text/utf8_text.hpp"
 
 namespace routellm_fast {
@@ -34,6 +35,35 @@ bool fits(const JsonValue& value, JsonType type) {
 const char* name_of(JsonType type) {
   constexpr std::array<const char*, 6> kNames{"a boolean", "an integer", "a number", "a string", "a list", "an object"};
   return kNames[static_cast<std::size_t>(type)];  // NOLINT(*-constant-array-index): one a type
+}
+
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+// Digests of files do not tell that of a manifest a bit has changed, e.g. of a model's name.
+void check_own_digest(const JsonValue& manifest, std::string_view content, const std::string& where) {
+  const JsonValue* const entry = manifest.find(kOwnDigestKey);
+  if (entry == nullptr) return;
+  if (entry->text() == nullptr || !is_sha256(*entry->text())) {
+    refuse(where + ": " + std::string(kOwnDigestKey) + " must be 64 hexadecimal digits");
+  }
+  const std::string& stated = *entry->text();
+  const std::size_t place = content.find(stated);
+  std::string found = "nothing";
+  if (place != std::string_view::npos) {
+    Sha256 digest;
+    digest.update(bytes_of(content.substr(0, place)));
+    digest.update(bytes_of(std::string(stated.size(), '0')));
+    digest.update(bytes_of(content.substr(place + stated.size())));
+    found = digest.finish();
+  }
+  if (found == stated) return;
+  throw Error(ErrorCode::kDamaged, where + " says that its " + std::string(kOwnDigestKey) + " is " + stated +
+                                       ", its bytes make " + found +
+                                       ": it is damaged or was edited. Copy or save the directory again; after "
+                                       "an edit of your own, take " +
+                                       std::string(kOwnDigestKey) + " out of it.");
 }
 
 }  // namespace
@@ -111,6 +141,8 @@ JsonValue parse_manifest(std::string_view content, const DirectoryLayout& layout
   }();
   if (manifest.object() == nullptr) refuse(where + " must hold a JSON object, found " + manifest.type_name());
   manifest = migrated(std::move(manifest), where);
+  check_own_digest(manifest, content, where);
+  manifest = std::move(manifest).without(kOwnDigestKey);
   check_manifest(manifest, layout, directory);
   return manifest;
 }

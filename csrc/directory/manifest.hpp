@@ -42,10 +42,15 @@ inline constexpr std::int64_t kFormatVersion = 1 + static_cast<std::int64_t>(kMi
 [[nodiscard]] JsonValue migrated(JsonValue manifest, const std::string& where,
                                  std::span<const Migration> migrations = kMigrations);
 
+/// The manifest's digest of itself: SHA-256 of its bytes with zeros for the 64 digits of this value. Directories of
+/// before there was this key lack it.
+inline constexpr std::string_view kOwnDigestKey = "manifest_sha256";
+
 /// Throws Error(kBadDirectory) unless the manifest of a directory holds exactly the layout's keys, with its types.
 void check_manifest(const JsonValue& manifest, const DirectoryLayout& layout, const std::string& directory);
 
-/// Reads a manifest's text, migrates and checks it. Throws Error: kNewerVersion, kBadDirectory.
+/// Reads a manifest's text, checks it against its digest of itself, migrates and checks it. The result has no
+/// kOwnDigestKey. Throws Error: kNewerVersion, kBadDirectory, and kDamaged where it is not what was written.
 [[nodiscard]] JsonValue parse_manifest(std::string_view content, const DirectoryLayout& layout,
                                        const std::string& directory);
 

@@ -112,7 +112,10 @@ MappedFile::MappedFile(const OpenFile& file, std::string header, std::string sha
       header_(std::move(header)),
       sha256_(std::move(sha256)),
       mapping_(::mmap(nullptr, static_cast<std::size_t>(file.bytes()), PROT_READ, MAP_SHARED, file.descriptor(), 0)) {
-  if (mapping_ == MAP_FAILED) throw Error(ErrorCode::kDamaged, path_ + " cannot be mapped (" + reason(errno) + ")");
+  if (mapping_ == MAP_FAILED) {
+    throw Error(errno == ENOMEM ? ErrorCode::kOutOfMemory : ErrorCode::kDamaged,
+                path_ + " cannot be mapped (" + reason(errno) + ")");
+  }
 }
 
 MappedFile::~MappedFile() { ::munmap(mapping_, static_cast<std::size_t>(identity_.bytes)); }

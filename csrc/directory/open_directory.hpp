@@ -69,7 +69,7 @@ class OpenFile {
 /// A safetensors file of one tensor, mapped read-only, as it was when it was opened.
 class MappedFile {
  public:
-  /// Throws Error(kDamaged) where the file cannot be mapped.
+  /// Throws Error where the file cannot be mapped: kOutOfMemory where there is no room for it, else kDamaged.
   MappedFile(const OpenFile& file, std::string header, std::string sha256);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <map>
+#include <new>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -46,10 +48,6 @@ bool is_bare_name(std::string_view name) {
     if (name[i] == '/' || name[i] == '\\' || name[i] == '\0' || surrogate(i)) return false;
   }
   return true;
-}
-
-bool is_sha256(std::string_view text) {
-  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 struct Recorded {
@@ -312,28 +310,40 @@ void verify_file(const DirectoryHandle& directory, const std::string& name, cons
   if (bad) refuse_non_finite(directory, name, bad->first.value, bad->second + bad->first.index, tensor.shape);
 }
 
-}  // namespace
+constexpr std::string_view kDigestPrefix = "sha256:";
 
-FileBuffer allocate_file(const std::string& /*name*/, std::size_t bytes) {
-  auto memory = std::make_shared<std::string>(bytes, '\0');
-  char* const data = memory->data();
-  return {data, std::move(memory)};
+// The digits of a digest that a caller gave.
+std::string checked_digest(std::string_view given) {
+  const std::string_view digits = given.starts_with(kDigestPrefix) ? given.substr(kDigestPrefix.size()) : given;
+  if (is_sha256(digits)) return std::string(digits);
+  throw Error(ErrorCode::kInvalidArgument,
+              "a router's digest is \"sha256:\" and 64 hexadecimal digits in lower case, found \"" + shown(given) +
+                  "\". `routellm-fast info ROUTER --digest` prints it.");
 }
 
-DirectoryContents read_directory(const DirectoryHandle& directory, const DirectoryLayout& layout,
-                                 const AllocateFile& allocate) {
+void check_directory_digest(const std::string& found, const std::string& expected, const std::string& manifest_path) {
+  if (found == expected) return;
+  refuse_damage(manifest_path + " has sha256 " + found + ", the digest that was asked for is " + expected +
+                ": this is another router, or it was changed. Fetch the right one, or, if you trust this one, give its "
+                "digest.");
+}
+
+DirectoryContents read(const DirectoryHandle& directory, const DirectoryLayout& layout, const AllocateFile& allocate,
+                       const std::optional<std::string>& digest) {
   if constexpr (std::endian::native != std::endian::little) {
     refuse("router directories hold little-endian numbers; this library reads them on little-endian machines only.");
   }
+  const std::string manifest_path = directory.path() + "/" + layout.manifest_file;
   DirectoryContents contents;
   contents.path = directory.path();
   contents.is_directory = true;
   {
     const std::string content = read_manifest(directory, layout);
     contents.manifest_sha256 = sha256_of_text(content);
+    if (digest) check_directory_digest(contents.manifest_sha256, checked_digest(*digest), manifest_path);
     contents.manifest = parse_manifest(content, layout, directory.path());
   }
-  const Listed listed = list_contents(contents.manifest, directory.path() + "/" + layout.manifest_file);
+  const Listed listed = list_contents(contents.manifest, manifest_path);
   for (const auto& [name, entry] : listed.files) {
     if (!listed.apart.contains(name)) contents.files.emplace(name, read_verified(directory, name, entry, allocate));
   }
@@ -348,7 +358,33 @@ DirectoryContents read_directory(const DirectoryHandle& directory, const Directo
   }
   check_weights(contents.tensors, listed.own, directory);
   contents.model_card = read_model_card(directory);
+  if (digest) verify_mapped(directory, contents, {});
   return contents;
+}
+
+[[noreturn]] void refuse_memory(const DirectoryHandle& directory) {
+  throw Error(ErrorCode::kOutOfMemory, directory.path() +
+                                           " needs more memory than this process can get. Allow it more, or load a "
+                                           "smaller router.");
+}
+
+}  // namespace
+
+FileBuffer allocate_file(const std::string& /*name*/, std::size_t bytes) {
+  auto memory = std::make_shared<std::string>(bytes, '\0');
+  char* const data = memory->data();
+  return {data, std::move(memory)};
+}
+
+DirectoryContents read_directory(const DirectoryHandle& directory, const DirectoryLayout& layout,
+                                 const AllocateFile& allocate, const std::optional<std::string>& digest) {
+  try {
+    return read(directory, layout, allocate, digest);
+  } catch (const std::bad_alloc&) {
+    refuse_memory(directory);
+  } catch (const std::length_error&) {
+    refuse_memory(directory);
+  }
 }
 
 std::uint64_t verify_mapped(const DirectoryHandle& directory, const DirectoryContents& contents,
@@ -359,7 +395,7 @@ std::uint64_t verify_mapped(const DirectoryHandle& directory, const DirectoryCon
   }
   std::uint64_t done = total;
   for (const auto& [name, mapped] : contents.mapped_files) done -= mapped->identity().bytes;
-  std::vector<char> buffer(kVerifiedAtOnce);
+  std::vector<char> buffer(contents.mapped_files.empty() ? 0 : kVerifiedAtOnce);
   for (const auto& [name, mapped] : contents.mapped_files) {
     verify_file(directory, name, contents.mapped.find(name)->second, *mapped, buffer, [&](std::size_t bytes) {
       done += bytes;

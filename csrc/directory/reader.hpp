@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "directory/contents.hpp"
@@ -26,10 +27,14 @@ using AllocateFile = std::function<FileBuffer(const std::string& name, std::size
 inline constexpr std::string_view kWeightsFile = "weights.safetensors";
 
 /// Reads and checks a directory: format version, keys and types, names, sizes and digests of files, sizes and headers
-/// of mapped tensors, shapes, finite weights. Throws Error: kNotFound for a missing file, kNewerVersion, kDamaged where
-/// a file differs from what the manifest recorded or a weight is not finite, kBadDirectory for any other fault.
+/// of mapped tensors, shapes, finite weights. Where a digest is given (64 hexadecimal digits, maybe after "sha256:"),
+/// the manifest must have it, and mapped tensors are verified whole: what is returned is then, to the byte, what the
+/// digest was taken of, but for the model card. Throws Error: kNotFound for a missing file, kNewerVersion, kDamaged
+/// where the digest is another, a file differs from what the manifest recorded or a weight is not finite, kOutOfMemory,
+/// kInvalidArgument for a digest that is none, kBadDirectory for any other fault.
 [[nodiscard]] DirectoryContents read_directory(const DirectoryHandle& directory, const DirectoryLayout& layout,
-                                               const AllocateFile& allocate = allocate_file);
+                                               const AllocateFile& allocate = allocate_file,
+                                               const std::optional<std::string>& digest = std::nullopt);
 
 /// Called with the bytes that were verified so far, and all that there are.
 using OnVerified = std::function<void(std::uint64_t done, std::uint64_t total)>;

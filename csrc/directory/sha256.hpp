@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace routellm_fast {
 
@@ -26,6 +27,9 @@ class Sha256 {
   std::array<std::byte, kBlockBytes> rest_{};
   std::uint64_t total_bytes_ = 0;
 };
+
+/// Whether a text has the form of a digest: 64 hexadecimal digits, those above 9 in lower case.
+[[nodiscard]] bool is_sha256(std::string_view text) noexcept;
 
 /// The digest of one piece.
 [[nodiscard]] std::string sha256_of(std::span<const std::byte> bytes);

@@ -42,6 +42,7 @@ Spec read_spec(const JsonValue& entry, const std::string& where) {
                     name->text() != nullptr && fingerprint->text() != nullptr && settings->object() != nullptr;
   const auto width = fits ? dim->integer() : std::nullopt;
   if (!width) refuse(where + ": an embedder entry holds kind, name, dim, fingerprint and settings");
+  if (name->text()->empty()) refuse(where + ": the name of an embedder is a text, found an empty one");
   if (std::ranges::find(kKinds, *kind->text()) == kKinds.end()) {
     refuse(where + ": unknown embedder kind \"" + shown(*kind->text()) +
            "\": expected static, shipped, openai, external or onnx");

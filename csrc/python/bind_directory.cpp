@@ -131,9 +131,10 @@ FileBuffer allocate_object(const std::string& name, std::size_t bytes) {
   const py::gil_scoped_acquire lock;
   const auto size = static_cast<Py_ssize_t>(bytes);
   const bool is_weights = name == kWeightsFile;
-  const auto object = py::reinterpret_steal<py::object>(is_weights ? PyByteArray_FromStringAndSize(nullptr, size)
+  const auto object = py::reinterpret_steal<py::object>(is_weights ? PyByteArray_FromStringAndSize(nullptr, 0)
                                                                    : PyBytes_FromStringAndSize(nullptr, size));
-  if (!object) {
+  // Made empty first: a bytearray that cannot be made so large is not freed cleanly by Python.
+  if (!object || (is_weights && PyByteArray_Resize(object.ptr(), size) != 0)) {
     PyErr_Clear();
     throw std::bad_alloc();
   }
@@ -145,11 +146,12 @@ py::object object_behind(const std::shared_ptr<const void>& owner) {
   return py::reinterpret_borrow<py::object>(static_cast<PyObject*>(const_cast<void*>(owner.get())));
 }
 
-DirectoryContents read(const py::bytes& path, std::string manifest_file, const Keys& keys) {
+DirectoryContents read(const py::bytes& path, std::string manifest_file, const Keys& keys,
+                       const std::optional<std::string>& digest) {
   const DirectoryLayout layout = layout_of(std::move(manifest_file), keys);
   const std::string place = path;
   const py::gil_scoped_release unlock;
-  return read_directory(DirectoryHandle(place, layout.manifest_file), layout, allocate_object);
+  return read_directory(DirectoryHandle(place, layout.manifest_file), layout, allocate_object, digest);
 }
 
 std::uint64_t verify(const py::bytes& path, std::string manifest_file, const Keys& keys,
@@ -250,8 +252,14 @@ void bind_directory(py::module_& m) {
                              })
       .def_property_readonly("model_card", [](const DirectoryContents& self) { return py::bytes(self.model_card); });
 
+  m.def(
+      "parse_json", [](std::string_view document) { return object_of(parse_json(document)); }, py::arg("document"),
+      "The value of a JSON document by the rules of docs/artifact-format.md; ArtifactFormatError names fault and "
+      "byte.");
   m.def("read_directory", &read, py::arg("path"), py::arg("manifest_file"), py::arg("keys"),
-        "Contents of a directory, checked but for the data of mapped tensors. keys are (name, type, may be null).");
+        py::arg("digest") = py::none(),
+        "Contents of a directory, checked but for the data of mapped tensors, and these too where the digest of the "
+        "manifest's file is given. keys are (name, type, may be null).");
   m.def(
       "verify_directory", &verify, py::arg("path"), py::arg("manifest_file"), py::arg("keys"),
       py::arg("on_progress") = py::none(),

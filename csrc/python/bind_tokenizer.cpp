@@ -11,13 +11,14 @@
 #include <utility>
 #include <vector>
 
+#include "directory/tokenizer_json.hpp"
 #include "python/subjects.hpp"
 #include "python/text.hpp"
 #include "text/wordpiece_tokenizer.hpp"
 
 namespace routellm_fast {
 
-void bind_tokenizer(const py::module_& m) {
+void bind_tokenizer(py::module_& m) {
   py::class_<WordPieceTokenizer, std::shared_ptr<WordPieceTokenizer>>(
       m, "WordPieceTokenizer", "BERT's tokenizer: text to token ids, equal to Hugging Face's. Immutable, thread-safe.")
       .def(py::init([](const std::vector<std::string>& vocabulary, std::uint32_t unk_id, bool clean_text,
@@ -62,6 +63,16 @@ void bind_tokenizer(const py::module_& m) {
           },
           py::arg("text"), py::arg("max_tokens") = py::none(),
           "Token ids, uint32, at most max_tokens. bytes are read as UTF-8, invalid sequences as U+FFFD.");
+
+  m.def(
+      "read_tokenizer_json",
+      [](std::string_view content) {
+        const TokenizerFile file = read_tokenizer_json(content);
+        return py::make_tuple(std::const_pointer_cast<WordPieceTokenizer>(file.tokenizer), file.unknown_token);
+      },
+      py::arg("content"),
+      "The tokenizer of a tokenizer.json, None where it is not of BERT's WordPiece kind, and the id of its unknown "
+      "token, None where it has none.");
 }
 
 }  // namespace routellm_fast

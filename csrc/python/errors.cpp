@@ -29,6 +29,8 @@ const char* python_name(ErrorCode code) {
       return "EmbedderMismatchError";
     case ErrorCode::kNoEmbedder:
       return "EmbedderUnavailableError";
+    case ErrorCode::kOutOfMemory:
+      return "ArtifactMemoryError";
     case ErrorCode::kInvalidArgument:
       break;
   }

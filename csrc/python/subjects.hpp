@@ -8,7 +8,7 @@ namespace routellm_fast {
 // arguments without silent copies, check them, make the output, release the interpreter's lock where the work outweighs
 // that, call the core. No algorithm lives here.
 
-void bind_tokenizer(const pybind11::module_& m);
+void bind_tokenizer(pybind11::module_& m);
 void bind_static_embedder(const pybind11::module_& m);
 void bind_embedding_cache(const pybind11::module_& m);
 void bind_directory(pybind11::module_& m);

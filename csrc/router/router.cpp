@@ -22,10 +22,18 @@ std::string valid_name(const std::string& name) {
   return std::string(valid_utf8(name, name.size(), scratch).text);
 }
 
+// In C a name ends with its first zero character: it would be another name there.
+void refuse_zero(const std::string& name, const std::string& where) {
+  if (name.find('\0') != std::string::npos) {
+    refuse(where + ": the model name \"" + shown(name) + "\" has a zero character (U+0000)");
+  }
+}
+
 std::string name_at(const JsonValue& pair, std::string_view key, const std::string& given, const std::string& where) {
   if (!given.empty()) return given;
   const JsonValue& stored = *pair.find(key);
   if (stored.text() == nullptr || stored.text()->empty()) refuse(where + ": a model pair is two names");
+  refuse_zero(*stored.text(), where);
   return valid_name(*stored.text());
 }
 
@@ -144,6 +152,7 @@ std::vector<std::string> read_names(const JsonValue& entry, const std::string& w
   for (const JsonValue& name : *entry.array()) {
     if (name.text() == nullptr)
       refuse(where + ": models must be a list of names, found " + name.type_name() + " in it");
+    refuse_zero(*name.text(), where);
     names.push_back(*name.text());
   }
   std::vector<std::string> sorted = names;
@@ -196,7 +205,7 @@ std::shared_ptr<const Router> make_router(const DirectoryContents& contents, Sto
 
 std::shared_ptr<const Router> load_router(const std::string& directory, const RouterOptions& options) {
   const DirectoryHandle handle(directory, router_layout().manifest_file);
-  const DirectoryContents contents = read_directory(handle, router_layout());
+  const DirectoryContents contents = read_directory(handle, router_layout(), allocate_file, options.digest);
   const std::string& kind = *contents.entry("kind").text();
   // Of a kind that the core does not run, the embedder may be another's as well.
   const bool is_own = kind == "mf" || kind == "sw_ranking";

@@ -18,7 +18,8 @@ namespace routellm_fast {
 struct RouterOptions {
   std::string strong_model;  // empty: as stored
   std::string weak_model;
-  std::size_t threads = 1;  // at most, for a batch
+  std::size_t threads = 1;            // at most, for a batch
+  std::optional<std::string> digest;  // what the directory's must be; see read_directory
 };
 
 /// A pair of models, by name.

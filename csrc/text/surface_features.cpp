@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.hpp"
+#include "text/utf8_text.hpp"
 
 namespace routellm_fast {
 namespace {
@@ -94,7 +95,7 @@ SurfaceFeature parse_surface_feature(std::string_view name) {
     known += entry.name;
   }
   throw Error(ErrorCode::kInvalidArgument,
-              "unknown surface feature '" + std::string(name) + "': expected some of " + known + ".");
+              "unknown surface feature '" + shown(name) + "': expected some of " + known + ".");
 }
 
 void write_surface_features(const Excerpt& read, std::size_t token_count, std::span<const SurfaceFeature> features,

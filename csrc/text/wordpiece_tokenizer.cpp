@@ -12,6 +12,7 @@
 #include "text/bert_normalizer.hpp"
 #include "text/piece_matcher.hpp"
 #include "text/utf8_decoder.hpp"
+#include "text/utf8_text.hpp"
 #include "text/word_table.hpp"
 
 namespace routellm_fast {
@@ -357,7 +358,7 @@ WordPieceTokenizer::WordPieceTokenizer(std::span<const std::string> vocabulary, 
   std::unordered_set<std::string_view> seen;
   for (const std::string& token : vocabulary) {
     if (!token.empty() && !seen.insert(token).second) {
-      fail("the vocabulary has the token '" + token + "' twice: give every token one id.");
+      fail("the vocabulary has the token '" + shown(token) + "' twice: give every token one id.");
     }
   }
   std::size_t vocabulary_size = vocabulary.size();
@@ -365,7 +366,7 @@ WordPieceTokenizer::WordPieceTokenizer(std::span<const std::string> vocabulary, 
   for (const AddedToken& token : added_tokens) {
     if (token.content.empty()) fail("an added token is empty: expected at least one character.");
     if (!seen.insert(token.content).second) {
-      fail("the added token '" + token.content + "' is given twice: give every token one id.");
+      fail("the added token '" + shown(token.content) + "' is given twice: give every token one id.");
     }
     vocabulary_size = std::max(vocabulary_size, std::size_t{token.id} + 1);
   }

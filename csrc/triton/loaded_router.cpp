@@ -42,13 +42,14 @@ Rows Rows::slice(std::size_t begin, std::size_t length) const {
   return part;
 }
 
-LoadedRouter::LoadedRouter(const std::string& directory, const std::string& strong_model, const std::string& weak_model,
-                           std::uint32_t threads) {
+LoadedRouter::LoadedRouter(const std::string& directory, const std::string& digest, const std::string& strong_model,
+                           const std::string& weak_model, std::uint32_t threads) {
   routellm_load_options options{};
   options.size = sizeof options;
   options.strong_model = strong_model.empty() ? nullptr : strong_model.c_str();
   options.weak_model = weak_model.empty() ? nullptr : weak_model.c_str();
   options.threads = threads;
+  options.digest = digest.empty() ? nullptr : digest.c_str();
   routellm_router* router = nullptr;
   check(routellm_load(directory.c_str(), &options, &router));
   router_.reset(router);

@@ -32,9 +32,9 @@ struct Rows {
 class LoadedRouter {
  public:
   /// Loads a directory. Throws Failure with the core's error text if that fails. Empty names of models: the stored
-  /// ones. threads: the most threads for a batch, 0 for one.
-  LoadedRouter(const std::string& directory, const std::string& strong_model, const std::string& weak_model,
-               std::uint32_t threads);
+  /// ones. digest: the directory's, empty for none to check. threads: the most threads for a batch, 0 for one.
+  LoadedRouter(const std::string& directory, const std::string& digest, const std::string& strong_model,
+               const std::string& weak_model, std::uint32_t threads);
 
   [[nodiscard]] std::string kind() const { return routellm_kind(router_.get()); }
   [[nodiscard]] std::string digest() const { return routellm_digest(router_.get()); }

@@ -55,7 +55,7 @@ std::string directory_of(TRITONBACKEND_Model* handle, const std::string& configu
 
 LoadedRouter load_router(const std::string& directory, const Parameters& parameters) {
   try {
-    return {directory, parameters.strong_model, parameters.weak_model, parameters.threads};
+    return {directory, parameters.directory_digest, parameters.strong_model, parameters.weak_model, parameters.threads};
   } catch (const Failure& failure) {
     if (parameters.router_directory.empty() && failure.code() == TRITONSERVER_ERROR_NOT_FOUND)
       throw Failure(failure.code(), std::string(failure.what()) +

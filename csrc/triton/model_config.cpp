@@ -149,6 +149,8 @@ Parameters ModelConfig::parameters() const {
     if (text.find('\0') != std::string::npos) refuse("parameter '" + name + "' holds a zero byte");
     if (name == "router_directory") {
       parameters.router_directory = text;
+    } else if (name == "directory_digest") {
+      parameters.directory_digest = text;
     } else if (name == "default_threshold") {
       parameters.default_threshold = share_of(name, text);
     } else if (name == "strong_share") {
@@ -161,8 +163,8 @@ Parameters ModelConfig::parameters() const {
       parameters.threads = threads_of(text);
     } else {
       refuse("parameter '" + name +
-             "' is unknown to this backend: it reads router_directory, default_threshold, strong_share, strong_model, "
-             "weak_model and threads");
+             "' is unknown to this backend: it reads router_directory, directory_digest, default_threshold, "
+             "strong_share, strong_model, weak_model and threads");
     }
   }
   if (parameters.default_threshold && parameters.strong_share)

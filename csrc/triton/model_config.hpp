@@ -23,6 +23,7 @@ inline constexpr std::int64_t kDefaultMaxBatchSize = 256;
 /// The parameters of a model's configuration. Empty text means that a parameter is not given.
 struct Parameters {
   std::string router_directory;
+  std::string directory_digest;
   std::optional<double> default_threshold;
   std::optional<double> strong_share;
   std::string strong_model;

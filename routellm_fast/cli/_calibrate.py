@@ -17,6 +17,7 @@ from rich.table import Table
 from routellm_fast import data
 from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
 from routellm_fast.calibration.operating_points import OperatingPoint, Target
+from routellm_fast.cli._digest import Digest
 from routellm_fast.cli._embedder import OPENAI_NAME, named_embedder
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._outputs import Force, check_vacant_outputs
@@ -122,6 +123,7 @@ def calibrate(
         help="Embedder that the router was trained with, where it does not hold its own: a directory, onnx:DIR, or "
         f"{OPENAI_NAME}.",
     ),
+    digest: Digest = None,
     dataset: str = typer.Option("", help="Name of the prompts, for the record; not given: the file's name."),
     created: str = typer.Option("", help="Date for the record; not given: today."),
     form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
@@ -140,7 +142,7 @@ def calibrate(
         "quality": quality,
     }
     targets = [Target(kind, value) for kind, given in values.items() for value in given or []]  # type: ignore[arg-type]
-    loaded = load_router(directory, embedder=None if embedder is None else named_embedder(embedder))
+    loaded = load_router(directory, digest=digest, embedder=None if embedder is None else named_embedder(embedder))
     left_out = left_out_of(strict=strict)
     if check:
         named = strong_label or weak_label or dataset or created or force
@@ -183,13 +185,14 @@ def calibrate(
             on_progress=on_progress,
         )
     say_left_out(left_out)
+    written = None
     if target is not None:
         # Read anew, without the embedder of the command line: all but the calibration stays as it was, to the byte.
-        load_router(directory).with_calibration(found.calibration).save(target)
+        written = load_router(directory, digest=digest).with_calibration(found.calibration).save(target)
     if as_json:
-        typer.echo(json.dumps(_record(found, target), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(_record(found, target, written), ensure_ascii=False, indent=2))
         return
-    _show(directory, loaded, found, target)
+    _show(directory, loaded, found, target, written)
 
 
 def _traffic(path: Path, form: PromptFormat, ids: data.Prompts | None, left_out: LeftOut) -> Traffic:
@@ -280,7 +283,7 @@ def _set_once(prices: dict[str, float], new: dict[str, float], text: str) -> Non
     prices.update(new)
 
 
-def _record(found: Calibrated, target: Path | None) -> dict[str, Any]:
+def _record(found: Calibrated, target: Path | None, digest: str | None) -> dict[str, Any]:
     calibration = found.calibration.to_json()
     kept = {key: value for key, value in calibration.items() if key not in ("table", "win_rate_quantiles")}
     return {
@@ -289,10 +292,11 @@ def _record(found: Calibrated, target: Path | None) -> dict[str, Any]:
         "probability_fit": found.probability and found.probability.to_json(),
         "warnings": list(found.warnings),
         "written": None if target is None else str(target),
+        "digest": digest,
     }
 
 
-def _show(directory: Path, router: Router, found: Calibrated, target: Path | None) -> None:
+def _show(directory: Path, router: Router, found: Calibrated, target: Path | None, digest: str | None) -> None:
     console = _console()
     facts, pair = found.facts, router.model_pair
     repeated = facts["requests"] - facts["distinct_prompts"]
@@ -315,7 +319,10 @@ def _show(directory: Path, router: Router, found: Calibrated, target: Path | Non
         console.print(table)
     for warning in found.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"\nwritten to {target}" if target else "\nnothing is stored: give --out DIR or --in-place")
+    if target is None:
+        typer.echo("\nnothing is stored: give --out DIR or --in-place")
+    else:
+        typer.echo(f"\nwritten to {target}\ndigest: {digest}")
 
 
 def _points_table(points: Sequence[OperatingPoint], random_pgrs: Mapping[str, float]) -> Table:

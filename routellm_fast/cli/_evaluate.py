@@ -154,6 +154,15 @@ def evaluate(
             help="Does nothing any more: rows that cannot be used are left out unless --strict is given.",
         ),
     ] = False,
+    digest: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[ROUTER=]SHA256",
+            help="Take the router only if its directory has this digest, which `info ROUTER --digest` prints; with "
+            "several routers ROUTER=DIGEST, and ROUTER as it is given. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     engine: Annotated[
         str,
         typer.Option(
@@ -190,7 +199,8 @@ def evaluate(
         check_report(out)
     if cache is not None:
         _check_cache(cache)
-    loaded, identities = _load(routers or ["mf"])
+    given_digests = _digests(digest or [], routers or ["mf"])
+    loaded, identities, digests = _load(routers or ["mf"], given_digests)
     left_out = left_out_of(strict=strict)
     found_prompts = None if prompts is None else read_prompts(prompts, left_out=left_out)
     groups = training_groups(train_data or [], prompts=found_prompts, left_out=left_out)
@@ -206,7 +216,7 @@ def evaluate(
         if log:
             found = stream_logs(
                 loaded,
-                {name: identity.directory for name, identity in identities.items()},
+                {name: (identity.directory, digests[name]) for name, identity in identities.items()},
                 log,
                 LogColumns(*pair, domain=domain_column),
                 engine=engine,
@@ -251,20 +261,42 @@ def evaluate(
     say_left_out(left_out)
 
 
-def _load(names: Sequence[str]) -> tuple[dict[str, Router], dict[str, RouterIdentity]]:
-    """Load routers by the names that tables show: what the user typed, shortened where that stays clear."""
+def _digests(entries: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Return the digests of --digest by the routers as they were typed."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        name, _, digest = entry.rpartition("=")
+        name = name or names[0]
+        if name not in names or name in found or (len(names) > 1 and "=" not in entry):
+            raise InvalidArgumentError(
+                "--digest is the digest of the only router, or ROUTER=DIGEST, once for each, with ROUTER as it was "
+                f"typed before: {', '.join(names)}; found {entry!r}"
+            )
+        found[name] = digest
+    return found
+
+
+def _load(
+    names: Sequence[str], digests: Mapping[str, str]
+) -> tuple[dict[str, Router], dict[str, RouterIdentity], dict[str, str | None]]:
+    """Load routers by the names that tables show: what the user typed, shortened where that stays clear.
+
+    Returns routers, what they are, and the digests that were given for them.
+    """
+    given: dict[str, str | None] = {}
     routers: dict[str, Router] = {}
     identities: dict[str, RouterIdentity] = {}
-    typed = [_typed(name) for name in names if name != RANDOM or Path(name).exists()]
-    shorts = [short for short, _ in typed]
-    for short, place in typed:
+    typed = [(*_typed(name), digests.get(name)) for name in names if name != RANDOM or Path(name).exists()]
+    shorts = [short for short, _, _ in typed]
+    for short, place, digest in typed:
         name = short if shorts.count(short) == 1 and short not in BASELINES else place
         if name in routers:
             raise InvalidArgumentError(f"router {name!r} is named twice")
         directory = router_directory(place)
-        routers[name] = load_router(place)
+        routers[name] = load_router(place, digest=digest)
         identities[name] = directory_identity(directory, shown=place)
-    return routers, identities
+        given[name] = digest
+    return routers, identities, given
 
 
 def _check_cache(folder: Path) -> None:

@@ -17,7 +17,7 @@ ENGINES: Final = ("local", "ray")
 
 def stream_logs(
     routers: Mapping[str, Scorer],
-    places: Mapping[str, str],
+    places: Mapping[str, tuple[str, str | None]],
     files: Sequence[Path],
     columns: LogColumns,
     *,
@@ -29,7 +29,8 @@ def stream_logs(
 
     Args:
         routers: Loaded routers, by the name that results show.
-        places: Each router as the user named it, for engines whose workers load routers themselves.
+        places: Each router as the user named it, and its digest where one was given, for engines whose workers load
+            routers themselves.
         files: The logs.
         columns: Names of the columns that hold the prompt, both qualities and the domain.
         engine: One of ENGINES.
@@ -46,6 +47,6 @@ def stream_logs(
     if engine == "ray":
         from routellm_fast.evaluation.streaming.ray_engine import run
 
-        loaders = {name: partial(load_router, place) for name, place in places.items()}
+        loaders = {name: partial(load_router, place, digest=digest) for name, (place, digest) in places.items()}
         return run(loaders, files, columns, on_bad_row=on_bad_row, on_progress=show)
     return evaluate_log(routers, files, columns, on_bad_row=on_bad_row, on_progress=show)

@@ -154,6 +154,13 @@ def triton(
     version: int = typer.Option(1, min=1, help="Version of the models."),
     strong_model: str | None = typer.Option(None, help="Name of the strong model, instead of the stored one."),
     weak_model: str | None = typer.Option(None, help="Name of the weak model, instead of the stored one."),
+    digest: str | None = typer.Option(
+        None,
+        metavar="SHA256",
+        help="Take the router only if its directory has this digest, which `info ROUTER --digest` prints. In modes "
+        "native and python the server then serves the router as it is written here, and no other.",
+        show_default=False,
+    ),
     default_threshold: float | None = typer.Option(
         None,
         help="Threshold for requests without one; default: the one that sends half of the calibration's prompts to the "
@@ -223,6 +230,7 @@ def triton(
         version=version,
         strong_model=strong_model,
         weak_model=weak_model,
+        digest=digest,
         default_threshold=default_threshold,
         strong_share=strong_share,
         max_batch_size=max_batch_size,

@@ -40,13 +40,14 @@ def import_source(
         router = MatrixFactorizationRouter.from_routellm(
             source, strong_model=strong_model, weak_model=weak_model, embedder=named_embedder(embedder)
         )
-        router.save(out)
-        typer.echo(f"{out}: mf router of {len(router.model_names)} models, {router.dim} dimensions")
+        digest = router.save(out)
+        typer.echo(f"{out}: mf router of {len(router.model_names)} models, {router.dim} dimensions\ndigest: {digest}")
     elif is_model2vec_folder(source):
         static = StaticEmbedder.load(source)
         static = static.quantize() if int8 else static
-        static.save(out, provenance={"source": "model2vec folder", "name": source.resolve().name})
-        typer.echo(f"{out}: static embedder, {static.table.shape[0]:,} tokens, {static.dim} dimensions")
+        digest = static.save(out, provenance={"source": "model2vec folder", "name": source.resolve().name})
+        tokens = f"{static.table.shape[0]:,} tokens"
+        typer.echo(f"{out}: static embedder, {tokens}, {static.dim} dimensions\ndigest: {digest}")
     else:
         raise ArtifactNotFoundError(
             f"{source} is neither a checkpoint of RouteLLM's mf router (model.safetensors with P.weight) "

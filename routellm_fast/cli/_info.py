@@ -36,6 +36,12 @@ def info(
         "--verify",
         help="Also read the large tensors, which loading only maps into memory, and check every byte.",
     ),
+    only_digest: bool = typer.Option(
+        False,
+        "--digest",
+        help="Print the directory's digest and nothing else: what --digest of other commands, load_router(digest=) and "
+        "the C library take.",
+    ),
     show_c_abi: bool = typer.Option(
         False,
         "--c-abi",
@@ -44,18 +50,23 @@ def info(
 ) -> None:
     """Check a router directory (digests, shapes, finite weights) and show what it holds."""
     if show_c_abi:
-        if router is not None or verify:
+        if router is not None or verify or only_digest:
             raise InvalidArgumentError(
-                "--c-abi is about this installation, not about a router: leave out ROUTER and --verify"
+                "--c-abi is about this installation, not about a router: leave out ROUTER, --verify and --digest"
             )
         files = {key.replace("_", " "): str(value) for key, value in c_abi()._asdict().items()}
         # One fact a line, never broken or cut to the terminal's width: scripts read these.
         lines = [f"{key}: {value}" for key, value in files.items()]
         typer.echo(json.dumps(files, ensure_ascii=False, indent=2) if as_json else "\n".join(lines))
         return
+    if only_digest and as_json:
+        raise InvalidArgumentError("--digest prints one line: leave out --json, which shows the digest beside the rest")
     directory = router_directory(router)
     verified = _verify(directory) if verify else None
     artifact = read_artifact(directory, ROUTER_LAYOUT)
+    if only_digest:
+        typer.echo(artifact.digest)
+        return
     loaded = restore_router(artifact, directory)
     arrays = {**artifact.tensors, **artifact.mapped}
     tensors = {
@@ -65,6 +76,7 @@ def info(
     calibration = loaded.calibration
     facts: dict[str, Any] = {
         "kind": loaded.kind,
+        "digest": artifact.digest,
         "strong model": loaded.model_pair.strong,
         "weak model": loaded.model_pair.weak,
         **loaded.facts,

@@ -14,6 +14,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from routellm_fast.cli._digest import Digest
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._prompts import Prompt, PromptFormat, read_prompts
 from routellm_fast.cli._text_tables import printable, show_table, show_text
@@ -42,6 +43,7 @@ def rank(
         show_default=False,
     ),
     router: Path | None = typer.Option(None, help="Directory of an mf router; not given: the one that ships."),
+    digest: Digest = None,
     file: Path | None = typer.Option(
         None,
         help="File of prompts: one prompt a line, JSON lines with `prompt` or `messages`, or a table with a prompt.",
@@ -64,7 +66,7 @@ def rank(
     """Rank a pool of models for each prompt; with --tau or --budget, choose the cheapest that is good enough."""
     if tau is not None and budget is not None:
         raise InvalidArgumentError("give --tau or --budget, not both")
-    pool = _pool(router, models or [], best_model)
+    pool = _pool(router, digest, models or [], best_model)
     if tau is not None:
         tau = pool.check_tau(tau)
     left_out = left_out_of(strict=strict, at_once=True)
@@ -87,12 +89,12 @@ def rank(
     say_left_out(left_out)
 
 
-def _pool(directory: Path | None, entries: list[str], best_model: str | None) -> ModelPool:
+def _pool(directory: Path | None, digest: str | None, entries: list[str], best_model: str | None) -> ModelPool:
     if not entries:
         raise InvalidArgumentError(
             "name the models of the pool and what they cost: --models NAME=COST, or --models FILE"
         )
-    router = load_router(directory)
+    router = load_router(directory, digest=digest)
     if not isinstance(router, MatrixFactorizationRouter):
         raise InvalidArgumentError(
             f"rank needs a router of kind 'mf', which has a vector for each model; {directory} is of kind "

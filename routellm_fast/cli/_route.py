@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import typer
 from rich.cells import cell_len, set_cell_size
 
+from routellm_fast.cli._digest import Digest
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._progress import working
 from routellm_fast.cli._prompts import PipedLines, Prompt, PromptFormat, read_prompts
@@ -44,6 +45,7 @@ def route(
     router: Path | None = typer.Option(
         None, help="Router directory, or mf or sw_ranking for one that ships; not given: mf."
     ),
+    digest: Digest = None,
     file: Path | None = typer.Option(
         None,
         help="File of prompts: one prompt a line, JSON lines with `prompt` or `messages`, or a table with a prompt.",
@@ -73,7 +75,7 @@ def route(
     Routers that need more than microseconds for a prompt, such as transformers, score files and pipes in batches.
     Blank lines are skipped.
     """
-    loaded = load_router(router, strong_model=strong_model, weak_model=weak_model)
+    loaded = load_router(router, strong_model=strong_model, weak_model=weak_model, digest=digest)
     limit = _threshold(loaded, threshold, strong_share)
     table = None if jsonl else _Table(loaded.model_pair, limit)
     tally = _Tally()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,7 @@ import numpy as np
 from routellm_fast.arrays import brief_repr
 from routellm_fast.artifact import is_file
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError
+from routellm_fast.json_file import read_json_object
 from routellm_fast.tensor_file import read_tensors
 from routellm_fast.tokenization import parse_tokenizer
 
@@ -88,13 +88,11 @@ def read_model2vec(directory: Path) -> Model2VecFolder:
             f"{directory} is no model2vec folder: expected config.json, model.safetensors and tokenizer.json"
         )
     try:
-        config = json.loads((directory / layout.config).read_bytes())
         content = (directory / layout.weights).read_bytes()
         tokenizer_json = (directory / layout.tokenizer).read_bytes()
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ArtifactFormatError(f"{directory} cannot be read as a model2vec folder ({error})") from error
-    if not isinstance(config, dict):
-        raise ArtifactFormatError(f"{directory / layout.config} must hold a JSON object, found {type(config).__name__}")
+    config = read_json_object(directory / layout.config)
     weights = directory / layout.weights
     tensors, names = read_tensors(content, weights, wanted={layout.table, *_COMMON_TENSORS})
     table = tensors.get(layout.table, tensors.get("embeddings"))

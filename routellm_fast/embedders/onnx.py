@@ -21,6 +21,7 @@ from routellm_fast.artifact import (
 )
 from routellm_fast.embedders.base import Stored, fingerprint_of, identity_of
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError, OnnxModelError
+from routellm_fast.memory import enough_memory
 from routellm_fast.onnx import OnnxSession, SessionOptions
 from routellm_fast.onnx.text_graph import TextGraph, check_text_settings
 from routellm_fast.origin import Origin
@@ -113,7 +114,8 @@ class OnnxEmbedder:
             )
         from routellm_fast.onnx.encoder import export_encoder  # torch
 
-        made = export_encoder(path)
+        with enough_memory(path):
+            made = export_encoder(path)
         return cls(
             made.model,
             made.tokenizer_json,
@@ -167,11 +169,14 @@ class OnnxEmbedder:
         files = {ENCODER_FILE: self._model, TOKENIZER_FILE: self._tokenizer_json}
         return identity_of(self, kind="onnx", settings=self._settings), tensors, files
 
-    def save(self, path: str | Path, *, provenance: Mapping[str, Any] | None = None) -> None:
-        """Write an embedder directory in one step. Raises ArtifactWriteError, and then nothing has changed."""
+    def save(self, path: str | Path, *, provenance: Mapping[str, Any] | None = None) -> str:
+        """Write an embedder directory in one step, and return its digest, "sha256:<hex>".
+
+        Raises ArtifactWriteError, and then nothing has changed.
+        """
         spec, tensors, files = self.stored()
         manifest = {"embedder": spec, "provenance": dict(provenance or {})}
-        write_artifact(path, Artifact(manifest, tensors, files), EMBEDDER_LAYOUT)
+        return write_artifact(path, Artifact(manifest, tensors, files), EMBEDDER_LAYOUT)
 
     @property
     def name(self) -> str:

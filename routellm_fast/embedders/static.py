@@ -25,13 +25,12 @@ from routellm_fast.artifact import (
 from routellm_fast.embedders.base import Stored, fingerprint_of, identity_of
 from routellm_fast.embedders.model2vec import is_model2vec_folder, read_model2vec
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
+from routellm_fast.memory import enough_memory
 from routellm_fast.origin import Origin
 from routellm_fast.texts import check_texts
 from routellm_fast.tokenization import (
     LibraryTokenizer,
     native_tokenizer,
-    parse_tokenizer,
-    unknown_token_id,
 )
 
 if TYPE_CHECKING:
@@ -108,8 +107,7 @@ class StaticEmbedder:
         if not isinstance(normalize, (bool, np.bool_)):
             raise TypeError(f"normalize must be a bool, found {normalize!r}")
         normalize = bool(normalize)
-        spec = parse_tokenizer(tokenizer_json)
-        native = native_tokenizer(spec)
+        native, unknown_token = native_tokenizer(tokenizer_json)
         self._library = None if native is not None else LibraryTokenizer(tokenizer_json)
         self._origin: Origin | None = None
         self._name = name
@@ -129,7 +127,7 @@ class StaticEmbedder:
                 column_scale=column_scale,
                 rows=rows,
                 weights=weights,
-                dropped_token=unknown_token_id(spec),
+                dropped_token=unknown_token,
                 isa=isa,
                 **self._settings,
             )
@@ -177,6 +175,11 @@ class StaticEmbedder:
             ArtifactFormatError: A file is damaged, or a tensor is missing.
         """
         path = Path(directory)
+        with enough_memory(path):
+            return cls._of_model2vec(path, surface_features, isa)
+
+    @classmethod
+    def _of_model2vec(cls, path: Path, surface_features: Sequence[str], isa: str | None) -> StaticEmbedder:
         folder = read_model2vec(path)
         table, scale = folder.table, None
         if table.dtype == np.int8:
@@ -256,11 +259,14 @@ class StaticEmbedder:
             {TOKENIZER_FILE: self._tokenizer_json},
         )
 
-    def save(self, path: str | Path, *, provenance: Mapping[str, Any] | None = None) -> None:
-        """Write an embedder directory in one step. Raises ArtifactWriteError, and then nothing has changed."""
+    def save(self, path: str | Path, *, provenance: Mapping[str, Any] | None = None) -> str:
+        """Write an embedder directory in one step, and return its digest, "sha256:<hex>".
+
+        Raises ArtifactWriteError, and then nothing has changed.
+        """
         spec, tensors, files = self.stored()
         manifest = {"embedder": spec, "provenance": dict(provenance or {})}
-        write_artifact(path, Artifact(manifest, tensors, files), EMBEDDER_LAYOUT)
+        return write_artifact(path, Artifact(manifest, tensors, files), EMBEDDER_LAYOUT)
 
     def replace(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -11,8 +10,9 @@ from typing import Any, Final, Literal
 from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import ArtifactFormatError
 from routellm_fast.extras import require
+from routellm_fast.json_file import parse_json, read_json_object
 from routellm_fast.onnx.from_torch import export_text_module
-from routellm_fast.onnx.pretrained import load_model, read_json, read_pretrained
+from routellm_fast.onnx.pretrained import load_model, read_pretrained
 
 Pooling = Literal["mean", "cls"]
 _LEAST_SQUARES: Final = 1e-24
@@ -45,7 +45,7 @@ def export_encoder(folder: Path) -> EncoderGraph:
     found = read_pretrained(folder)
     pooling, normalize = _steps(folder)
     path = folder / "sentence_bert_config.json"
-    limit = read_json(path).get("max_seq_length") if path.is_file() else None
+    limit = read_json_object(path).get("max_seq_length") if path.is_file() else None
     if type(limit) is int and limit >= 1:
         found = dataclasses.replace(found, max_tokens=min(found.max_tokens, limit))
     encoder = load_model("AutoModel", found, optional="pooler.")
@@ -90,10 +90,11 @@ def _steps(folder: Path) -> tuple[Pooling, bool]:
     if not path.is_file():
         return "mean", True
     try:
-        modules = [
-            (str(module["type"]).rpartition(".")[2], str(module["path"])) for module in json.loads(path.read_bytes())
-        ]
-    except (ValueError, KeyError, TypeError) as error:
+        entries = parse_json(path.read_bytes(), path)
+        modules = [(str(module["type"]).rpartition(".")[2], str(module["path"])) for module in entries]
+    except ArtifactFormatError:
+        raise
+    except (KeyError, TypeError) as error:
         raise ArtifactFormatError(f"{path} is no list of a sentence encoder's modules ({error!r})") from error
     names = [name for name, _ in modules]
     if names not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
@@ -101,7 +102,7 @@ def _steps(folder: Path) -> tuple[Pooling, bool]:
             f"{path} has the modules {', '.join(names)}: known are Transformer, Pooling and then Normalize"
         )
     config_path = folder / Path(modules[1][1]).name / "config.json"
-    config = read_json(config_path)
+    config = read_json_object(config_path)
     modes = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
     if len(modes) != 1 or modes[0] not in _MODES:
         raise ArtifactFormatError(

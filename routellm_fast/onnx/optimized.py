@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from routellm_fast.atomic import staged_directory
-from routellm_fast.errors import OnnxModelError
+from routellm_fast.errors import ArtifactFormatError, OnnxModelError
+from routellm_fast.json_file import parse_json
 
 WEIGHTS_FILE: Final = "weights.bin"
 _GRAPH_FILE: Final = "graph.onnx"
@@ -70,10 +71,10 @@ class OptimizedModels:
 
 def _is_whole(kept: Path) -> bool:
     try:
-        sums = json.loads((kept / _CHECKSUMS_FILE).read_bytes())
+        sums = parse_json((kept / _CHECKSUMS_FILE).read_bytes(), _CHECKSUMS_FILE)
     except FileNotFoundError:
         return False
-    except (OSError, ValueError) as error:
+    except (OSError, ArtifactFormatError) as error:
         _LOGGER.warning("%s is damaged, and is made again: %s", kept, error)
         return False
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any, Final
 from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError
 from routellm_fast.extras import quiet_transformers, require
+from routellm_fast.json_file import read_json_object
+from routellm_fast.memory import enough_memory
 
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
@@ -68,9 +69,9 @@ def read_pretrained(source: str | Path) -> PretrainedText:
                 f"{folder} lacks {name}: expected a folder written by transformers' save_pretrained, with "
                 f"{CONFIG_FILE}, {WEIGHTS_FILE} and {TOKENIZER_FILE}"
             )
-    config = read_json(folder / CONFIG_FILE)
+    config = read_json_object(folder / CONFIG_FILE)
     path = folder / "tokenizer_config.json"
-    tokenizer_config = read_json(path) if path.is_file() else {}
+    tokenizer_config = read_json_object(path) if path.is_file() else {}
     if tokenizer_config.get("truncation_side", "right") != "right":
         raise ArtifactFormatError(
             f"{path}: long texts are cut on the {tokenizer_config['truncation_side']}; known is the right only"
@@ -80,7 +81,7 @@ def read_pretrained(source: str | Path) -> PretrainedText:
     return PretrainedText(
         folder=folder,
         config=config,
-        tokenizer_json=(folder / TOKENIZER_FILE).read_bytes(),
+        tokenizer_json=_read(folder / TOKENIZER_FILE),
         max_tokens=_max_tokens(config, tokenizer_config, pad_id, folder),
         pad_id=pad_id,
     )
@@ -126,15 +127,9 @@ def load_model(auto_class: str, source: PretrainedText, *, optional: str | None 
     return model.eval()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object. Raises ArtifactFormatError for anything else."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ArtifactFormatError(f"{path} is not valid JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise ArtifactFormatError(f"{path} must hold a JSON object, found {type(found).__name__}")
-    return found
+def _read(path: Path) -> bytes:
+    with enough_memory(path):
+        return path.read_bytes()
 
 
 def _folder(source: str | Path) -> Path:

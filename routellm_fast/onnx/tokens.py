@@ -31,8 +31,7 @@ class TokenEncoder:
             InvalidArgumentError: There is no room for a token between the special ones.
             MissingExtraError: It needs the library, which is not installed.
         """
-        spec = parse_tokenizer(tokenizer_json)
-        before, after = _around(spec.get("post_processor"))
+        before, after = _around(parse_tokenizer(tokenizer_json).get("post_processor"))
         self._before, self._after = before, after
         self._room = max_tokens - len(before) - len(after)
         if self._room < 1:
@@ -40,7 +39,7 @@ class TokenEncoder:
                 f"max_tokens must be above the {len(before) + len(after)} special tokens, found {max_tokens}"
             )
         self._limit = self._room * _MAX_CODE_POINTS_PER_TOKEN
-        self._native = native_tokenizer(spec)
+        self._native = native_tokenizer(tokenizer_json).tokenizer
         self._library = LibraryTokenizer(tokenizer_json) if self._native is None else None
 
     @property

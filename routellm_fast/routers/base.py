@@ -261,8 +261,11 @@ class Router(ABC):
         router._calibration, router._default_threshold = _checked_calibration(calibration), None
         return router
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path) -> str:
         """Write a router directory, whole or not at all.
+
+        Returns:
+            The directory's digest, "sha256:<hex>": load_router(path, digest=...) then takes these bytes and no others.
 
         Raises:
             ArtifactWriteError: The file system refused, or something else stands there; nothing was changed.
@@ -273,7 +276,7 @@ class Router(ABC):
         if self._embedder is not None:
             _, tensors, files = store_embedder(self._embedder)
         whole = Artifact(own.manifest, {**tensors, **own.tensors}, {**files, **own.files}, own.model_card, own.mapped)
-        write_artifact(path, whole, ROUTER_LAYOUT)
+        return write_artifact(path, whole, ROUTER_LAYOUT)
 
     def _artifact(self) -> Artifact:
         """Return what the router is made of, without its embedder's tensors and files."""

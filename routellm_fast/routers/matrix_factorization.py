@@ -15,6 +15,7 @@ from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.memory import enough_memory
 from routellm_fast.routers._models import index_of
 from routellm_fast.routers.embedding import EmbeddingRouter, restored_native
 from routellm_fast.routers.routellm_checkpoint import read_checkpoint
@@ -109,7 +110,8 @@ class MatrixFactorizationRouter(EmbeddingRouter):
             ArtifactNotFoundError, ArtifactFormatError: No such checkpoint, or one of another shape.
             UnknownModelError: A model that the checkpoint does not know.
         """
-        checkpoint = read_checkpoint(Path(checkpoint_dir), model_names)
+        with enough_memory(checkpoint_dir):
+            checkpoint = read_checkpoint(Path(checkpoint_dir), model_names)
         return cls(
             checkpoint.model_names,
             checkpoint.P,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import safetensors
 
 from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError, InvalidArgumentError
+from routellm_fast.json_file import read_json_object
 from routellm_fast.tensor_file import read_tensors
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ def read_checkpoint(directory: Path, model_names: Sequence[str] | None = None) -
         InvalidArgumentError: The number of model names is not the number of rows.
     """
     path = directory / "model.safetensors"
+    if path.exists() and not path.is_file():
+        raise ArtifactNotFoundError(f"{path} is no regular file: expected a checkpoint of RouteLLM's mf router")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -172,12 +174,9 @@ def _tensor(
 def _check_config(path: Path, shapes: dict[str, int]) -> None:
     if not path.is_file():
         return
-    try:
-        config = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ArtifactFormatError(f"{path} is not valid JSON ({error})") from error
+    config = read_json_object(path)
     for key, value in shapes.items():
-        if isinstance(config, dict) and config.get(key, value) != value:
+        if config.get(key, value) != value:
             raise ArtifactFormatError(f"{path} says {key} = {config[key]}, the weights have {value}")
-    if isinstance(config, dict) and config.get("num_classes", 1) != 1:
+    if config.get("num_classes", 1) != 1:
         raise ArtifactFormatError(f"{path} says num_classes = {config['num_classes']}; RouteLLM's mf has 1")

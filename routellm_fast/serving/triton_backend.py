@@ -31,6 +31,7 @@ from routellm_fast.routers.loading import load_router
 from routellm_fast.serving.triton_protocol import (
     DEFAULT_THRESHOLD,
     DEVICE,
+    DIRECTORY_DIGEST,
     EMBEDDING,
     IS_STRONG,
     MODEL,
@@ -184,7 +185,8 @@ class RouterModel(RequestModel):
             runtime["threads"] = _count(parameters[THREADS])
         directory = settings.folder / parameters.get(ROUTER_DIRECTORY, ROUTER_FOLDER)
         strong, weak = parameters.get(STRONG_MODEL), parameters.get(WEAK_MODEL)
-        self._router = load_router(directory, strong_model=strong, weak_model=weak, **runtime)
+        digest = parameters.get(DIRECTORY_DIGEST)
+        self._router = load_router(directory, strong_model=strong, weak_model=weak, digest=digest, **runtime)
         self._threshold = settings.default_threshold
         if self._threshold is None:
             with suppress(InvalidArgumentError):  # no calibration: requests have to bring a threshold

@@ -31,6 +31,7 @@ IS_STRONG: Final = "IS_STRONG"  # BOOL [1]
 MODEL: Final = "MODEL"  # BYTES [1]: the name of the model that was chosen
 
 ROUTER_DIRECTORY: Final = "router_directory"
+DIRECTORY_DIGEST: Final = "directory_digest"
 DEFAULT_THRESHOLD: Final = "default_threshold"
 STRONG_MODEL: Final = "strong_model"
 WEAK_MODEL: Final = "weak_model"

@@ -22,10 +22,10 @@ def token_counts(embedder: Embedder | None, prompts: Sequence[str]) -> NDArray[n
         raise InvalidArgumentError(
             "this router has no tokenizer to count the tokens of prompts with: give the mean number of input tokens"
         )
-    from routellm_fast.tokenization import LibraryTokenizer, native_tokenizer, parse_tokenizer
+    from routellm_fast.tokenization import LibraryTokenizer, native_tokenizer
 
     _, _, files = embedder.stored()
     content = files["tokenizer.json"]
-    native = native_tokenizer(parse_tokenizer(content))
+    native = native_tokenizer(content).tokenizer
     found = map(native.encode, prompts) if native is not None else LibraryTokenizer(content).encode(prompts)
     return np.array([len(ids) for ids in found], dtype=np.int64)

@@ -66,5 +66,5 @@ def train_bert(
     router = trained.router(**job.common(metrics, base=metrics["base"]))
     out = held_out(battles.groups, config.held_out_share, seed=config.seed)
     rows, dataset = calibration_rows(out, most=_CALIBRATION_PROMPTS)
-    job.save(router, router.win_rates([battles.prompts[row] for row in rows.tolist()]), dataset=dataset)
-    return metrics
+    digest = job.save(router, router.win_rates([battles.prompts[row] for row in rows.tolist()]), dataset=dataset)
+    return {**metrics, "digest": digest}

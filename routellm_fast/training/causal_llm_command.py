@@ -79,5 +79,5 @@ def train_causal_llm(
     metrics = job.metrics({**trained.metrics, **own}, pair.options(), loaded)
     router = trained.router(**job.common(metrics, base=metrics["base"]))
     rows, dataset = calibration_rows(held_out(battles.groups, config.held_out_share, seed=config.seed))
-    job.save(router, trained.win_rates[rows], dataset=dataset)
-    return metrics
+    digest = job.save(router, trained.win_rates[rows], dataset=dataset)
+    return {**metrics, "digest": digest}

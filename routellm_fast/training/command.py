@@ -157,15 +157,15 @@ class Job:
         provenance = {"created": self.created, "training": metrics}
         return {"model_pair": self.model_pair, "provenance": provenance, "model_card": card}
 
-    def save(self, router: Router, win_rates: Any, *, dataset: str) -> None:
-        """Calibrate a router by win rates of its dataset and write its directory.
+    def save(self, router: Router, win_rates: Any, *, dataset: str) -> str:
+        """Calibrate a router by win rates of its dataset, write its directory, and return the directory's digest.
 
         Raises:
             DataError: All win rates are equal: no threshold could divide the prompts.
             ArtifactWriteError: The directory could not be written.
         """
         check_tells_apart(win_rates)
-        router.with_calibration(Calibration.from_win_rates(win_rates, dataset=dataset)).save(self.out)
+        return router.with_calibration(Calibration.from_win_rates(win_rates, dataset=dataset)).save(self.out)
 
 
 def calibration_rows(held_out: NDArray[np.bool_], *, most: int | None = None) -> tuple[NDArray[np.int64], str]:

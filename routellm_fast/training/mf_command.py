@@ -156,8 +156,9 @@ def train_mf(
     )
     out = data.held_out(arrays.groups, config.held_out_share, seed=config.seed)
     calibrated_on, dataset = calibration_rows(np.zeros_like(out) if refit else out)
-    job.save(router, router.win_rates([arrays.prompts[row] for row in calibrated_on.tolist()]), dataset=dataset)
-    return metrics
+    win_rates = router.win_rates([arrays.prompts[row] for row in calibrated_on.tolist()])
+    digest = job.save(router, win_rates, dataset=dataset)
+    return {**metrics, "digest": digest}
 
 
 def weighed(rows: Sequence[data.Battle], pair: ModelPair, other_pairs_weight: float = 1.0) -> list[data.Battle]:

@@ -92,10 +92,11 @@ def train_sw_ranking(
     metrics = job.metrics(trained.metrics, options, loaded, embeddings)
     name = "none" if embedder is None else embedder.name
     router = trained.router(embedder=embedder, **job.common(metrics, embedder=name))
-    router.save(job.out)
+    digest = router.save(job.out)
     names = list(router.tiers)
     return {
         **metrics,
+        "digest": digest,
         "tiers": [[name for name in names if router.tiers[name] == tier] for tier in range(router.num_tiers)],
         "pair_tiers": [router.tiers[name] for name in scoring],
     }

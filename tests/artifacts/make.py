@@ -32,6 +32,7 @@ def golden_routers() -> dict[str, Router]:
         "mf-float32-normalized": mf_router(static_embedder(normalize=True, int8=False)),
         "mf-external": mf_router(ones),  # type: ignore[arg-type]
         "mf-calibrated": mf_router(calibration=full_calibration()),
+        "mf-own-digest": mf_router(),  # the first whose manifest has a digest of itself
         "mf-ends": mf_router(static_embedder(normalize=True, max_tokens=5, max_code_points=40, tail_tokens=2)),
         "mf-none": MatrixFactorizationRouter(["strong-model", "weak-model", "c"], **mf_weights(), model_pair=PAIR),
         "bert": bert_router(),

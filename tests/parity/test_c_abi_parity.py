@@ -29,6 +29,7 @@ from tests.support.c_library import (
     library,
 )
 from tests.support.calibration_builders import full_calibration
+from tests.support.manifests import editable_manifest
 from tests.support.sw_builders import sw_router
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -259,7 +260,7 @@ def test_kinds_and_directories_that_it_does_not_run_are_named(tmp_path: Path) ->
         CRouter(tmp_path / "none")
     assert caught.value.status == NOT_FOUND
     mf_router().save(tmp_path / "r")
-    manifest = json.loads((tmp_path / "r" / "router.json").read_text())
+    manifest = editable_manifest(tmp_path / "r" / "router.json")
     (tmp_path / "r" / "router.json").write_text(json.dumps({**manifest, "format_version": 2}))
     with pytest.raises(LibraryError, match="upgrade routellm-fast") as caught:
         CRouter(tmp_path / "r")

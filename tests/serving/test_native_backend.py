@@ -20,6 +20,7 @@ import routellm_fast as rf
 from routellm_fast.serving import triton_backend_directory
 from tests.support import triton_server
 from tests.support.builders import mf_router
+from tests.support.manifests import editable_manifest
 from tests.support.sw_builders import sw_router
 
 CALIBRATION = rf.Calibration("test prompts", 3, ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0)))
@@ -388,7 +389,7 @@ def shorten_bank(router: Path) -> None:
 
 
 def raise_version(router: Path) -> None:
-    manifest = json.loads((router / "router.json").read_text())
+    manifest = editable_manifest(router / "router.json")
     manifest["format_version"] = 99
     (router / "router.json").write_text(json.dumps(manifest))
 

@@ -22,6 +22,7 @@ from routellm_fast.errors import (
 )
 from routellm_fast.routers import BertRouter, MatrixFactorizationRouter, RandomRouter
 from routellm_fast.serving import triton_protocol
+from routellm_fast.serving.triton_backend import RouterModel, Settings
 from routellm_fast.serving.triton_protocol import Served, float32_threshold
 from tests.support.builders import PAIR, bert_router, mf_router, mf_weights, static_embedder
 from tests.support.opened_files import counted_opens
@@ -109,6 +110,28 @@ def test_one_model_holds_the_router_and_says_all(tmp_path: Path, mode: str) -> N
     np.testing.assert_array_equal(served.win_rates(PROMPTS), router.win_rates(PROMPTS))
     assert (folder / "3" / "model.py").exists() == (mode == "python")
     assert json.loads((tmp_path / "out" / "triton-export.json").read_text())["router_digest"] == export.router_digest
+
+
+@pytest.mark.parametrize("mode", ["native", "python"])
+def test_a_digest_is_checked_here_and_goes_to_the_server(tmp_path: Path, mode: str) -> None:
+    digest = mf_router().save(tmp_path / "router")
+    with pytest.raises(rf.ArtifactIntegrityError, match="the digest that was asked for"):
+        export_triton(tmp_path / "router", tmp_path / "out", mode=mode, digest="sha256:" + "0" * 64)
+    assert not (tmp_path / "out").exists()
+    export_triton(tmp_path / "router", tmp_path / "out", mode=mode, digest=digest, strong_model="big")
+    folder = tmp_path / "out" / "router"
+    parameters = {key: entry.string_value for key, entry in config_of(folder).parameters.items()}
+    # The router that was written: here, one whose strong model has another name.
+    assert parameters["directory_digest"] != digest
+    assert rf.load_router(folder / "1" / "router", digest=parameters["directory_digest"]).model_pair.weak == PAIR.weak
+    if mode == "python":  # csrc/tests/triton has the same of the native backend
+        settings = Settings(folder / "1", parameters)
+        RouterModel().load(settings)
+        (folder / "1" / "router" / "router.json").write_text("{}")
+        with pytest.raises(rf.ArtifactIntegrityError, match="the digest that was asked for"):
+            RouterModel().load(settings)
+    export_triton(tmp_path / "router", tmp_path / "out", mode=mode)
+    assert "directory_digest" not in config_of(folder).parameters
 
 
 def group_kind(name: str) -> int:

@@ -12,11 +12,17 @@ import numpy as np
 
 from routellm_fast.c_abi import c_abi
 
-OK, INVALID_ARGUMENT, NOT_FOUND, BAD_DIRECTORY, NO_EMBEDDER = range(5)
+OK, INVALID_ARGUMENT, NOT_FOUND, BAD_DIRECTORY, NO_EMBEDDER, OUT_OF_MEMORY = range(6)
 
 
 class LoadOptions(ctypes.Structure):
-    _fields_ = [("size", c_uint32), ("strong_model", c_char_p), ("weak_model", c_char_p), ("threads", c_uint32)]
+    _fields_ = [
+        ("size", c_uint32),
+        ("strong_model", c_char_p),
+        ("weak_model", c_char_p),
+        ("threads", c_uint32),
+        ("digest", c_char_p),
+    ]
 
 
 def library() -> ctypes.CDLL:

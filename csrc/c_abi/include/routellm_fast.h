@@ -80,6 +80,9 @@ typedef struct routellm_load_options {
   const char* strong_model; /* name of the strong model, UTF-8; NULL: the stored name. No win rate depends on it. */
   const char* weak_model;   /* name of the weak model, likewise */
   uint32_t threads;         /* the most threads for a batch of a sw_ranking router; 0 means 1. mf always uses one. */
+  const char* digest;       /* what routellm_digest of this router is to be, "sha256:" before it is allowed. Anything
+                             * else is refused with ROUTELLM_BAD_DIRECTORY. Every byte is then checked, those of
+                             * memory-mapped tensors too, which loading otherwise does not read. NULL: no check. */
 } routellm_load_options;
 
 /* Load a router directory of kind mf or sw_ranking, in every precision. Checks what the Python package checks: format
@@ -89,6 +92,9 @@ typedef struct routellm_load_options {
  * Text can be routed if the directory holds a static embedder with a WordPiece tokenizer; with any other embedder, or
  * none, the router takes embeddings only (see routellm_reads_text). An embedder that is shared with the router that
  * ships is read from the directory "../mf" beside this one, and must have the recorded fingerprint.
+ *
+ * Two things are not checked unless options.digest is given: whether this is the router that you mean, and the values
+ * of memory-mapped tensors.
  *
  * directory: UTF-8 path. options: NULL for everything as stored. *out: the router, or NULL if loading failed.
  * Fails with ROUTELLM_NOT_FOUND, ROUTELLM_BAD_DIRECTORY, ROUTELLM_INVALID_ARGUMENT, ROUTELLM_OUT_OF_MEMORY. */
@@ -104,8 +110,9 @@ ROUTELLM_API void routellm_free(routellm_router* router);
 /* The kind: "mf" or "sw_ranking". */
 ROUTELLM_API const char* routellm_kind(const routellm_router* router);
 
-/* SHA-256 of router.json, 64 hexadecimal digits. It identifies the router, as router.json holds the digests of all
- * other files. */
+/* SHA-256 of router.json, 64 hexadecimal digits: the directory's digest, which saving and `routellm-fast info --digest`
+ * print with "sha256:" before it. It identifies the router, as router.json holds the digests of all other files but the
+ * model card. */
 ROUTELLM_API const char* routellm_digest(const routellm_router* router);
 
 /* The names of the strong and the weak model, which prompts are sent to. */

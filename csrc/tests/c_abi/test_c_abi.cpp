@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <memory>
@@ -121,6 +123,52 @@ TEST_CASE("NULL is an argument like any other: refused, or nothing") {
   CHECK(routellm_win_rates_from_embeddings(r, nullptr, 0, 9, nullptr) == ROUTELLM_OK);
   CHECK(routellm_route_batch(r, nullptr, nullptr, 0, 0.5, nullptr, nullptr) == ROUTELLM_OK);
   CHECK(routellm_route_embeddings(r, nullptr, 0, 9, 0.5, nullptr, nullptr) == ROUTELLM_OK);
+}
+
+TEST_CASE("a digest lets this router load and no other, and checks mapped tensors") {
+  routellm_load_options options{};
+  options.size = sizeof(options);
+  const std::string digest = routellm_digest(loaded("sw-float32").get());
+  for (const std::string& given : {digest, "sha256:" + digest}) {
+    options.digest = given.c_str();
+    CHECK(std::string(routellm_digest(loaded("sw-float32", &options).get())) == digest);
+  }
+  options.digest = digest.c_str();
+  routellm_router* router = nullptr;
+  CHECK(routellm_load(golden("mf-none").c_str(), &options, &router) == ROUTELLM_BAD_DIRECTORY);
+  CHECK(says("the digest that was asked for is " + digest));
+  options.digest = "abc";
+  CHECK(routellm_load(golden("sw-float32").c_str(), &options, &router) == ROUTELLM_INVALID_ARGUMENT);
+  CHECK(says("64 hexadecimal digits"));
+
+  const ScratchDirectory directory("sw-float32");
+  std::string bank = directory.read("bank.safetensors");
+  bank.back() = static_cast<char>(bank.back() ^ 1);
+  directory.write("bank.safetensors", bank);
+  options.digest = nullptr;
+  CHECK(routellm_load(directory.path().c_str(), &options, &router) == ROUTELLM_OK);  // its data is not read
+  routellm_free(router);
+  router = nullptr;
+  options.digest = digest.c_str();
+  CHECK(routellm_load(directory.path().c_str(), &options, &router) == ROUTELLM_BAD_DIRECTORY);
+  CHECK(says("bank.safetensors has sha256"));
+  CHECK(router == nullptr);
+}
+
+TEST_CASE("options of the first header, which had no digest, are taken") {
+  struct {
+    std::uint32_t size;
+    const char* strong_model;
+    const char* weak_model;
+    std::uint32_t threads;
+  } first{};
+  first.size = sizeof(first);
+  first.strong_model = "another";
+  routellm_load_options options{};
+  std::memset(&options, 0xFF, sizeof(options));  // what lies behind the older struct is not read
+  static_assert(sizeof(first) == offsetof(routellm_load_options, digest));
+  std::memcpy(&options, &first, sizeof(first));
+  CHECK(std::string(routellm_strong_model(loaded("mf-none", &options).get())) == "another");
 }
 
 TEST_CASE("options: names, threads, and fields that are not known yet") {

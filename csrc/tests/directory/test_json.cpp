@@ -38,12 +38,9 @@ TEST_CASE("numbers are read to the nearest float64, however large or small") {
   CHECK(number("-0") == 0.0);
   CHECK(std::signbit(number("-0.0")));
   CHECK(number("2.2250738585072011e-308") == 2.2250738585072011e-308);
-  CHECK(number("1e400") == std::numeric_limits<double>::infinity());
-  CHECK(number("-1e99999999999999999999") == -std::numeric_limits<double>::infinity());
   CHECK(number("1e-400") == 0.0);
   CHECK(number(("0." + std::string(400, '0') + "1").c_str()) == 0.0);
   CHECK(number(("1" + std::string(400, '0') + "e-300").c_str()) == doctest::Approx(1e100));
-  CHECK(number((std::string(400, '9')).c_str()) == std::numeric_limits<double>::infinity());
   CHECK(parse_json("9223372036854775807").integer() == std::numeric_limits<std::int64_t>::max());
   CHECK_FALSE(parse_json("9223372036854775808").integer());
   CHECK(parse_json("9223372036854775808").number()->is_integer);
@@ -77,7 +74,14 @@ TEST_CASE("what is no JSON is refused, with the fault and its place") {
       {"\"\n\"", "control character"},
       {"\"\xFF\"", "not UTF-8"},
       {"\"\xED\xA0\x80\"", "not UTF-8"},
-      {"\xEF\xBB\xBF{}", "expected a value"},
+      {"\xEF\xBB\xBF{}", "a byte order mark"},
+      {std::string("{\0}\0", 4), "UTF-16"},
+      {std::string("\0{\0}", 4), "UTF-16"},
+      {std::string("\xFF\xFE{\0}\0", 6), "UTF-16"},
+      {"1e999", "beyond 1.8e308"},
+      {"[-1e309]", "beyond 1.8e308"},
+      {"1" + std::string(309, '0'), "beyond 1.8e308"},
+      {"1e99999999999999999999", "beyond 1.8e308"},
       {R"({"a": 1, "b": 2, "a": 3})", "\"a\" stands twice"},
       {R"({"\u0061": 1, "a": 3})", "\"a\" stands twice"},
   };
@@ -97,8 +101,8 @@ TEST_CASE("what is no JSON is refused, with the fault and its place") {
 
 TEST_CASE("nesting has an end, whatever the size") {
   const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
-  CHECK_NOTHROW((void)parse_json(nested(200)));
-  CHECK_THROWS_WITH_AS((void)parse_json(nested(201)), doctest::Contains("nested"), Error);
+  CHECK_NOTHROW((void)parse_json(nested(kMostNestedJson)));
+  CHECK_THROWS_WITH_AS((void)parse_json(nested(kMostNestedJson + 1)), doctest::Contains("nested"), Error);
   CHECK_THROWS_AS((void)parse_json(std::string(1'000'000, '[')), Error);
 }
 
@@ -118,8 +122,10 @@ TEST_CASE("an integer that fits no int64 keeps its digits") {
   for (const std::size_t k : {2U, 3U, 4U}) CHECK(items[k].number()->digits == nullptr);
   CHECK(items[2].integer() == 12);
   CHECK_FALSE(items[3].integer().has_value());
-  CHECK(*parse_json(std::string(4300, '7')).number()->digits == std::string(4300, '7'));
-  CHECK_THROWS_WITH_AS((void)parse_json(std::string(4301, '7')), doctest::Contains("more than 4300 digits"), Error);
+  CHECK(*parse_json(std::string(308, '7')).number()->digits == std::string(308, '7'));
+  CHECK_THROWS_WITH_AS((void)parse_json(std::string(310, '7')), doctest::Contains("beyond 1.8e308"), Error);
+  CHECK_FALSE(std::signbit(items[4].number()->value));
+  CHECK(std::signbit(parse_json("-0.0").number()->value));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -16,6 +17,14 @@
 #include "support/fake_triton_server.hpp"
 #include "support/scratch_directory.hpp"
 #include "triton/model_config.hpp"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define ROUTELLM_FAST_SANITIZED 1
+#elif defined(__has_feature)
+#define ROUTELLM_FAST_SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define ROUTELLM_FAST_SANITIZED 0
+#endif
 
 namespace routellm_fast::triton {
 namespace {
@@ -507,6 +516,8 @@ TEST_CASE("what cannot be served is refused at loading, for a reason") {
       {with_parameters(parameter("strong_model", "")), "'strong_model' is empty"},
       {with_parameters(R"(,"weak_model":{})"), "'weak_model' is empty"},
       {with_parameters(parameter("weak_model", "a\\u0000b")), "zero byte"},
+      {with_parameters(parameter("directory_digest", "abc")), "64 hexadecimal digits"},
+      {with_parameters(parameter("directory_digest", std::string(64, '0').c_str())), "the digest that was asked for"},
   };
   for (const auto& [change, text] : faults) {
     const Served served("mf-none", change);
@@ -531,6 +542,19 @@ TEST_CASE("what cannot be served is refused at loading, for a reason") {
     CHECK(served.failure.find(text) != std::string::npos);
   }
 }
+
+#if !ROUTELLM_FAST_SANITIZED  // sanitizers end the process where memory is asked for that no machine has
+TEST_CASE("a router that needs more memory than there is cannot be served, for that reason") {
+  const ScratchDirectory scratch("mf-calibrated");
+  constexpr std::uintmax_t kBytes = std::uintmax_t{1} << 43;
+  const std::uintmax_t bytes = std::filesystem::file_size(scratch.path() / "weights.safetensors");
+  std::filesystem::resize_file(scratch.path() / "weights.safetensors", kBytes);  // a hole
+  scratch.edit("router.json", "{\"bytes\": " + std::to_string(bytes), "{\"bytes\": " + std::to_string(kBytes));
+  const Served served("", [&](TRITONBACKEND_Model& model) { model.config = config_with(scratch.path().string()); });
+  CAPTURE(served.failure);
+  CHECK(served.failure.find("needs more memory than this process can get") != std::string::npos);
+}
+#endif
 
 TEST_CASE("parameters change models, threshold and folder") {
   Served served("", [](TRITONBACKEND_Model& model) {

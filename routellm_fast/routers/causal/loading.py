@@ -5,7 +5,6 @@ Weights come from safetensors or GGUF only, and no code from a model folder runs
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from routellm_fast.errors import (
     MissingExtraError,
 )
 from routellm_fast.extras import quiet_transformers, require
+from routellm_fast.json_file import parse_json
 from routellm_fast.routers.causal.folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, model_files
 from routellm_fast.routers.causal.model import DTYPES, EXTRA, LanguageModel, check_dtype, resolve_device
 
@@ -73,8 +73,8 @@ def load_files(files: Mapping[str, bytes], *, device: str = "auto", dtype: str =
         raise ArtifactNotFoundError(f"a causal_llm router with a model of its own needs {', '.join(missing)}")
     target = resolve_device(torch, device)
     where = Path(MODEL_FILE)
+    settings = parse_json(files[CONFIG_FILE], CONFIG_FILE)
     with quiet_transformers(transformers), _named_faults(where):
-        settings = json.loads(files[CONFIG_FILE])
         config = transformers.AutoConfig.for_model(**settings)
         weights = require("safetensors.torch", EXTRA).load(files[MODEL_FILE])
         architecture = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]

@@ -169,7 +169,8 @@ class LanguageModel:
         """Return configuration, weights and tokenizer, each as a file of a router directory.
 
         Raises:
-            InvalidArgumentError: The weights are larger than a directory should hold.
+            InvalidArgumentError: The weights are larger than a directory should hold, or the configuration has a number
+                that JSON cannot hold.
         """
         size = sum(weight.numel() * weight.element_size() for weight in self._module.parameters())
         if size > MAX_COPY_BYTES:
@@ -188,8 +189,15 @@ class LanguageModel:
         for key in ("quantization_config", "_name_or_path", "transformers_version"):  # of where it came from
             config.pop(key, None)
         config["dtype"] = self.dtype
+        try:
+            settings = json.dumps(config, indent=2, sort_keys=True, allow_nan=False)
+        except ValueError as error:
+            raise InvalidArgumentError(
+                f"the model's configuration cannot be written as JSON ({error}): keep the model by reference, "
+                "from_pretrained(..., store='reference')"
+            ) from error
         return {
-            CONFIG_FILE: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
+            CONFIG_FILE: f"{settings}\n".encode(),
             MODEL_FILE: require("safetensors.torch", EXTRA).save(weights),
             TOKENIZER_FILE: self._tokenizer.to_str().encode(),
         }

@@ -14,6 +14,7 @@ import routellm_fast as rf
 from routellm_fast.artifact import FORMAT_VERSION, ROUTER_LAYOUT, read_artifact, verify_artifact
 from routellm_fast.routers.embedding import contents_in_memory
 from tests.support.builders import mf_router, static_embedder
+from tests.support.manifests import editable_manifest
 from tests.support.processes import run_python
 
 GOLDEN = Path(__file__).resolve().parents[2] / "artifacts" / "v1"
@@ -27,7 +28,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def edit(path: Path, **changes: object) -> None:
-    manifest = json.loads((path / "router.json").read_text())
+    manifest = editable_manifest(path / "router.json")
     manifest.update(changes)
     (path / "router.json").write_text(json.dumps(manifest))
 
@@ -193,7 +194,9 @@ def test_a_directory_of_links_is_the_router_that_they_lead_to(tmp_path: Path, ab
         assert found.model_card == plain.model_card
     # What is saved again is made of files.
     rf.load_router(path).save(tmp_path / "copy")
-    assert contents(tmp_path / "copy") == before
+    copied = contents(tmp_path / "copy")
+    assert {**copied, "router.json": b""} == {**before, "router.json": b""}
+    assert json.loads(before["router.json"]) == editable_manifest(tmp_path / "copy" / "router.json")
     assert not any(file.is_symlink() for file in (tmp_path / "copy").iterdir())
 
 
@@ -331,7 +334,7 @@ def test_an_openai_embedder_is_stored_without_its_key_and_restored_lazily(saved:
         assert b"sk-secret" not in file.read_bytes()
     loaded = rf.load_router(tmp_path / "r")
     assert loaded.embedder.fingerprint == remote.fingerprint
-    manifest = json.loads((tmp_path / "r" / "router.json").read_text())
+    manifest = editable_manifest(tmp_path / "r" / "router.json")
     manifest["embedder"]["settings"]["api_key"] = "sk-planted"
     edit(tmp_path / "r", embedder=manifest["embedder"])
     with pytest.raises(rf.ArtifactFormatError, match="api_key"):

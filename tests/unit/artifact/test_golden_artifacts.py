@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,15 @@ from routellm_fast.artifact import EMBEDDER_LAYOUT, Artifact, read_artifact, ver
 FOLDERS = sorted((Path(__file__).parents[2] / "artifacts").glob("v*"))
 MAPPED = [folder / "mapped-tensors" for folder in FOLDERS]
 CASES = [path for folder in FOLDERS for path in sorted(folder.iterdir()) if path.is_dir() and path not in MAPPED]
+
+
+def check_same(golden: Path, written: Path) -> None:
+    """Golden directories of before manifests had a digest of themselves get one; all else stays as it was."""
+    for file in golden.iterdir():
+        found, expected = (written / file.name).read_bytes(), file.read_bytes()
+        if file.name in ("router.json", "embedder.json") and b"manifest_sha256" not in expected:
+            found = re.sub(rb'"manifest_sha256": "[0-9a-f]{64}",\n', b"", found)
+        assert found == expected, file.name
 
 
 def test_every_format_has_golden_directories() -> None:
@@ -53,8 +63,7 @@ def test_directories_of_the_current_format_are_written_back_to_the_byte(path: Pa
     if path.name == "bert":
         pytest.importorskip("onnxruntime")
     rf.load_router(path).save(tmp_path / "again")
-    for file in path.iterdir():
-        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
+    check_same(path, tmp_path / "again")
 
 
 @pytest.mark.parametrize("path", MAPPED, ids=lambda path: path.parent.name)
@@ -70,5 +79,4 @@ def test_mapped_tensors_of_every_format_are_read_and_written_to_the_byte(path: P
         np.testing.assert_array_equal(artifact.mapped[name], array, strict=True)
     verify_artifact(path, EMBEDDER_LAYOUT)
     write_artifact(tmp_path / "again", Artifact(artifact.manifest, artifact.tensors, mapped=expected), EMBEDDER_LAYOUT)
-    for file in path.iterdir():
-        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
+    check_same(path, tmp_path / "again")

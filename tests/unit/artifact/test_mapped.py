@@ -16,6 +16,7 @@ import safetensors.numpy
 
 import routellm_fast as rf
 from routellm_fast.artifact import EMBEDDER_LAYOUT, Artifact, read_artifact, verify_artifact, write_artifact
+from tests.support.manifests import editable_manifest
 from tests.support.processes import run_python
 
 MANIFEST = {"embedder": {}, "provenance": {}}
@@ -36,7 +37,7 @@ def verify(path: Path) -> int:
 
 
 def edit(path: Path, change: Callable[[dict], object]) -> None:
-    manifest = json.loads((path / "embedder.json").read_text())
+    manifest = editable_manifest(path / "embedder.json")
     change(manifest)
     (path / "embedder.json").write_text(json.dumps(manifest))
 

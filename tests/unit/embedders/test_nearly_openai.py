@@ -19,6 +19,7 @@ from routellm_fast.embedders._openai_manners import Manners
 from tests.support.builders import mf_router
 from tests.support.c_library import CRouter
 from tests.support.fake_openai import FakeOpenAI, Reply, embed, vectors_for
+from tests.support.manifests import editable_manifest
 
 pytestmark = pytest.mark.usefixtures("no_server_settings")
 
@@ -505,7 +506,7 @@ def test_settings_of_a_directory_are_checked(
 ) -> None:
     mf_router(embedder=connect(server)).save(tmp_path / "router")  # type: ignore[arg-type]
     manifest = tmp_path / "router" / "router.json"
-    content = json.loads(manifest.read_text())
+    content = editable_manifest(manifest)
     content["embedder"]["settings"].update(settings)
     manifest.write_text(json.dumps(content))
     with pytest.raises(rf.ArtifactFormatError, match=words) as caught:
@@ -516,7 +517,7 @@ def test_settings_of_a_directory_are_checked(
 def test_reading_a_directory_asks_no_server(server: FakeOpenAI, tmp_path: Path) -> None:
     mf_router(embedder=connect(server)).save(tmp_path / "router")  # type: ignore[arg-type]
     manifest = tmp_path / "router" / "router.json"
-    content = json.loads(manifest.read_text())
+    content = editable_manifest(manifest)
     content["embedder"]["settings"]["dim"] = None
     manifest.write_text(json.dumps(content))
     assert rf.load_router(tmp_path / "router").embedder.dim == DIM

@@ -12,6 +12,7 @@ import routellm_fast as rf
 from routellm_fast.onnx import SessionOptions
 from routellm_fast.routers import MatrixFactorizationRouter
 from tests.support.builders import mf_weights
+from tests.support.manifests import editable_manifest
 from tests.support.transformer_builders import encoder_folder, wordpiece_json
 
 pytest.importorskip("onnxruntime")
@@ -110,7 +111,7 @@ def test_other_directories_are_refused(embedder: rf.OnnxEmbedder, tmp_path: Path
     with pytest.raises(rf.ArtifactFormatError, match="of kind 'static'"):
         rf.OnnxEmbedder.load(SHIPPED_ROUTER)
     embedder.save(tmp_path / "embedder")
-    manifest = json.loads((tmp_path / "embedder" / "embedder.json").read_text())
+    manifest = editable_manifest(tmp_path / "embedder" / "embedder.json")
     manifest["embedder"]["dim"] = 17
     (tmp_path / "embedder" / "embedder.json").write_text(json.dumps(manifest))
     with pytest.raises(rf.ArtifactFormatError, match="16 dimensions, the manifest says 17"):

@@ -13,6 +13,7 @@ from routellm_fast.calibration import Calibration
 from routellm_fast.onnx import SessionOptions
 from routellm_fast.onnx.tokens import TokenEncoder
 from routellm_fast.routers import BertRouter
+from tests.support.manifests import editable_manifest
 from tests.support.processes import assert_refused, run_cli, run_python
 from tests.support.transformer_builders import WORDS, classifier_folder, encoder_folder, wordpiece_json
 
@@ -158,7 +159,7 @@ def test_a_foreign_graph_is_refused(router: BertRouter, tmp_path: Path) -> None:
      {"max_tokens": 32, "pad_id": -1}, {"max_tokens": 32, "pad_id": 0, "more": 1}],
 )  # fmt: skip
 def test_wrong_settings_are_refused(settings: dict[str, object], saved: Path) -> None:
-    manifest = json.loads((saved / "router.json").read_text())
+    manifest = editable_manifest(saved / "router.json")
     manifest["settings"] = settings
     (saved / "router.json").write_text(json.dumps(manifest))
     with pytest.raises(rf.ArtifactFormatError, match=r"max_tokens"):

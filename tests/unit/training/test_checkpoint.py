@@ -20,6 +20,7 @@ from routellm_fast.training.checkpoint import LAYOUT, Checkpoint, digest_of
 from routellm_fast.training.epoch_loop import EarlyStopping
 from routellm_fast.training.matrix_factorization import TrainedMatrixFactorization, train
 from tests.support.builders import static_embedder
+from tests.support.manifests import editable_manifest
 from tests.support.mf_builders import CONFIG, EMBEDDER, battles
 
 pytest.importorskip("torch")
@@ -137,8 +138,12 @@ def test_damaged_checkpoints_are_named_errors(tmp_path: Path) -> None:
     with pytest.raises(ArtifactIntegrityError, match="truncated"):
         train(battles(), EMBEDDER, CONFIG, checkpoint=folder)
     weights.write_bytes(content)
-    manifest.write_text(text.replace('"best_loss"', '"worst_loss"'))
+    edited = editable_manifest(manifest)
+    manifest.write_text(json.dumps(edited).replace('"best_loss"', '"worst_loss"'))
     with pytest.raises(ArtifactFormatError, match="no state of an mf training"):
+        train(battles(), EMBEDDER, CONFIG, checkpoint=folder)
+    manifest.write_text(text.replace('"best_loss"', '"worst_loss"'))
+    with pytest.raises(ArtifactIntegrityError, match="damaged or was edited"):
         train(battles(), EMBEDDER, CONFIG, checkpoint=folder)
     manifest.write_text(text[:-20])
     with pytest.raises(ArtifactError, match="not valid JSON"):

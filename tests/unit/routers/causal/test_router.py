@@ -23,6 +23,7 @@ from routellm_fast.errors import (
 )
 from routellm_fast.routers import CausalLLMRouter
 from tests.support.causal_builders import CLASSIFIER, SYSTEM, checkpoint
+from tests.support.manifests import editable_manifest
 
 PROMPTS = ["Hi", "What is 2 + 2?", "", "An é 中文 one. " * 9, "lone \ud800 surrogate"]
 CHATML = (
@@ -184,7 +185,7 @@ def test_a_changed_model_is_refused(tmp_path):
 def test_settings_are_read_strictly(folder, tmp_path):
     CausalLLMRouter.from_pretrained(folder).save(tmp_path / "router")
     manifest = tmp_path / "router" / "router.json"
-    whole = json.loads(manifest.read_text())
+    whole = editable_manifest(manifest)
     for part, key, value in [
         ("scoring", "score_threshold", 9),
         ("scoring", "truncation", "start"),

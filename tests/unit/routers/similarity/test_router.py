@@ -636,7 +636,7 @@ SETTINGS: list[tuple[str, dict[str, Any], str]] = [
     ("int8", {"compression": {"precision": "moments", "left_out": 0.1, "error_bound": 0.1, "reach": 0.1}}, "centroids"),
     *(
         ("int8", {"compression": {"precision": "int8", "left_out": 0.1, "error_bound": value, "reach": 0.1}}, "number")
-        for value in (-0.1, True, None, "0.1", 10**400, 1e300)
+        for value in (-0.1, True, None, "0.1", 10**300, 1e300)
     ),
 ]
 
