@@ -269,7 +269,7 @@ def _load(names: Sequence[str]) -> tuple[dict[str, Router], dict[str, RouterIden
 
 def _check_cache(folder: Path) -> None:
     """Refuse a place that cannot be written before win rates are paid for, not after it."""
-    from routellm_fast.atomic import check_writable  # most commands only read
+    from routellm_fast.places import check_writable  # most commands only read
 
     try:
         check_writable(folder)
