@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from routellm_fast.atomic import Owned, staged_directory
+from routellm_fast.atomic import staged_directory
 from routellm_fast.errors import ArtifactWriteError, OutputExistsError
+from routellm_fast.owned import Owned
 
 from ._report import REPORT_FILE
 

@@ -15,35 +15,17 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from routellm_fast import _renames
 from routellm_fast.errors import OutputExistsError
+from routellm_fast.owned import Owned
 
 _NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_MOST_TEXT_BYTES: Final = 64 << 20
 # How often a directory is looked through for what was put into it meanwhile.
 _ROUNDS: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Owned:
-    """Which files of a directory this package wrote, as relative paths with "/" between the parts.
-
-    Attributes:
-        manifest: The file that says so; "" for none. It is removed last.
-        files: All of them, the manifest too. They are removed when the directory is replaced.
-        replaceable: Files that stay unless the new directory has another one of that name.
-    """
-
-    manifest: str = ""
-    files: frozenset[str] = frozenset()
-    replaceable: frozenset[str] = frozenset()
-
-    def folders(self) -> set[str]:
-        """Return the folders that hold these files."""
-        return {os.fspath(folder) for name in self.files for folder in Path(name).parents if folder.name}
 
 
 class _Identity(NamedTuple):
@@ -97,8 +79,12 @@ def carry_over(old: Path, new: Path, owned: Owned) -> Carried:
                 _check_movable(source, name)
                 _make_folder(place, name, old)
                 made.append(name)
-        elif name in owned.files or (name in owned.replaceable and os.path.lexists(place)):
+        elif name in owned.files:
             continue
+        elif name in owned.replaceable and os.path.lexists(place):
+            if _has_same_text(source, place):
+                place.unlink()
+                carried[name] = _link(source, place, name)
         elif os.path.lexists(place):
             raise _in_the_way(old, name)
         else:
@@ -236,6 +222,16 @@ def _is_same(one: Path, other: Path) -> bool:
     if any(path.is_symlink() or not path.is_file() for path in (one, other)):
         return False
     return filecmp.cmp(one, other, shallow=False)
+
+
+def _has_same_text(one: Path, other: Path) -> bool:
+    """Say whether two files hold the same text as far as it can be read; bytes that are no UTF-8 may differ."""
+    try:
+        if one.stat().st_size > _MOST_TEXT_BYTES or not one.is_file():
+            return False
+        return one.read_bytes().decode("utf-8", "replace") == other.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return False
 
 
 def _link(source: Path, place: Path, name: str) -> _Carried:

@@ -73,7 +73,7 @@ def abandoned(path: Path) -> Iterator[Path]:
     """
     pattern = re.compile(rf"{re.escape(_stem(path))}\.[0-9a-f]{{16}}{re.escape(_SUFFIX)}")
     try:
-        names = sorted(name for name in os.listdir(path.parent) if pattern.fullmatch(name))
+        names = sorted(name for name in (entry.name for entry in path.parent.iterdir()) if pattern.fullmatch(name))
         trusted = {os.geteuid(), path.lstat().st_uid}
     except OSError:
         return

@@ -33,13 +33,13 @@ from routellm_fast.errors import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from routellm_fast.atomic import Owned
+    from routellm_fast.owned import Owned
 
 FORMAT_VERSION: Final = _core.FORMAT_VERSION
 WEIGHTS_FILE: Final = "weights.safetensors"
 MODEL_CARD_FILE: Final = "README.md"
 
-# What reading takes of a manifest and of a model card at most.
+# What reading takes of a manifest at most.
 _MOST_MANIFEST_BYTES: Final = 64 << 20
 
 Manifest = dict[str, Any]
@@ -136,7 +136,6 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None
     """
     _encoded(path, layout, ArtifactWriteError)
     target = Path(path)
-    card = "" if artifact.model_card == _card_at(target) else artifact.model_card
     check_replaceable(target, layout)
     tensors = {name: np.ascontiguousarray(array) for name, array in sorted(artifact.tensors.items())}
     _check_finite(tensors, target)
@@ -154,8 +153,8 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> None
         "files": files,
     }
     _core.check_manifest(_canonical_json(manifest), os.fsencode(target), *layout.native())
-    if card:
-        contents[MODEL_CARD_FILE] = card.encode("utf-8", "replace")  # data may hold lone surrogates
+    if artifact.model_card:
+        contents[MODEL_CARD_FILE] = artifact.model_card.encode("utf-8", "replace")  # data may hold lone surrogates
     from routellm_fast.atomic import staged_directory, synced_file  # most programs only read
 
     try:
@@ -296,7 +295,7 @@ def _describe(array: NDArray[Any]) -> dict[str, Any]:
 
 def _owned(path: Path, layout: Layout) -> Owned:
     """Return which files of a directory its manifest names. Raises ArtifactWriteError for what has no such manifest."""
-    from routellm_fast.atomic import Owned
+    from routellm_fast.owned import Owned
 
     if not is_artifact(path, layout):
         raise ArtifactWriteError(
@@ -315,21 +314,10 @@ def _owned(path: Path, layout: Layout) -> Owned:
     unsafe = sorted(name for name in names if name.startswith(".") or not name or set(name) & set("/\\\0"))
     if unsafe:
         raise ArtifactWriteError(
-            f"{path} is left alone: its {layout.manifest_file} names {unsafe[0]!r} among its files, and only bare names "
-            "are allowed. Choose another path, or move it away."
+            f"{path} is left alone: its {layout.manifest_file} names {unsafe[0]!r} among its files, and only bare "
+            "names are allowed. Choose another path, or move it away."
         )
     return Owned(layout.manifest_file, frozenset({*names, layout.manifest_file}), frozenset({MODEL_CARD_FILE}))
-
-
-def _card_at(path: Path) -> str:
-    """Return the model card that stands in a directory, as reading gives it; "" for none."""
-    if not is_file(path / MODEL_CARD_FILE):
-        return ""
-    try:
-        with (path / MODEL_CARD_FILE).open("rb") as file:
-            return file.read(_MOST_MANIFEST_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 def _unwritable(target: Path, error: OSError) -> ArtifactError | OutputExistsError:

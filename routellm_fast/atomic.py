@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from routellm_fast import _foreign, _neighbours, _renames
-from routellm_fast._foreign import Owned as Owned
+from routellm_fast.owned import Owned
 from routellm_fast.places import descriptor_link, destination, holds_nothing, is_stream
 
 _LOGGER: Final = logging.getLogger(__name__)

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from routellm_fast.atomic import Owned, staged_directory
+from routellm_fast.atomic import staged_directory
 from routellm_fast.errors import OnnxModelError
+from routellm_fast.owned import Owned
 
 WEIGHTS_FILE: Final = "weights.bin"
 _GRAPH_FILE: Final = "graph.onnx"

@@ -11,13 +11,13 @@ import routellm_fast as rf
 from routellm_fast import cli
 from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact
 from routellm_fast.errors import (
-    OutputExistsError,
     ArtifactError,
     ArtifactWriteError,
     ExportMismatchError,
     ForeignExportError,
     InvalidArgumentError,
     OnnxModelError,
+    OutputExistsError,
     UnsupportedExportError,
 )
 from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter, SimilarityWeightedRouter

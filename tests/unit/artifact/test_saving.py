@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 import routellm_fast as rf
-from routellm_fast import _foreign, _neighbours, _renames, atomic
-from routellm_fast.atomic import Owned, replaced_file, staged_directory
+from routellm_fast import _foreign, _neighbours, _renames
+from routellm_fast.atomic import replaced_file, staged_directory
+from routellm_fast.owned import Owned
 from routellm_fast.places import check_vacant, check_writable
 from routellm_fast.routers import RandomRouter
 from tests.support.builders import mf_router, static_embedder
@@ -307,7 +308,8 @@ def test_a_crash_loses_nothing_and_the_next_save_tidies_up(
 def test_what_living_processes_and_others_have_beside_a_directory_stays(tmp_path: Path) -> None:
     path = tmp_path / "d"
     others = [".d.tmp", ".d.0123456789abcdef.tmp", ".d.0123456789abcdef", ".d.0123456789ABCDEF.routellm-fast",
-              ".dd.0123456789abcdef.routellm-fast", ".d.routellm-fast", ".d.x.0123456789abcdef.routellm-fast"]  # fmt: skip
+              ".dd.0123456789abcdef.routellm-fast", ".d.routellm-fast",
+              ".d.x.0123456789abcdef.routellm-fast"]  # fmt: skip
     for name in others:
         (tmp_path / name).mkdir()
         (tmp_path / name / "mine").write_text("mine")
@@ -462,4 +464,4 @@ def test_an_embedder_keeps_what_lies_beside_it(tmp_path: Path) -> None:
     assert (tmp_path / "e" / ".git" / "HEAD").exists()
     with pytest.raises(rf.ArtifactWriteError, match="left alone"):
         mf_router().save(tmp_path / "e")
-    assert atomic.Owned().folders() == set()
+    assert Owned().folders() == set()
