@@ -316,12 +316,16 @@ def _put_named(path: Path, number: int) -> None:
         return
 
 
-_HELD = "the path holds the old or the new one to the bit; what others keep there is unchanged; the next write leaves nothing beside it."
+_HELD = (
+    "the path holds the old or the new one to the bit; what others keep there is unchanged; the next write leaves "
+    "nothing beside it."
+)
 
 ATTACKS = [
     Attack(
         name="saving a router, under kills",
-        tried="a router is saved over another, or where none was, and killed at a random moment or between two operations on files.",
+        tried="a router is saved over another, or where none was, and killed at a random moment or between two operations "
+        "on files.",
         held=_HELD,
         unit="kills",
         whole=500,
@@ -366,7 +370,8 @@ ATTACKS = [
     ),
     Attack(
         name="loading while another process saves",
-        tried="a router is loaded, every tenth time verified too, while another process saves two routers to its place without end.",
+        tried="a router is loaded, every tenth time verified too, while another process saves two routers to its "
+        "place without end.",
         held="each load gives the win rates and the model card of one of the two.",
         unit="loads",
         whole=20_000,
@@ -376,7 +381,8 @@ ATTACKS = [
     Attack(
         name="three processes that save to one place",
         tried="three processes save different routers to one directory, ten times each, while files are put into it.",
-        held="no save fails; the directory is one of the three routers, whole; no file that was put there is lost; nothing is left beside it.",
+        held="no save fails; the directory is one of the three routers, whole; no file that was put there is lost; "
+        "nothing is left beside it.",
         unit="saves",
         whole=3000,
         brief=60,
