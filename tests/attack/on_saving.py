@@ -324,8 +324,8 @@ _HELD = (
 ATTACKS = [
     Attack(
         name="saving a router, under kills",
-        tried="a router is saved over another, or where none was, and killed at a random moment or between two operations "
-        "on files.",
+        tried="a router is saved over another, or where none was, and killed at a random moment or between two "
+        "operations on files.",
         held=_HELD,
         unit="kills",
         whole=500,
