@@ -69,7 +69,7 @@ def export_onnx(
 
     Args:
         router: A router directory, or the kind of one that ships.
-        out: Directory to write; an earlier export there is replaced.
+        out: Directory to write; the files of an earlier export there are replaced, and all else stays.
         inputs: What the graph reads: "tokens", "embeddings", or "auto"; see `exportable`.
         precision: "float32", "float16", "bfloat16", "int8" (scales of activations found at run time), or
             "int8-static" (QDQ, scales chosen on the prompts).

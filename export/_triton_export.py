@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from routellm_fast.decision import check_share
-from routellm_fast.errors import ArtifactFormatError, ArtifactWriteError, InvalidArgumentError
-from routellm_fast.json_file import read_json_object
+from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.serving.triton_protocol import (
     CALIBRATION_FILE,
     CALIBRATION_TABLE,
@@ -104,7 +103,7 @@ def export_triton(
 
     Args:
         router: A router directory, or the kind of one that ships.
-        out: Directory to write; an earlier export there is replaced.
+        out: Directory to write; the files of an earlier export there are replaced, and all else stays.
         mode: "native" (this package's own backend, no Python), "python" (Triton's Python backend with this package
             installed), "onnx" (an ensemble around the graph in ONNX Runtime's backend) or "tensorrt" (around a plan).
         name: Name of the model that clients ask; the names of an ensemble's steps begin with it.
@@ -168,10 +167,8 @@ def export_triton(
     elif threshold is None:
         threshold = _calibrated(source.router)
     serving = Serving(name, version, batching, response_cache, _parameters(source.router, threshold))
-    out = Path(out)
-    _check_replaceable(out)
     graph: ExportReport | None = None
-    with export_directory(out, marker=MARKER_FILE) as staging:
+    with export_directory(Path(out), marker=MARKER_FILE) as staging:
         if mode in ("native", "python"):
             models = write_router_model(
                 staging, source.router, serving, is_native=mode == "native", threads=threads,
@@ -214,16 +211,3 @@ def _parameters(router: Router, threshold: float) -> dict[str, str]:
     if router.calibration is not None:
         parameters[CALIBRATION_TABLE] = calibration_parameter(router.calibration)
     return parameters
-
-
-def _check_replaceable(out: Path) -> None:
-    """Refuse to replace a repository that somebody put further models into."""
-    try:
-        known = set(read_json_object(out / MARKER_FILE)["models"])
-    except (ArtifactFormatError, KeyError, TypeError):
-        return
-    others = sorted({path.name for path in out.iterdir()} - known - {MARKER_FILE})
-    if others:
-        raise ArtifactWriteError(
-            f"{out} also holds {', '.join(others)}, which would be lost: export elsewhere, or move them away"
-        )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from routellm_fast.arrays import brief_repr
+from routellm_fast.atomic import replaced_file
 from routellm_fast.errors import EngineBuildError, InvalidArgumentError, MissingExtraError
 from routellm_fast.extras import require
 
@@ -106,7 +107,8 @@ def build_engine(
         raise EngineBuildError(f"{trt.__name__} {trt.__version__} cannot build an engine of the graph: {log.last}")
     if cache is not None and timing_cache is not None:
         timing_cache.parent.mkdir(parents=True, exist_ok=True)
-        timing_cache.write_bytes(bytes(config.get_timing_cache().serialize()))
+        with replaced_file(timing_cache) as file:
+            file.write(bytes(config.get_timing_cache().serialize()))
     content = bytes(plan)
     engine = Engine(content, _network_types(network), _engine_types(trt, log, content))
     _check_types(engine, model)

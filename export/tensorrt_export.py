@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from routellm_fast.atomic import replaced_file
 from routellm_fast.errors import ArtifactFormatError, ForeignExportError, InvalidArgumentError
 from routellm_fast.json_file import read_json_object
 from routellm_fast.routers.loading import router_directory
@@ -88,7 +89,7 @@ def export_tensorrt(
 
     Args:
         router: A router directory, or the kind of one that ships.
-        out: Directory to write; an earlier export there is replaced.
+        out: Directory to write; the files of an earlier export there are replaced, and all else stays.
         inputs: See export_onnx.
         precision: float32, float16, bfloat16 or int8-static.
         batch: Least, usual and largest number of prompts at once.
@@ -224,14 +225,16 @@ def _cached_engine(
         model, profiles, runtime=runtime, targets=target["compute_capabilities"], timing_cache=timings
     )
     cache.mkdir(parents=True, exist_ok=True)
-    (cache / f"{key}.plan").write_bytes(engine.plan)
+    with replaced_file(cache / f"{key}.plan") as file:
+        file.write(engine.plan)
     entry = {
         "sha256": hashlib.sha256(engine.plan).hexdigest(),
         "network_types": dict(engine.network_types),
         "engine_types": None if engine.engine_types is None else dict(engine.engine_types),
     }
     # Last: a plan without it, or with another's, is built again.
-    (cache / f"{key}.json").write_text(json.dumps(entry), encoding="utf-8")
+    with replaced_file(cache / f"{key}.json") as file:
+        file.write(json.dumps(entry).encode())
     return engine
 
 

@@ -27,11 +27,14 @@ from routellm_fast.errors import (
     ArtifactWriteError,
     EmbedderMismatchError,
     InvalidArgumentError,
+    OutputExistsError,
 )
 from routellm_fast.memory import enough_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from routellm_fast.owned import Owned
 
 FORMAT_VERSION: Final = _core.FORMAT_VERSION
 WEIGHTS_FILE: Final = "weights.safetensors"
@@ -40,6 +43,9 @@ MODEL_CARD_FILE: Final = "README.md"
 _OWN_DIGEST_KEY: Final = "manifest_sha256"
 _NO_DIGEST: Final = "0" * 64
 _DIGEST_PREFIX: Final = "sha256:"
+
+# What reading takes of a manifest at most.
+_MOST_MANIFEST_BYTES: Final = 64 << 20
 
 Manifest = dict[str, Any]
 
@@ -133,21 +139,20 @@ class Artifact:
 def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> str:
     """Write a directory, whole or not at all; equal contents give equal bytes.
 
+    Where such a directory stands already, the files that its manifest names are replaced; all else that lies in it
+    stays. The model card is replaced where the artifact has another one. See `atomic.staged_directory`.
+
     Returns:
         The directory's digest; see Artifact.digest.
 
     Raises:
         ArtifactIntegrityError: A tensor has a value that is not finite.
         ArtifactWriteError: The file system refused, or something that is no such directory stands there.
+        OutputExistsError: A file would have the name of one that the manifest there does not name.
     """
     _encoded(path, layout, ArtifactWriteError)
     target = Path(path)
-    try:
-        _check_replaceable(target, layout)
-    except ArtifactWriteError:
-        raise
-    except OSError as error:
-        raise _unwritable(target, error) from error
+    check_replaceable(target, layout)
     tensors = {name: np.ascontiguousarray(array) for name, array in sorted(artifact.tensors.items())}
     _check_finite(tensors, target)
     mapped = dict(sorted(artifact.mapped.items()))
@@ -169,7 +174,7 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> str:
     from routellm_fast.atomic import staged_directory, synced_file  # most programs only read
 
     try:
-        with staged_directory(target) as staging:
+        with staged_directory(target, lambda place: _owned(place, layout)) as staging:
             for name, array in mapped.items():
                 file_path = staging / (name + _mapped.SUFFIX)
                 entry = _mapped.link_tensor(file_path, name, array)
@@ -178,14 +183,29 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> str:
                         entry = _mapped.write_tensor(file, name, array, target)
                 files[file_path.name] = entry
             # The manifest last: it states the digests of all others.
-            content = _manifest_content(manifest, target)
-            contents[layout.manifest_file] = content
+            written = contents[layout.manifest_file] = _manifest_content(manifest, target)
             for name, content in contents.items():
                 with synced_file(staging / name) as file:
                     file.write(content)
     except OSError as error:
         raise _unwritable(target, error) from error
-    return f"{_DIGEST_PREFIX}{hashlib.sha256(content).hexdigest()}"
+    return f"{_DIGEST_PREFIX}{hashlib.sha256(written).hexdigest()}"
+
+
+def check_replaceable(path: str | Path, layout: Layout) -> None:
+    """Refuse to write a directory over what this package did not write; nothing and an empty directory are fine.
+
+    Raises:
+        ArtifactWriteError: Something else stands there, or it cannot be looked at.
+    """
+    from routellm_fast.places import holds_nothing  # most programs only read
+
+    target = Path(path)
+    try:
+        if target.exists() and not holds_nothing(target):
+            _owned(target, layout)
+    except OSError as error:
+        raise _unwritable(target, error) from error
 
 
 def read_artifact(path: str | Path, layout: Layout, *, digest: str | None = None) -> Artifact:
@@ -321,22 +341,36 @@ def _describe(array: NDArray[Any]) -> dict[str, Any]:
     return {"dtype": array.dtype.name, "shape": list(array.shape)}
 
 
-def _check_replaceable(target: Path, layout: Layout) -> None:
-    """Never replace what we did not write."""
-    if target.is_symlink():
+def _owned(path: Path, layout: Layout) -> Owned:
+    """Return which files of a directory its manifest names. Raises ArtifactWriteError for what has no such manifest."""
+    from routellm_fast.owned import Owned
+
+    if not is_artifact(path, layout):
         raise ArtifactWriteError(
-            f"{target} is a symbolic link: it is left alone. Write to the directory that it leads to, "
-            f"{target.resolve()}, or choose another path."
+            f"{path} exists and is no directory with a {layout.manifest_file}: it is left alone. Choose another path."
         )
-    if target.is_dir() and (is_artifact(target, layout) or not any(target.iterdir())):
-        return
-    if target.exists():
+    try:
+        with (path / layout.manifest_file).open("rb") as file:
+            content = file.read(_MOST_MANIFEST_BYTES)
+        _core.check_manifest(content, os.fsencode(path), *layout.native())
+        names = set(json.loads(content)["files"])
+    except (OSError, ArtifactError, ValueError, RecursionError) as error:
         raise ArtifactWriteError(
-            f"{target} exists and is no directory with a {layout.manifest_file}: it is left alone. Choose another path."
+            f"{path} is left alone: nothing says which of its files may be replaced, as its {layout.manifest_file} is "
+            f"no manifest that this version reads ({error}). Choose another path, or move it away."
+        ) from error
+    unsafe = sorted(name for name in names if name.startswith(".") or not name or set(name) & set("/\\\0"))
+    if unsafe:
+        raise ArtifactWriteError(
+            f"{path} is left alone: its {layout.manifest_file} names {unsafe[0]!r} among its files, and only bare "
+            "names are allowed. Choose another path, or move it away."
         )
+    return Owned(layout.manifest_file, frozenset({*names, layout.manifest_file}), frozenset({MODEL_CARD_FILE}))
 
 
-def _unwritable(target: Path, error: OSError) -> ArtifactWriteError:
+def _unwritable(target: Path, error: OSError) -> ArtifactError | OutputExistsError:
+    if isinstance(error, (ArtifactError, OutputExistsError)):
+        return error
     reason = error.strerror or error
     return ArtifactWriteError(
         error.errno or 0, f"{target} could not be written ({reason}). What stood there is unchanged."

@@ -68,6 +68,13 @@ DirectoryHandle::DirectoryHandle(const DirectoryHandle& from, const std::string&
 
 DirectoryHandle::~DirectoryHandle() { ::close(descriptor_); }
 
+bool DirectoryHandle::was_replaced() const noexcept {
+  struct stat opened{};
+  struct stat current{};
+  return ::fstat(descriptor_, &opened) == 0 && ::stat(path_.c_str(), &current) == 0 &&
+         (opened.st_dev != current.st_dev || opened.st_ino != current.st_ino);
+}
+
 // O_NONBLOCK: a FIFO is refused below, and must not be waited for here.
 OpenFile::OpenFile(const DirectoryHandle& directory, const std::string& name)
     : path_(directory.path() + "/" + name),

@@ -5,6 +5,8 @@
 #include <span>
 #include <string>
 
+#include "base/error.hpp"
+
 namespace routellm_fast {
 
 /// An open directory. Its files are read through one handle: should it be replaced meanwhile, the old one is read.
@@ -21,11 +23,29 @@ class DirectoryHandle {
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+  /// Whether the path now leads to another directory than the one that was opened, of which files may be gone by now.
+  [[nodiscard]] bool was_replaced() const noexcept;
 
  private:
   std::string path_;
   int descriptor_;
 };
+
+/// Opens a directory and reads it. Where that fails because the directory was replaced meanwhile, the new one is opened
+/// and read; somebody who replaces it all the time is given up at last. `open` returns a DirectoryHandle and `read`
+/// takes it. Throws what they throw.
+template <typename Open, typename Read>
+auto read_current(const Open& open, const Read& read) {
+  constexpr int kMostAttempts = 100;
+  for (int attempt = 1;; ++attempt) {
+    const DirectoryHandle directory = open();
+    try {
+      return read(directory);
+    } catch (const Error&) {
+      if (attempt == kMostAttempts || !directory.was_replaced()) throw;
+    }
+  }
+}
 
 /// What tells whether a file is still the one that was opened.
 struct FileIdentity {

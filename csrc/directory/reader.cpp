@@ -107,6 +107,7 @@ std::string read_model_card(const DirectoryHandle& directory) {
     const OpenFile file(directory, std::string(kModelCardFile));
     return file.bytes() > kMostTextBytes ? "" : file.read(static_cast<std::size_t>(file.bytes()));
   } catch (const Error&) {
+    if (directory.was_replaced()) throw;  // it was removed with the old directory
     return "";
   }
 }

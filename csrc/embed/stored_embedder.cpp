@@ -224,8 +224,9 @@ StoredEmbedder restore_shipped(const DirectoryHandle& directory, const Spec& spe
   std::optional<DirectoryContents> owner;
   try {
     const DirectoryLayout& layout = router_layout();
-    owner =
-        read_directory(DirectoryHandle(directory, std::string("../") + kShippedRouter, layout.manifest_file), layout);
+    owner = read_current(
+        [&] { return DirectoryHandle(directory, std::string("../") + kShippedRouter, layout.manifest_file); },
+        [&](const DirectoryHandle& beside) { return read_directory(beside, layout); });
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kNotFound) throw;
     throw Error(ErrorCode::kNotFound, error.what() + advice);

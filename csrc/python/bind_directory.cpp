@@ -151,7 +151,9 @@ DirectoryContents read(const py::bytes& path, std::string manifest_file, const K
   const DirectoryLayout layout = layout_of(std::move(manifest_file), keys);
   const std::string place = path;
   const py::gil_scoped_release unlock;
-  return read_directory(DirectoryHandle(place, layout.manifest_file), layout, allocate_object, digest);
+  return read_current(
+      [&] { return DirectoryHandle(place, layout.manifest_file); },
+      [&](const DirectoryHandle& directory) { return read_directory(directory, layout, allocate_object, digest); });
 }
 
 std::uint64_t verify(const py::bytes& path, std::string manifest_file, const Keys& keys,
@@ -167,8 +169,10 @@ std::uint64_t verify(const py::bytes& path, std::string manifest_file, const Key
     }
   };
   const py::gil_scoped_release unlock;
-  const DirectoryHandle directory(place, layout.manifest_file);
-  return verify_mapped(directory, read_directory(directory, layout), report);
+  return read_current([&] { return DirectoryHandle(place, layout.manifest_file); },
+                      [&](const DirectoryHandle& directory) {
+                        return verify_mapped(directory, read_directory(directory, layout), report);
+                      });
 }
 
 DirectoryContents contents_in_memory(std::string name, std::string_view manifest, const py::dict& tensors,

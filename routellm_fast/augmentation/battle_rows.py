@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from routellm_fast.atomic import check_writable, replaced_file
+from routellm_fast.atomic import replaced_file
 from routellm_fast.errors import DataError
+from routellm_fast.places import check_writable
 from routellm_fast.tables import csv_writer, form_of
 
 COLUMNS: Final = ("prompt", "prompt_group", "model_a", "model_b", "winner", "source", "weight", "judge")

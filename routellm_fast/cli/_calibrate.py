@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from routellm_fast import data
-from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
+from routellm_fast.artifact import ROUTER_LAYOUT, check_replaceable
 from routellm_fast.calibration.operating_points import OperatingPoint, Target
 from routellm_fast.cli._digest import Digest
 from routellm_fast.cli._embedder import OPENAI_NAME, named_embedder
@@ -224,17 +224,14 @@ def _target_directory(directory: Path, out: Path | None, *, in_place: bool, forc
         )
     if out is not None and out.resolve() == directory.resolve():
         raise InvalidArgumentError(f"{out} is the router itself: give --in-place to replace it")
-    is_free = target is None or not target.exists() or is_artifact(target, ROUTER_LAYOUT)
-    if target is not None and not is_free and (not target.is_dir() or any(target.iterdir())):
-        raise ArtifactWriteError(
-            f"{target} exists and is no router directory, so it is not replaced. Choose another path"
-        )
+    if target is not None:
+        check_replaceable(target, ROUTER_LAYOUT)
     check_vacant_outputs(out, force=force)
     if target is not None:
-        from routellm_fast.atomic import check_writable  # most commands only read
+        from routellm_fast.places import check_writable, destination  # most commands only read
 
         try:
-            check_writable(target.parent)
+            check_writable(destination(target).parent)
         except OSError as error:
             raise ArtifactWriteError(f"{target} cannot be written ({error.strerror})") from error
     return target

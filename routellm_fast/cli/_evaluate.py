@@ -301,7 +301,7 @@ def _load(
 
 def _check_cache(folder: Path) -> None:
     """Refuse a place that cannot be written before win rates are paid for, not after it."""
-    from routellm_fast.atomic import check_writable  # most commands only read
+    from routellm_fast.places import check_writable  # most commands only read
 
     try:
         check_writable(folder)

@@ -25,7 +25,7 @@ from routellm_fast.augmentation import (
     write_battles,
 )
 from routellm_fast.augmentation.command import JudgeJob, run_judge
-from routellm_fast.cli._outputs import check_vacant_outputs
+from routellm_fast.cli._outputs import check_vacant_outputs, write_json
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.data import Prompts, known_aliases, read_prompts
 from routellm_fast.errors import DataError, InvalidArgumentError, RouteLLMError
@@ -133,7 +133,7 @@ def finish(out: Path, rows: Sequence[BattleRow], found: JudgeReport, report: Pat
     """Write the report and the battles, and print what they hold. Raises DataError where there is no battle."""
     if report is not None:
         try:
-            report.write_text(json.dumps(found.to_json(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            write_json(report, found.to_json())
         except OSError as error:
             raise DataError(f"{report} cannot be written ({error.strerror}); every answer is in the journal") from error
     if not rows:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,8 +15,16 @@ Force = Annotated[
 
 def check_vacant_outputs(*paths: Path | None, force: bool) -> None:
     """Raise OutputExistsError where something stands at a path, before the work. None is no output."""
-    from routellm_fast.atomic import check_vacant  # most commands only read
+    from routellm_fast.places import check_vacant  # most commands only read
 
     for path in paths:
         if path is not None:
             check_vacant(path, force=force)
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write a record as JSON that a reader finds whole or not at all. Raises OSError where it cannot be written."""
+    from routellm_fast.atomic import replaced_file  # most commands only read
+
+    with replaced_file(path) as file:
+        file.write((json.dumps(record, indent=2, sort_keys=True) + "\n").encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from routellm_fast.cli._left_out import left_out_of, say_left_out
-from routellm_fast.cli._outputs import check_vacant_outputs
+from routellm_fast.cli._outputs import check_vacant_outputs, write_json
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
@@ -209,7 +208,7 @@ def write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
     if path is None:
         return
     try:
-        path.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(path, metrics)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror}); the router itself is saved") from error
 

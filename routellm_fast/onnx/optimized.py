@@ -15,10 +15,13 @@ from typing import Any, Final
 from routellm_fast.atomic import staged_directory
 from routellm_fast.errors import ArtifactFormatError, OnnxModelError
 from routellm_fast.json_file import parse_json
+from routellm_fast.owned import Owned
 
 WEIGHTS_FILE: Final = "weights.bin"
 _GRAPH_FILE: Final = "graph.onnx"
 _CHECKSUMS_FILE: Final = "checksums.json"
+# The folder's name is a digest that only this module gives: of its files, these are ours.
+_OWNED: Final = Owned(_CHECKSUMS_FILE, frozenset({_GRAPH_FILE, WEIGHTS_FILE, _CHECKSUMS_FILE}))
 _LOGGER: Final = logging.getLogger(__name__)
 
 
@@ -60,7 +63,7 @@ class OptimizedModels:
                 _LOGGER.warning("%s was refused by the runtime, and is made again: %s", kept, error)
         session = None
         try:
-            with staged_directory(kept) as staging:
+            with staged_directory(kept, lambda _: _OWNED) as staging:
                 session = create(model, staging / _GRAPH_FILE, False)
                 sums = {path.name: _checksum(path) for path in sorted(staging.iterdir())}
                 (staging / _CHECKSUMS_FILE).write_text(json.dumps(sums), encoding="ascii")

@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from routellm_fast import data
-from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
-from routellm_fast.atomic import check_vacant, check_writable
+from routellm_fast.artifact import ROUTER_LAYOUT, check_replaceable
 from routellm_fast.calibration import Calibration
 from routellm_fast.data.battles import Battles
 from routellm_fast.data.names import check_known, known_aliases
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import ArtifactWriteError, DataError, InvalidArgumentError
+from routellm_fast.places import check_vacant, check_writable, destination
 from routellm_fast.routers.base import Router
 from routellm_fast.training.loading import Loaded, SourceArguments, Sources, load
 from routellm_fast.training.model_card import model_card
@@ -308,16 +308,13 @@ def _check_place(out: Path, checkpoint: Path | None, *, force: bool) -> None:
     """Refuse a place that the router could not be written to, before the training instead of after it."""
     if checkpoint is not None and out.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
         raise InvalidArgumentError(
-            f"the checkpoint {checkpoint} lies in the router directory {out}, which is replaced whole: choose another"
+            f"the checkpoint {checkpoint} lies in the router directory {out}, which is replaced: choose another"
         )
+    check_replaceable(out, ROUTER_LAYOUT)
     try:
-        taken = out.exists() and not is_artifact(out, ROUTER_LAYOUT) and not (out.is_dir() and not any(out.iterdir()))
-        if not taken:
-            check_writable(out.parent)
+        check_writable(destination(out).parent)
     except OSError as error:
         raise ArtifactWriteError(f"{out} cannot be written ({error.strerror})") from error
-    if taken:
-        raise ArtifactWriteError(f"{out} exists and is no router directory: it is left alone. Choose another path.")
     check_vacant(out, force=force)
     if checkpoint is not None:
         try:

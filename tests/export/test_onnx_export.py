@@ -17,6 +17,7 @@ from routellm_fast.errors import (
     ForeignExportError,
     InvalidArgumentError,
     OnnxModelError,
+    OutputExistsError,
     UnsupportedExportError,
 )
 from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter, SimilarityWeightedRouter
@@ -61,7 +62,9 @@ def test_mf_gives_the_routers_win_rates(
     np.testing.assert_allclose(found, router.win_rates(PROMPTS), rtol=0, atol=1e-6)
     assert report.max_difference <= 1e-6
     assert (report.kind, report.inputs, report.precision, report.undecided) == ("mf", inputs, "float32", 0)
-    assert report.to_json() == {**json.loads((tmp_path / "out" / "export-report.json").read_text()), "notes": ()}
+    written = json.loads((tmp_path / "out" / "export-report.json").read_text())
+    assert written.pop("files") == sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert report.to_json() == {**written, "notes": ()}
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8", "moments"])
@@ -138,12 +141,43 @@ def test_beyond_the_bound_nothing_is_written(tmp_path: Path) -> None:
 def test_an_earlier_export_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "out"
     export_onnx("mf", out)
+    assert (out / "tokenizer.json").exists()
+    (out / "notes.txt").write_text("mine")
+    (out / ".git").mkdir()
+    (out / ".git" / "HEAD").write_text("main")
     export_onnx("mf", out, inputs="embeddings")
     assert json.loads((out / "export-report.json").read_text())["inputs"] == "embeddings"
+    assert (out / "notes.txt").read_text() == "mine"
+    assert (out / ".git" / "HEAD").read_text() == "main"
+    assert sorted(path.name for path in out.iterdir()) == [
+        ".git", "example.py", "export-report.json", "model.onnx", "notes.txt",
+    ]  # fmt: skip
+    (out / "tokenizer.json").write_text("somebody else's")
+    before = (out / "export-report.json").read_bytes()
+    with pytest.raises(OutputExistsError, match=r"tokenizer\.json would be replaced"):
+        export_onnx("mf", out)
+    assert (out / "tokenizer.json").read_text() == "somebody else's"
+    assert (out / "export-report.json").read_bytes() == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("do not touch")
     with pytest.raises(ArtifactWriteError, match="left alone"):
         export_onnx("mf", tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    "marker",
+    ["", "[]", "{}", '{"files": ["model.onnx"]}', '{"files": ["export-report.json", "../thesis.txt"]}',
+     '{"files": ["export-report.json", "/etc/passwd"]}', '{"files": ["export-report.json", "a/../../thesis.txt"]}',
+     '{"files": ["export-report.json", 3]}'],
+)  # fmt: skip
+def test_a_marker_that_is_no_exports_is_not_believed(tmp_path: Path, marker: str) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "export-report.json").write_text(marker)
+    with pytest.raises(ArtifactWriteError, match="left alone"):
+        export_onnx("mf", tmp_path / "out")
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+    assert (tmp_path / "out" / "export-report.json").read_text() == marker
 
 
 def test_equal_routers_give_equal_bytes(tmp_path: Path) -> None:

@@ -440,9 +440,17 @@ def test_an_export_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == [
         "other", "other_decide", "other_graph", "other_tokenize", "triton-export.json",
     ]  # fmt: skip
-    (out / "somebody-elses").mkdir()
-    with pytest.raises(ArtifactWriteError, match="somebody-elses"):
-        export_triton(directory, out)
+    (out / "somebody-elses" / "1").mkdir(parents=True)
+    (out / "somebody-elses" / "1" / "model.onnx").write_bytes(b"theirs")
+    (out / "other" / "2").mkdir()
+    (out / "other" / "2" / "model.py").write_bytes(b"theirs")
+    export_triton(directory, out)
+    assert sorted(path.name for path in out.iterdir()) == ["other", "router", "somebody-elses", "triton-export.json"]
+    assert [path.relative_to(out).as_posix() for path in sorted(out.glob("other/**/*"))] == [
+        "other/2",
+        "other/2/model.py",
+    ]
+    assert (out / "somebody-elses" / "1" / "model.onnx").read_bytes() == b"theirs"
     with pytest.raises(ArtifactWriteError, match="is no export"):
         export_triton(directory, tmp_path / "router")
     with pytest.raises(ArtifactError):

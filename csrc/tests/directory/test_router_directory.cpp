@@ -345,6 +345,57 @@ TEST_CASE("mapped tensors with another header or size") {
       "expected a multiple of 64");
 }
 
+// Lets another directory with the same contents take the place of one, and takes the old one apart, as saving does.
+void replace(const ScratchDirectory& directory) {
+  const fs::path old = directory.parent() / "old";
+  fs::rename(directory.path(), old);
+  fs::copy(old, directory.path(), fs::copy_options::recursive);
+  fs::remove_all(old);
+}
+
+TEST_CASE("a directory that is replaced while it is read is read anew") {
+  const ScratchDirectory directory("mf-int8-folded");
+  for (const int replaced_attempts : {0, 1, 3, 1000}) {
+    CAPTURE(replaced_attempts);
+    int attempts = 0;
+    const auto read = [&] {
+      return read_current([&] { return DirectoryHandle(directory.path().string(), "router.json"); },
+                          [&](const DirectoryHandle& handle) {
+                            bool is_first = true;
+                            ++attempts;
+                            return read_directory(handle, router_layout(), [&](const auto& name, std::size_t bytes) {
+                              if (is_first && attempts <= replaced_attempts) replace(directory);
+                              is_first = false;
+                              return allocate_file(name, bytes);
+                            });
+                          });
+    };
+    if (replaced_attempts < 1000) {
+      CHECK_FALSE(read().model_card.empty());
+      CHECK(attempts == replaced_attempts + 1);
+    } else {  // somebody who replaces it without end
+      CHECK_THROWS_AS((void)read(), Error);
+      CHECK(attempts == 100);
+    }
+  }
+}
+
+TEST_CASE("a model card that goes with an old directory is not taken for none") {
+  const ScratchDirectory directory("mf-int8-folded");
+  const DirectoryHandle handle(directory.path().string(), "router.json");
+  CHECK_FALSE(handle.was_replaced());
+  (void)read_directory(handle, router_layout(),
+                       [&](const auto& name, std::size_t bytes) { return allocate_file(name, bytes); });
+  const auto replaced_late = [&](const auto& name, std::size_t bytes) {
+    if (name == "weights.safetensors") replace(directory);  // the last file but the model card
+    return allocate_file(name, bytes);
+  };
+  CHECK_THROWS_AS((void)read_directory(handle, router_layout(), replaced_late), Error);
+  CHECK(handle.was_replaced());
+  fs::remove_all(directory.path());
+  CHECK_FALSE(handle.was_replaced());
+}
+
 TEST_CASE("verifying reads what loading only maps") {
   const ScratchDirectory scratch("sw-int8");
   const auto verify = [&] {

@@ -220,14 +220,23 @@ def test_a_link_to_other_content_or_to_what_is_no_file_is_refused(saved: Path, t
     rf.load_router(saved)
 
 
-def test_saving_through_a_link_says_where_it_leads(saved: Path, tmp_path: Path) -> None:
-    before = contents(saved)
-    for name, target in (("current", saved), ("dangling", tmp_path / "gone")):
-        (tmp_path / name).symlink_to(target)
-        with pytest.raises(rf.ArtifactWriteError, match=f"symbolic link.*{target}"):
-            mf_router().save(tmp_path / name)
-        assert (tmp_path / name).is_symlink()
-    assert contents(saved) == before
+@pytest.mark.parametrize("leads_to", ["router", "gone", "missing/folder"])
+def test_saving_through_a_link_replaces_what_it_leads_to(saved: Path, tmp_path: Path, leads_to: str) -> None:
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "current"
+    link.symlink_to(f"../{leads_to}")
+    mf_router(provenance={"created": "later"}).save(link)
+    assert link.is_symlink()
+    for place in (link, tmp_path / leads_to):
+        assert rf.load_router(place).provenance == {"created": "later"}
+    assert [path.name for path in link.parent.iterdir()] == ["current"]
+
+
+def test_links_that_lead_in_a_circle_are_named(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(rf.ArtifactWriteError, match=r"one could not be written \(Too many levels of symbolic links\)"):
+        mf_router().save(tmp_path / "one")
 
 
 @pytest.mark.parametrize(

@@ -167,15 +167,15 @@ def test_probabilities_read_win_rates_and_decisions_do_not() -> None:
 
 
 def test_a_failed_write_leaves_the_old_router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from routellm_fast import atomic
+    from routellm_fast import _renames
 
     mf_router().save(tmp_path / "router")
     before = {file.name: file.read_bytes() for file in (tmp_path / "router").iterdir()}
 
-    def full_disk(new: Path, path: Path) -> None:
+    def full_disk(new: Path, path: Path) -> bool:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(atomic, "_replace", full_disk)
+    monkeypatch.setattr(_renames, "exchange", full_disk)
     loaded = rf.load_router(tmp_path / "router")
     with pytest.raises(rf.ArtifactWriteError, match="unchanged"):
         loaded.with_calibration(full_calibration()).save(tmp_path / "router")

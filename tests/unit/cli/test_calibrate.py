@@ -277,7 +277,7 @@ def test_bad_input_is_one_line_and_exit_status_two(
         ([router, log, "--probability", "magic"], "--probability must be one of"),
         ([router, log, "--out", tmp_path / "out", "--in-place"], "not both"),
         ([router, log, "--out", router], "--in-place"),
-        ([router, log, "--out", log], "not replaced"),
+        ([router, log, "--out", log], "left alone"),
         (["mf", log, "--in-place"], "ships with the package"),
         ([router, log, "--check", "--strong-share", 0.5], "--check only compares"),
         ([router, log, "--check", "--alpha", 0], "alpha"),
