@@ -163,9 +163,9 @@ def _write(path: Path, seed: int) -> None:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep back the warnings of stores that are set aside: thousands."""
-    logger = logging.getLogger("routellm_fast.embedders")
+def _quietly(package: str = "routellm_fast.embedders") -> Iterator[None]:
+    """Keep back the warnings of what is damaged and made again: thousands."""
+    logger = logging.getLogger(package)
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
@@ -429,6 +429,81 @@ def _overwrite_routers(campaign: Campaign) -> None:
             assert not fault, f"{kind}: the process that scored {fault}"
 
 
+# --- graphs that were optimized and kept
+
+
+def _table() -> tuple[bytes, np.ndarray]:
+    """A graph that looks up rows of a table, which ONNX Runtime maps, and the table."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    rows = np.random.default_rng(5).normal(size=(2000, 16)).astype(np.float32)
+    made = helper.make_graph(
+        [helper.make_node("Gather", ["w", "x"], ["y"])],
+        "table",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, ["n"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", rows.shape[1]])],
+        [numpy_helper.from_array(rows, "w")],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return model.SerializeToString(), rows
+
+
+def _look_up(folder: Path, model: bytes, rows: np.ndarray, ready: int, live_s: float) -> None:
+    """Open the graph, and run it for so long, or until a change is named."""
+    from routellm_fast.errors import OnnxModelError
+    from routellm_fast.onnx import OnnxSession
+
+    ids = np.arange(len(rows), dtype=np.int64)
+    session = OnnxSession(model, device="cpu", threads=1, optimized_cache=folder)
+    os.write(ready, b"1")
+    until_s = time.monotonic() + live_s
+    while True:
+        try:
+            found = session.run({"x": ids})["y"]
+        except OnnxModelError as error:
+            assert "was changed in place" in str(error)  # noqa: PT017 - no test of pytest's
+            return
+        assert np.array_equal(found, rows), "other numbers than the graph's"
+        if time.monotonic() > until_s:
+            return
+
+
+@_quietly("routellm_fast.onnx")
+def _damage_graphs(campaign: Campaign) -> None:
+    import onnxruntime  # noqa: F401 - once, and not in each child
+
+    model, rows = _table()
+    folder = campaign.folder / "graphs"
+    for _ in range(campaign.count):
+        kept = sorted(folder.glob("*")) if folder.is_dir() else []
+        damage = _Damage(kept[0] if kept else folder, campaign.rng)
+        is_live = campaign.rng.random() < 0.5
+        kind = ""
+        if not is_live:
+            with contextlib.suppress(OSError, IndexError):
+                kind = damage.once()
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            live_s = 0.03 if is_live else 0.0
+            _run_child(lambda: _look_up(folder, model, rows, write, live_s) or {}, write)  # noqa: B023 - runs at once
+        os.close(write)
+        assert os.read(read, 1) == b"1", f"{kind}: the graph was not opened"
+        if is_live:
+            time.sleep(campaign.rng.uniform(0.0, 0.02))
+            with contextlib.suppress(OSError, IndexError):
+                kind = damage.once()
+        fault = _fault(child)
+        os.close(read)
+        damage.mend()
+        campaign.tally[kind] += 1
+        campaign.tally["while a process runs the graph"] += is_live
+        if fault.endswith("SIGBUS") and is_live and kind == "damage by cut":
+            campaign.tally["ended by SIGBUS, as the file was cut off within a run"] += 1
+        else:
+            assert not fault, f"{kind}: the process that ran the graph {fault}"
+
+
 ATTACKS = [
     Attack(
         name="the store of embeddings, under kills",
@@ -479,5 +554,16 @@ ATTACKS = [
         whole=1500,
         brief=12,
         run=_overwrite_routers,
+    ),
+    Attack(
+        name="graphs that ONNX Runtime optimized and that were kept",
+        tried="a file of a kept graph is changed, cut off, removed or replaced, at rest or while a process runs the "
+        "graph.",
+        held="each number has the bits that the graph gives; the graph is opened, or made again, or an error names the "
+        "file; the process may end by SIGBUS only where a file was cut off within a run.",
+        unit="damages",
+        whole=500,
+        brief=8,
+        run=_damage_graphs,
     ),
 ]

@@ -136,6 +136,9 @@ class SimilarityWeightedRouter(EmbeddingRouter):
     and looks for the largest cosine among the nearest clusters only. Both state `error_bound`, measured when they were
     built; `route` and `route_batch` score a win rate that lies within it of the threshold again, exactly.
 
+    Banks and codes of a loaded router are mapped from its files. Whatever reads them raises ArtifactIntegrityError
+    where such a file was changed in place since; a file that is cut off while it is read ends the process (SIGBUS).
+
     Source: section 4.2 of the paper; RouteLLM's SWRankingRouter (routers/routers.py, similarity_weighted/utils.py),
     whose code divides by the largest cosine of the query where the paper divides by another maximum.
     """

@@ -130,7 +130,7 @@ def test_a_router_whose_files_are_replaced_removed_linked_or_renamed_scores_as_b
     router = loaded(saved, "int8", path)
     expected = router.win_rates(TEXTS)
     router.save(tmp_path / "again")  # by hard links
-    os.chmod(path / "bank.safetensors", 0o444)
+    (path / "bank.safetensors").chmod(0o444)
     (path / "bank.safetensors").rename(path / "renamed")
     shutil.copyfile(saved["int8"] / "bank.safetensors", path / "bank.safetensors")
     (path / "renamed").unlink()
