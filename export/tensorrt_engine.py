@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from routellm_fast.arrays import brief_repr
-from routellm_fast.atomic import replaced_file
 from routellm_fast.errors import EngineBuildError, InvalidArgumentError, MissingExtraError
 from routellm_fast.extras import require
+from routellm_fast.kept_file import read_kept, write_kept
 
 from ._gpu import current_gpu
 
@@ -106,9 +106,7 @@ def build_engine(
     if plan is None:
         raise EngineBuildError(f"{trt.__name__} {trt.__version__} cannot build an engine of the graph: {log.last}")
     if cache is not None and timing_cache is not None:
-        timing_cache.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_file(timing_cache) as file:
-            file.write(bytes(config.get_timing_cache().serialize()))
+        write_kept(timing_cache, bytes(config.get_timing_cache().serialize()))
     content = bytes(plan)
     engine = Engine(content, _network_types(network), _engine_types(trt, log, content))
     _check_types(engine, model)
@@ -164,8 +162,7 @@ def _set_targets(trt: Any, config: Any, targets: Sequence[str]) -> None:
 def _timing_cache(trt: Any, config: Any, path: Path | None) -> Any:
     if path is None or trt.__name__ == "tensorrt_rtx":
         return None
-    content = path.read_bytes() if path.is_file() else b""
-    cache = config.create_timing_cache(content)
+    cache = config.create_timing_cache(read_kept(path) or b"")
     # One of another version or GPU is refused; an empty one is then filled.
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
         cache = config.create_timing_cache(b"")

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from routellm_fast.atomic import replaced_file
 from routellm_fast.errors import ArtifactFormatError, ForeignExportError, InvalidArgumentError
 from routellm_fast.json_file import read_json_object
+from routellm_fast.kept_file import read_kept, write_kept
 from routellm_fast.routers.loading import router_directory
 
 from ._directory import export_directory
@@ -216,7 +216,7 @@ def _cached_engine(
     if cache is None:
         return build_engine(model, profiles, runtime=runtime, targets=target["compute_capabilities"])
     key = hashlib.sha256(json.dumps(target, sort_keys=True).encode()).hexdigest()[:32]
-    kept = _read_engine(cache / f"{key}.plan", cache / f"{key}.json")
+    kept = _read_engine(cache / f"{key}.engine")
     if kept is not None:
         return kept
     machine = json.dumps([target["gpu"], target["runtime"], target["runtime_version"]])
@@ -224,25 +224,18 @@ def _cached_engine(
     engine = build_engine(
         model, profiles, runtime=runtime, targets=target["compute_capabilities"], timing_cache=timings
     )
-    cache.mkdir(parents=True, exist_ok=True)
-    with replaced_file(cache / f"{key}.plan") as file:
-        file.write(engine.plan)
-    entry = {
-        "sha256": hashlib.sha256(engine.plan).hexdigest(),
+    types = {
         "network_types": dict(engine.network_types),
         "engine_types": None if engine.engine_types is None else dict(engine.engine_types),
     }
-    # Last: a plan without it, or with another's, is built again.
-    with replaced_file(cache / f"{key}.json") as file:
-        file.write(json.dumps(entry).encode())
+    write_kept(cache / f"{key}.engine", json.dumps(types).encode() + b"\n" + engine.plan)
     return engine
 
 
-def _read_engine(plan: Path, entry: Path) -> Engine | None:
-    try:
-        content, known = plan.read_bytes(), read_json_object(entry)
-        if hashlib.sha256(content).hexdigest() != known["sha256"]:
-            return None
-        return Engine(content, known["network_types"], known["engine_types"])
-    except (OSError, ArtifactFormatError, KeyError, TypeError):
+def _read_engine(file: Path) -> Engine | None:
+    content = read_kept(file)
+    if content is None:
         return None
+    types, _, plan = content.partition(b"\n")
+    known = json.loads(types)
+    return Engine(plan, known["network_types"], known["engine_types"])

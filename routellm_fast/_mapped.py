@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import numpy as np
 
 from routellm_fast import _core
+from routellm_fast.arrays import check_unchanged, file_of
 from routellm_fast.errors import ArtifactFormatError, ArtifactIntegrityError
 
 if TYPE_CHECKING:
@@ -91,9 +92,14 @@ def write_tensor(file: BinaryIO, name: str, array: NDArray[Any], where: Path) ->
 
     Raises:
         ArtifactIntegrityError: A value is not finite; or the array was mapped from a file whose data is not what its
-            manifest stated.
+            manifest stated, or which was changed in place or
+            cut off.
     """
     source = _source_of(name, array)
+    if source is None:
+        check_unchanged(array)
+    else:
+        source.check_length()  # its digest tells whether it is unchanged
     header = _padded(_header_text(name, array.dtype, array.shape)) if source is None else source.header
     file.write(header)
     digest = hashlib.sha256(header)
@@ -144,14 +150,12 @@ def _padded(text: bytes) -> bytes:
 
 def _source_of(name: str, array: NDArray[Any]) -> _core.MappedFile | None:
     """The file that holds exactly this tensor, or None for an array that is a part of one, or comes from elsewhere."""
-    owner: Any = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if not isinstance(owner, _core.MappedFile) or not array.flags.c_contiguous:
+    file = file_of(array)
+    if file is None or not array.flags.c_contiguous:
         return None
     # Arrays over a mapping see its data alone: one with the data's dtype and shape is the whole of it.
-    same = owner.header[8:].rstrip(b" ") == _header_text(name, array.dtype, array.shape)
-    return owner if same else None
+    same = file.header[8:].rstrip(b" ") == _header_text(name, array.dtype, array.shape)
+    return file if same else None
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

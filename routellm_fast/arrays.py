@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from routellm_fast import _core
+
 # What numpy.typing.NDArray[np.float32] stands for; importing that module takes longer than all of ours.
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -17,6 +19,27 @@ def is_masked(values: Any) -> bool:
     # Whoever has made one has imported the module.
     masked = sys.modules.get("numpy.ma")
     return masked is not None and isinstance(values, masked.MaskedArray)
+
+
+def file_of(array: Any) -> _core.MappedFile | None:
+    """Return the file of a router directory that the array, or what it is a part of, is mapped from."""
+    owner = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    return owner if isinstance(owner, _core.MappedFile) else None
+
+
+def check_unchanged(array: Any) -> None:
+    """Refuse an array that is mapped from a file which was changed in place since it was loaded.
+
+    To be called before much of an array is read: reading behind the end of a file ends the process.
+
+    Raises:
+        ArtifactIntegrityError: The file was written to or cut off.
+    """
+    file = file_of(array)
+    if file is not None:
+        file.check_unchanged()
 
 
 _SHOWN_ITEMS: Final = 4

@@ -29,9 +29,10 @@ struct DirectoryContents {
   JsonValue manifest;           // of the current format
   TensorMap tensors;            // of weights.safetensors
   TensorMap mapped;             // each from a file of its own; their data was not read
-  std::map<std::string, std::shared_ptr<const MappedFile>, std::less<>> mapped_files;  // of `mapped`, by its names
-  std::map<std::string, FileContent, std::less<>> files;                               // all others with a digest
-  std::string model_card;  // README.md, any bytes; empty where there is none
+  // Of `mapped`, by its names; in memory, of those arrays only that are mapped from a file.
+  std::map<std::string, std::shared_ptr<const MappedFile>, std::less<>> mapped_files;
+  std::map<std::string, FileContent, std::less<>> files;  // all others with a digest
+  std::string model_card;                                 // README.md, any bytes; empty where there is none
 
   /// A key of the manifest that is known to be there.
   [[nodiscard]] const JsonValue& entry(std::string_view key) const { return *manifest.find(key); }

@@ -47,6 +47,14 @@ std::string link_target(const DirectoryHandle& directory, const std::string& nam
                                         "): it is incomplete, or no such directory. Copy or save it again.");
 }
 
+FileIdentity identity_of(const struct stat& status) noexcept {
+  constexpr std::int64_t kSecondNs = 1'000'000'000;
+  return {.device = static_cast<std::uint64_t>(status.st_dev),
+          .inode = static_cast<std::uint64_t>(status.st_ino),
+          .bytes = static_cast<std::uint64_t>(status.st_size),
+          .modified_ns = static_cast<std::int64_t>(status.st_mtim.tv_sec) * kSecondNs + status.st_mtim.tv_nsec};
+}
+
 std::string absolute(const std::string& path) {
   std::error_code unknown;  // the working directory may be gone
   const std::filesystem::path found = std::filesystem::absolute(path, unknown);
@@ -85,11 +93,7 @@ OpenFile::OpenFile(const DirectoryHandle& directory, const std::string& name)
     ::close(descriptor_);
     throw Error(ErrorCode::kDamaged, path_ + " is no regular file. Copy or save the directory again.");
   }
-  constexpr std::int64_t kSecondNs = 1'000'000'000;
-  identity_ = {.device = static_cast<std::uint64_t>(status.st_dev),
-               .inode = static_cast<std::uint64_t>(status.st_ino),
-               .bytes = static_cast<std::uint64_t>(status.st_size),
-               .modified_ns = static_cast<std::int64_t>(status.st_mtim.tv_sec) * kSecondNs + status.st_mtim.tv_nsec};
+  identity_ = identity_of(status);
 }
 
 OpenFile::~OpenFile() { ::close(descriptor_); }
@@ -115,16 +119,50 @@ std::string OpenFile::read(std::size_t size) const {
 
 MappedFile::MappedFile(const OpenFile& file, std::string header, std::string sha256)
     : path_(absolute(file.path())),
+      descriptor_(::fcntl(file.descriptor(), F_DUPFD_CLOEXEC, 0)),
       identity_(file.identity()),
       header_(std::move(header)),
       sha256_(std::move(sha256)),
       mapping_(::mmap(nullptr, static_cast<std::size_t>(file.bytes()), PROT_READ, MAP_SHARED, file.descriptor(), 0)) {
-  if (mapping_ == MAP_FAILED) {
-    throw Error(errno == ENOMEM ? ErrorCode::kOutOfMemory : ErrorCode::kDamaged,
-                path_ + " cannot be mapped (" + reason(errno) + ")");
-  }
+  const int error = errno;
+  if (mapping_ != MAP_FAILED && descriptor_ >= 0) return;
+  release();
+  throw Error(error == ENOMEM ? ErrorCode::kOutOfMemory : ErrorCode::kDamaged,
+              path_ + " cannot be mapped and kept open (" + reason(error) + ")");
 }
 
-MappedFile::~MappedFile() { ::munmap(mapping_, static_cast<std::size_t>(identity_.bytes)); }
+MappedFile::~MappedFile() { release(); }
+
+void MappedFile::release() noexcept {
+  if (mapping_ != MAP_FAILED) ::munmap(mapping_, static_cast<std::size_t>(identity_.bytes));
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void MappedFile::check_unchanged() const {
+  const FileIdentity found = current();
+  if (found == identity_) return;
+  if (found.bytes != identity_.bytes) {
+    refuse_change("it had " + std::to_string(identity_.bytes) + " bytes, it has " + std::to_string(found.bytes));
+  }
+  refuse_change("it was written to since it was loaded");
+}
+
+void MappedFile::check_length() const {
+  if (current().bytes < identity_.bytes) check_unchanged();
+}
+
+FileIdentity MappedFile::current() const {
+  struct stat status{};
+  if (::fstat(descriptor_, &status) != 0) refuse_change(reason(errno));
+  return identity_of(status);
+}
+
+void MappedFile::refuse_change(const std::string& change) const {
+  throw Error(ErrorCode::kDamaged,
+              path_ + " was changed in place while it is in use: " + change +
+                  ". What it holds now was not checked, and is not scored with. Load the router again; next time, "
+                  "replace the directory by another one (mv, or saving), never its files' contents (cp, rsync "
+                  "--inplace).");
+}
 
 }  // namespace routellm_fast

@@ -57,6 +57,7 @@ struct FileIdentity {
   [[nodiscard]] bool is_same_file(const FileIdentity& other) const noexcept {
     return device == other.device && inode == other.inode;
   }
+  friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
 
 /// An open regular file of a directory, which its name leads to directly or through symbolic links. Type, size and
@@ -86,10 +87,11 @@ class OpenFile {
   FileIdentity identity_;
 };
 
-/// A safetensors file of one tensor, mapped read-only, as it was when it was opened.
+/// A safetensors file of one tensor, mapped read-only, as it was when it was opened. It is kept open, so that a change
+/// to what is mapped can be found, wherever its name leads by then.
 class MappedFile {
  public:
-  /// Throws Error where the file cannot be mapped: kOutOfMemory where there is no room for it, else kDamaged.
+  /// Throws Error where the file cannot be mapped or kept open: kOutOfMemory where there is no room for it, else kDamaged.
   MappedFile(const OpenFile& file, std::string header, std::string sha256);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
@@ -97,6 +99,12 @@ class MappedFile {
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }  // absolute
   [[nodiscard]] const FileIdentity& identity() const noexcept { return identity_; }
+  /// Throws Error(kDamaged) where the file was written to or cut off since it was opened. A file that was removed, or
+  /// replaced by a new one, is still as it was. Takes one system call: what reads the data asks before, as reading
+  /// behind the end of a file ends the process, and after, as what was read may have changed meanwhile.
+  void check_unchanged() const;
+  /// The same where the file is too short to be read whole: enough for those who compare its digest.
+  void check_length() const;
   /// All bytes before the data: the length, the JSON and its padding.
   [[nodiscard]] const std::string& header() const noexcept { return header_; }
   /// As its manifest stated it; nobody has compared it.
@@ -106,7 +114,12 @@ class MappedFile {
   }
 
  private:
+  void release() noexcept;
+  [[noreturn]] void refuse_change(const std::string& change) const;
+  [[nodiscard]] FileIdentity current() const;
+
   std::string path_;
+  int descriptor_;
   FileIdentity identity_;
   std::string header_;
   std::string sha256_;

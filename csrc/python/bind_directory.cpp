@@ -123,6 +123,13 @@ TensorMap tensors_over(const py::dict& arrays) {
   return tensors;
 }
 
+// The file that an array is mapped from, or a part of it; null for an array of memory.
+std::shared_ptr<const MappedFile> file_behind(const py::handle& array) {
+  auto owner = py::reinterpret_borrow<py::object>(array);
+  while (py::isinstance<py::array>(owner)) owner = owner.attr("base");
+  return py::isinstance<MappedFile>(owner) ? owner.cast<std::shared_ptr<MappedFile>>() : nullptr;
+}
+
 // --- contents -------------------------------------------------------------------------------------------------------
 
 // Files are read into objects of Python, so that none is held twice: weights into a bytearray, over which arrays may be
@@ -188,6 +195,9 @@ DirectoryContents contents_in_memory(std::string name, std::string_view manifest
   check_manifest(contents.manifest, router_layout(), contents.path);
   contents.tensors = tensors_over(tensors);
   contents.mapped = tensors_over(mapped);
+  for (const auto& [key, array] : mapped) {
+    if (auto file = file_behind(array)) contents.mapped_files.emplace(key.cast<std::string>(), std::move(file));
+  }
   return contents;
 }
 
@@ -213,7 +223,9 @@ void bind_directory(py::module_& m) {
             const FileIdentity& found = self.identity();
             return py::make_tuple(found.device, found.inode, found.bytes, found.modified_ns);
           },
-          "st_dev, st_ino, st_size, st_mtime_ns.");
+          "st_dev, st_ino, st_size, st_mtime_ns.")
+      .def("check_unchanged", &MappedFile::check_unchanged, "Refuses a file that was changed in place since.")
+      .def("check_length", &MappedFile::check_length, "Refuses a file that was cut off since.");
 
   py::class_<DirectoryContents, std::shared_ptr<DirectoryContents>>(m, "DirectoryContents",
                                                                     "What a router or an embedder is made of.")

@@ -334,7 +334,25 @@ SimilarityWeightedRouter::SimilarityWeightedRouter(const DirectoryContents& cont
     : Router(contents, std::move(stored), options, parts.models),
       parts_(std::move(parts)),
       exact_(parts_.bank, parts_.refit, kernels(active_isa())),
-      scorer_(parts_.compressed == nullptr ? parts_.bank : parts_.compressed, parts_.refit, kernels(active_isa())) {}
+      scorer_(parts_.compressed == nullptr ? parts_.bank : parts_.compressed, parts_.refit, kernels(active_isa())) {
+  for (const auto& [name, file] : contents.mapped_files) files_.push_back(file);
+}
+
+void SimilarityWeightedRouter::check_files() const {
+  for (const auto& file : files_) file->check_unchanged();
+}
+
+template <typename Work>
+void SimilarityWeightedRouter::on_unchanged_files(const Work& work) const {
+  check_files();
+  try {
+    work();
+  } catch (const Error&) {
+    check_files();  // an embedding may seem at fault where the file is
+    throw;
+  }
+  check_files();
+}
 
 std::size_t SimilarityWeightedRouter::work_per_score() const noexcept { return parts_.row_count * dim() + kRefitWork; }
 
@@ -345,36 +363,39 @@ std::size_t SimilarityWeightedRouter::workers(std::size_t count) const noexcept 
 
 void SimilarityWeightedRouter::exact_win_rates(const float* embeddings, std::size_t count, Source source,
                                                double* out) const {
-  exact_.win_rates(embeddings, count, workers(count), zeros(source), out);
+  on_unchanged_files([&] { exact_.win_rates(embeddings, count, workers(count), zeros(source), out); });
 }
 
 void SimilarityWeightedRouter::wide_win_rates(const float* embeddings, std::size_t count, double* out) const {
-  scorer_.win_rates(embeddings, count, workers(count), zeros(Source::kCaller), out);
+  on_unchanged_files([&] { scorer_.win_rates(embeddings, count, workers(count), zeros(Source::kCaller), out); });
 }
 
 void SimilarityWeightedRouter::tier_ratings(const float* embeddings, std::size_t count, double* out) const {
-  scorer_.ratings(embeddings, count, workers(count), zeros(Source::kCaller), out);
+  on_unchanged_files([&] { scorer_.ratings(embeddings, count, workers(count), zeros(Source::kCaller), out); });
 }
 
 void SimilarityWeightedRouter::largest_similarities(const float* embeddings, std::size_t count, double* out) const {
   const CellSums& sums = parts_.compressed == nullptr ? *parts_.bank : *parts_.compressed;
   std::vector<double> unused(count * sums.cell_count());
-  sums.sum(embeddings, count, unused.data(), out);
+  on_unchanged_files([&] { sums.sum(embeddings, count, unused.data(), out); });
 }
 
 void SimilarityWeightedRouter::score_embeddings(const float* embeddings, std::size_t count, Source source,
                                                 std::optional<double> threshold, float* out) const {
   thread_local std::vector<double> wide;
   if (wide.size() < count) wide.resize(count);
-  scorer_.win_rates(embeddings, count, workers(count), zeros(source), wide.data());
-  for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<float>(wide[i]);
-  if (!threshold || parts_.compressed == nullptr) return;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (std::abs(static_cast<double>(out[i]) - *threshold) > parts_.error_bound) continue;
-    double exact = 0.0;
-    exact_.win_rates(embeddings + i * dim(), 1, 1, zeros(source), &exact);
-    out[i] = static_cast<float>(exact);
-  }
+  double* const rates = wide.data();
+  on_unchanged_files([&] {
+    scorer_.win_rates(embeddings, count, workers(count), zeros(source), rates);
+    for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<float>(rates[i]);
+    if (!threshold || parts_.compressed == nullptr) return;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (std::abs(static_cast<double>(out[i]) - *threshold) > parts_.error_bound) continue;
+      double exact = 0.0;
+      exact_.win_rates(embeddings + i * dim(), 1, 1, zeros(source), &exact);
+      out[i] = static_cast<float>(exact);
+    }
+  });
 }
 
 void SimilarityWeightedRouter::score_texts(const TextBatch& texts, std::optional<double> threshold, float* out,
@@ -386,7 +407,8 @@ void SimilarityWeightedRouter::score_models(const float* embeddings, std::size_t
                                             float* scores) const {
   thread_local std::vector<double> ratings;
   if (ratings.size() < count * num_tiers()) ratings.resize(count * num_tiers());
-  scorer_.ratings(embeddings, count, workers(count), zeros(source), ratings.data());
+  double* const target = ratings.data();
+  on_unchanged_files([&] { scorer_.ratings(embeddings, count, workers(count), zeros(source), target); });
   for (std::size_t i = 0; i < count; ++i) {
     for (const std::uint16_t tier : parts_.tiers) *scores++ = static_cast<float>(ratings[i * num_tiers() + tier]);
   }

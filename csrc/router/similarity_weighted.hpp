@@ -43,6 +43,11 @@ class SimilarityWeightedRouter final : public Router {
   void largest_similarities(const float* embeddings, std::size_t count, double* out) const;
 
  private:
+  /// Does work that reads mapped files, and makes sure that they are as they were when they were loaded, before and
+  /// after. Throws Error(kDamaged).
+  template <typename Work>
+  void on_unchanged_files(const Work& work) const;
+  void check_files() const;
   [[nodiscard]] std::size_t workers(std::size_t count) const noexcept;
   void score_texts(const TextBatch& texts, std::optional<double> threshold, float* out, bool* is_whole) const override;
   void score_embeddings(const float* embeddings, std::size_t count, Source source, std::optional<double> threshold,
@@ -50,6 +55,7 @@ class SimilarityWeightedRouter final : public Router {
   void score_models(const float* embeddings, std::size_t count, Source source, float* scores) const override;
 
   Parts parts_;
+  std::vector<std::shared_ptr<const MappedFile>> files_;
   SimilarityScorer exact_;
   SimilarityScorer scorer_;
 };

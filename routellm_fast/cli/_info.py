@@ -34,7 +34,8 @@ def info(
     verify: bool = typer.Option(
         False,
         "--verify",
-        help="Also read the large tensors, which loading only maps into memory, and check every byte.",
+        help="Also read the large tensors, which loading only maps into memory, and check every byte: once after a "
+        "directory was copied. (Copy beside a directory that is in use, and then mv: never copy over its files.)",
     ),
     only_digest: bool = typer.Option(
         False,

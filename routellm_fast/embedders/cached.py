@@ -21,7 +21,7 @@ from routellm_fast.embedders._flights import Flights, split_landed
 from routellm_fast.embedders.base import Embedder, KnowsExcerpts, Stored, checked_dim, checked_embedder
 from routellm_fast.embedders.stored import store_embedder
 from routellm_fast.embedders.vectors import check_vectors
-from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
 from routellm_fast.texts import check_texts
 
 if TYPE_CHECKING:
@@ -69,10 +69,12 @@ class CachedEmbedder:
 
     Memory holds at most `capacity_bytes`; the vectors that were used least recently are dropped first. A key is a
     BLAKE2b digest, 128 bits, of the embedder's fingerprint and the text: several routers can share a store without
-    mixing vectors of different models, and neither memory nor store holds a text. The store is an LMDB folder that
-    threads and processes share; killing a process does not damage it. It never drops a vector: a full store stops
-    growing, and embedding goes on. A store that cannot be written to, such as one on a read-only mount, answers from
-    what it holds, logs one WARNING and keeps nothing new.
+    mixing vectors of different models, and neither memory nor store holds a text. The store is a folder with an SQLite
+    file that threads and processes share; killing a process does not damage it. It is only a cache: where the file is
+    damaged, also under a running process, it is set aside with a WARNING, a new one is begun, and embeddings are
+    computed again. (A power cut may damage it, as nothing is forced to disk.) A checksum guards each vector. The store
+    never drops a vector to make room: a full one stops growing, and embedding goes on. A store that cannot be written
+    to, such as one on a read-only mount, answers from what it holds, logs one WARNING and keeps nothing new.
 
     A forked child starts with empty memory, because a thread of the parent may have been changing it during the fork.
     A cache that was pickled and read again also starts with empty memory, and uses the same store; a deep copy is the
@@ -85,7 +87,7 @@ class CachedEmbedder:
         capacity_bytes: int = 256 << 20,
         path: str | os.PathLike[str] | None = None,
         *,
-        map_size_bytes: int = 4 << 30,
+        store_capacity_bytes: int = 4 << 30,
     ) -> None:
         """Wrap an embedder.
 
@@ -93,27 +95,27 @@ class CachedEmbedder:
             embedder: Any embedder. If it has no `aembed`, the `aembed` of this class runs its `embed` in a thread.
             capacity_bytes: The most bytes of memory, overhead included; 0 keeps nothing in memory. A vector of 1,536
                 values takes 6.2 kB.
-            path: Folder of the store, made if missing; needs the extra `cache`. None keeps vectors in memory only.
-            map_size_bytes: The most bytes of the store, at least 1 MiB.
+            path: Folder of the store, made if missing. None keeps vectors in memory only.
+            store_capacity_bytes: The most bytes of the store's file, at least 1 MiB. Where several caches share the
+                folder, now or earlier, the largest value counts: to lower it, delete the folder.
 
         Raises:
             TypeError: The embedder is none.
             InvalidArgumentError: The embedder's dim is no integer of at least 1, capacity_bytes is negative, or
-                map_size_bytes is below 1 MiB.
-            MissingExtraError: A path is given and lmdb is not installed.
+                store_capacity_bytes is below 1 MiB.
             EmbedderUnavailableError: The path cannot be used; the text says why.
         """
         if capacity_bytes < 0:
             raise InvalidArgumentError(f"capacity_bytes must not be negative, found {capacity_bytes}")
-        if map_size_bytes < 1 << 20:
-            raise InvalidArgumentError(f"map_size_bytes must be at least 1 MiB, found {map_size_bytes}")
+        if store_capacity_bytes < 1 << 20:
+            raise InvalidArgumentError(f"store_capacity_bytes must be at least 1 MiB, found {store_capacity_bytes}")
         self._embedder = checked_embedder(embedder)
         self._name = embedder.name
         self._dim = checked_dim(embedder.dim)
         self._fingerprint = embedder.fingerprint
         self._capacity_bytes = capacity_bytes
         self._path = None if path is None else Path(path)
-        self._map_size_bytes = map_size_bytes
+        self._store_capacity_bytes = store_capacity_bytes
         # BLAKE2b takes keys of at most 64 bytes; a fingerprint may be longer.
         key = hashlib.sha256(self._fingerprint.encode("utf-8", "surrogatepass")).digest()
         self._hasher = hashlib.blake2b(digest_size=_KEY_BYTES, key=key)
@@ -210,7 +212,10 @@ class CachedEmbedder:
             vectors: dict[bytes, FloatArray] = {}
             fresh: dict[bytes, FloatArray] = {}
             try:
-                vectors = self._recall(state, batch, mine)
+                if state.store:  # which may wait for another process that writes to it
+                    vectors = await asyncio.to_thread(self._recall, state, batch, mine)
+                else:
+                    vectors = self._recall(state, batch, mine)
                 unknown = [key for key in mine if key not in vectors]
                 if unknown:
                     fresh = self._keep(state, unknown, await self._ask(batch.texts_of(unknown)))
@@ -253,7 +258,7 @@ class CachedEmbedder:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        make = partial(CachedEmbedder, map_size_bytes=self._map_size_bytes)
+        make = partial(CachedEmbedder, store_capacity_bytes=self._store_capacity_bytes)
         return make, (self._embedder, self._capacity_bytes, self._path)
 
     def __copy__(self) -> CachedEmbedder:
@@ -277,10 +282,16 @@ class CachedEmbedder:
     def _open_store(self, *, after_fork: bool = False) -> EmbeddingStore | None:
         if self._path is None:
             return None
-        from routellm_fast.embedders._store import EmbeddingStore, reopen
+        try:
+            from routellm_fast.embedders._store import EmbeddingStore, reopen
+        except ModuleNotFoundError as error:
+            raise EmbedderUnavailableError(
+                f"the embedding store at {self._path} cannot be used: this Python was built without {error.name}. "
+                "Install one with it, or give no path."
+            ) from error
 
         open_it = reopen if after_fork else EmbeddingStore
-        store = open_it(self._path, dim=self._dim, map_size_bytes=self._map_size_bytes)
+        store = open_it(self._path, dim=self._dim, capacity_bytes=self._store_capacity_bytes)
         if store is not None:
             weakref.finalize(self, store.close)
         return store

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast import _core
-from routellm_fast.atomic import replaced_file
 from routellm_fast.data.digest import file_digest
 from routellm_fast.errors import DataError
 from routellm_fast.evaluation.datasets import Benchmark
+from routellm_fast.kept_file import read_kept, write_kept
 from routellm_fast.scoring import OnStep, score_in_batches
 
 _BATCH: Final = 1024
@@ -70,7 +69,7 @@ def cached_win_rates(
     if cache is not None and digest:
         # A new version may score the last bit otherwise, so it starts anew.
         key = "|".join((digest, benchmark.digest(), _core.__version__))
-        file = cache / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.npy"
+        file = cache / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.win-rates"
         cached = _read_cached(file, len(benchmark.prompts))
         if cached is not None:
             return cached
@@ -89,21 +88,15 @@ def cached_win_rates(
 
 def _read_cached(file: Path, count: int) -> NDArray[np.float64] | None:
     """Return cached win rates; None where there are none, or the file is damaged: they are then computed again."""
-    try:
-        cached = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    content = read_kept(file)
+    if content is None or len(content) != 8 * count:
         return None
-    whole = isinstance(cached, np.ndarray) and cached.dtype == np.float64 and cached.shape == (count,)
-    return cached if whole and np.isfinite(cached).all() else None
+    return np.frombuffer(content, "<f8").astype(np.float64)
 
 
 def _write_cached(file: Path, win_rates: NDArray[np.float64]) -> None:
-    content = io.BytesIO()
-    np.save(content, win_rates, allow_pickle=False)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_file(file) as stream:
-            stream.write(content.getvalue())
+        write_kept(file, win_rates.astype("<f8", copy=False).tobytes())
     except OSError as error:
         raise DataError(
             f"win rates cannot be kept in {file.parent} ({error.strerror or error}): name another cache folder"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import mmap
 import platform
 import zlib
 from collections.abc import Callable
@@ -22,6 +21,7 @@ _GRAPH_FILE: Final = "graph.onnx"
 _CHECKSUMS_FILE: Final = "checksums.json"
 # The folder's name is a digest that only this module gives: of its files, these are ours.
 _OWNED: Final = Owned(_CHECKSUMS_FILE, frozenset({_GRAPH_FILE, WEIGHTS_FILE, _CHECKSUMS_FILE}))
+_CHUNK_BYTES: Final = 1 << 20
 _LOGGER: Final = logging.getLogger(__name__)
 
 
@@ -56,9 +56,13 @@ class OptimizedModels:
         """
         digest = model_sha256 or hashlib.sha256(model).hexdigest()
         kept = self._folder / hashlib.sha256(f"{digest} {self._machine}".encode()).hexdigest()[:32]
+        before = _stamps(kept)
         if _is_whole(kept):
             try:
-                return create(kept / _GRAPH_FILE, None, True)
+                session = create(kept / _GRAPH_FILE, None, True)
+                if _stamps(kept) == before:
+                    return session
+                _LOGGER.warning("%s was changed while it was read, and is made again", kept)
             except OnnxModelError as error:
                 _LOGGER.warning("%s was refused by the runtime, and is made again: %s", kept, error)
         session = None
@@ -89,13 +93,24 @@ def _is_whole(kept: Path) -> bool:
     return whole
 
 
+def _stamps(kept: Path) -> list[tuple[str, int, int, int]]:
+    """What changes where a file is written to or replaced."""
+    try:
+        states = [(path.name, path.stat()) for path in sorted(kept.iterdir())]
+    except OSError:
+        return []
+    return [(name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states]
+
+
 def _checksum(path: Path) -> str:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size == 0:
-            return "0 00000000"
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return f"{size} {zlib.crc32(content):08x}"
+    """Return the size and CRC-32 of a file, which is read and not mapped: it may be cut off meanwhile."""
+    size, checksum = 0, 0
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            checksum = zlib.crc32(buffer[:count], checksum)
+            size += count
+    return f"{size} {checksum:08x}"
 
 
 def _processor() -> str:

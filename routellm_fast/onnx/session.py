@@ -19,6 +19,7 @@ from routellm_fast.errors import (
     ProviderUnavailableError,
 )
 from routellm_fast.extras import onnx_runtimes, require
+from routellm_fast.onnx._watched import WatchedFiles
 from routellm_fast.onnx.captured import CapturedRuns
 from routellm_fast.onnx.optimized import WEIGHTS_FILE, OptimizedModels
 from routellm_fast.threads import available_threads
@@ -138,6 +139,8 @@ class OnnxSession:
         self._runtime = require("onnxruntime", "onnx")
         if len(onnx_runtimes()) > 1:
             warnings.warn(_several_runtimes(), OnnxRuntimesWarning, stacklevel=2)
+        # Weights in files of their own are mapped: those of `model`, and those of a kept graph.
+        self._watched = WatchedFiles(None)
         self._session = self._open(source, options, profiles or {})
         replays = cuda_graphs and self._session.get_providers()[0] == _CUDA
         self._captured = CapturedRuns(self._session, self._runtime) if replays else None
@@ -179,9 +182,10 @@ class OnnxSession:
 
         Raises:
             InvalidArgumentError: An input is missing, unknown, or of another type or shape.
-            OnnxModelError: The graph failed, e.g. for want of memory.
+            OnnxModelError: The graph failed, e.g. for want of memory; or a file with its weights was changed in place.
         """
         self._check(inputs)
+        self._watched.check()
         try:
             captured = self._captured
             values = self._session.run(None, dict(inputs)) if captured is None else captured.run(inputs)
@@ -189,6 +193,7 @@ class OnnxSession:
             raise OnnxModelError(
                 f"the ONNX graph failed on inputs of shapes {_shapes(inputs)}: {_first_line(error)}"
             ) from error
+        self._watched.check()
         return dict(zip(self._outputs, values, strict=True))
 
     def _check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
@@ -247,13 +252,17 @@ class OnnxSession:
             if is_optimized:
                 settings.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
             content = model if isinstance(model, bytes) else os.fspath(model)
+            watched = WatchedFiles(None if isinstance(model, bytes) else model.parent)
             try:
-                return self._runtime.InferenceSession(content, settings, providers=given)
+                session = self._runtime.InferenceSession(content, settings, providers=given)
             except Exception as error:  # the runtime's classes are not public
                 where = "the ONNX graph" if isinstance(model, bytes) else str(model)
                 raise OnnxModelError(
                     f"{where} was refused by ONNX Runtime {self._runtime.__version__}: {_first_line(error)}"
                 ) from error
+            watched.open_mapped()
+            self._watched = watched
+            return session
 
         # Engines have a cache of their own, and a graph with weights in files of their own is not copied.
         if options.optimized_cache is None or tuple(providers) != (_CPU,) or not isinstance(source, bytes):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_chec
 
 import numpy as np
 
-from routellm_fast.arrays import FloatArray
+from routellm_fast.arrays import FloatArray, check_unchanged
 from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, write_artifact
 from routellm_fast.calibration import Calibration
 from routellm_fast.decision import (
@@ -337,6 +337,8 @@ class Router(ABC):
             embedder = self._embedder if self._keeps_given_embedder else None
             return _reloaded, (type(self), self._origin, self._model_pair, self._calibration, embedder, runtime)
         own = self._artifact()
+        for array in own.mapped.values():
+            check_unchanged(array)
         parts = own.manifest, dict(own.tensors), dict(own.files), own.model_card, dict(own.mapped)
         return _rebuilt, (type(self), parts, self._embedder, runtime)
 

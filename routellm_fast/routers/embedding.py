@@ -99,6 +99,7 @@ class EmbeddingRouter(Router):
         Raises:
             InvalidEmbeddingError: Another shape or type, or a value that is not finite; of sw_ranking also a row of
                 zeros, and one whose largest similarity is exactly 0. The text names the row.
+            ArtifactIntegrityError: A mapped file of a sw_ranking router was changed in place since it was loaded.
         """
         return self._native.win_rates_from_embeddings(embeddings)
 

@@ -173,6 +173,11 @@ def load_router(
 ) -> Router:
     """Load a router directory, or a router that ships with the package.
 
+    The large tensors of a sw_ranking router are mapped into memory, and their data is not read before it is scored
+    with: `routellm-fast info PATH --verify` checks it, once after a directory was copied. Replace a directory that is
+    in use by another one: a router whose mapped files are changed in place (cp, rsync --inplace) raises
+    ArtifactIntegrityError when it scores.
+
     Args:
         path: The directory; None for the shipped router, which needs neither network nor key. "mf" and "sw_ranking"
             name the shipped routers of these kinds, unless a file or directory has that name.

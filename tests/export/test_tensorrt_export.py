@@ -58,11 +58,12 @@ def test_an_engine_is_built_once_and_a_damaged_one_again(tmp_path: Path, monkeyp
     monkeypatch.setattr(tensorrt_export, "build_engine", lambda *a, **k: built.append(k) or build(*a, **k))
     for damage in (False, False, True):
         if damage:
-            next(cache.glob("*.plan")).write_bytes(b"not a plan")
+            damaged = next(cache.glob("*.engine"))
+            damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
         export_tensorrt(router, tmp_path / "out", inputs="embeddings", runtime=RTX, cache=cache)
     export_tensorrt(router, tmp_path / "out", inputs="embeddings", runtime=RTX, cache=cache, batch=(1, 2, 4))
     assert len(built) == 3
-    assert len(list(cache.glob("*.plan"))) == 2
+    assert len(list(cache.glob("*.engine"))) == 2
 
 
 @needs_rtx

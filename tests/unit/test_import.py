@@ -20,7 +20,7 @@ HEAVY = [
     "openai",
     "fastapi",
     "tokenizers",
-    "lmdb",
+    "sqlite3",
     "typer",
     "rich",
     "onnxruntime",

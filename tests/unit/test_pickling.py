@@ -160,8 +160,7 @@ def test_embedders_that_were_pickled_embed_alike(protocol: int, tmp_path: Path) 
 
 
 def test_a_cache_that_was_pickled_has_its_settings_its_store_and_an_empty_memory(tmp_path: Path) -> None:
-    pytest.importorskip("lmdb")
-    with rf.CachedEmbedder(static_embedder(), 1 << 20, tmp_path / "store", map_size_bytes=1 << 21) as cache:
+    with rf.CachedEmbedder(static_embedder(), 1 << 20, tmp_path / "store", store_capacity_bytes=1 << 21) as cache:
         cache.embed(PROMPTS)
         with pickle.loads(pickle.dumps(cache)) as copied:
             assert (copied.stats.entries, copied.stats.capacity_bytes) == (0, 1 << 20)

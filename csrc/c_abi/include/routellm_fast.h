@@ -87,7 +87,11 @@ typedef struct routellm_load_options {
 
 /* Load a router directory of kind mf or sw_ranking, in every precision. Checks what the Python package checks: format
  * version, keys, names, sizes and digests of files, shapes, finite weights; for memory-mapped tensors only sizes and
- * headers.
+ * headers: run `routellm-fast info DIRECTORY --verify` once after a directory was copied.
+ *
+ * Replace a directory that is in use by another one (mv), never its files' contents (cp, rsync --inplace): calls that
+ * score then fail with ROUTELLM_BAD_DIRECTORY until the router is loaded again, and a call that reads a memory-mapped
+ * file at the moment at which it is cut off ends the process by SIGBUS.
  *
  * Text can be routed if the directory holds a static embedder with a WordPiece tokenizer; with any other embedder, or
  * none, the router takes embeddings only (see routellm_reads_text). An embedder that is shared with the router that
@@ -140,7 +144,8 @@ ROUTELLM_API routellm_status routellm_threshold_for(const routellm_router* route
  * allowed). Invalid sequences read as U+FFFD. Embeddings are `count` rows of `dim` float32 values, one after the other.
  * Functions with text fail with ROUTELLM_NO_EMBEDDER if routellm_reads_text is 0. Functions with embeddings fail with
  * ROUTELLM_INVALID_ARGUMENT, and name the row, for a NaN or an infinity, for another dim, and with sw_ranking for a row
- * of zeros. */
+ * of zeros. All functions below fail with ROUTELLM_BAD_DIRECTORY if a memory-mapped file of the router was changed in
+ * place since it was loaded. */
 
 ROUTELLM_API routellm_status routellm_win_rate(const routellm_router* router, const char* text, size_t bytes,
                                                float* win_rate);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <memory>
 #include <string>
@@ -51,6 +52,18 @@ TEST_CASE("what the library says of itself and of a router") {
   CHECK(routellm_model_count(router.get()) == 4);
   CHECK(std::string(routellm_model_name(router.get(), 2)) == "other-model");
   CHECK(std::string(routellm_model_name(router.get(), 4)).empty());
+}
+
+TEST_CASE("a mapped file that is cut off while its router is in use is an error and no signal") {
+  const ScratchDirectory scratch("sw-int8");
+  routellm_router* router = nullptr;
+  REQUIRE(routellm_load(scratch.path().c_str(), nullptr, &router) == ROUTELLM_OK);
+  const Loaded kept(router);
+  float win_rate = 0.0F;
+  CHECK(routellm_win_rate(router, "a b", 3, &win_rate) == ROUTELLM_OK);
+  std::filesystem::resize_file(scratch.path() / "codes.safetensors", 0);
+  CHECK(routellm_win_rate(router, "a b", 3, &win_rate) == ROUTELLM_BAD_DIRECTORY);
+  CHECK(says("codes.safetensors was changed in place while it is in use"));
 }
 
 TEST_CASE("a directory of symbolic links is loaded as the files that they lead to") {

@@ -2,7 +2,9 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +17,8 @@
 
 namespace routellm_fast {
 namespace {
+
+namespace fs = std::filesystem;
 
 DirectoryContents read(const std::string& name) {
   return read_directory(DirectoryHandle(golden(name).string(), "router.json"), router_layout());
@@ -144,6 +148,43 @@ TEST_CASE("many embeddings are ranked as each alone, and a model's tier is its s
       router->rank(rows.data() + i * router->dim(), 1, one.data());
       for (std::size_t m = 0; m < models; ++m) CHECK(one[m] == all[i * models + m]);
     }
+  }
+}
+
+TEST_CASE("mapped files that are changed in place, replaced or removed") {
+  for (const std::string name : {"sw-float32", "sw-int8", "sw-moments"}) {
+    CAPTURE(name);
+    const ScratchDirectory scratch(name);
+    const fs::path file = scratch.path() / "bank.safetensors";
+    fs::last_write_time(file, fs::file_time_type::clock::now() - std::chrono::hours(1));
+    const auto router = load_router(scratch.path().string(), {});
+    const Excerpt text = Excerpt::of("prove the a b c?");
+    float before = 0.0F;
+    router->win_rates({.texts = {&text, 1}}, std::nullopt, &before);
+    // A replaced file is still as it was, for those who mapped it.
+    const std::string content = scratch.read("bank.safetensors");
+    fs::remove(file);
+    scratch.write("bank.safetensors", content);
+    float after = 0.0F;
+    router->win_rates({.texts = {&text, 1}}, std::nullopt, &after);
+    CHECK(after == before);
+    // One that is cut off, or written to, is not scored with.
+    fs::last_write_time(file, fs::file_time_type::clock::now() - std::chrono::hours(1));
+    const auto again = load_router(scratch.path().string(), {});
+    fs::resize_file(file, 4096);
+    const auto refused = [&](const std::string& says) {
+      try {
+        again->win_rates({.texts = {&text, 1}}, std::nullopt, &after);
+      } catch (const Error& error) {
+        return error.code() == ErrorCode::kDamaged && std::string(error.what()).find(says) != std::string::npos;
+      }
+      return false;
+    };
+    CHECK(refused("bytes, it has 4096"));
+    scratch.write("bank.safetensors", content);
+    CHECK(refused("it was written to"));
+    std::vector<float> scores(router->model_names().size());
+    CHECK_THROWS_AS(again->rank({.texts = {&text, 1}}, scores.data()), Error);
   }
 }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from routellm_fast import _core
-from routellm_fast.arrays import FloatArray
+from routellm_fast.arrays import FloatArray, check_unchanged
 from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
@@ -135,6 +135,9 @@ class SimilarityWeightedRouter(EmbeddingRouter):
     `pca_dim` principal dimensions. "moments" keeps the first two moments of each cell, whatever the number of battles,
     and looks for the largest cosine among the nearest clusters only. Both state `error_bound`, measured when they were
     built; `route` and `route_batch` score a win rate that lies within it of the threshold again, exactly.
+
+    Banks and codes of a loaded router are mapped from its files. Whatever reads them raises ArtifactIntegrityError
+    where such a file was changed in place since; a file that is cut off while it is read ends the process (SIGBUS).
 
     Source: section 4.2 of the paper; RouteLLM's SWRankingRouter (routers/routers.py, similarity_weighted/utils.py),
     whose code divides by the largest cosine of the query where the paper divides by another maximum.
@@ -267,6 +270,7 @@ class SimilarityWeightedRouter(EmbeddingRouter):
         _check_option("precision", precision, PRECISIONS)
         if precision == "float32":
             return self._replaced(compressed=None)
+        self._check_files()
         return self._replaced(compressed=compress(precision, self._blocks, self._cells, pca_dim))._measured()
 
     def add_battles(
@@ -288,6 +292,7 @@ class SimilarityWeightedRouter(EmbeddingRouter):
             raise InvalidEmbeddingError(f"the bank has {self.dim} dimensions, the new embeddings {vectors.shape[1]}")
         cells, block = _place(vectors, cell_keys(battles, ranking.tiers, ranking.num_tiers), self._cells, ranking)
         blocks = (*self._blocks, block)
+        self._check_files()
         compressed = None if self._compressed is None else self._compressed.extended(block, cells)
         return self._replaced(cells=cells, blocks=blocks, compressed=compressed, calibration=None)._measured()
 
@@ -402,6 +407,7 @@ class SimilarityWeightedRouter(EmbeddingRouter):
         form = self._compressed
         if form is None:
             return self
+        self._check_files()
         probes = make_probes(self._blocks, form.axes)
         cosines = self._native.largest_similarities(probes) / np.linalg.norm(probes, axis=1)
         if not np.isfinite(cosines).all():
@@ -417,6 +423,11 @@ class SimilarityWeightedRouter(EmbeddingRouter):
         # Decisions are made on float32, so its smallest step at a win rate comes on top.
         bound = 2.0 * float(np.abs(found - exact).max(initial=0.0)) + 2.0**-23
         return candidate._replaced(compressed=form.measured(reach, bound))
+
+    def _check_files(self) -> None:
+        """Raise ArtifactIntegrityError where a file that the battles are mapped from was changed in place."""
+        for array in self._mapped().values():
+            check_unchanged(array)
 
     def _replaced(self, **changes: Any) -> SimilarityWeightedRouter:
         parts: dict[str, Any] = {

@@ -97,9 +97,9 @@ def test_report_and_cache(folder, capsys, tmp_path):
     assert f"wrote {tmp_path / 'report' / 'report.html'}" in found
     assert (tmp_path / "report" / "report.html").stat().st_size > 1000
     assert Evaluation.read(tmp_path / "report" / "evaluation.json").benchmarks[0].prompts == 40
-    assert len(list((tmp_path / "kept").glob("*.npy"))) == 1
+    assert len(list((tmp_path / "kept").glob("*.win-rates"))) == 1
     output(capsys, arguments)
-    assert len(list((tmp_path / "kept").glob("*.npy"))) == 1
+    assert len(list((tmp_path / "kept").glob("*.win-rates"))) == 1
 
 
 def test_a_report_that_exists_is_replaced_with_force_only(folder, capsys, tmp_path):

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import fcntl
 import logging
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -15,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import lmdb
 import numpy as np
 import pytest
 
@@ -27,6 +30,7 @@ from tests.support.builders import PAIR, mf_router, mf_weights, static_embedder
 from tests.support.fake_model import DIM, AsyncModel, Model, vectors_of
 from tests.support.processes import run_python
 
+DATA_FILE = "routellm_fast_embeddings.sqlite3"
 TEXTS = ["", " ", "a", "b", "é", "\ud800", "\ud83d\ude00", "\U0001f600", "a\x00", "x" * 5000]
 
 
@@ -257,7 +261,7 @@ def test_the_event_loop_goes_on_while_a_blocking_embedder_works() -> None:
 def test_many_threads_never_get_a_foreign_or_torn_vector(path: Path) -> None:
     texts = [f"text {i}" for i in range(300)]
     expected = dict(zip(texts, vectors_of(texts), strict=True))
-    with rf.CachedEmbedder(Model(), 12_000, path, map_size_bytes=1 << 20) as cached:
+    with rf.CachedEmbedder(Model(), 12_000, path, store_capacity_bytes=1 << 20) as cached:
 
         def work(seed: int) -> bool:
             rng = np.random.default_rng(seed)
@@ -306,8 +310,8 @@ def test_a_capacity_too_small_for_one_vector_keeps_none(capacity_bytes: int) -> 
 def test_arguments_are_checked() -> None:
     with pytest.raises(rf.InvalidArgumentError, match="capacity_bytes"):
         rf.CachedEmbedder(Model(), -1)
-    with pytest.raises(rf.InvalidArgumentError, match="map_size_bytes"):
-        rf.CachedEmbedder(Model(), map_size_bytes=1000)
+    with pytest.raises(rf.InvalidArgumentError, match="store_capacity_bytes"):
+        rf.CachedEmbedder(Model(), store_capacity_bytes=1000)
 
 
 @pytest.mark.parametrize("thing", [None, "directory", 3, object(), lambda texts: texts, np.zeros(3)])
@@ -416,22 +420,33 @@ def test_closing_one_leaves_the_store_to_the_others(path: Path) -> None:
     assert np.array_equal(one.embed(["a"]), vectors_of(["a"]))
     other.embed(["a"])
     assert other.stats.store_hits == 1
+    assert open_files(path)
     other.close()
-    assert not lmdb.open(str(path), create=False).close()  # only once the last one is closed can it be opened anew
+    assert not open_files(path)
 
 
 def test_an_embedder_that_is_dropped_gives_its_store_back(path: Path) -> None:
     cached = rf.CachedEmbedder(Model(), path=path)
     cached.embed(["a"])
+    assert open_files(path)
     del cached
-    assert not lmdb.open(str(path), create=False).close()
+    assert not open_files(path)
+
+
+def open_files(path: Path) -> list[Path]:
+    """The files of a folder that this process has open."""
+    found = []
+    for link in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(FileNotFoundError):  # the one that the listing itself had open
+            found.append(link.readlink())
+    return [file for file in found if file.parent == path]
 
 
 def damage(path: Path, change: Any) -> None:
-    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
-        values = {bytes(key): bytes(value) for key, value in transaction.cursor() if len(key) == 16}
-        for key, value in values.items():
-            transaction.put(key, change(value))
+    with contextlib.closing(sqlite3.connect(path / DATA_FILE, isolation_level=None)) as database:
+        rows = database.execute("SELECT key, value FROM embeddings WHERE length(key) = 16").fetchall()
+        for key, value in rows:
+            database.execute("UPDATE embeddings SET value = ? WHERE key = ?", (change(value), key))
 
 
 @pytest.mark.parametrize(
@@ -443,6 +458,8 @@ def damage(path: Path, change: Any) -> None:
         lambda value: value[:-4],
         lambda value: value + b"\0\0\0\0",
         lambda value: b"",
+        lambda value: 7,
+        lambda value: "text",
     ],
 )
 def test_a_damaged_value_is_a_miss_and_is_mended(path: Path, change: Any) -> None:
@@ -472,7 +489,7 @@ def test_a_value_under_another_key_is_a_miss(path: Path) -> None:
 def test_a_full_store_stops_growing_and_nothing_else(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     texts = [f"text {i}" for i in range(400)]
     model = Model(dim=1000)
-    with rf.CachedEmbedder(model, 0, path, map_size_bytes=1 << 20) as cached, caplog.at_level(logging.WARNING):
+    with rf.CachedEmbedder(model, 0, path, store_capacity_bytes=1 << 20) as cached, caplog.at_level(logging.WARNING):
         for start in range(0, len(texts), 10):
             batch = texts[start : start + 10]
             assert np.array_equal(cached.embed(batch), vectors_of(batch, 1000))
@@ -480,11 +497,11 @@ def test_a_full_store_stops_growing_and_nothing_else(path: Path, caplog: pytest.
         rejected = cached.stats.store_rejected
         assert 0 < rejected < 400
         assert len(caplog.records) == 1
-        assert "MDB_MAP_FULL" in caplog.text
+        assert "full" in caplog.text
         cached.embed(texts[:10])
         assert cached.stats.store_hits == 10
-    assert (path / "data.mdb").stat().st_size <= 1 << 20
-    with rf.CachedEmbedder(Model(dim=1000), 0, path, map_size_bytes=1 << 23) as cached:
+    assert (path / DATA_FILE).stat().st_size <= 1 << 20
+    with rf.CachedEmbedder(Model(dim=1000), 0, path, store_capacity_bytes=1 << 23) as cached:
         cached.embed(texts)
         assert cached.stats.store_hits == 400 - (rejected - 1)
         assert cached.stats.store_rejected == 0
@@ -508,7 +525,7 @@ assert cached.stats.store_hits == 1
 """
     run = run_python("-W", "ignore::DeprecationWarning", "-c", program)
     assert run.returncode == 0, run.stderr
-    assert run.stderr.count("stops growing") == 1
+    assert run.stderr.count("stores nothing new for now") == 1
     with rf.CachedEmbedder(Model(dim=1000), 0, path) as cached:
         texts = [str(i) for i in range(200)]
         assert np.array_equal(cached.embed(texts), vectors_of(texts, 1000))
@@ -516,16 +533,25 @@ assert cached.stats.store_hits == 1
         assert cached.stats.store_damaged == 0
 
 
-def test_on_a_full_disk_an_old_store_opens_and_a_new_one_is_refused(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_room(*arguments: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
+def test_on_a_full_disk_an_old_store_opens_and_a_new_one_is_refused(path: Path) -> None:
     rf.CachedEmbedder(Model(), path=path).close()
-    monkeypatch.setattr(os, "posix_fallocate", no_room)
-    rf.CachedEmbedder(Model(), path=path).close()
-    assert_unusable(path.with_name("new"), "No space left on device")
+    program = f"""
+import resource
+from pathlib import Path
+from tests.support.fake_model import Model
+import routellm_fast as rf
+path = Path({str(path)!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+rf.CachedEmbedder(Model(), path=path).close()
+rf.CachedEmbedder(Model(), path=path, store_capacity_bytes=5 << 30).close()  # cannot be noted in the file
+try:
+    rf.CachedEmbedder(Model(), path=path.with_name("new"))
+except rf.EmbedderUnavailableError as error:
+    print(error)
+"""
+    run = run_python("-c", program)
+    assert run.returncode == 0, run.stderr
+    assert "new cannot be used: disk I/O error" in run.stdout
 
 
 def test_a_killed_process_leaves_a_whole_store(path: Path) -> None:
@@ -562,12 +588,12 @@ for i in itertools.count(first):
 
 
 def test_processes_share_a_store_also_one_with_a_larger_map(path: Path) -> None:
-    with rf.CachedEmbedder(Model(dim=1000), 0, path, map_size_bytes=1 << 20) as cached:
+    with rf.CachedEmbedder(Model(dim=1000), 0, path, store_capacity_bytes=1 << 20) as cached:
         cached.embed(["parent"])
         program = f"""
 from tests.support.fake_model import Model
 import routellm_fast as rf
-with rf.CachedEmbedder(Model(dim=1000), 0, {str(path)!r}, map_size_bytes=1 << 24) as cached:
+with rf.CachedEmbedder(Model(dim=1000), 0, {str(path)!r}, store_capacity_bytes=1 << 24) as cached:
     cached.embed(["parent", *(f"text {{i}}" for i in range(500))])
     assert cached.stats.store_hits == 1 and cached.stats.store_rejected == 0, cached.stats
 """
@@ -642,42 +668,209 @@ def test_a_folder_of_other_files_is_left_alone(path: Path) -> None:
     assert [entry.name for entry in path.iterdir()] == ["notes.txt"]
 
 
-def test_an_lmdb_folder_of_another_program_is_left_alone(path: Path) -> None:
-    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
-        transaction.put(b"theirs", b"1")
-    assert_unusable(path, "another program")
-    with lmdb.open(str(path)) as environment:
-        assert environment.stat()["entries"] == 1
+@pytest.mark.parametrize("journal", ["DELETE", "WAL"])
+def test_a_database_of_another_program_is_left_alone(path: Path, journal: str) -> None:
+    path.mkdir()
+    with contextlib.closing(sqlite3.connect(path / DATA_FILE)) as database:
+        database.execute(f"PRAGMA journal_mode = {journal}")
+        database.execute("CREATE TABLE theirs (value)")
+    before = (path / DATA_FILE).read_bytes()
+    assert_unusable(path, "another program", "another folder")
+    assert (path / DATA_FILE).read_bytes() == before
+
+
+def test_an_lmdb_store_of_earlier_versions_is_named_and_left_alone(path: Path) -> None:
+    path.mkdir()
+    for name in ("data.mdb", "lock.mdb"):
+        (path / name).write_bytes(b"x")
+    assert_unusable(path, "an LMDB store, which only earlier versions read", "a folder of its own")
+    assert sorted(entry.name for entry in path.iterdir()) == ["data.mdb", "lock.mdb"]
 
 
 def test_a_newer_format_is_refused(path: Path) -> None:
     rf.CachedEmbedder(Model(), path=path).close()
-    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
-        ((key, _),) = list(transaction.cursor())
-        transaction.put(key, b"2")
-    assert_unusable(path, "b'2'", "b'1'")
+    with contextlib.closing(sqlite3.connect(path / DATA_FILE)) as database:
+        database.execute("PRAGMA user_version = 2")
+        database.execute("ALTER TABLE embeddings ADD COLUMN something_new")
+        database.commit()
+    assert_unusable(path, "its format is 2, this version reads 1")
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 100, os.urandom(100_000)])
-def test_a_file_that_is_no_lmdb_file_is_refused(path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("name", [DATA_FILE, f"{DATA_FILE}.lock", f"{DATA_FILE}-journal"])
+def test_a_folder_in_the_place_of_a_file_is_named(path: Path, name: str) -> None:
+    (path / name).mkdir(parents=True)
+    assert_unusable(path, name)
+
+
+def test_a_fifo_in_the_place_of_the_file_is_named(path: Path) -> None:
     path.mkdir()
-    (path / "data.mdb").write_bytes(content)
-    if content:
-        assert_unusable(path, "MDB_INVALID", "delete")
-    else:
-        rf.CachedEmbedder(Model(), path=path).close()
+    os.mkfifo(path / DATA_FILE)
+    assert_unusable(path, "no regular file")
 
 
-def test_a_truncated_store_is_refused_before_it_is_read(path: Path) -> None:
+# --- damage
+
+
+def filled(path: Path) -> list[str]:
+    """Make a store of many pages. Returns its texts."""
+    texts = [f"text {i}" for i in range(60)]
     with rf.CachedEmbedder(Model(dim=1000), path=path) as cached:
-        cached.embed([str(i) for i in range(50)])
-    os.truncate(path / "data.mdb", 40_000)
-    assert_unusable(path, "truncated", "Delete")
+        cached.embed(texts)
+    return texts
+
+
+def rewrite(path: Path, change: Any) -> None:
+    """Change the file in place, as a failing disk or a careless program does."""
+    content = bytearray((path / DATA_FILE).read_bytes())
+    changed = change(content)
+    with (path / DATA_FILE).open("r+b") as file:
+        file.truncate(0)
+        file.write(content if changed is None else changed)
+
+
+def flip(offset: int, value: int) -> Any:
+    def change(content: bytearray) -> None:
+        content[offset] = value
+
+    return change
+
+
+DAMAGES: dict[str, Any] = {
+    "cut off": lambda content: content[:40_000],
+    "cut off in the header": lambda content: content[:50],
+    "random bytes": lambda content: b"\x93" * len(content),
+    "zeros": lambda content: bytes(len(content)),
+    "text": lambda content: b"not a database",
+    "every page but the first": lambda content: content[:4096] + b"\xff" * (len(content) - 4096),
+    "tables": lambda content: content.replace(b"CREATE TABLE", b"CREATE \xff\xfeBLE"),
+    "a write-ahead log is asked for": flip(19, 2),
+    "may not be written": flip(18, 7),
+    "a schema of another format": flip(47, 9),
+    "application": flip(70, 1),
+    "format": flip(63, 9),
+}
+
+
+def assert_begun_anew(
+    path: Path, cached: rf.CachedEmbedder, caplog: pytest.LogCaptureFixture, texts: list[str]
+) -> None:
+    """The store was damaged: all texts are embedded again and kept again, and one warning said why."""
+    with caplog.at_level(logging.WARNING):
+        assert np.array_equal(cached.embed(texts), vectors_of(texts, 1000))
+    assert [record.levelname for record in caplog.records] == ["WARNING"], caplog.text
+    for word in (str(path), "is damaged", f"{DATA_FILE}.damaged", "computed again"):
+        assert word in caplog.text
+    assert cached.stats.store_rejected == 0
+    model = Model(dim=1000)
+    with rf.CachedEmbedder(model, path=path) as other:
+        assert np.array_equal(other.embed(texts), vectors_of(texts, 1000))
+    assert model.seen == []
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_store_is_set_aside_and_begun_anew(path: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    texts = filled(path)
+    rewrite(path, DAMAGES[name])
+    damaged = (path / DATA_FILE).read_bytes()
+    with caplog.at_level(logging.WARNING), rf.CachedEmbedder(Model(dim=1000), path=path) as cached:
+        assert_begun_anew(path, cached, caplog, texts)
+    assert (path / f"{DATA_FILE}.damaged").read_bytes() == damaged
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.parametrize("is_cached_by_sqlite", [True, False])
+def test_damage_under_a_running_process_gives_no_wrong_vector_and_no_error(
+    path: Path, name: str, is_cached_by_sqlite: bool
+) -> None:
+    texts = filled(path)
+    with rf.CachedEmbedder(Model(dim=1000), 0, path) as cached:
+        cached.embed(texts if is_cached_by_sqlite else texts[:1])
+        rewrite(path, DAMAGES[name])
+        for _ in range(3):
+            assert np.array_equal(cached.embed([*texts, "new"]), vectors_of([*texts, "new"], 1000))
+        assert cached.stats.store_rejected == 0
+        assert cached.stats.store_hits >= 61  # the last time at the latest
+
+
+def test_a_store_that_is_removed_or_replaced_under_a_running_process_is_begun_anew(path: Path) -> None:
+    def replace(source: Path) -> None:
+        (path / DATA_FILE).unlink()
+        (source / DATA_FILE).rename(path / DATA_FILE)
+
+    other = path.with_name("other")
+    with rf.CachedEmbedder(Model(dim=1000), 0, other) as cached:
+        cached.embed(["theirs"])
+    with rf.CachedEmbedder(Model(dim=1000), 0, path) as cached:
+        for round_number, remove in enumerate(
+            [
+                lambda: shutil.rmtree(path),
+                (path / DATA_FILE).unlink,
+                (path / f"{DATA_FILE}.lock").unlink,
+                (path / f"{DATA_FILE}-journal").unlink,
+                lambda: replace(other),
+            ]
+        ):
+            texts = [f"{round_number} {i}" for i in range(5)]
+            cached.embed(texts)
+            remove()
+            hits = cached.stats.store_hits
+            for _ in range(2):
+                assert np.array_equal(cached.embed(texts), vectors_of(texts, 1000))
+            assert cached.stats.store_hits >= hits + 5
+        cached.embed(["theirs"])
+        assert cached.stats.store_rejected == 0
+
+
+def test_a_damaged_store_that_can_only_be_read_is_left_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = filled(path)
+    with rf.CachedEmbedder(Model(dim=1000), path=path):
+        pass
+    rewrite(path, DAMAGES["every page but the first"])
+    damaged = (path / DATA_FILE).read_bytes()
+    Denied(monkeypatch, path, errno.EROFS)
+    with caplog.at_level(logging.WARNING), rf.CachedEmbedder(Model(dim=1000), 0, path) as cached:
+        for _ in range(2):
+            assert np.array_equal(cached.embed(texts), vectors_of(texts, 1000))
+    assert "can only be read" in caplog.text
+    assert len(caplog.records) == 2
+    assert (path / DATA_FILE).read_bytes() == damaged
+
+
+def test_another_programs_file_that_appears_under_a_running_process_is_left_alone(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with rf.CachedEmbedder(Model(), 0, path) as cached, caplog.at_level(logging.WARNING):
+        cached.embed(["a"])
+        (path / DATA_FILE).unlink()
+        with contextlib.closing(sqlite3.connect(path / DATA_FILE)) as database:
+            database.execute("CREATE TABLE theirs (value)")
+        before = (path / DATA_FILE).read_bytes()
+        for _ in range(3):
+            assert np.array_equal(cached.embed(["a", "b"]), vectors_of(["a", "b"]))
+        assert cached.stats.store_rejected == 6
+    assert (path / DATA_FILE).read_bytes() == before
+    assert "another program" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_a_process_that_holds_the_lock_for_ever_delays_one_call(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with rf.CachedEmbedder(Model(), 0, path) as cached, caplog.at_level(logging.WARNING):
+        cached.embed(["a"])
+        holder = os.open(path / f"{DATA_FILE}.lock", os.O_RDONLY)
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        for _ in range(100):  # a second each, would each wait
+            assert np.array_equal(cached.embed(["a", "b"]), vectors_of(["a", "b"]))
+        assert cached.stats.store_rejected == 200
+        os.close(holder)
+    assert len(caplog.records) == 1
+    assert "another process has held its lock" in caplog.text
 
 
 def test_a_store_without_its_data_file_starts_anew(path: Path) -> None:
     rf.CachedEmbedder(Model(), path=path).close()
-    (path / "data.mdb").unlink()
+    (path / DATA_FILE).unlink()
     with rf.CachedEmbedder(Model(), path=path) as cached:
         assert np.array_equal(cached.embed(["a"]), vectors_of(["a"]))
 
@@ -730,8 +923,8 @@ def test_a_warm_store_that_cannot_be_written_answers_from_what_it_holds(
 ) -> None:
     with rf.CachedEmbedder(Model(), path=path) as cached:
         cached.embed(["a", "b"])
-    if not has_lock_file:  # as in an image that data.mdb alone was copied to
-        (path / "lock.mdb").unlink()
+    if not has_lock_file:  # as in an image that the data file alone was copied to
+        (path / f"{DATA_FILE}.lock").unlink()
     Denied(monkeypatch, path, number)
     assert_answers_and_keeps_nothing(path, caplog)
 
@@ -740,7 +933,7 @@ def test_a_store_that_cannot_be_written_and_holds_nothing_yet_is_empty(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path.mkdir()
-    lmdb.open(str(path)).close()
+    (path / DATA_FILE).touch()
     Denied(monkeypatch, path, errno.EROFS)
     with rf.CachedEmbedder(Model(), path=path) as cached:
         assert np.array_equal(cached.embed(["a"]), vectors_of(["a"]))
@@ -787,7 +980,7 @@ from tests.support.fake_model import Model, vectors_of
 path = {str(path)!r}
 with rf.CachedEmbedder(Model(), path=path) as cached:
     cached.embed(["a", "b"])
-for name in ("data.mdb", "lock.mdb"):
+for name in os.listdir(path):
     os.chmod(os.path.join(path, name), 0o444)
 os.chmod(path, 0o555)
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
@@ -807,9 +1000,10 @@ def test_a_place_where_no_folder_can_be_made_is_refused() -> None:
     assert_unusable(Path("/proc/no/such/store"), "No such file")
 
 
-def test_without_lmdb_the_error_names_the_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "lmdb", None)
-    with pytest.raises(rf.MissingExtraError, match=r"pip install .\.\[cache\]"):
-        rf.CachedEmbedder(Model(), path=path)
+def test_without_sqlite_the_error_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    for name in ("_store", "_store_file"):
+        monkeypatch.delitem(sys.modules, f"routellm_fast.embedders.{name}", raising=False)
+    assert_unusable(path, "this Python was built without sqlite3")
     assert not path.exists()
     assert rf.CachedEmbedder(Model()).embed(["a"]).shape == (1, DIM)

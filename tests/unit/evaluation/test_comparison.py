@@ -145,14 +145,23 @@ def test_win_rates_are_cached_by_digest_never_by_name(tmp_path):
     assert len(list((tmp_path / "kept").iterdir())) == 3
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"junk"])
-def test_a_damaged_cache_is_computed_again(tmp_path, content):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"junk",
+        lambda content: content[:-8],
+        lambda content: content[:-3] + bytes([content[-3] ^ 1]) + content[-2:],
+    ],
+)
+def test_a_damaged_cache_is_computed_again(tmp_path, damage, caplog):
     bench = made_benchmark(50)
     router, identity = knowing_router(bench), {"r": RouterIdentity("", "sha256:1")}
     first = evaluate({"r": router}, [bench], cache=tmp_path, identities=identity, **FEW)
     for file in tmp_path.iterdir():
-        file.write_bytes(content)
+        file.write_bytes(damage(file.read_bytes()))
     assert evaluate({"r": router}, [bench], cache=tmp_path, identities=identity, **FEW) == first
+    assert "is damaged, and is made again" in caplog.text
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="name another cache folder"):
         evaluate({"r": router}, [bench], cache=tmp_path / "file", identities=identity, **FEW)
