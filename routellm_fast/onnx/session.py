@@ -177,11 +177,12 @@ class OnnxSession:
             warnings.warn(_several_runtimes(), OnnxRuntimesWarning, stacklevel=2)
         self._session = self._open(source, options, profiles or {})
         replays = cuda_graphs and self._session.get_providers()[0] == _CUDA
-        self._captured = (
-            CapturedRuns(self._session, self._runtime, run_timeout_s=run_timeout_s) if replays else None
-        )
-        self._inputs = {entry.name: _info(entry) for entry in self._session.get_inputs()}
-        self._outputs = {entry.name: _info(entry) for entry in self._session.get_outputs()}
+        self._captured = CapturedRuns(self._session, self._runtime, run_timeout_s=run_timeout_s) if replays else None
+        try:
+            self._inputs = {entry.name: _info(entry) for entry in self._session.get_inputs()}
+            self._outputs = {entry.name: _info(entry) for entry in self._session.get_outputs()}
+        except UnicodeDecodeError as error:
+            raise OnnxModelError("the ONNX graph is damaged: the name of an input or output is no UTF-8") from error
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -205,8 +206,11 @@ class OnnxSession:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The metadata that the graph holds, by key."""
-        return dict(self._session.get_modelmeta().custom_metadata_map)
+        """The metadata that the graph holds, by key. Raises OnnxModelError where it is damaged."""
+        try:
+            return dict(self._session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError as error:
+            raise OnnxModelError("the ONNX graph is damaged: its metadata are no UTF-8") from error
 
     @property
     def replays(self) -> bool:
@@ -303,7 +307,8 @@ class OnnxSession:
             where = "the ONNX graph" if isinstance(model, bytes) else str(model)
             try:
                 with deadline(limit_s, lambda: _cancel_loading(settings)) as watch:
-                    return self._runtime.InferenceSession(content, settings, providers=given)
+                    # Its own fallback prints what it likes on standard output; ours is in _open.
+                    return self._runtime.InferenceSession(content, settings, providers=given, enable_fallback=0)
             except Exception as error:  # the runtime's classes are not public
                 if watch is not None and watch.is_late:
                     raise OnnxModelError(

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _DECISION: Final = (WIN_RATE, IS_STRONG, MODEL)
 # Triton's HTTP server refuses above 64 MiB.
 _MAX_REQUEST_BYTES: Final = 16 << 20
+# Their answers stay far below what a client takes (MOST_ANSWER_BYTES), whatever the server says it serves at once.
+_MAX_REQUEST_ROWS: Final = 100_000
 _CONCURRENT_CHUNKS: Final = 8
 _AnyT = TypeVar("_AnyT")
 _PartT = TypeVar("_PartT")
@@ -141,7 +143,7 @@ class TritonCore:
             raise InvalidArgumentError(f"the model {self._target.model!r} takes no embeddings: send prompts")
         if embeddings.ndim != 2 or embeddings.shape[1] != served.dim:
             raise InvalidEmbeddingError(f"expected embeddings of shape (n, {served.dim}), found {embeddings.shape}")
-        rows = min(served.max_batch_size, max(1, _MAX_REQUEST_BYTES // (4 * served.dim)))
+        rows = min(served.max_batch_size, _MAX_REQUEST_ROWS, max(1, _MAX_REQUEST_BYTES // (4 * served.dim)))
         starts = range(0, len(embeddings), rows)
         limit = self._target.shared_memory_from_bytes
         async with AsyncExitStack() as stack:
@@ -203,7 +205,7 @@ class TritonCore:
             outputs = (WIN_RATE,) if threshold is None else _DECISION
             return _checked(await self._inferred(tensors, outputs, deadline), len(values))
 
-        return await self._gathered(ask, _chunks(_bytes(prompts), served.max_batch_size))
+        return await self._gathered(ask, _chunks(_bytes(prompts), min(served.max_batch_size, _MAX_REQUEST_ROWS)))
 
     async def _inferred(
         self,
@@ -369,10 +371,18 @@ def _win_rates(answer: dict[str, Any]) -> FloatArray:
 
 
 def _decisions(answer: dict[str, Any], threshold: float) -> Iterable[Decision]:
-    columns = (_win_rates(answer).tolist(), answer[IS_STRONG].reshape(-1).tolist(), answer[MODEL].reshape(-1))
-    for win_rate, is_strong, model in zip(*columns, strict=True):
-        name = model.decode() if isinstance(model, bytes) else str(model)
-        yield Decision(name, win_rate, threshold, bool(is_strong))
+    are_strong, models = answer[IS_STRONG].reshape(-1), answer[MODEL].reshape(-1)
+    if are_strong.dtype != np.bool_:
+        raise TritonAnswerError(f"the server's {IS_STRONG} are {are_strong.dtype}, expected bool: it serves no router")
+    for win_rate, is_strong, model in zip(_win_rates(answer).tolist(), are_strong.tolist(), models, strict=True):
+        yield Decision(_name(model), win_rate, threshold, is_strong)
+
+
+def _name(model: Any) -> str:
+    try:
+        return model.decode() if isinstance(model, bytes) else str(model)
+    except UnicodeDecodeError as error:
+        raise TritonAnswerError(f"the server's {MODEL} is no UTF-8: it serves no router") from error
 
 
 def _joined(parts: Iterable[FloatArray]) -> FloatArray:

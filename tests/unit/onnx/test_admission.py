@@ -85,7 +85,7 @@ def test_a_loop_that_was_allowed_ends_at_the_deadline() -> None:
 
 
 def test_runs_end_at_the_deadline_and_later_ones_work() -> None:
-    session = OnnxSession(graphs.slow(4000, 500), device="cpu", threads=1, run_timeout_s=0.3)
+    session = OnnxSession(graphs.slow(4000, 100_000), device="cpu", threads=1, run_timeout_s=0.3)
     for _ in range(2):
         with pytest.raises(OnnxModelError, match=r"stopped after 0\.3 s.*run_timeout_s"):
             session.run(ONES)
@@ -256,7 +256,7 @@ LIES: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_what_a_graph_gives_is_checked_against_what_it_says(lie: str) -> None:
-    with pytest.raises(OnnxModelError, match="win rate of prompt 0 is|has the shape|refused by"):
+    with pytest.raises(OnnxModelError, match="win rate of prompt 0 is|has the shape|is another one"):
         bert(LIES[lie]()).win_rates(["hello"])
 
 

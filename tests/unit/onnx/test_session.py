@@ -129,7 +129,10 @@ class FakeRuntime:
     OrtAllocatorType = SimpleNamespace(ORT_ARENA_ALLOCATOR=None)
     OrtMemType = SimpleNamespace(DEFAULT=None)
 
-    def InferenceSession(self, model: Any, settings: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+    def InferenceSession(
+        self, model: Any, settings: Any, providers: list[tuple[str, dict[str, str]]], enable_fallback: int
+    ) -> Any:
+        assert not enable_fallback
         names = [name for name, _ in providers]
         self.asked.append(names)
         if self.raises and "CUDAExecutionProvider" in names:
