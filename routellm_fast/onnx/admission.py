@@ -29,32 +29,20 @@ _MOST_ELEMENTS: Final = 1 << 40
 _ELEMENT_BYTES: Final = 8
 
 _BROADCASTING: Final = frozenset(
-    "Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min "
-    "Mod Mul Or PRelu Pow Sub Sum Where Xor".split()
+    ["Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"]
 )
 # Whose result has at most as many elements as the first input.
 _KEEPING: Final = frozenset(
-    "Abs Acos Acosh ArgMax ArgMin Asin Asinh Atan Atanh BatchNormalization BitwiseNot Cast CastLike Ceil Celu Clip Cos "
-    "Cosh CumSum DequantizeLinear Dropout DynamicQuantizeLinear Elu Erf Exp Flatten Floor Gelu GroupNormalization "
-    "HardSigmoid HardSwish Hardmax Identity InstanceNormalization IsInf IsNaN LayerNormalization LeakyRelu Log "
-    "LogSoftmax LpNormalization Mish Neg Not QuantizeLinear RMSNormalization Reciprocal ReduceL1 ReduceL2 "
-    "ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape "
-    "ReverseSequence RotaryEmbedding Round ScatterElements ScatterND Selu Shrink Sigmoid Sign SimplifiedLayerNormalization Sin Sinh Slice "
-    "Softmax Softplus Softsign Split Sqrt Squeeze Tan Tanh ThresholdedRelu TopK Transpose Trilu Unsqueeze".split()
+    ["Abs", "Acos", "Acosh", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "BatchNormalization", "BitwiseNot", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "CumSum", "DequantizeLinear", "Dropout", "DynamicQuantizeLinear", "Elu", "Erf", "Exp", "Flatten", "Floor", "Gelu", "GroupNormalization", "HardSigmoid", "HardSwish", "Hardmax", "Identity", "InstanceNormalization", "IsInf", "IsNaN", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "LpNormalization", "Mish", "Neg", "Not", "QuantizeLinear", "RMSNormalization", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "ReverseSequence", "RotaryEmbedding", "Round", "ScatterElements", "ScatterND", "Selu", "Shrink", "Sigmoid", "Sign", "SimplifiedLayerNormalization", "Sin", "Sinh", "Slice", "Softmax", "Softplus", "Softsign", "Split", "Sqrt", "Squeeze", "Tan", "Tanh", "ThresholdedRelu", "TopK", "Transpose", "Trilu", "Unsqueeze"]
 )
 _MEASURING: Final = frozenset(("Shape", "Size"))
 _OTHERS: Final = frozenset(
-    "Attention AveragePool Concat Constant ConstantOfShape Conv ConvInteger Einsum Expand EyeLike Gather GatherElements "
-    "GatherND Gemm GlobalAveragePool GlobalMaxPool MatMul MatMulInteger MaxPool NonZero OneHot Pad QLinearConv "
-    "QLinearMatMul Range Tile".split()
+    ["Attention", "AveragePool", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvInteger", "Einsum", "Expand", "EyeLike", "Gather", "GatherElements", "GatherND", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "MatMul", "MatMulInteger", "MaxPool", "NonZero", "OneHot", "Pad", "QLinearConv", "QLinearMatMul", "Range", "Tile"]
 )
 _STANDARD: Final = _BROADCASTING | _KEEPING | _MEASURING | _OTHERS
 # What ONNX Runtime's own tools fuse transformers into.
 _FUSED: Final = frozenset(
-    "Attention BiasAdd BiasGelu BiasSoftmax DequantizeLinear DynamicQuantizeMatMul EmbedLayerNormalization FastGelu "
-    "FusedGemm FusedMatMul GatherBlockQuantized Gelu GroupQueryAttention MatMulIntegerToFloat MatMulNBits "
-    "MultiHeadAttention QAttention QGemm QLinearAdd QLinearConcat QLinearMul QLinearSigmoid QLinearSoftmax "
-    "QuantizeLinear QuickGelu RotaryEmbedding SkipLayerNormalization SkipSimplifiedLayerNormalization".split()
+    ["Attention", "BiasAdd", "BiasGelu", "BiasSoftmax", "DequantizeLinear", "DynamicQuantizeMatMul", "EmbedLayerNormalization", "FastGelu", "FusedGemm", "FusedMatMul", "GatherBlockQuantized", "Gelu", "GroupQueryAttention", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention", "QAttention", "QGemm", "QLinearAdd", "QLinearConcat", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear", "QuickGelu", "RotaryEmbedding", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization"]
 )
 _OPERATORS: Final[Mapping[str, frozenset[str]]] = {"": _STANDARD, "ai.onnx": _STANDARD, "com.microsoft": _FUSED}
 

@@ -269,7 +269,8 @@ def test_one_thread_watches_all_deadlines() -> None:
             time.sleep(0.01)
         assert threading.active_count() <= before + 1
     assert stopped == [1]
-    assert long is not None and short is not None
+    assert long is not None
+    assert short is not None
     assert (long.is_late, short.is_late) == (False, True)
     with deadline(None, lambda: stopped.append(2)) as never:
         assert never is None
