@@ -41,7 +41,7 @@ class BoundedSession:
 
     async def get(self, **request: Any) -> Answer:
         """Ask; see post."""
-        return await self._read(self._session.get(allow_redirects=False, **request))
+        return await self._read(self._session.get, request)
 
     async def post(self, **request: Any) -> Answer:
         """Send, and return the answer.
@@ -49,14 +49,16 @@ class BoundedSession:
         Raises:
             TritonAnswerError: The answer is a redirect, compressed or too long.
         """
-        return await self._read(self._session.post(allow_redirects=False, **request))
+        return await self._read(self._session.post, request)
 
     async def close(self) -> None:
         """Close the session."""
         await self._session.close()
 
-    async def _read(self, request: Any) -> Answer:
-        async with request as response:
+    async def _read(self, method: Any, request: dict[str, Any]) -> Answer:
+        # aiohttp would ask for gzip, and a sound server would comply.
+        headers = {"Accept-Encoding": "identity", **(request.pop("headers", None) or {})}
+        async with method(headers=headers, allow_redirects=False, **request) as response:
             if 300 <= response.status < 400:
                 raise TritonAnswerError(
                     f"the server sends the request on to {response.headers.get('Location', '')[:200]!r}, which is not "

@@ -299,14 +299,21 @@ class _Region:
         self.name = f"routellm_fast_{os.getpid()}_{next(_REGIONS)}"
         self._known: dict[str, bool] = {}
         self._replicas: list[Replica] = []
+        self._handle: Any = None  # None where there is no room for the region
 
     async def __aenter__(self) -> _Region:
         self._memory = require("tritonclient.utils.shared_memory", EXTRA)
-        self._handle = self._memory.create_shared_memory_region(self.name, f"/{self.name}", self._embeddings.nbytes)
         try:
+            self._handle = self._memory.create_shared_memory_region(self.name, f"/{self.name}", self._embeddings.nbytes)
+        except (OSError, self._memory.SharedMemoryException):
+            return self  # there is no shared memory here: the values are sent
+        try:
+            _reserve(self.name, self._embeddings.nbytes)
             self._memory.set_shared_memory_region(self._handle, [self._embeddings])
+        except OSError:
+            self._destroy()
         except BaseException:
-            self._memory.destroy_shared_memory_region(self._handle)
+            self._destroy()
             raise
         return self
 
@@ -314,13 +321,20 @@ class _Region:
         for replica in self._replicas:
             with suppress(ReplicaFault, TritonError, asyncio.TimeoutError):
                 await asyncio.wait_for(replica.unregister(self.name), 1.0)
-        self._memory.destroy_shared_memory_region(self._handle)
+        self._destroy()
+
+    def _destroy(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self._memory.destroy_shared_memory_region(handle)
 
     def offset(self, row: int) -> int:
         return row * int(self._embeddings.shape[1]) * 4
 
     async def is_known_to(self, replica: Replica) -> bool:
-        """Register where that was not done; False where the server cannot see this machine's memory."""
+        """Register where that was not done; False without room, or where the server cannot see this machine's memory."""
+        if self._handle is None:
+            return False
         async with replica.lock:
             if replica.url not in self._known:
                 try:
@@ -331,6 +345,15 @@ class _Region:
                     self._known[replica.url] = True
                     self._replicas.append(replica)
         return self._known[replica.url]
+
+
+def _reserve(name: str, byte_count: int) -> None:
+    """Raise OSError where shared memory has no room: writing to it would end the process by SIGBUS."""
+    file = os.open(f"/dev/shm/{name}", os.O_RDWR)  # noqa: S108 - a region of our own, which was made just now
+    try:
+        os.posix_fallocate(file, 0, byte_count)
+    finally:
+        os.close(file)
 
 
 def _bytes(texts: Sequence[str]) -> NDArray[Any]:

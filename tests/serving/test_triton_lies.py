@@ -6,6 +6,8 @@ import asyncio
 import gzip
 import http.server
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -186,3 +188,27 @@ def test_a_batch_size_beyond_all_measure_makes_no_request_that_large() -> None:
     with lying_triton("http", Lie(config={**SOUND_CONFIG, "max_batch_size": 1 << 62})) as url:
         with TritonRouter(url, timeout_s=60) as router:
             assert router.win_rates([""] * 150_000).tolist() == [0.25] * 150_000
+
+
+FULL = """
+import numpy as np
+from routellm_fast.serving.triton import TritonRouter
+from tests.support.lying_triton import SOUND_CONFIG, Lie, lying_triton
+
+entry = {"name": "EMBEDDING", "data_type": "TYPE_FP32", "dims": [64]}
+config = {**SOUND_CONFIG, "max_batch_size": 100000, "input": [entry]}
+with lying_triton("grpc", Lie(config=config)) as url:
+    with TritonRouter(url, shared_memory_from_bytes=1, timeout_s=60) as router:
+        print(router.win_rates_from_embeddings(np.ones((20000, 64), np.float32)).shape)
+"""
+
+
+def test_embeddings_are_sent_where_shared_memory_is_full() -> None:
+    mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
+    if subprocess.run(["unshare", "-m", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("no rights to mount a small /dev/shm")
+    command = f'{mount} && exec "$0" -c "$1"'
+    found = subprocess.run(
+        ["unshare", "-m", "sh", "-c", command, sys.executable, FULL], capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stdout) == (0, "(20000,)\n"), found.stderr
