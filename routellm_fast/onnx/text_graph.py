@@ -167,7 +167,9 @@ class TextGraph:
         """What a graph says of its output is a claim, which the runtime does not hold it to."""
         shape = values.shape[1:]
         fits = values.ndim == 1 + len(self._row_shape) and len(values) == count
-        if not fits or any(type(said) is int and said != found for said, found in zip(self._row_shape, shape)):
+        if not fits or any(
+            type(said) is int and said != found for said, found in zip(self._row_shape, shape, strict=True)
+        ):
             raise OnnxModelError(
                 f"the graph's {self._output} of {count} texts has the shape {values.shape}, expected "
                 f"({', '.join(map(str, (count, *self._row_shape)))}): the graph is another one, or damaged"

@@ -180,7 +180,8 @@ def load_router(
         embedder: The embedder that the router was trained with, where the directory does not hold it, or a cache
             around it.
         **runtime: Where and how a transformer runs: bert takes device ("auto", "cpu", "cuda", "tensorrt"), threads,
-            allow_fallback, optimized_cache, run_timeout_s and allow_any_graph (see SessionOptions); causal_llm takes device ("auto", "cpu", "cuda"), dtype and batch_size.
+            allow_fallback, optimized_cache, run_timeout_s and allow_any_graph (see SessionOptions); causal_llm takes
+            device ("auto", "cpu", "cuda"), dtype and batch_size.
             The other kinds run on the CPU, in the native core.
 
     Raises:

@@ -332,7 +332,7 @@ class _Region:
         return row * int(self._embeddings.shape[1]) * 4
 
     async def is_known_to(self, replica: Replica) -> bool:
-        """Register where that was not done; False without room, or where the server cannot see this machine's memory."""
+        """Register where that was not done; False without room, or where the server cannot see this memory."""
         if self._handle is None:
             return False
         async with replica.lock:

@@ -156,5 +156,6 @@ class Served:
             )
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise TritonAnswerError(
-                f"the model {name!r} on the server is no router: {str(error)[:_MOST_TEXT]}. `routellm-fast export triton` writes one."
+                f"the model {name!r} on the server is no router: {str(error)[:_MOST_TEXT]}. "
+                "`routellm-fast export triton` writes one."
             ) from error

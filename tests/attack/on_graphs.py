@@ -36,7 +36,7 @@ def _flipped(model: bytes, rng: random.Random) -> bytes:
 
 
 def _built(model: bytes, rng: random.Random) -> bytes:
-    """Change a graph as one who knows ONNX would: another operator, wiring, attribute, shape or constant; or new ones."""
+    """Change a graph as one who knows ONNX would: another operator, wiring, attribute, shape or constant."""
     import onnx
 
     from routellm_fast.onnx import admission
@@ -193,7 +193,7 @@ def _work(models: list[bytes], reader: int, writer: int) -> None:
         from routellm_fast.onnx import _memory
 
         os.close(reader)
-        with open(os.devnull, "wb") as silence:
+        with Path(os.devnull).open("wb") as silence:
             os.dup2(silence.fileno(), 2)
         _memory._MOST_BYTES = _TENSOR_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (_PROCESS_BYTES, _PROCESS_BYTES))
@@ -222,7 +222,7 @@ def _answers(reader: int) -> Iterator[str]:
         yield from (line.decode(errors="replace") for line in lines)
 
 
-def _attack(campaign: Campaign, change: Callable[[bytes, random.Random], bytes], *, may_end: bool) -> None:
+def _attack(campaign: Campaign, change: Callable[[bytes, random.Random], bytes]) -> None:
     models = _bases(campaign)
     left = campaign.count
     while left:
@@ -233,8 +233,10 @@ def _attack(campaign: Campaign, change: Callable[[bytes, random.Random], bytes],
             kept = campaign.folder / "breach.onnx"
             kept.write_bytes(batch[number])
             assert not what.startswith("BREACH"), what
-            assert may_end or not what.startswith("ended"), f"a graph {what}"
             campaign.tally[what] += 1
+            ended = sum(times for name, times in campaign.tally.items() if name.startswith("ended"))
+            tried = campaign.tally.total()
+            assert ended <= max(2, campaign.count // 500), f"{ended} graphs of {tried} ended their process"
         left -= len(batch)
 
 
@@ -252,16 +254,17 @@ def _bases(campaign: Campaign) -> list[bytes]:
 
 
 def _flip(campaign: Campaign) -> None:
-    _attack(campaign, _flipped, may_end=True)
+    _attack(campaign, _flipped)
 
 
 def _build(campaign: Campaign) -> None:
-    _attack(campaign, lambda model, rng: (_hostile if rng.random() < 0.2 else _built)(model, rng), may_end=True)
+    _attack(campaign, lambda model, rng: (_hostile if rng.random() < 0.2 else _built)(model, rng))
 
 
 _HELD: Final = (
     "each graph is refused by name, or fails with a named error, or is stopped at its deadline, or gives win rates in "
-    "[0, 1]; none hangs, none takes memory without end. ONNX Runtime itself may end the process on some: these are counted."
+    "[0, 1]; none hangs, none takes memory without end. ONNX Runtime itself may end the process on one in 500: "
+    "these are counted."
 )
 ATTACKS = [
     Attack(
@@ -270,7 +273,7 @@ ATTACKS = [
         "directory.",
         held=_HELD,
         unit="graphs",
-        whole=10_000,
+        whole=5_000,
         brief=80,
         run=_flip,
     ),

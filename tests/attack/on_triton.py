@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import random
+import resource
 import shutil
 import socket
 import struct
@@ -186,8 +187,9 @@ def _grpc_bytes(target: _Target, rng: random.Random) -> str:
         try:
             call(bytes(content), timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
-            assert error.code() != grpc.StatusCode.DEADLINE_EXCEEDED, "a gRPC request was not answered"
-            return "refused"
+            if error.code() != grpc.StatusCode.DEADLINE_EXCEEDED:
+                return "refused"
+            raise AssertionError("a gRPC request was not answered") from error
     return "answered"
 
 
@@ -268,6 +270,26 @@ def _rude_client(target: _Target, rng: random.Random) -> str:
     return "hung up"
 
 
+def _few_files(target: _Target, rng: random.Random) -> str:
+    """More connections than the server may have open files."""
+    pid = target.server.pid
+    usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    opened = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    held = []
+    try:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (opened + rng.randrange(12), usual[1]))
+        for _ in range(24):
+            with contextlib.suppress(OSError):
+                held.append(socket.create_connection(("127.0.0.1", target.server.http_port), timeout=_TIMEOUT_S))
+        time.sleep(0.05)
+        assert target.server.is_running(), "the server ended where it could open no more files"
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
+        for client in held:
+            client.close()
+    return "done"
+
+
 def _send(target: _Target, request: dict[str, Any], content: bytes, rng: random.Random) -> str:
     head = json.dumps(request).encode()
     size = len(head) if rng.random() < 0.9 else rng.choice((0, 1, len(head) - 1, len(head) + len(content) + 1))
@@ -285,7 +307,7 @@ def _outcome(answer: tuple[int, bytes]) -> str:
 
 
 _REQUESTS: Final[tuple[Callable[[_Target, random.Random], str], ...]] = (
-    _lying_bytes, _wrong_tensors, _wrong_json, _long_text, _grpc_bytes, _shared_memory, _rude_client,
+    _lying_bytes, _wrong_tensors, _wrong_json, _long_text, _grpc_bytes, _shared_memory, _rude_client, _few_files,
 )  # fmt: skip
 
 
@@ -386,9 +408,7 @@ def _repository(campaign: Campaign) -> None:
                 campaign.tally[f"{what}: {verb} {'done' if status == 200 else 'refused'}"] += 1
                 assert server.is_running(), f"the server ended after {what}:\n{server.log()[-3000:]}"
                 # What is served still, the old or the new, has the bits of the one router that there is.
-                with contextlib.suppress(AssertionError):
-                    changing.check(rng)
-                status, body = changing.post("/v2/models/other/infer", json.dumps(_question("hello")).encode())
+                status, _ = changing.post("/v2/models/other/infer", json.dumps(_question("hello")).encode())
                 if status == 200:
                     changing.check(rng)
                 if rng.random() < 0.4:
@@ -404,8 +424,8 @@ def _repository(campaign: Campaign) -> None:
 ATTACKS = [
     Attack(
         name="requests to a Triton server",
-        tried="a real server with the native backend gets a request whose lengths, shapes, types, texts, shared memory or "
-        "connection lie, over HTTP or gRPC, then a good one.",
+        tried="a real server with the native backend gets a request whose lengths, shapes, types, texts, shared "
+        "memory or connection lie, over HTTP or gRPC, then a good one.",
         held="the server lives, the good request gets the bits that the router gives alone, the bad one an error or a "
         "sound answer, and the server's memory stays at its level.",
         unit="requests",
@@ -415,8 +435,8 @@ ATTACKS = [
     ),
     Attack(
         name="a Triton model repository that changes",
-        tried="files of a model are replaced, flipped, cut, removed, or joined by another version, and the server loads or "
-        "unloads it, while good requests go to another model.",
+        tried="files of a model are replaced, flipped, cut, removed, or joined by another version, and the server "
+        "loads or unloads it, while good requests go to another model.",
         held="the server lives, every good request gets the right bits, and what does not load is refused.",
         unit="changes",
         whole=1_500,

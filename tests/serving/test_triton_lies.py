@@ -64,18 +64,24 @@ LIES: dict[str, Callable[[int], Sequence[Output]]] = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("what", LIES)
 def test_an_answer_that_is_none_is_a_named_error(kind: str, what: str) -> None:
-    with lying_triton(kind, Lie(outputs=LIES[what])) as url, TritonRouter(url, timeout_s=10, tries=1) as router:
-        with pytest.raises((TritonAnswerError, TritonUnavailableError)):
-            router.route("a", 0.5)
+    with (
+        lying_triton(kind, Lie(outputs=LIES[what])) as url,
+        TritonRouter(url, timeout_s=10, tries=1) as router,
+        pytest.raises((TritonAnswerError, TritonUnavailableError)),
+    ):
+        router.route("a", 0.5)
 
 
 @pytest.mark.parametrize(
     "outputs", [changed(0, said_bytes=1 << 60), changed(0, said_bytes=-4), changed(0, said_bytes="4")]
 )
 def test_sizes_of_an_http_answer_that_lie(outputs: Callable[[int], Sequence[Output]]) -> None:
-    with lying_triton("http", Lie(outputs=outputs)) as url, TritonRouter(url, timeout_s=10, tries=1) as router:
-        with pytest.raises((TritonAnswerError, TritonUnavailableError)):
-            router.route("a", 0.5)
+    with (
+        lying_triton("http", Lie(outputs=outputs)) as url,
+        TritonRouter(url, timeout_s=10, tries=1) as router,
+        pytest.raises((TritonAnswerError, TritonUnavailableError)),
+    ):
+        router.route("a", 0.5)
 
 
 def endless() -> Iterator[bytes]:
@@ -114,9 +120,12 @@ def test_an_http_body_that_is_none_is_a_named_error_within_the_deadline(lie: Lie
 
 
 def test_a_slow_answer_over_grpc_ends_at_the_deadline() -> None:
-    with lying_triton("grpc", Lie(drip_s=4.0)) as url, TritonRouter(url, timeout_s=0.5, tries=1) as router:
-        with pytest.raises(TritonUnavailableError, match="no answer in"):
-            router.win_rate("a")
+    with (
+        lying_triton("grpc", Lie(drip_s=4.0)) as url,
+        TritonRouter(url, timeout_s=0.5, tries=1) as router,
+        pytest.raises(TritonUnavailableError, match="no answer in"),
+    ):
+        router.win_rate("a")
 
 
 def test_asyncio_meets_the_same_errors() -> None:
@@ -147,9 +156,12 @@ def test_prompts_follow_no_redirect(status: int) -> None:
         thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         lie = Lie(status=status, headers={"Location": f"http://127.0.0.1:{other.server_address[1]}/v2"}, body=b"")
-        with lying_triton("http", lie) as url, TritonRouter(url, timeout_s=5) as router:
-            with pytest.raises(TritonError, match="which is not followed"):
-                router.win_rate("secret")
+        with (
+            lying_triton("http", lie) as url,
+            TritonRouter(url, timeout_s=5) as router,
+            pytest.raises(TritonError, match="which is not followed"),
+        ):
+            router.win_rate("secret")
         other.shutdown()
     assert reached == []
 
@@ -185,9 +197,11 @@ def test_a_configuration_that_is_no_routers_is_a_named_error(what: str) -> None:
 def test_a_batch_size_beyond_all_measure_makes_no_request_that_large() -> None:
     served = Served.of({**SOUND_CONFIG, "max_batch_size": 10**30}, "router")
     assert served.max_batch_size == 10**30
-    with lying_triton("http", Lie(config={**SOUND_CONFIG, "max_batch_size": 1 << 62})) as url:
-        with TritonRouter(url, timeout_s=60) as router:
-            assert router.win_rates([""] * 150_000).tolist() == [0.25] * 150_000
+    with (
+        lying_triton("http", Lie(config={**SOUND_CONFIG, "max_batch_size": 1 << 62})) as url,
+        TritonRouter(url, timeout_s=60) as router,
+    ):
+        assert router.win_rates([""] * 150_000).tolist() == [0.25] * 150_000
 
 
 FULL = """
@@ -197,9 +211,11 @@ from tests.support.lying_triton import SOUND_CONFIG, Lie, lying_triton
 
 entry = {"name": "EMBEDDING", "data_type": "TYPE_FP32", "dims": [64]}
 config = {**SOUND_CONFIG, "max_batch_size": 100000, "input": [entry]}
-with lying_triton("grpc", Lie(config=config)) as url:
-    with TritonRouter(url, shared_memory_from_bytes=1, timeout_s=60) as router:
-        print(router.win_rates_from_embeddings(np.ones((20000, 64), np.float32)).shape)
+with (
+    lying_triton("grpc", Lie(config=config)) as url,
+    TritonRouter(url, shared_memory_from_bytes=1, timeout_s=60) as router,
+):
+    print(router.win_rates_from_embeddings(np.ones((20000, 64), np.float32)).shape)
 """
 
 

@@ -106,7 +106,8 @@ def loop(steps: int) -> bytes:
         "body",
         [helper.make_tensor_value_info("step", types.INT64, []), helper.make_tensor_value_info("go", types.BOOL, []),
          helper.make_tensor_value_info("sum", types.FLOAT, [1])],
-        [helper.make_tensor_value_info("go_on", types.BOOL, []), helper.make_tensor_value_info("more", types.FLOAT, [1])],
+        [helper.make_tensor_value_info("go_on", types.BOOL, []),
+         helper.make_tensor_value_info("more", types.FLOAT, [1])],
         [float32("one", 1.0)],
     )  # fmt: skip
     nodes = [

@@ -45,7 +45,7 @@ class Lie:
     """
 
     config: Any = field(default_factory=lambda: SOUND_CONFIG)
-    outputs: Callable[[int], Sequence[Output]] = lambda count: sound(count)
+    outputs: Callable[[int], Sequence[Output]] = field(default_factory=lambda: sound)
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | Callable[[], Iterator[bytes]] | None = None
@@ -163,7 +163,9 @@ def _grpc(lie: Lie) -> Iterator[int]:
                 answer.raw_output_contents.append(entry.content)
             return answer
 
-    server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.max_send_message_length", -1)])
+    server = grpc.server(
+        ThreadPoolExecutor(8), options=[("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    )
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
