@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from routellm_fast.export import export_triton
 
 from routellm_fast.serving import triton_backend_directory
 from tests.attack.harness import Attack, Campaign
@@ -81,16 +82,18 @@ def _add_model(repository: Path, name: str, router: Any) -> Path:
 
 
 @contextlib.contextmanager
-def _served(campaign: Campaign, *options: str) -> Iterator[tuple[triton_server.Server, Path, Any]]:
+def _served(campaign: Campaign) -> Iterator[tuple[triton_server.Server, Path, Any]]:
+    """Serve two models in the native backend, mf and other, and one in the Python backend."""
     triton_server.environment()
     router, repository = mf_router(), campaign.folder / "repository"
+    router.save(campaign.folder / "router")
+    export_triton(campaign.folder / "router", repository, name="python", mode="python")
     for name in ("mf", "other"):
         _add_model(repository, name, router)
     with triton_server.start(
         repository,
         backends={"routellm": triton_backend_directory() / "routellm"},
-        explicit=["mf", "other"],
-        options=options,
+        explicit=["mf", "other", "python"],
     ) as server:
         yield server, repository, router
 
@@ -311,9 +314,9 @@ _REQUESTS: Final[tuple[Callable[[_Target, random.Random], str], ...]] = (
 )  # fmt: skip
 
 
-def _requests(campaign: Campaign) -> None:
+def _requests(campaign: Campaign, model: str = "mf") -> None:
     with _served(campaign) as (server, _, router):
-        target, rng = _Target(server, "mf", router), campaign.rng
+        target, rng = _Target(server, model, router), campaign.rng
         level = 0
         for number in range(campaign.count):
             ask = _REQUESTS[number % len(_REQUESTS)]
@@ -432,6 +435,15 @@ ATTACKS = [
         whole=4_000,
         brief=56,
         run=_requests,
+    ),
+    Attack(
+        name="requests to Triton's Python backend",
+        tried="the same, to a router that runs in the server's Python backend.",
+        held="the same.",
+        unit="requests",
+        whole=1_600,
+        brief=16,
+        run=lambda campaign: _requests(campaign, "python"),
     ),
     Attack(
         name="a Triton model repository that changes",
