@@ -50,6 +50,7 @@ void Execution::run(TRITONBACKEND_ModelInstance* instance, TRITONBACKEND_Request
   score(texts, true, of_texts_);
   score(embeddings, false, of_embeddings_);
   times.compute_end_ns = now_ns();
+  batch_.clear();  // a long prompt is not kept until the next batch comes
   for (Answer& answer : answers_) write(answer);
   times.end_ns = now_ns();
 

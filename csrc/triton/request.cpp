@@ -140,6 +140,14 @@ class RequestReader {
     return batch_.joined_.emplace_back(std::move(whole));
   }
 
+  // A copy of the bytes. A client can change its shared memory at any time, and what reads a text believes what it has
+  // checked before.
+  std::string_view own_bytes_of(const Input& input) {
+    const std::size_t before = batch_.joined_.size();
+    const std::string_view bytes = bytes_of(input);
+    return batch_.joined_.size() != before ? bytes : batch_.joined_.emplace_back(bytes);
+  }
+
   static std::string_view buffer_of(const Input& input, std::uint32_t index) {
     const void* data = nullptr;
     std::uint64_t bytes = 0;
@@ -168,7 +176,7 @@ class RequestReader {
     const Input& input = inputs.prompt;
     check_type(input, TRITONSERVER_TYPE_BYTES);
     const RequestRows rows{true, batch_.texts_.size(), rows_of(input, 1, form_.is_batched)};
-    std::string_view rest = bytes_of(input);
+    std::string_view rest = own_bytes_of(input);
     for (std::size_t i = 0; i < rows.count; ++i) {
       // Triton's form of strings: four bytes of length, little-endian, then so many bytes.
       std::uint32_t length = 0;

@@ -38,7 +38,7 @@ class Batch {
   std::vector<double> text_thresholds_;
   std::vector<float> embeddings_;
   std::vector<double> embedding_thresholds_;
-  std::deque<std::string> joined_;  // inputs that came in several buffers: addresses must stay
+  std::deque<std::string> joined_;  // prompts, and inputs that came in several buffers: addresses must stay
 };
 
 /// Which outputs a request asks for.
@@ -62,7 +62,7 @@ RequestedOutputs read_outputs(TRITONBACKEND_Request* request);
 
 /// Appends a request's rows to the batch: either prompts or embeddings, and their thresholds. The rows of a
 /// request that asks for no decision have no threshold, so their win rates are not scored again near one. The batch
-/// points into the request's memory until the request is released.
+/// does not point into the request's memory.
 ///
 /// Throws Failure if the request does not have the form; the batch is then unchanged. The text names the input, what
 /// was found and what was expected.

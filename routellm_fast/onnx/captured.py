@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from routellm_fast.onnx._deadlines import run_deadline
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -36,7 +38,15 @@ class CapturedRuns:
     the first run of their shape, and outputs are read from where they were written then.
     """
 
-    def __init__(self, session: Any, runtime: Any, *, device: str = "cuda", max_shapes: int = MAX_SHAPES) -> None:
+    def __init__(
+        self,
+        session: Any,
+        runtime: Any,
+        *,
+        device: str = "cuda",
+        max_shapes: int = MAX_SHAPES,
+        run_timeout_s: float | None = None,
+    ) -> None:
         """Take a session that was made with `enable_cuda_graph`.
 
         Args:
@@ -44,7 +54,9 @@ class CapturedRuns:
             runtime: The module onnxruntime.
             device: Where memory is bound, as onnxruntime names it.
             max_shapes: How many shapes are kept; runs of further ones are not captured.
+            run_timeout_s: Most seconds of the first run of a shape, which is not a replay; None for no limit.
         """
+        self._run_timeout_s = run_timeout_s
         self._session, self._runtime, self._device, self._max_shapes = session, runtime, device, max_shapes
         self._names = [entry.name for entry in session.get_outputs()]
         self._bound: dict[Key, _Bound] = {}
@@ -78,7 +90,9 @@ class CapturedRuns:
             binding.bind_ortvalue_input(name, self._on_device(value))
         for name in self._names:
             binding.bind_output(name, self._device)
-        self._session.run_with_iobinding(binding, self._options(_NO_GRAPH))
+        options = self._options(_NO_GRAPH)
+        with run_deadline(options, self._run_timeout_s):
+            self._session.run_with_iobinding(binding, options)
         return list(binding.get_outputs())
 
     def _bind(self, inputs: Mapping[str, NDArray[Any]], outputs: list[Any]) -> _Bound:

@@ -79,11 +79,14 @@ class TextGraph:
             allow_fallback=options.allow_fallback,
             optimized_cache=options.optimized_cache,
             cuda_graphs=options.cuda_graphs,
+            run_timeout_s=options.run_timeout_s,
+            allow_any_graph=options.allow_any_graph,
             model_sha256=model_sha256,
             profiles=_profiles(max_tokens) if options.device == "tensorrt" else None,
         )
         self._check(output, output_rank)
         self._output, self._max_tokens, self._pad_id = output, max_tokens, pad_id
+        self._row_shape = self._session.outputs[output][1][1:]
         self._on_cpu = self._session.runs_on_cpu
         self._one_by_one = any(name in model for name in _BATCH_WIDE_OPERATORS)
 
@@ -107,7 +110,8 @@ class TextGraph:
 
         Raises:
             TypeError: An element is not str; the text names it.
-            OnnxModelError: The graph failed, or made a value that is not finite; the text names the text's index.
+            OnnxModelError: The graph failed, was stopped after run_timeout_s, or made rows of another shape or a value
+                that is not finite; the text names the text's index.
         """
         ids = self._tokens.encode(check_texts(texts))
         rows: list[Any] = [None] * len(ids)
@@ -118,8 +122,9 @@ class TextGraph:
             values = self._session.run(self._padded(found, length))[self._output]
             if self._session.replays:
                 values = values[: len(members)]
+            self._check_rows(values, len(members))
             finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-            if len(values) != len(members) or not finite.all():
+            if not finite.all():
                 first = members[int(np.argmin(finite))]
                 raise OnnxModelError(
                     f"the graph's {self._output} of text {first} is not finite: its weights are damaged"
@@ -157,6 +162,18 @@ class TextGraph:
             size = 1 if self._one_by_one else max(1, _MAX_TOKENS_PER_RUN // length)
             for start in range(0, len(members), size):
                 yield members[start : start + size], length
+
+    def _check_rows(self, values: NDArray[Any], count: int) -> None:
+        """What a graph says of its output is a claim, which the runtime does not hold it to."""
+        shape = values.shape[1:]
+        fits = values.ndim == 1 + len(self._row_shape) and len(values) == count
+        if not fits or any(
+            type(said) is int and said != found for said, found in zip(self._row_shape, shape, strict=True)
+        ):
+            raise OnnxModelError(
+                f"the graph's {self._output} of {count} texts has the shape {values.shape}, expected "
+                f"({', '.join(map(str, (count, *self._row_shape)))}): the graph is another one, or damaged"
+            )
 
     def _check(self, output: str, rank: int) -> None:
         session = self._session

@@ -12,7 +12,7 @@ from routellm_fast.arrays import FloatArray
 from routellm_fast.artifact import Artifact
 from routellm_fast.decision import ModelPair
 from routellm_fast.embedders.base import Embedder
-from routellm_fast.errors import ArtifactFormatError, EmbedderUnavailableError, InvalidArgumentError
+from routellm_fast.errors import ArtifactFormatError, EmbedderUnavailableError, InvalidArgumentError, OnnxModelError
 from routellm_fast.onnx import OnnxSession, SessionOptions
 from routellm_fast.onnx.text_graph import TextGraph, check_text_settings
 from routellm_fast.routers.base import Router
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MODEL_FILE: Final = "model.onnx"
 TOKENIZER_FILE: Final = "tokenizer.json"
 OUTPUT: Final = "win_rate"
+# Of 1 - (p1 + p2) in bfloat16, the coarsest type that graphs compute in.
+_ROUNDING: Final = 0.01
 CLASSES: Final = ("strong wins", "tie", "weak wins")
 
 
@@ -41,7 +43,15 @@ class BertRouter(Router):
 
     kind: ClassVar[str] = "bert"
     runtime_options: ClassVar[frozenset[str]] = frozenset(
-        {"device", "threads", "allow_fallback", "optimized_cache", "cuda_graphs"}
+        {
+            "device",
+            "threads",
+            "allow_fallback",
+            "optimized_cache",
+            "cuda_graphs",
+            "run_timeout_s",
+            "allow_any_graph",
+        }
     )
 
     def __init__(
@@ -199,8 +209,20 @@ class BertRouter(Router):
         return float(self.win_rates([prompt])[0])
 
     def win_rates(self, prompts: Sequence[str]) -> FloatArray:
-        """Return (n,) float32 win rates."""
+        """Return (n,) float32 win rates.
+
+        Raises:
+            OnnxModelError: The graph failed, was stopped after run_timeout_s, or gives what is no win rate; the text
+                names the prompt's index.
+        """
         rows = np.array(self._graph.run(prompts), dtype=np.float32)
+        outside = np.abs(rows - 0.5) > 0.5 + _ROUNDING
+        if outside.any():
+            first = int(np.argmax(outside))
+            raise OnnxModelError(
+                f"the graph's win rate of prompt {first} is {rows[first]:g}, expected 0 to 1: the graph is another "
+                "one, or damaged"
+            )
         # 1 - (p1 + p2) in float32 may fall below 0 by a rounding.
         return np.clip(rows, 0.0, 1.0)
 

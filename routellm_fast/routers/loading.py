@@ -114,6 +114,8 @@ def load_router(
     threads: int | None = ...,
     allow_fallback: bool = ...,
     optimized_cache: str | Path | None = ...,
+    run_timeout_s: float | None = ...,
+    allow_any_graph: bool = ...,
 ) -> BertRouter: ...
 
 
@@ -156,6 +158,8 @@ def load_router(
     threads: int | None = ...,
     allow_fallback: bool = ...,
     optimized_cache: str | Path | None = ...,
+    run_timeout_s: float | None = ...,
+    allow_any_graph: bool = ...,
     dtype: str = ...,
     batch_size: int = ...,
 ) -> Router: ...
@@ -196,7 +200,8 @@ def load_router(
         embedder: The embedder that the router was trained with, where the directory does not hold it, or a cache
             around it.
         **runtime: Where and how a transformer runs: bert takes device ("auto", "cpu", "cuda", "tensorrt"), threads,
-            allow_fallback and optimized_cache; causal_llm takes device ("auto", "cpu", "cuda"), dtype and batch_size.
+            allow_fallback, optimized_cache, run_timeout_s and allow_any_graph (see SessionOptions); causal_llm takes
+            device ("auto", "cpu", "cuda"), dtype and batch_size.
             The other kinds run on the CPU, in the native core.
 
     Raises:

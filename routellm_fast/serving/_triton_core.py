@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _DECISION: Final = (WIN_RATE, IS_STRONG, MODEL)
 # Triton's HTTP server refuses above 64 MiB.
 _MAX_REQUEST_BYTES: Final = 16 << 20
+# Their answers stay far below what a client takes (MOST_ANSWER_BYTES), whatever the server says it serves at once.
+_MAX_REQUEST_ROWS: Final = 100_000
 _CONCURRENT_CHUNKS: Final = 8
 _AnyT = TypeVar("_AnyT")
 _PartT = TypeVar("_PartT")
@@ -141,7 +143,7 @@ class TritonCore:
             raise InvalidArgumentError(f"the model {self._target.model!r} takes no embeddings: send prompts")
         if embeddings.ndim != 2 or embeddings.shape[1] != served.dim:
             raise InvalidEmbeddingError(f"expected embeddings of shape (n, {served.dim}), found {embeddings.shape}")
-        rows = min(served.max_batch_size, max(1, _MAX_REQUEST_BYTES // (4 * served.dim)))
+        rows = min(served.max_batch_size, _MAX_REQUEST_ROWS, max(1, _MAX_REQUEST_BYTES // (4 * served.dim)))
         starts = range(0, len(embeddings), rows)
         limit = self._target.shared_memory_from_bytes
         async with AsyncExitStack() as stack:
@@ -203,7 +205,7 @@ class TritonCore:
             outputs = (WIN_RATE,) if threshold is None else _DECISION
             return _checked(await self._inferred(tensors, outputs, deadline), len(values))
 
-        return await self._gathered(ask, _chunks(_bytes(prompts), served.max_batch_size))
+        return await self._gathered(ask, _chunks(_bytes(prompts), min(served.max_batch_size, _MAX_REQUEST_ROWS)))
 
     async def _inferred(
         self,
@@ -297,14 +299,21 @@ class _Region:
         self.name = f"routellm_fast_{os.getpid()}_{next(_REGIONS)}"
         self._known: dict[str, bool] = {}
         self._replicas: list[Replica] = []
+        self._handle: Any = None  # None where there is no room for the region
 
     async def __aenter__(self) -> _Region:
         self._memory = require("tritonclient.utils.shared_memory", EXTRA)
-        self._handle = self._memory.create_shared_memory_region(self.name, f"/{self.name}", self._embeddings.nbytes)
         try:
+            self._handle = self._memory.create_shared_memory_region(self.name, f"/{self.name}", self._embeddings.nbytes)
+        except (OSError, self._memory.SharedMemoryException):
+            return self  # there is no shared memory here: the values are sent
+        try:
+            _reserve(self.name, self._embeddings.nbytes)
             self._memory.set_shared_memory_region(self._handle, [self._embeddings])
+        except OSError:
+            self._destroy()
         except BaseException:
-            self._memory.destroy_shared_memory_region(self._handle)
+            self._destroy()
             raise
         return self
 
@@ -312,13 +321,20 @@ class _Region:
         for replica in self._replicas:
             with suppress(ReplicaFault, TritonError, asyncio.TimeoutError):
                 await asyncio.wait_for(replica.unregister(self.name), 1.0)
-        self._memory.destroy_shared_memory_region(self._handle)
+        self._destroy()
+
+    def _destroy(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self._memory.destroy_shared_memory_region(handle)
 
     def offset(self, row: int) -> int:
         return row * int(self._embeddings.shape[1]) * 4
 
     async def is_known_to(self, replica: Replica) -> bool:
-        """Register where that was not done; False where the server cannot see this machine's memory."""
+        """Register where that was not done; False without room, or where the server cannot see this memory."""
+        if self._handle is None:
+            return False
         async with replica.lock:
             if replica.url not in self._known:
                 try:
@@ -329,6 +345,15 @@ class _Region:
                     self._known[replica.url] = True
                     self._replicas.append(replica)
         return self._known[replica.url]
+
+
+def _reserve(name: str, byte_count: int) -> None:
+    """Raise OSError where shared memory has no room: writing to it would end the process by SIGBUS."""
+    file = os.open(f"/dev/shm/{name}", os.O_RDWR)  # noqa: S108 - a region of our own, which was made just now
+    try:
+        os.posix_fallocate(file, 0, byte_count)
+    finally:
+        os.close(file)
 
 
 def _bytes(texts: Sequence[str]) -> NDArray[Any]:
@@ -369,10 +394,18 @@ def _win_rates(answer: dict[str, Any]) -> FloatArray:
 
 
 def _decisions(answer: dict[str, Any], threshold: float) -> Iterable[Decision]:
-    columns = (_win_rates(answer).tolist(), answer[IS_STRONG].reshape(-1).tolist(), answer[MODEL].reshape(-1))
-    for win_rate, is_strong, model in zip(*columns, strict=True):
-        name = model.decode() if isinstance(model, bytes) else str(model)
-        yield Decision(name, win_rate, threshold, bool(is_strong))
+    are_strong, models = answer[IS_STRONG].reshape(-1), answer[MODEL].reshape(-1)
+    if are_strong.dtype != np.bool_:
+        raise TritonAnswerError(f"the server's {IS_STRONG} are {are_strong.dtype}, expected bool: it serves no router")
+    for win_rate, is_strong, model in zip(_win_rates(answer).tolist(), are_strong.tolist(), models, strict=True):
+        yield Decision(_name(model), win_rate, threshold, is_strong)
+
+
+def _name(model: Any) -> str:
+    try:
+        return model.decode() if isinstance(model, bytes) else str(model)
+    except UnicodeDecodeError as error:
+        raise TritonAnswerError(f"the server's {MODEL} is no UTF-8: it serves no router") from error
 
 
 def _joined(parts: Iterable[FloatArray]) -> FloatArray:

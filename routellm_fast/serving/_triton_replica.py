@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from routellm_fast.errors import InvalidArgumentError, TritonRefusedError
+from routellm_fast.errors import InvalidArgumentError, TritonAnswerError, TritonError, TritonRefusedError
 from routellm_fast.extras import require
+from routellm_fast.serving._bounded_http import BoundedSession
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +22,9 @@ _SCHEMES: Final[Mapping[str, tuple[str, bool]]] = {
     "grpcs": ("grpc", True),
 }
 _REFUSED: Final = ("400", "413", "StatusCode.INVALID_ARGUMENT", "StatusCode.OUT_OF_RANGE")
+# Far more than the answers to the rows of one request take, and a model's configuration.
+MOST_ANSWER_BYTES: Final = 64 << 20
+_MOST_TEXT: Final = 1000
 _TRITON_TYPES: Final[Mapping[str, str]] = {"O": "BYTES", "f": "FP32"}
 
 
@@ -67,6 +71,7 @@ class Replica:
         Raises:
             TritonRefusedError: The request is wrong.
             ReplicaFault: No answer.
+            TritonAnswerError: What answers is no Triton server.
         """
         inputs = []
         for name, values in tensors.items():
@@ -80,13 +85,25 @@ class Replica:
             inputs.append(entry)
         wanted = [self._api.InferRequestedOutput(name) for name in outputs]
         found = await self._call("infer", model, inputs, model_version=version, outputs=wanted)
-        return {name: found.as_numpy(name) for name in outputs}
+        try:
+            return {name: found.as_numpy(name) for name in outputs}
+        except Exception as error:
+            # struct.error, KeyError, ValueError …: whatever a body that does not keep its own word leads to.
+            raise TritonAnswerError(
+                f"{self.url}: the answer cannot be read ({_brief(error)}): what answers there is no sound Triton server"
+            ) from error
 
     async def config(self, model: str, version: str) -> dict[str, Any]:
         """Return a model's configuration in Triton's JSON form. Raises as infer."""
-        as_json = {"as_json": True} if self._kind == "grpc" else {}
-        found: dict[str, Any] = await self._call("get_model_config", model, version, **as_json)
-        inner: dict[str, Any] = found.get("config", found)
+        found: Any = await self._call("get_model_config", model, version)
+        if self._kind == "grpc":
+            # In a thread: a message of millions of parts would hold up the loop, and with it the deadline.
+            found = await asyncio.to_thread(_as_json, found)
+        inner = found.get("config", found) if isinstance(found, dict) else None
+        if not isinstance(inner, dict):
+            raise TritonAnswerError(
+                f"{self.url}: the model's configuration is no JSON object: no Triton server answers there"
+            )
         return inner
 
     async def register(self, region: str, key: str, byte_count: int) -> None:
@@ -107,22 +124,49 @@ class Replica:
         try:
             return await getattr(self._client(), method)(*arguments, **options)
         except self._error as error:
-            status, text = str(error.status()), str(error.message())
+            status, text = str(error.status()), str(error.message())[:_MOST_TEXT]
             if status in _REFUSED:
                 raise TritonRefusedError(f"{self.url} refuses the request: {text}") from error
             raise ReplicaFault(f"{text} ({status})") from error
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, TritonError):
             raise
         except Exception as error:
             # aiohttp and grpc have families of their own; a bad argument of ours would be found by the tests.
-            raise ReplicaFault(f"{type(error).__name__}: {error}") from error
+            raise ReplicaFault(_brief(error)) from error
 
     def _client(self) -> Any:
         if self._open is None:
             # The client has its own deadline for all that it does, ours is shorter or longer: it is set aside.
-            limits = {"conn_timeout": None} if self._kind == "http" else {}
-            self._open = self._api.InferenceServerClient(self._address, ssl=self._has_tls, **limits)
+            if self._kind == "http":
+                client = self._api.InferenceServerClient(self._address, ssl=self._has_tls, conn_timeout=None)
+                client._stub = BoundedSession(client._stub, MOST_ANSWER_BYTES)  # noqa: SLF001 - it has no hook for that
+            else:
+                client = self._api.InferenceServerClient(
+                    self._address, ssl=self._has_tls, channel_args=_channel_arguments()
+                )
+            self._open = client
         return self._open
+
+
+def _channel_arguments() -> list[tuple[str, int]]:
+    """Return tritonclient's own settings of a channel, but for the longest answer."""
+    keep_alive = require("tritonclient.grpc", EXTRA).KeepAliveOptions()
+    return [
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", MOST_ANSWER_BYTES),
+        ("grpc.keepalive_time_ms", keep_alive.keepalive_time_ms),
+        ("grpc.keepalive_timeout_ms", keep_alive.keepalive_timeout_ms),
+        ("grpc.keepalive_permit_without_calls", keep_alive.keepalive_permit_without_calls),
+        ("grpc.http2.max_pings_without_data", keep_alive.http2_max_pings_without_data),
+    ]
+
+
+def _as_json(message: Any) -> Any:
+    return require("google.protobuf.json_format", EXTRA).MessageToDict(message, preserving_proto_field_name=True)
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:_MOST_TEXT]
 
 
 def _read_url(url: str) -> tuple[str, bool, str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 # Faults of whoever asks. Others are the server's: a client may try another replica.
 _BAD_REQUESTS = (InvalidArgumentError, InvalidEmbeddingError, InvalidThresholdError)
+
+# Of a graph in bfloat16, the coarsest type.
+_ROUNDING: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -267,6 +270,13 @@ class DecisionModel(RequestModel):
             row = int(np.argmax(np.isnan(win_rates)))
             raise InvalidArgumentError(
                 f"row {row} has no win rate: its embedding has no similarity to any battle, or is not finite"
+            )
+        outside = np.abs(win_rates - 0.5) > 0.5 + _ROUNDING
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise InvalidArgumentError(
+                f"the graph's win rate of row {row} is {win_rates[row]:g}, expected 0 to 1: the graph is another one, "
+                "or damaged"
             )
         given = thresholds_of(self.tensor(request, THRESHOLD))
         if given is not None:

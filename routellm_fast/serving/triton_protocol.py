@@ -48,6 +48,7 @@ ROUTER_FOLDER: Final = "router"
 CALIBRATION_FILE: Final = "calibration.json"
 # Far more than a table of a million rows takes: what a server sends must not fill the memory.
 _MOST_BYTES: Final = 1 << 25
+_MOST_TEXT: Final = 1000
 # What float64 holds of a number in [0, 1]; a table rounded by hand needs fewer.
 _MOST_DECIMALS: Final = 17
 
@@ -142,6 +143,10 @@ class Served:
                 raise ValueError(f"its inputs are {sorted(inputs)}, its outputs {sorted(outputs)}")
             strong, weak = parameters.get(STRONG_MODEL), parameters.get(WEAK_MODEL)
             default = parameters.get(DEFAULT_THRESHOLD)
+            if not all(isinstance(name, str) for name in (strong, weak) if name):
+                raise ValueError(f"its models are {strong!r} and {weak!r}"[:_MOST_TEXT])
+            if EMBEDDING in inputs and (len(inputs[EMBEDDING]) != 1 or inputs[EMBEDDING][0] == 0):
+                raise ValueError(f"its {EMBEDDING} has the shape {inputs[EMBEDDING][:8]}")
             return cls(
                 ModelPair(strong, weak) if strong and weak else None,
                 calibration_of(parameters),
@@ -150,7 +155,8 @@ class Served:
                 PROMPT in inputs,
                 check_share(float(default), DEFAULT_THRESHOLD) if default else None,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise TritonAnswerError(
-                f"the model {name!r} on the server is no router: {error}. `routellm-fast export triton` writes one."
+                f"the model {name!r} on the server is no router: {str(error)[:_MOST_TEXT]}. "
+                "`routellm-fast export triton` writes one."
             ) from error

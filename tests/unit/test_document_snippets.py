@@ -133,7 +133,8 @@ def every_option() -> set[str]:
 # Options of tritonserver.
 FOREIGN = {
     "--exit-on-error", "--http-max-input-size", "--disable-auto-complete-config", "--backend-directory",
-    "--model-control-mode", "--load-model", "--cache-config",
+    "--model-control-mode", "--load-model", "--cache-config", "--allow-http", "--http-restricted-api",
+    "--grpc-restricted-protocol",
 }  # fmt: skip
 
 

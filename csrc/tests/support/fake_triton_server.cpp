@@ -240,6 +240,7 @@ TRITONSERVER_Error* TRITONBACKEND_InputProperties(TRITONBACKEND_Input* input, co
 TRITONSERVER_Error* TRITONBACKEND_InputBuffer(TRITONBACKEND_Input* input, const uint32_t index, const void** buffer,
                                               uint64_t* buffer_byte_size, TRITONSERVER_MemoryType* memory_type,
                                               int64_t* memory_type_id) {
+  if (input->when_read) input->when_read();
   *buffer = input->buffers.at(index).data();
   *buffer_byte_size = input->buffers.at(index).size();
   *memory_type = input->memory;

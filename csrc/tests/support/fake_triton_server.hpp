@@ -3,6 +3,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -51,6 +52,7 @@ struct TRITONBACKEND_Input {
   std::vector<std::int64_t> shape;
   std::vector<std::string> buffers;
   TRITONSERVER_MemoryType memory = TRITONSERVER_MEMORY_CPU;
+  std::function<void()> when_read = {};  // called before a buffer is given out
 };
 
 struct TRITONBACKEND_Output {

@@ -393,6 +393,21 @@ TEST_CASE("inputs in pieces are put together") {
   truth.check_reply(requests[1].reply, values, {0.5, 0.5});
 }
 
+TEST_CASE("a prompt in memory that its client changes meanwhile is scored as it was when it was read") {
+  const Truth truth("mf-float32-normalized");
+  Served served("mf-float32-normalized");
+  const std::vector<std::string> texts{"prove the a b c?"};
+  std::deque<TRITONBACKEND_Request> requests;
+  requests.push_back(request({prompts(texts)}));
+  requests.push_back(request({prompts({"hello"})}));
+  std::string& shared = requests[0].inputs[0].buffers[0];
+  // The first byte of a sequence of four, behind which the text ends.
+  requests[1].inputs[0].when_read = [&shared] { shared.back() = '\xf0'; };
+  served.run(requests);
+  truth.check_reply(requests[0].reply, texts, {0.5});
+  truth.check_reply(requests[1].reply, {"hello"}, {0.5});
+}
+
 TEST_CASE("only the outputs that are asked for are made") {
   Served served("mf-float32-normalized");
   std::deque<TRITONBACKEND_Request> requests(4, request({prompts({"hello"})}));

@@ -61,8 +61,10 @@ def test_a_graph_runs_and_tells_what_it_is(tmp_path: Path) -> None:
     "broken", [b"", b"no onnx at all", content()[:-200], b"\x00" * 100], ids=["empty", "text", "cut", "zeros"]
 )
 def test_damaged_graphs_are_refused(broken: bytes, tmp_path: Path) -> None:
-    with pytest.raises(OnnxModelError, match="refused by ONNX Runtime"):
+    with pytest.raises(OnnxModelError, match="damaged"):
         OnnxSession(broken, device="cpu")
+    with pytest.raises(OnnxModelError, match="refused by ONNX Runtime"):
+        OnnxSession(broken, device="cpu", allow_any_graph=True)
     path = tmp_path / "broken.onnx"
     path.write_bytes(broken)
     with pytest.raises(OnnxModelError, match=r"broken\.onnx"):
@@ -123,7 +125,14 @@ class FakeRuntime:
     def SessionOptions(self) -> Any:
         return SimpleNamespace(add_session_config_entry=lambda key, value: None)
 
-    def InferenceSession(self, model: Any, settings: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+    OrtArenaCfg = OrtMemoryInfo = create_and_register_allocator = staticmethod(lambda *arguments: None)
+    OrtAllocatorType = SimpleNamespace(ORT_ARENA_ALLOCATOR=None)
+    OrtMemType = SimpleNamespace(DEFAULT=None)
+
+    def InferenceSession(
+        self, model: Any, settings: Any, providers: list[tuple[str, dict[str, str]]], enable_fallback: int
+    ) -> Any:
+        assert not enable_fallback
         names = [name for name, _ in providers]
         self.asked.append(names)
         if self.raises and "CUDAExecutionProvider" in names:
@@ -137,17 +146,17 @@ def test_falling_back_to_the_cpu_is_an_error_unless_allowed(raises: bool, monkey
     runtime = FakeRuntime(works=False, raises=raises)
     monkeypatch.setattr(session, "require", lambda module, extra: runtime)
     with pytest.raises(ProviderUnavailableError, match=r"'cuda' cannot be used.*pip install onnxruntime-gpu"):
-        OnnxSession(b"", device="cuda")
-    assert OnnxSession(b"", device="cuda", allow_fallback=True).providers == ("CPUExecutionProvider",)
-    assert OnnxSession(b"", device="auto").providers == ("CPUExecutionProvider",)
+        OnnxSession(content(), device="cuda")
+    assert OnnxSession(content(), device="cuda", allow_fallback=True).providers == ("CPUExecutionProvider",)
+    assert OnnxSession(content(), device="auto").providers == ("CPUExecutionProvider",)
     with pytest.raises(ProviderUnavailableError, match="this onnxruntime lacks TensorrtExecutionProvider"):
-        OnnxSession(b"", device="tensorrt")
+        OnnxSession(content(), device="tensorrt")
 
 
 def test_auto_takes_cuda_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "require", lambda module, extra: FakeRuntime(works=True))
-    assert OnnxSession(b"").providers[0] == "CUDAExecutionProvider"
-    assert OnnxSession(b"", device="cpu").providers == ("CPUExecutionProvider",)
+    assert OnnxSession(content()).providers[0] == "CUDAExecutionProvider"
+    assert OnnxSession(content(), device="cpu").providers == ("CPUExecutionProvider",)
 
 
 def test_a_device_that_is_not_there_is_an_error() -> None:

@@ -143,7 +143,7 @@ def test_a_graph_that_is_not_the_routers_is_refused(saved: Path, router: BertRou
     (saved / "model.onnx").unlink()
     with pytest.raises(rf.ArtifactNotFoundError, match=r"lacks model\.onnx"):
         rf.load_router(saved)
-    with pytest.raises(rf.OnnxModelError, match="refused by ONNX Runtime"):
+    with pytest.raises(rf.OnnxModelError, match="damaged or cut"):
         router.with_model(whole[:-50])
 
 
