@@ -203,10 +203,11 @@ def _read(path: Path, file: BinaryIO) -> _Read:
                 text, is_whole = begun_line(line)
             if is_whole:
                 ledger = read.ledger
-                needs_checksum = ledger.settings.get("format_version", FIRST_FORMAT_VERSION) > FIRST_FORMAT_VERSION
-                record = record_of(text, needs_checksum=needs_checksum)
-                if number == 1:
+                version = ledger.settings.get("format_version", FIRST_FORMAT_VERSION)
+                record = record_of(text, needs_checksum=version > FIRST_FORMAT_VERSION)
+                if number == 1 and record.get("format_version") != FIRST_FORMAT_VERSION:
                     _check_version(path, record)
+                    record = record_of(text, needs_checksum=True)
                 ledger.apply(record)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             if isinstance(error, DataError):
