@@ -302,7 +302,7 @@ ATTACKS = [
             "most eight questions be asked again, and in the end each question has one answer, and the right verdict."
         ),
         unit="kills",
-        whole=400,
+        whole=320,
         brief=6,
         run=_kill,
     ),
@@ -311,7 +311,7 @@ ATTACKS = [
         tried="`routellm-fast augment judge` is killed while its calls are under way, and started again.",
         held="the same as of judging under kills; and the second run ends with status 0.",
         unit="kills",
-        whole=20,
+        whole=15,
         brief=1,
         run=_kill_command,
     ),
