@@ -90,12 +90,12 @@ class Journal:
             raise DataError(f"{self.path} cannot hold {error}: leave out the row with so long a text") from error
         try:
             self._write(line)
+            self.ledger.apply(record)
             self._unsynced += 1
             if self._unsynced >= _SYNC_RECORDS or self._monotonic() - self._synced_s >= _SYNC_S:
                 self.sync()
         except OSError as error:
             raise self.unwritable(error) from error
-        self.ledger.apply(record)
 
     def sync(self) -> None:
         """Have all that was appended before on the disk. Any thread may call this. Raises OSError."""
@@ -110,10 +110,14 @@ class Journal:
         )
 
     def close(self) -> None:
-        """Sync to the disk and let others in."""
-        if not self._file.closed:
-            with contextlib.suppress(OSError):
-                self.sync()
+        """Sync to the disk and let others in. Raises DataError where the disk does not take what was written."""
+        if self._file.closed:
+            return
+        try:
+            self.sync()
+        except OSError as error:
+            raise self.unwritable(error) from error
+        finally:
             self._file.close()
 
     def __enter__(self) -> Journal:
@@ -123,8 +127,9 @@ class Journal:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close."""
-        self.close()
+        """Close. An error that ended the block goes before one of closing."""
+        with contextlib.suppress(DataError) if exc is not None else contextlib.nullcontext():
+            self.close()
 
     def _lock(self) -> None:
         try:

@@ -257,14 +257,13 @@ def _check_named(path: Path, error: DataError) -> None:
 def _damage(campaign: Campaign) -> None:
     with _judge(campaign) as judge:
         job = _job(judge, campaign.folder, "whole")
-        job = replace(job, contests=job.contests[:6], max_cost_usd=0.4)
-        delay_s = 0.05
-        while not (ledger := _ledger(job)).unsettled:
-            killed(partial(_run, job), delay_s)
-            delay_s *= 1.2
-            if ledger.calls >= 12:
+        job = replace(job, contests=job.contests[:6])
+        whole_s = duration_s(partial(_run, replace(job, journal=campaign.folder / "first.jsonl.journal")))
+        # Answers and calls under way.
+        while not ((ledger := _ledger(job)).unsettled and ledger.calls > 2):
+            if ledger.calls == 2 * len(job.contests):
                 job.journal.unlink()
-                delay_s = 0.05
+            killed(partial(_run, job), campaign.rng.uniform(0.3 * whole_s, whole_s))
     content, path = job.journal.read_bytes(), campaign.folder / "damaged"
     for _ in range(campaign.count):
         damaged = bytearray(content)
@@ -320,7 +319,7 @@ ATTACKS = [
         tried="a bit of a journal of judging is flipped, or up to eight bytes in a row are replaced, and it is read.",
         held="it is refused by name, or it counts as much money as before and holds no other verdict.",
         unit="journals",
-        whole=40_000,
+        whole=20_000,
         brief=400,
         run=_damage,
     ),

@@ -162,6 +162,16 @@ def test_a_disk_that_fails_to_sync_sends_nothing(
     assert read_journal(tmp_path / "j").unsettled == {}
 
 
+def test_a_disk_that_fails_at_the_end_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(DataError, match="Input/output error"), Journal(tmp_path / "j", SETTINGS):
+        monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(ZeroDivisionError), Journal(tmp_path / "j", SETTINGS):
+        _ = 1 / 0
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
