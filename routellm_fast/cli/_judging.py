@@ -165,7 +165,7 @@ def finish(out: Path, rows: Sequence[BattleRow], found: JudgeReport, report: Pat
     if found.cut_off_responses:
         typer.echo(f"  generated responses cut off at the token limit: {found.cut_off_responses:,}")
     if found.unsettled_calls:
-        typer.echo(f"  calls of which the journal does not say how they ended: {found.unsettled_calls:,}")
+        typer.echo(f"  calls under way when a run broke off, which may have been billed: {found.unsettled_calls:,}")
     if found.calls and not found.committed_usd:
         typer.echo("  cost: not known without prices (--price-in, --price-out)")
         return
@@ -178,7 +178,7 @@ def _cost_of(spent_usd: float, lost_usd: float, unsettled_usd: float) -> str:
     if lost_usd:
         parts.append(f"at most ${lost_usd:.4f} for attempts without an answer")
     if unsettled_usd:
-        parts.append(f"at most ${unsettled_usd:.4f} for calls that were under way when a run was killed")
+        parts.append(f"at most ${unsettled_usd:.4f} for calls under way when a run broke off")
     return ", and ".join(parts)
 
 

@@ -200,15 +200,17 @@ def _kill(campaign: Campaign) -> None:
             name = f"journal-{journals}"
             watch = _Watch(judge, _job(judge, campaign.folder, name), name)
             for _ in range(campaign.rng.randint(1, _MOST_KILLS_A_JOURNAL)):
-                cap_usd = campaign.rng.uniform(0.1, 3.0)
+                cap_usd = campaign.rng.uniform(0.1, 5.0)
                 watch.highest_cap_usd = max(watch.highest_cap_usd, cap_usd)
                 work = partial(_run, replace(watch.job, max_cost_usd=cap_usd))
-                if killed(work, campaign.rng.uniform(0.8 * idle_s, 0.3 * idle_s + 0.8 * whole_s)):
+                if killed(work, campaign.rng.uniform(0.8 * idle_s, 0.4 * idle_s + 0.6 * whole_s)):
                     watch.kills += 1
                     campaign.tally["kills while it judged"] += 1
                 else:
                     campaign.tally["runs that ended before their kill"] += 1
                 watch.check()
+                if _ledger(watch.job).calls == 2 * _CONTESTS:
+                    break
             campaign.tally["calls under way at a kill"] += len(_ledger(watch.job).unsettled)
             watch.highest_cap_usd = 1e6
             assert not killed(partial(_run, replace(watch.job, max_cost_usd=1e6)), _SOON_S), "the last run did not end"

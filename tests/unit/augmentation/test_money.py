@@ -325,8 +325,8 @@ def test_the_next_run_says_in_words_and_money_what_a_kill_left(
     append(tmp_path / "b.csv.journal", {"record": "reservation", "number": 3, "usd": 0.125, "model": "judge-1"})
     assert main([*arguments, "1"]) == 0
     said = capsys.readouterr().out
-    assert "calls of which the journal does not say how they ended: 1\n" in said
-    assert "cost: $0.0040, and at most $0.1250 for calls that were under way when a run was killed\n" in said
+    assert "calls under way when a run broke off, which may have been billed: 1\n" in said
+    assert "cost: $0.0040, and at most $0.1250 for calls under way when a run broke off\n" in said
     report = json.loads((tmp_path / "r.json").read_text())
     assert (report["unsettled_calls"], report["unsettled_usd"]) == (1, 0.125)
     assert main([*arguments, "0.13", "--dry-run"]) == 0
@@ -334,7 +334,7 @@ def test_the_next_run_says_in_words_and_money_what_a_kill_left(
     rows.write_text(json.dumps(row) + "\n" + json.dumps({**row, "prompt": "q"}) + "\n")
     assert main([*arguments, "0.1"]) == 0
     said = capsys.readouterr().err
-    assert "stopped at the cost cap of $0.1000: spent are $0.0040, and at most $0.1250 for calls that were" in said
+    assert "stopped at the cost cap of $0.1000: spent are $0.0040, and at most $0.1250 for calls under" in said
     assert "$0.0000 are left" in said
 
 
@@ -511,7 +511,7 @@ def test_a_journal_that_outgrows_its_disk_ends_the_command_and_the_next_one_goes
     texts = {"model_a": "a", "model_b": "b", "response_a": "quality 5", "response_b": "quality 1"}
     rows.write_text("".join(json.dumps({"prompt": f"p{i}", **texts}) + "\n" for i in range(20)))
     arguments = ["augment", "judge", str(rows), "--out", str(out), "--judge-model", "judge-1", "--base-url", server.url]
-    arguments += ["--price-in", "10", "--price-out", "100", "--max-cost-usd", "1"]
+    arguments += ["--price-in", "10", "--price-out", "100", "--max-cost-usd", "9"]
 
     def limited() -> None:
         import resource
