@@ -41,7 +41,6 @@ _PRICES: Final = ModelPrice(10.0, 100.0)
 _INPUT_TOKENS: Final = 300
 _OUTPUT_TOKENS: Final = 30
 _CALL_USD: Final = _PRICES.cost_usd(_INPUT_TOKENS, _OUTPUT_TOKENS)
-_CONTESTS: Final = 60
 _CONCURRENCY: Final = 8
 _MOST_KILLS_A_JOURNAL: Final = 8
 _ROUNDING_USD: Final = 1e-9
@@ -126,12 +125,12 @@ def _judge(campaign: Campaign) -> Iterator[_Judge]:
         judge.close()
 
 
-def _job(judge: _Judge, folder: Path, name: str) -> JudgeJob:
+def _job(judge: _Judge, folder: Path, name: str, count: int = 60) -> JudgeJob:
     contests = tuple(
         Contest(
             f"{name} question {i}", f"group {i}", "data", "big", "small", f"{i}: quality {i % 5}", f"{i}; quality 2"
         )
-        for i in range(_CONTESTS)
+        for i in range(count)
     )
     settings = EndpointSettings("judge-1", base_url=judge.url, prices=_PRICES, max_tokens=40)
     return JudgeJob(
@@ -179,13 +178,15 @@ class _Watch:
         self.check()
         ledger, bill = _ledger(self.job), self.judge.bill(self.name)
         rows, report = judged_battles(ledger)
-        assert (report.judged, report.unfinished) == (_CONTESTS, 0), f"{report.unfinished} contests have no verdict"
+        assert (report.judged, report.unfinished) == (len(self.job.contests), 0), (
+            f"{report.unfinished} contests have no verdict"
+        )
         winners = {row.prompt: row.winner for row in rows}
         for i, contest in enumerate(self.job.contests):
             expected = "model_a" if i % 5 > 2 else "model_b" if i % 5 < 2 else "tie"
             assert winners[contest.prompt] == expected, f"{contest.prompt} was decided as {winners[contest.prompt]}"
         assert {judgement.attempts for judgement in ledger.judgements.values()} == {1}, "an answer counts twice"
-        return bill.calls - bill.unanswered - 2 * _CONTESTS
+        return bill.calls - bill.unanswered - 2 * len(self.job.contests)
 
 
 def _kill(campaign: Campaign) -> None:
@@ -209,7 +210,7 @@ def _kill(campaign: Campaign) -> None:
                 else:
                     campaign.tally["runs that ended before their kill"] += 1
                 watch.check()
-                if _ledger(watch.job).calls == 2 * _CONTESTS:
+                if _ledger(watch.job).calls == 2 * len(watch.job.contests):
                     break
             campaign.tally["calls under way at a kill"] += len(_ledger(watch.job).unsettled)
             watch.highest_cap_usd = 1e6
@@ -222,7 +223,7 @@ def _kill_command(campaign: Campaign) -> None:
     with _judge(campaign) as judge:
         for index in range(campaign.count):
             name = f"command-{index}"
-            watch = _Watch(judge, _job(judge, campaign.folder, name), name)
+            watch = _Watch(judge, _job(judge, campaign.folder, name, 20), name)
             source, out = campaign.folder / f"{name}.csv", campaign.folder / f"{name}.jsonl"
             with source.open("w", newline="") as file:
                 rows = csv.writer(file)
@@ -258,8 +259,7 @@ def _check_named(path: Path, error: DataError) -> None:
 
 def _damage(campaign: Campaign) -> None:
     with _judge(campaign) as judge:
-        job = _job(judge, campaign.folder, "whole")
-        job = replace(job, contests=job.contests[:6])
+        job = _job(judge, campaign.folder, "whole", 6)
         whole_s = duration_s(partial(_run, replace(job, journal=campaign.folder / "first.jsonl.journal")))
         # Answers and calls under way.
         while not ((ledger := _ledger(job)).unsettled and ledger.calls > 2):
@@ -304,7 +304,7 @@ ATTACKS = [
         ),
         unit="kills",
         whole=320,
-        brief=6,
+        brief=4,
         run=_kill,
     ),
     Attack(
@@ -312,7 +312,7 @@ ATTACKS = [
         tried="`routellm-fast augment judge` is killed while its calls are under way, and started again.",
         held="the same as of judging under kills; and the second run ends with status 0.",
         unit="kills",
-        whole=15,
+        whole=10,
         brief=1,
         run=_kill_command,
     ),
