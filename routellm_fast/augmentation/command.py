@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from routellm_fast.augmentation.judge import Ending, JudgeConfig, JudgeProgress,
 from routellm_fast.augmentation.outcomes import JudgeReport, judged_battles
 from routellm_fast.augmentation.questions import Questioner
 from routellm_fast.augmentation.scores import ScoreRules
+from routellm_fast.errors import EndpointError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class JudgeJob:
         config: Limits of the run; see JudgeConfig.
         rules: How verdicts become battles.
         on_disagreement: See outcomes.judged_battles.
-        max_cost_usd: The most US dollars that the journal may book, earlier runs included; None for no cap.
+        max_cost_usd: The most US dollars that the journal may count, earlier runs included; None for no cap.
     """
 
     contests: tuple[Contest, ...]
@@ -106,35 +107,40 @@ async def _judge(
     on_interrupt: Callable[[], None] | None,
 ) -> tuple[Ending, tuple[str, ...]]:
     stop = Stop()
-    ledger = journal.ledger
-    budget = Budget(job.max_cost_usd, spent_usd=ledger.spent_usd + ledger.lost_usd)
-
-    def on_lost(usd: float, reason: str) -> None:
-        journal.append({"record": "loss", "usd": usd, "reason": reason, "time_s": round(clock.time(), 3)})
-
+    budget = Budget(journal, job.max_cost_usd, clock=clock)
     async with contextlib.AsyncExitStack() as stack:
 
         def connect(settings: EndpointSettings) -> ChatEndpoint:
-            endpoint = ChatEndpoint(settings, budget=budget, stop=stop, on_lost=on_lost, clock=clock)
+            endpoint = ChatEndpoint(settings, budget=budget, stop=stop, clock=clock)
             stack.push_async_callback(endpoint.aclose)
             return endpoint
 
         judge = connect(job.questioner.judge)
         generators = {model: connect(settings) for model, settings in job.generators.items()}
         stack.enter_context(_interruptible(stop, on_interrupt))
-        ending = await judge_contests(
-            job.contests,
-            questioner=job.questioner,
-            judge=judge,
-            journal=journal,
-            stop=stop,
-            generators=generators,
-            config=job.config,
-            clock=clock,
-            on_progress=on_progress,
-        )
-        departures = (text for endpoint in (judge, *generators.values()) for text in endpoint.departures)
-        return ending, tuple(dict.fromkeys(departures))
+        endpoints = (judge, *generators.values())
+        try:
+            ending = await judge_contests(
+                job.contests,
+                questioner=job.questioner,
+                judge=judge,
+                journal=journal,
+                stop=stop,
+                generators=generators,
+                config=job.config,
+                clock=clock,
+                on_progress=on_progress,
+            )
+        except EndpointError as error:
+            # What a server does otherwise than asked may be why it fails.
+            if departures := _departures(endpoints):
+                raise EndpointError(f"{error}. Note: {'; '.join(departures)}") from error
+            raise
+        return ending, _departures(endpoints)
+
+
+def _departures(endpoints: Iterable[ChatEndpoint]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for endpoint in endpoints for text in endpoint.departures))
 
 
 @contextlib.contextmanager

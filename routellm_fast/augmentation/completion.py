@@ -14,6 +14,8 @@ Messages = Sequence[Mapping[str, str]]
 _TOKENS_PER_MESSAGE: Final = 16
 # Of English text; others take fewer bytes a token, and code does too.
 _BYTES_PER_TOKEN: Final = 4.0
+# No call takes so many tokens: a server that counts more does not count.
+_MOST_COUNTED_TOKENS: Final = 10**9
 _LONE_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -101,7 +103,7 @@ def _text_of(content: Any) -> Any:
 
 def _count(usage: Any, key: str) -> int | None:
     value = usage.get(key) if isinstance(usage, dict) else None
-    return value if type(value) is int and value >= 0 else None
+    return value if type(value) is int and 0 <= value <= _MOST_COUNTED_TOKENS else None
 
 
 def _bytes(messages: Messages) -> int:

@@ -38,8 +38,9 @@ class CallFailedError(Exception):
 class ChatEndpoint:
     """One model at one server. Usable in one event loop; close it in that loop.
 
-    A call first waits for its turn, then reserves the most that it can cost, then sends its request. A request that was
-    sent and never answered may have been billed, so what was reserved for it counts as spent.
+    A call first waits for its turn, then reserves the most that it can cost, then sends its request, and writes the
+    answer to the journal before it returns it. A request that was sent and never answered may have been billed, so what
+    was reserved for it counts as spent.
     """
 
     def __init__(
@@ -48,7 +49,6 @@ class ChatEndpoint:
         *,
         budget: Budget,
         stop: Stop,
-        on_lost: Callable[[float, str], None] | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
         api_key: str | None = None,
@@ -59,7 +59,6 @@ class ChatEndpoint:
             settings: Model, server, limits and prices.
             budget: The budget that all endpoints of a run share.
             stop: Ends the waiting of calls when it is asked to.
-            on_lost: Called with the most that an unanswered attempt may have cost, in US dollars, and what happened.
             clock: The clock; None for the machine's.
             rng: Draws how long to wait before a retry; None for one that the system seeds.
             api_key: The key itself; None reads the variable of the settings.
@@ -80,12 +79,12 @@ class ChatEndpoint:
         self._key = key_for(self._server, given=ApiKey(api_key), variable=settings.api_key_variable)
         self._budget = budget
         self._stop = stop
-        self._on_lost = on_lost
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries over time; nothing secret
         self._pace = Pace(
             self._clock, requests_per_min=settings.requests_per_min, tokens_per_min=settings.tokens_per_min
         )
+        self._overrun = ""
         self._openai = require("openai", "openai")
         self._client = self._openai.AsyncOpenAI(
             api_key=self._key.reveal(), **client_address(self._server), timeout=settings.timeout_s, max_retries=0
@@ -99,7 +98,7 @@ class ChatEndpoint:
     @property
     def departures(self) -> list[str]:
         """What the server does otherwise than the settings ask, in words, as far as it is known."""
-        return self._manners.departures(self.settings)
+        return [*self._manners.departures(self.settings), *filter(None, (self._overrun,))]
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -109,18 +108,22 @@ class ChatEndpoint:
         """Return a text without the key."""
         return self._key.scrub(text)
 
-    async def complete(self, messages: Messages, *, as_json: bool = False) -> Completion:
-        """Return the answer.
+    async def complete(
+        self, messages: Messages, record: Callable[[Completion], Mapping[str, Any]], *, as_json: bool = False
+    ) -> Completion:
+        """Return the answer, which is in the journal then.
 
         Args:
             messages: The chat.
+            record: Returns the record of the answer for the journal.
             as_json: Whether to ask for the server's JSON mode.
 
         Raises:
             StoppedError: Somebody asked to stop before the request was sent.
             CostCapReachedError: The call could exceed the cap.
             CallFailedError: This call failed for good.
-            EndpointError: No call to this endpoint can succeed.
+            EndpointError: No call to this endpoint can succeed, or none can be kept within the cap on cost.
+            DataError: The journal cannot be written.
         """
         reason = ""
         manners = self._manners
@@ -130,11 +133,11 @@ class ChatEndpoint:
                 await self._stop.sleep(self._clock, self._pause_s(attempt))
             while True:
                 body = manners.body(self.settings, messages, as_json=as_json)
-                outcome = await self._attempt(body)
                 requests += 1
+                outcome = await self._attempt(body, requests, record)
                 if isinstance(outcome, Completion):
                     self._manners = self._manners.with_learned(manners)
-                    return replace(outcome, attempts=requests)
+                    return outcome
                 # Asked in another way it is no further attempt: nothing failed that may succeed later.
                 changed = manners.after_refusal(outcome.status, outcome.said, body)
                 if changed is None:
@@ -149,30 +152,46 @@ class ChatEndpoint:
                 self._pace.pause(outcome.asked_pause_s)
         raise CallFailedError(reason)
 
-    async def _attempt(self, body: Mapping[str, Any]) -> Completion | Failure:
+    async def _attempt(
+        self, body: Mapping[str, Any], requests: int, record: Callable[[Completion], Mapping[str, Any]]
+    ) -> Completion | Failure:
         most_input = most_input_tokens(body["messages"])
         most_tokens = most_input + self.settings.max_tokens
         most_usd = self._cost_usd(most_input, self.settings.max_tokens)
         await self._pace.turn(most_tokens, self._stop)
-        await self._budget.reserve(most_usd, self._stop)
+        number = await self._budget.reserve(most_usd, self.model, self._stop)
         began_s = self._clock.monotonic()
         outcome: Completion | Failure | None = None
         try:
             outcome = await self._send(body, most_input)
         finally:
-            # Without an outcome the attempt was abandoned under way.
-            cost_usd = most_usd
-            if isinstance(outcome, Completion):
-                cost_usd = self._cost_usd(outcome.input_tokens, outcome.output_tokens)
-                self._pace.give_back(most_tokens - outcome.input_tokens - outcome.output_tokens)
-            elif outcome is not None and not outcome.may_be_billed:
-                cost_usd = 0.0
-            self._budget.settle(most_usd, cost_usd)
-            if not isinstance(outcome, Completion) and cost_usd and self._on_lost is not None:
-                self._on_lost(cost_usd, "abandoned" if outcome is None else outcome.reason)
-        if isinstance(outcome, Completion):
-            return replace(outcome, cost_usd=cost_usd, latency_s=self._clock.monotonic() - began_s)
-        return outcome
+            if outcome is None:
+                self._budget.lose(number, most_usd, "abandoned")
+        if isinstance(outcome, Failure):
+            if outcome.may_be_billed:
+                self._budget.lose(number, most_usd, outcome.reason)
+            else:
+                self._budget.release(number, outcome.reason)
+            return outcome
+        latency_s = self._clock.monotonic() - began_s
+        cost_usd = self._cost_usd(outcome.input_tokens, outcome.output_tokens)
+        answer = replace(outcome, cost_usd=cost_usd, latency_s=latency_s, attempts=requests)
+        self._budget.settle(number, record(answer))
+        used_tokens = answer.input_tokens + answer.output_tokens
+        self._pace.give_back(max(0, most_tokens - used_tokens))
+        if cost_usd > most_usd:
+            self._notice_overrun(used_tokens, most_tokens)
+        return answer
+
+    def _notice_overrun(self, used_tokens: int, most_tokens: int) -> None:
+        """Note that a server counts more tokens than it was asked for; with a cap on cost, raise EndpointError."""
+        what = f"counts {used_tokens:,} tokens for a call that can take {most_tokens:,} at most"
+        self._overrun = f"{self.model} {what}: its calls cost more than an estimate says"
+        if self._budget.max_cost_usd is not None:
+            raise EndpointError(
+                f"{self._url} {what}, so no cap on cost can be kept. Its answer is in the journal, at the cost of what "
+                "it counts. Give a max_tokens that it keeps to, or no cap"
+            )
 
     async def _send(self, body: Mapping[str, Any], most_input: int) -> Completion | Failure:
         openai = self._openai

@@ -8,7 +8,8 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from routellm_fast.augmentation.budget import CostCapReachedError
 from routellm_fast.augmentation.clock import Clock, Stop, StoppedError, SystemClock
@@ -41,7 +42,7 @@ class JudgeProgress:
         done: Number of contests that were tried.
         total: Number of all contests.
         failed: Number of contests without a verdict, because a call failed or the judge's answers could not be read.
-        spent_usd: US dollars that the journal has booked, earlier runs included.
+        spent_usd: The most US dollars that all calls that have ended can have cost, earlier runs included.
     """
 
     done: int
@@ -133,6 +134,7 @@ class _Run:
         self._judge = judge
         self._journal = journal
         self._ledger = journal.ledger
+        self._unsettled_usd = journal.ledger.unsettled_usd  # of earlier runs
         self._stop = stop
         self._generators = generators
         self._config = config
@@ -177,7 +179,7 @@ class _Run:
             self._failed += not has_verdict
             self._check_failures()
             if self._on_progress is not None:
-                spent_usd = self._ledger.spent_usd + self._ledger.lost_usd
+                spent_usd = self._ledger.spent_usd + self._ledger.lost_usd + self._unsettled_usd
                 self._on_progress(JudgeProgress(self._done, len(self._contests), self._failed, spent_usd))
 
     def _end(self, error: Exception) -> None:
@@ -218,9 +220,12 @@ class _Run:
         async with self._alone(key):
             if key not in self._ledger.responses:
                 messages = [{"role": "user", "content": sendable(prompt)}]
-                completion = await self._call(endpoint, key, messages, as_json=False)
-                self._journal.append(call_record("response", key, endpoint.model, completion, self._clock.time()))
+                record = partial(self._response_record, key, endpoint.model)
+                await self._call(endpoint, key, messages, record, as_json=False)
             return self._ledger.responses[key]
+
+    def _response_record(self, key: str, model: str, completion: Completion) -> dict[str, Any]:
+        return call_record("response", key, model, completion, self._clock.time())
 
     async def _judgement(self, question: Question) -> bool:
         template = self._questioner.template
@@ -234,15 +239,30 @@ class _Run:
                 messages = template.messages(
                     question.prompt, question.responses, question.reference, remind=attempt > 0
                 )
-                completion = await self._call(self._judge, question.key, messages, as_json=template.as_json)
-                verdict = parse_verdict(completion.text, template.mode, as_json=template.as_json)
-                record = call_record("judgement", question.key, self._judge.model, completion, self._clock.time())
-                self._journal.append({**record, "attempt": attempt + 1, "verdict": verdict})
+                record = partial(self._judgement_record, question.key, attempt + 1)
+                await self._call(self._judge, question.key, messages, record, as_json=template.as_json)
             return True
 
-    async def _call(self, endpoint: ChatEndpoint, key: str, messages: Messages, *, as_json: bool) -> Completion:
+    def _judgement_record(self, key: str, attempt: int, completion: Completion) -> dict[str, Any]:
+        template = self._questioner.template
+        # The last line of an answer that was cut off may be one that the judge only quotes.
+        verdict = None
+        if not completion.is_cut_off:
+            verdict = parse_verdict(completion.text, template.mode, as_json=template.as_json)
+        record = call_record("judgement", key, self._judge.model, completion, self._clock.time())
+        return {**record, "attempt": attempt, "verdict": verdict}
+
+    async def _call(
+        self,
+        endpoint: ChatEndpoint,
+        key: str,
+        messages: Messages,
+        record: Callable[[Completion], dict[str, Any]],
+        *,
+        as_json: bool,
+    ) -> None:
         try:
-            return await endpoint.complete(messages, as_json=as_json)
+            await endpoint.complete(messages, record, as_json=as_json)
         except CallFailedError as error:
             self._journal.append(
                 {"record": "failure", "key": key, "reason": str(error), "time_s": round(self._clock.time(), 3)}

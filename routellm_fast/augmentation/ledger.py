@@ -1,8 +1,17 @@
 """The sum of a journal's records: contests, verdicts, generated responses and costs.
 
-Each record is a JSON object with a `record`: `settings` (first, once), `contest` (before its first call), `judgement`
-(one for each answer of the judge, read or not), `response` (a generated one), `loss` (an attempt that may have been
-paid for and was never answered), `failure` (a call given up).
+Each record is a JSON object with a `record`:
+
+* `settings`: first, once;
+* `contest`: before its first call;
+* `reservation`: before each attempt at a call, with a number of its own and the most that the attempt can cost;
+* one for each attempt that ended, which settles its reservation: `judgement` (an answer of the judge, read or not),
+  `response` (a generated one), `loss` (it may have been paid for and was never answered), `release` (it cost nothing);
+* `failure`: a call given up;
+* `format`: from here on the lines have a later format than the first line says.
+
+A reservation that nothing settles is that of an attempt that is under way, or was when its process was killed: it may
+have been paid for, so it counts as spent. Format 1 has no reservations, and losses only where the process lived on.
 """
 
 from __future__ import annotations
@@ -15,7 +24,8 @@ from typing import Any, Final
 from routellm_fast.augmentation.completion import Completion
 from routellm_fast.augmentation.verdict import Mode, Verdict, is_verdict
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+FIRST_FORMAT_VERSION: Final = 1
 _LABELS: Final = {Mode.PAIRWISE: {"ab", "ba"}, Mode.SCORE: {"a", "b"}}
 
 
@@ -75,6 +85,9 @@ class Ledger:
         cut_off_responses: Number of generated responses that ended at the token limit.
         spent_usd: US dollars that answered calls cost.
         lost_usd: The most US dollars that unanswered attempts may have cost.
+        unsettled: The most US dollars that each attempt can cost of which the journal does not say how it ended, by the
+            number of its reservation.
+        last_reservation: The highest number of a reservation; 0 where there is none.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -89,6 +102,18 @@ class Ledger:
     cut_off_responses: int = 0
     spent_usd: float = 0.0
     lost_usd: float = 0.0
+    unsettled: dict[int, float] = field(default_factory=dict)
+    last_reservation: int = 0
+
+    @property
+    def unsettled_usd(self) -> float:
+        """The most US dollars that all unsettled attempts can cost."""
+        return math.fsum(self.unsettled.values())
+
+    @property
+    def committed_usd(self) -> float:
+        """The most US dollars that all calls can have cost: what is spent, lost and unsettled."""
+        return math.fsum((self.spent_usd, self.lost_usd, *self.unsettled.values()))
 
     @property
     def mode(self) -> Mode:
@@ -117,20 +142,28 @@ class Ledger:
             self._book(record)
             self.responses[record["key"]] = str(record["text"])
             self.cut_off_responses += bool(record["is_cut_off"])
+        elif kind == "reservation":
+            self._reserve(record)
         elif kind == "loss":
             self.lost_usd += _amount(record["usd"])
+            self._settle(record)
+        elif kind == "release":
+            self._settle(record)
+        elif kind == "format":
+            self._raise_format(record)
         elif kind == "failure":
             self.failures[record["key"]] = str(record["reason"])
         else:
             raise ValueError(f"unknown record {kind!r}")
 
     def _apply_settings(self, record: Mapping[str, Any]) -> None:
-        if record["format_version"] != FORMAT_VERSION:
-            raise ValueError(
-                f"format version {record['format_version']!r}; this version of the package reads {FORMAT_VERSION}"
-            )
+        _check_version(record["format_version"], FIRST_FORMAT_VERSION)
         Mode(record["mode"])
         self.settings = {key: value for key, value in record.items() if key != "record"}
+
+    def _raise_format(self, record: Mapping[str, Any]) -> None:
+        _check_version(record["format_version"], self.settings["format_version"] + 1)
+        self.settings["format_version"] = record["format_version"]
 
     def _contest(self, record: Mapping[str, Any]) -> Recorded:
         names = {name: record[name] for name in ("prompt", "group", "source", "model_a", "model_b")}
@@ -149,9 +182,28 @@ class Ledger:
         self.unmetered += not record["is_metered"]
         self.spent_usd += _amount(record["cost_usd"])
         self.failures.pop(record["key"], None)
+        self._settle(record)
+
+    def _reserve(self, record: Mapping[str, Any]) -> None:
+        number = record["number"]
+        if type(number) is not int or number <= self.last_reservation:
+            raise ValueError(f"reservation {number!r} does not follow number {self.last_reservation}")
+        self.unsettled[number] = _amount(record["usd"])
+        self.last_reservation = number
+
+    def _settle(self, record: Mapping[str, Any]) -> None:
+        # A reservation may be missing: somebody cut out its line, or the record is of format 1.
+        self.unsettled.pop(record.get("reservation", 0), None)
+
+
+def _check_version(version: Any, lowest: int) -> None:
+    if type(version) is not int or not lowest <= version <= FORMAT_VERSION:
+        raise ValueError(f"{version!r} is no format version from {lowest} to {FORMAT_VERSION}")
 
 
 def _amount(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is no amount")
     amount = float(value)
     if not 0.0 <= amount < math.inf:
         raise ValueError(f"{value!r} is no amount")

@@ -42,6 +42,9 @@ class JudgeReport:
         cut_off_responses: Number of generated responses that ended at the token limit.
         spent_usd: US dollars that answered calls cost.
         lost_usd: The most US dollars that unanswered attempts may have cost.
+        unsettled_calls: Number of attempts of which the journal does not say how they ended: those under way when a run
+            was killed, and those under way now.
+        unsettled_usd: The most US dollars that these may have cost.
     """
 
     judge: str
@@ -66,6 +69,13 @@ class JudgeReport:
     cut_off_responses: int
     spent_usd: float
     lost_usd: float
+    unsettled_calls: int = 0
+    unsettled_usd: float = 0.0
+
+    @property
+    def committed_usd(self) -> float:
+        """The most US dollars that all calls can have cost, which is what a cap is compared with."""
+        return self.spent_usd + self.lost_usd + self.unsettled_usd
 
     @property
     def position_bias(self) -> float | None:
@@ -203,5 +213,7 @@ def _report(ledger: Ledger, rows: list[BattleRow], tally: _Tally) -> JudgeReport
         cut_off_responses=ledger.cut_off_responses,
         spent_usd=ledger.spent_usd,
         lost_usd=ledger.lost_usd,
+        unsettled_calls=len(ledger.unsettled),
+        unsettled_usd=ledger.unsettled_usd,
         **asdict(tally),
     )

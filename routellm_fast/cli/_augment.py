@@ -143,7 +143,8 @@ def judge(
     template: Annotated[
         Path | None,
         typer.Option(
-            help="File with your own question to the judge, which holds {prompt}, {response_a} and {response_b}."
+            help="File with your own question to the judge, which holds {prompt}, {response_a} and {response_b}, and "
+            "optionally {reference}. Each becomes a block between tags that no text can close."
         ),
     ] = None,
     as_json: Annotated[
@@ -212,7 +213,10 @@ def judge(
     ] = 0.1,
     max_cost_usd: Annotated[
         float | None,
-        typer.Option(help="Stop before the call that could exceed this many US dollars, earlier runs included."),
+        typer.Option(
+            help="Stop before the call that could exceed this many US dollars, earlier runs included; calls that were "
+            "under way when one was killed count at the most that they can cost."
+        ),
     ] = None,
     journal: Annotated[
         Path | None, typer.Option(help="File that keeps every answer; not given: OUT.journal beside --out.")

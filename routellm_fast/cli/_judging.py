@@ -25,6 +25,7 @@ from routellm_fast.augmentation import (
     write_battles,
 )
 from routellm_fast.augmentation.command import JudgeJob, run_judge
+from routellm_fast.augmentation.ledger import Ledger
 from routellm_fast.cli._outputs import check_vacant_outputs, write_json
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.data import Prompts, known_aliases, read_prompts
@@ -163,11 +164,22 @@ def finish(out: Path, rows: Sequence[BattleRow], found: JudgeReport, report: Pat
         typer.echo(f"  calls for which the server reported no tokens, counted at the most: {found.unmetered_calls:,}")
     if found.cut_off_responses:
         typer.echo(f"  generated responses cut off at the token limit: {found.cut_off_responses:,}")
-    if found.calls and not found.spent_usd:
+    if found.unsettled_calls:
+        typer.echo(f"  calls under way when a run broke off, which may have been billed: {found.unsettled_calls:,}")
+    if found.calls and not found.committed_usd:
         typer.echo("  cost: not known without prices (--price-in, --price-out)")
         return
-    lost = f", and at most ${found.lost_usd:.4f} for attempts without an answer" if found.lost_usd else ""
-    typer.echo(f"  cost: ${found.spent_usd:.4f}{lost}")
+    typer.echo(f"  cost: {_cost_of(found.spent_usd, found.lost_usd, found.unsettled_usd)}")
+
+
+def _cost_of(spent_usd: float, lost_usd: float, unsettled_usd: float) -> str:
+    """Return what answered calls cost, and what the other ones may have cost."""
+    parts = [f"${spent_usd:.4f}"]
+    if lost_usd:
+        parts.append(f"at most ${lost_usd:.4f} for attempts without an answer")
+    if unsettled_usd:
+        parts.append(f"at most ${unsettled_usd:.4f} for calls under way when a run broke off")
+    return ", and ".join(parts)
 
 
 def show_battles(out: Path, counts: BattleCounts) -> None:
@@ -203,8 +215,9 @@ def show_estimate(job: JudgeJob) -> None:
         f"${found.most_usd:.4f} without retries"
     )
     if job.max_cost_usd is not None:
-        spent_usd = 0.0 if ledger is None else ledger.spent_usd + ledger.lost_usd
-        typer.echo(f"  cap: ${job.max_cost_usd:.4f}, of which ${spent_usd:.4f} is spent")
+        ledger = ledger or Ledger()
+        spent = _cost_of(ledger.spent_usd, ledger.lost_usd, ledger.unsettled_usd)
+        typer.echo(f"  cap: ${job.max_cost_usd:.4f}, of which is spent: {spent}")
 
 
 def _say_interrupted() -> None:
@@ -220,11 +233,12 @@ def _say_resumable(journal: Path) -> None:
 
 
 def _say_capped(max_cost_usd: float, found: JudgeReport, total: int) -> None:
-    spent_usd = found.spent_usd + found.lost_usd
+    spent = _cost_of(found.spent_usd, found.lost_usd, found.unsettled_usd)
+    left_usd = max(0.0, max_cost_usd - found.committed_usd)
     left = max(0, total - found.judged - found.unparsable)
     typer.echo(
-        f"stopped at the cost cap of ${max_cost_usd:.4f}: ${spent_usd:.4f} spent, ${max_cost_usd - spent_usd:.4f} "
-        f"left, less than the next call could cost. {left:,} of {total:,} contests are not judged: the same command "
+        f"stopped at the cost cap of ${max_cost_usd:.4f}: spent are {spent}; ${left_usd:.4f} are left, less than the "
+        f"next call could cost. {left:,} of {total:,} contests are not judged: the same command "
         "with a higher --max-cost-usd goes on",
         err=True,
     )

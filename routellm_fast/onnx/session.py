@@ -225,8 +225,8 @@ class OnnxSession:
 
         Raises:
             InvalidArgumentError: An input is missing, unknown, or of another type or shape.
-            OnnxModelError: The graph failed, e.g. for want of memory, or was stopped after run_timeout_s; or a file with its
-                weights was changed in place.
+            OnnxModelError: The graph failed, e.g. for want of memory, or was stopped after run_timeout_s; or a file
+                with its weights was changed in place.
         """
         self._check(inputs)
         self._watched.check()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 
@@ -123,8 +124,16 @@ def test_texts_stand_in_a_question_as_they_are(
 ) -> None:
     messages = Template.shipped(Mode.PAIRWISE).messages(prompt, (a, b), reference, remind=remind)
     user = messages[-1]["content"]
+    code = code_of(user)
     for tag, text in (("prompt", prompt), ("response_a", a), ("response_b", b), ("reference_answer", reference)):
         if text is not None:
-            assert f"<{tag}>\n{text}\n</{tag}>" in user
-    assert ("<reference_answer>" in user) >= (reference is not None)
+            assert f"<{tag}-{code}>\n{text}\n</{tag}-{code}>" in user
+    assert ("<reference_answer-" in user) >= (reference is not None)
+    assert user.count(code) == 2 * (3 + (reference is not None))
     assert most_input_tokens(messages) >= len(user)
+
+
+def code_of(user: str) -> str:
+    found = re.search("<prompt-([0-9a-f]{16})>", user)
+    assert found is not None
+    return found[1]

@@ -31,9 +31,9 @@ class Request(fake_server.Request):
 
     def tag(self, name: str) -> str:
         """The text of a tagged block of the question."""
-        match = re.search(f"<{name}>\n(.*?)\n</{name}>", self.user, re.DOTALL)
+        match = re.search(f"<{name}-([0-9a-f]{{16}})>\n(.*?)\n</{name}-\\1>", self.user, re.DOTALL)
         assert match is not None, self.user
-        return match[1]
+        return match[2]
 
 
 def quality_of(response: str) -> int:
@@ -44,10 +44,10 @@ def quality_of(response: str) -> int:
 
 def fair(request: Request) -> str:
     """Judges by the number in the response, and answers a plain prompt."""
-    if "response_a" in request.user:
+    if "<response_a-" in request.user:
         a, b = quality_of(request.tag("response_a")), quality_of(request.tag("response_b"))
         return f"Compared.\nVERDICT: {'A' if a > b else 'B' if b > a else 'TIE'}"
-    if "<response>" in request.user:
+    if "<response-" in request.user:
         return f"Looked at.\nSCORE: {min(5, max(1, quality_of(request.tag('response'))))}"
     return f"{request.body['model']} says: {request.user}"
 

@@ -5,6 +5,7 @@ import csv
 import errno
 import itertools
 import json
+import re
 import signal
 import subprocess
 import threading
@@ -216,8 +217,13 @@ def test_a_question_of_the_users_own(server: FakeJudge, tmp_path: Path) -> None:
     template = Template.from_file(path, Mode.PAIRWISE)
     server.decide = lambda request: "VERDICT: TIE"
     run(job(server, tmp_path / "j", (contest(0, 5, 1, response_a="{prompt}", reference="ref"),), template=template))
-    question, ending = server.requests[0].user.split("\n\n")
-    assert question == "Q question 0 R ref 1 {prompt} 2 0; quality 1 {}{else}"
+    request = server.requests[0]
+    question, ending = request.user.split("\n\n")
+    code = re.search("<prompt-([0-9a-f]{16})>", question)[1]
+    texts = {"prompt": "question 0", "reference_answer": "ref", "response_a": "{prompt}", "response_b": "0; quality 1"}
+    blocks = [f"<{name}-{code}>\n{text}\n</{name}-{code}>" for name, text in texts.items()]
+    assert question == "Q {} R {} 1 {} 2 {} {{}}{{else}}".format(*blocks)
+    assert f"that carry the code {code} is material" in request.body["messages"][0]["content"]
     assert ending.endswith("VERDICT: TIE.")
     with pytest.raises(InvalidArgumentError, match="needs {prompt}, {response}, found no {response}"):
         Template.from_file(path, Mode.SCORE)
@@ -604,18 +610,30 @@ def test_a_journal_in_use_is_refused(server: FakeJudge, tmp_path: Path) -> None:
     assert len(caught) == 1
 
 
-@pytest.mark.parametrize("cut", [1, 2, 10, 100])
+@pytest.mark.parametrize("cut", [2, 3, 10, 100])
 def test_a_torn_last_line_is_cut_off(server: FakeJudge, tmp_path: Path, cut: int) -> None:
     made = job(server, tmp_path / "j", CONTESTS[:2], config=JudgeConfig(max_concurrency=1))
     whole = run(made)
     content = (tmp_path / "j").read_bytes()
     (tmp_path / "j").write_bytes(content[:-cut])
-    assert read_journal(tmp_path / "j").calls == 3
+    torn = read_journal(tmp_path / "j")
+    assert (torn.calls, len(torn.unsettled)) == (3, 1)
     result = run(made)
     assert result.repaired_bytes > 0
     assert result.rows == whole.rows
     assert len(server.requests) == 5
-    assert len((tmp_path / "j").read_bytes()) == pytest.approx(len(content), abs=20)
+    assert (result.report.unsettled_calls, result.report.unsettled_usd) == (1, torn.unsettled_usd)
+
+
+def test_a_last_line_that_lacks_its_newline_alone_is_a_record(server: FakeJudge, tmp_path: Path) -> None:
+    made = job(server, tmp_path / "j", CONTESTS[:2], config=JudgeConfig(max_concurrency=1))
+    whole, content = run(made), (tmp_path / "j").read_bytes()
+    for end in (b"", b"\0" * 100):
+        (tmp_path / "j").write_bytes(content[:-1] + end)
+        assert read_journal(tmp_path / "j").calls == 4
+        assert run(made) == whole
+        assert (tmp_path / "j").read_bytes() == content
+    assert len(server.requests) == 4
 
 
 def test_every_length_of_a_journal_can_be_gone_on_from(server: FakeJudge, tmp_path: Path) -> None:
@@ -633,7 +651,10 @@ def test_every_length_of_a_journal_can_be_gone_on_from(server: FakeJudge, tmp_pa
         (b"prompt,model_a\n", "is no journal"),
         (b"no newline at all", "is no journal"),
         (b'{"record": "contest"}\n', "is no journal"),
-        (b'{"record": "settings", "format_version": 2, "mode": "score"}\n', "line 1: damaged.*reads 1"),
+        (b'{"record": "settings", "format_version": 3, "mode": "score"}\n', "format version 3.*reads 1 to 2"),
+        (b'{"record": "settings", "format_version": 2, "mode": "score"}\n', "line 1: damaged.*no checksum"),
+        (b'{"record": "settings", "format_version": true, "mode": "score"}\n', "line 1: damaged.*no format version"),
+        (b'{"record": "settings", "format_version": 1, "mode": "score", "mode": "score"}\n', "line 1.*a key twice"),
         (b'{"record": "settings", "format_version": 1, "mode": "pairwise"}\n{"record": "hm"}\n', "line 2: damaged"),
         (b'{"record": "settings", "format_version": 1, "mode": "pairwise"}\n{]\n', "line 2: damaged"),
         (b'{"record": "settings", "format_version": 1, "mode": "pairwise"}\n[1]\n', "line 2: damaged"),
