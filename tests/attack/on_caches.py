@@ -551,7 +551,7 @@ ATTACKS = [
         held="each win rate has the bits of the router that was loaded, until an error names the file; the process may "
         "end by SIGBUS only where a file was cut off within a scan, as the documents say.",
         unit="changes",
-        whole=1500,
+        whole=1000,
         brief=12,
         run=_overwrite_routers,
     ),

@@ -600,6 +600,29 @@ TEST_CASE("a router directory of symbolic links is served as the files that they
   CHECK(requests[0].reply.outputs.at("WIN_RATE").bytes == packed(Truth("mf-calibrated").win_rates({"hello"})));
 }
 
+TEST_CASE("requests fail by name where a mapped file was cut off, until the model is loaded again") {
+  const ScratchDirectory scratch("sw-int8");
+  const auto model_of = [&](TRITONBACKEND_Model& model) { model.config = config_with(scratch.path().string()); };
+  Served served("", model_of);
+  REQUIRE(served.failure.empty());
+  const std::string content = scratch.read("codes.safetensors");
+  std::filesystem::resize_file(scratch.path() / "codes.safetensors", 0);
+  const auto reply_of = [](Served& server) {
+    std::deque<TRITONBACKEND_Request> requests;
+    requests.push_back(request({prompts({"hello"})}));
+    server.run(requests);
+    return requests[0].reply;
+  };
+  const std::string error = reply_of(served).error;
+  CHECK_MESSAGE(error.find("codes.safetensors was changed in place") != std::string::npos, error);
+  CHECK_FALSE(Served("", model_of).failure.empty());
+  scratch.write("codes.safetensors", content);
+  CHECK_FALSE(reply_of(served).error.empty());
+  Served again("", model_of);
+  REQUIRE(again.failure.empty());
+  CHECK(reply_of(again).outputs.at("WIN_RATE").bytes == packed(Truth("sw-int8").win_rates({"hello"})));
+}
+
 TEST_CASE("instances of a model work at the same time on one router") {
   const Truth truth("sw-int8");
   Served served("sw-int8", {}, 4);

@@ -868,6 +868,24 @@ def test_a_process_that_holds_the_lock_for_ever_delays_one_call(path: Path, capl
     assert "another process has held its lock" in caplog.text
 
 
+def test_the_event_loop_goes_on_while_another_process_holds_the_lock(path: Path) -> None:
+    with rf.CachedEmbedder(AsyncModel(), 0, path) as cached:
+        holder = os.open(path / f"{DATA_FILE}.lock", os.O_RDONLY)
+        fcntl.flock(holder, fcntl.LOCK_EX)
+
+        async def run() -> int:
+            task = asyncio.ensure_future(cached.aembed(["a"]))
+            beats = 0
+            while not task.done():
+                await asyncio.sleep(0.01)
+                beats += 1
+            assert np.array_equal(task.result(), vectors_of(["a"]))
+            return beats
+
+        assert asyncio.run(run()) > 10
+        os.close(holder)
+
+
 def test_a_store_without_its_data_file_starts_anew(path: Path) -> None:
     rf.CachedEmbedder(Model(), path=path).close()
     (path / DATA_FILE).unlink()
