@@ -66,7 +66,8 @@ class _Target:
 
     def resident_bytes(self) -> int:
         fields = Path(f"/proc/{self.server.pid}/statm").read_text(encoding="ascii").split()
-        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+        # Without what is shared: the Python backend keeps its regions as large as the longest text needed.
+        return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _question(prompt: str) -> dict[str, Any]:
@@ -452,7 +453,7 @@ ATTACKS = [
         held="the server lives, every good request gets the right bits, and what does not load is refused.",
         unit="changes",
         whole=1_500,
-        brief=25,
+        brief=10,
         run=_repository,
     ),
 ]

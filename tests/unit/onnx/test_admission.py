@@ -79,15 +79,15 @@ def test_a_graph_of_ones_own_runs_when_it_is_allowed() -> None:
 
 
 def test_a_loop_that_was_allowed_ends_at_the_deadline() -> None:
-    router = bert(graphs.loop(1 << 62), allow_any_graph=True, run_timeout_s=0.2)
-    with pytest.raises(OnnxModelError, match=r"stopped after 0\.2 s"):
+    router = bert(graphs.loop(1 << 62), allow_any_graph=True, run_timeout_s=1.0)
+    with pytest.raises(OnnxModelError, match=r"stopped after 1 s"):
         router.win_rate("hello")
 
 
 def test_runs_end_at_the_deadline_and_later_ones_work() -> None:
-    session = OnnxSession(graphs.slow(4000, 100_000), device="cpu", threads=1, run_timeout_s=0.3)
+    session = OnnxSession(graphs.slow(1000, 1_000_000), device="cpu", threads=1, run_timeout_s=2.0)
     for _ in range(2):
-        with pytest.raises(OnnxModelError, match=r"stopped after 0\.3 s.*run_timeout_s"):
+        with pytest.raises(OnnxModelError, match=r"stopped after 2 s.*run_timeout_s"):
             session.run(ONES)
     unlimited = OnnxSession(graphs.slow(4, 5), device="cpu", threads=1, run_timeout_s=None)
     assert unlimited.run(ONES)["win_rate"].shape == (2,)
