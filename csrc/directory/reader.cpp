@@ -318,8 +318,8 @@ std::string checked_digest(std::string_view given) {
   const std::string_view digits = given.starts_with(kDigestPrefix) ? given.substr(kDigestPrefix.size()) : given;
   if (is_sha256(digits)) return std::string(digits);
   throw Error(ErrorCode::kInvalidArgument,
-              "a router's digest is \"sha256:\" and 64 hexadecimal digits in lower case, found \"" + shown(given) +
-                  "\". `routellm-fast info ROUTER --digest` prints it.");
+              "a router's digest is sha256: and 64 hexadecimal digits in lower case, found '" + shown(given) +
+                  "'. `routellm-fast info ROUTER --digest` prints it.");
 }
 
 void check_directory_digest(const std::string& found, const std::string& expected, const std::string& manifest_path) {

@@ -249,7 +249,7 @@ def report(
     """
     write_metrics(metrics, found)
     title = f"{out}: {kind} router of {pair.strong} against {pair.weak}"
-    show_metrics(title, {**(shown or found), **_held_out_of(found)})
+    show_metrics(title, {**(shown or found), **_held_out_of(found), "digest": found["digest"]})
     verdict = found["verdict"]
     typer.echo(verdict["line"])
     if require_better is not None and any(verdict[name] != "better" for name in _NEEDED[require_better]):

@@ -75,7 +75,9 @@ def test_training_learns_and_the_same_seed_gives_the_same_bytes(folder: Path) ->
     assert contents[0] == contents[1]
     assert contents[0]["weights.safetensors"] != contents[2]["weights.safetensors"]
     metrics = json.loads((folder / "one.json").read_text())
-    assert metrics == rf.load_router(folder / "one").provenance["training"]
+    digest = metrics.pop("digest")
+    assert f"digest: {digest}\n" in run.stdout  # type: ignore[attr-defined]
+    assert metrics == rf.load_router(folder / "one", digest=digest).provenance["training"]
     router = rf.load_router(folder / "one")
     assert router.model_pair == ("big", "small")
     assert router.win_rate("prove prove prove") > router.win_rate("hello hello hello")
@@ -116,7 +118,9 @@ def test_a_similarity_weighted_router_is_built_from_the_same_files(folder: Path)
     assert router.model_pair == ("big", "small")
     assert metrics.pop("tiers") == [["big"], ["small"]]
     assert metrics.pop("pair_tiers") == [0, 1]
+    digest = metrics.pop("digest")
     assert metrics == router.provenance["training"]
+    rf.load_router(folder / "one", digest=digest)
     assert metrics["ties"] > 0
     assert metrics["config"]["num_tiers"] == 2
     assert router.embedder.dim == 6, "surface features would drown a cosine"

@@ -84,7 +84,7 @@ def test_the_record_says_what_became_of_every_row(tmp_path: Path, battles: Path,
         },
     }
     assert found["files"] == {path.name: file_digest(path) for path in (battles, golden)}
-    router = rf.load_router(tmp_path / "out")
+    router = rf.load_router(tmp_path / "out", digest=str(found.pop("digest")))
     assert router.provenance["training"] == json.loads(json.dumps(found))
     kept = train(tmp_path, battles=[battles], golden=[golden], keep_ties=True)
     assert kept["data"]["battles"]["battles"] == 90  # type: ignore[index]
