@@ -18,11 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast.artifact import Artifact, Layout, is_artifact, read_artifact, write_artifact
-from routellm_fast.errors import ArtifactFormatError, CheckpointMismatchError
+from routellm_fast.errors import ArtifactFormatError, ArtifactIntegrityError, CheckpointMismatchError
 
 LAYOUT: Final = Layout(
     "checkpoint.json",
-    {"format_version": (int,), "tensors": (dict,), "files": (dict,), "identity": (dict,), "state": (dict,)},
+    {
+        "format_version": (int,),
+        "tensors": (dict,),
+        "files": (dict,),
+        "identity": (dict,),
+        "state": (dict,),
+        "sha256": (str,),  # of identity and state: a training that went on from other numbers would end otherwise
+    },
 )
 
 
@@ -49,6 +56,11 @@ class Checkpoint:
         if not is_artifact(self.folder, LAYOUT):
             return None
         artifact = read_artifact(self.folder, LAYOUT)
+        if artifact.manifest["sha256"] != digest_of(artifact.manifest["identity"], artifact.manifest["state"]):
+            raise ArtifactIntegrityError(
+                f"{self.folder}/{LAYOUT.manifest_file} was changed: its identity and state do not have the sha256 that "
+                "it states. Give an undamaged checkpoint, or another directory to train anew."
+            )
         found, expected = _flat(artifact.manifest["identity"]), _flat(json.loads(json.dumps(self.identity)))
         if found != expected:
             names = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
@@ -62,7 +74,8 @@ class Checkpoint:
 
     def save(self, state: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:
         """Replace what was saved. Raises ArtifactWriteError where it cannot be."""
-        manifest = {"identity": dict(self.identity), "state": dict(state)}
+        manifest = json.loads(json.dumps({"identity": dict(self.identity), "state": dict(state)}))
+        manifest["sha256"] = digest_of(manifest["identity"], manifest["state"])
         write_artifact(self.folder, Artifact(manifest, tensors), LAYOUT)
 
     def tensor(self, tensors: Mapping[str, NDArray[Any]], name: str, like: NDArray[Any]) -> NDArray[Any]:

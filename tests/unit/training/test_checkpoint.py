@@ -137,7 +137,15 @@ def test_damaged_checkpoints_are_named_errors(tmp_path: Path) -> None:
     with pytest.raises(ArtifactIntegrityError, match="truncated"):
         train(battles(), EMBEDDER, CONFIG, checkpoint=folder)
     weights.write_bytes(content)
-    manifest.write_text(text.replace('"best_loss"', '"worst_loss"'))
+    for old, new in (('"best_loss"', '"worst_loss"'), ('"best_epoch": ', '"best_epoch": 1'), ('"seed": 3', '"seed": 4')):
+        assert old in text
+        manifest.write_text(text.replace(old, new))
+        with pytest.raises(ArtifactIntegrityError, match=r"checkpoint\.json was changed"):
+            train(battles(), EMBEDDER, CONFIG, checkpoint=folder)
+    manifest.write_text(text)
+    checkpoint = Checkpoint(folder / "training", json.loads(text)["identity"])
+    state, tensors = checkpoint.load()
+    checkpoint.save({"epochs": state["epochs"], "worst_loss": 0.0}, tensors)
     with pytest.raises(ArtifactFormatError, match="no state of an mf training"):
         train(battles(), EMBEDDER, CONFIG, checkpoint=folder)
     manifest.write_text(text[:-20])
