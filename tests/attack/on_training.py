@@ -7,11 +7,14 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import pytest
 
 from routellm_fast import ModelPair, data
+from routellm_fast.errors import ArtifactError
+from routellm_fast.training.checkpoint import Checkpoint
 from routellm_fast.training.progress import Progress
 from tests.attack.harness import Attack, Campaign
 from tests.attack.kills import killed, random_delay_s
@@ -152,6 +155,46 @@ def _causal_llm(campaign: Campaign) -> None:
     _under_kills(campaign, run)
 
 
+def _damaged(campaign: Campaign) -> None:
+    """Flip bits of checkpoints, cut them and write over parts of them, and load them."""
+    pytest.importorskip("torch")
+    from routellm_fast.training.matrix_factorization import train
+
+    folder = campaign.folder / "state"
+    train(battles(), EMBEDDER, CONFIG, checkpoint=folder)
+    files = sorted((folder / "training").iterdir())
+    contents = {file: file.read_bytes() for file in files}
+    identity = json.loads(contents[folder / "training" / "checkpoint.json"])["identity"]
+    checkpoint = Checkpoint(folder / "training", identity)
+    expected = checkpoint.load()
+    for _ in range(campaign.count):
+        file = campaign.rng.choice(files)
+        damaged = bytearray(contents[file])
+        place = campaign.rng.randrange(len(damaged))
+        kind = campaign.rng.choice(["flip", "cut", "zeros"])
+        if kind == "flip":
+            damaged[place] ^= 1 << campaign.rng.randrange(8)
+        elif kind == "cut":
+            del damaged[place:]
+        else:
+            damaged[place : place + 512] = bytes(len(damaged[place : place + 512]))
+        file.write_bytes(damaged)
+        try:
+            found = checkpoint.load()
+        except ArtifactError as error:
+            campaign.tally[f"refused: {type(error).__name__}"] += 1
+        else:
+            assert _is_same(found, expected), f"{kind} at byte {place} of {file.name} was not noticed"
+            campaign.tally["the same in spite of it"] += 1
+        file.write_bytes(contents[file])
+
+
+def _is_same(found: Any, expected: Any) -> bool:
+    if found is None or found[0] != expected[0] or set(found[1]) != set(expected[1]):
+        return False
+    return all(np.array_equal(found[1][name], expected[1][name]) for name in expected[1])
+
+
 def _attack(kind: str, whole: int, brief: int, run: Callable[[Campaign], None]) -> Attack:
     return Attack(
         name=f"training {kind}, under kills",
@@ -169,4 +212,13 @@ ATTACKS = [
     _attack("mf", 60, 2, _mf),
     _attack("bert", 24, 1, _bert),
     _attack("causal_llm", 40, 1, _causal_llm),
+    Attack(
+        name="damaging checkpoints",
+        tried="a bit of a training's checkpoint is flipped, 512 bytes of it are zeroed, or its end is cut off.",
+        held="the checkpoint is refused by a named error, or holds what it held.",
+        unit="damages",
+        whole=5_000,
+        brief=100,
+        run=_damaged,
+    ),
 ]
