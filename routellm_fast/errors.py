@@ -72,6 +72,10 @@ class ArtifactIntegrityError(ArtifactError):
     """A file differs from what the manifest recorded, or a weight is not finite."""
 
 
+class UntrustedServerError(ArtifactError):
+    """A directory names a server that texts would be sent to, and nobody allowed it; the text says how to."""
+
+
 class ArtifactWriteError(ArtifactError, OSError):
     """The directory could not be written. Nothing was changed at its place."""
 
