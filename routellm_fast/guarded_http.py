@@ -175,16 +175,16 @@ class _Rules:
     def _timed_out(self, request: Any) -> Any:
         return self._httpx.ReadTimeout(f"no whole answer within {self._timeout_s:g} s", request=request)
 
-    def _answer(self, response: Any, body: _Body) -> Any:
-        """Return a response whose body is read."""
+    def _answer(self, request: Any, response: Any, body: _Body) -> Any:
+        """Return a response whose body is read, with openai's own request: openai looks there for marks of its own."""
         if body.damage:
             raise self._httpx.RemoteProtocolError(
-                f"the answer's compressed data are damaged: {body.damage}", request=response.request
+                f"the answer's compressed data are damaged: {body.damage}", request=request
             )
         headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _DROPPED]
         if (asked_pause_s(response.headers, time.time()) or 0.0) > LONGEST_PAUSE_S:
             headers.append((b"x-should-retry", b"false"))
-        return type(response)(response.status_code, headers=headers, content=body.content(), request=response.request)
+        return type(response)(response.status_code, headers=headers, content=body.content(), request=request)
 
 
 class _Guard(_Rules):
@@ -203,7 +203,7 @@ class _Guard(_Rules):
                     break
         finally:
             response.close()
-        return self._answer(response, body)
+        return self._answer(request, response, body)
 
     def close(self) -> None:
         """Leave the caller's client open."""
@@ -231,7 +231,7 @@ class _AsyncGuard(_Rules):
                     break
         finally:
             await response.aclose()
-        return self._answer(response, body)
+        return self._answer(request, response, body)
 
     async def aclose(self) -> None:
         """Close the connections; those of the caller's client stay open."""
