@@ -57,6 +57,7 @@ from routellm_fast.errors import (
     UnreachableTargetError,
     UnsupportedExportError,
     UnsupportedIsaError,
+    UntrustedServerError,
 )
 from routellm_fast.routers import Router, load_router
 
@@ -110,6 +111,7 @@ __all__ = [
     "UnreachableTargetError",
     "UnsupportedExportError",
     "UnsupportedIsaError",
+    "UntrustedServerError",
     "load_router",
 ]
 

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
@@ -108,25 +108,32 @@ def may_see_environment(server: str) -> bool:
     return is_openai(server) or _is_environment_server(server)
 
 
-def check_allowed(server: str, allowed: str | Iterable[str] | None) -> None:
+def allowed_servers(named: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return the addresses that a caller allows a directory to name, without their queries; None names none.
+
+    Raises:
+        InvalidArgumentError: One of them is no address; see checked_url.
+    """
+    urls = [named] if isinstance(named, str) else list(named or ())
+    return tuple(address_of(checked_url(url)) for url in urls)
+
+
+def check_allowed(server: str, allowed: Collection[str]) -> None:
     """Check that an address which was read from a directory may be asked.
 
     Addresses that may see the environment are allowed. The query of an address does not matter.
 
     Args:
         server: The checked address.
-        allowed: Addresses that the caller allows; None for none.
+        allowed: What allowed_servers returned.
 
     Raises:
         UntrustedServerError: It is not among them.
-        InvalidArgumentError: One of them is no address.
     """
-    named = [allowed] if isinstance(allowed, str) else list(allowed or ())
-    addresses = {address_of(checked_url(url)) for url in named}
-    if may_see_environment(server) or address_of(server) in addresses:
+    if may_see_environment(server) or address_of(server) in allowed:
         return
     found = shown(shown_server(server))
-    others = f", but only {', '.join(sorted(map(shown, addresses)))} is allowed" if addresses else ""
+    others = f", and only {', '.join(map(shown, allowed))} was allowed" if allowed else ""
     raise UntrustedServerError(
         f"texts would be sent to the embedding server {found}, which this directory names{others}. Whoever made the "
         f"directory chose that address: if you trust it with your prompts, allow it by "

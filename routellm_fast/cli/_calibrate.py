@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from routellm_fast import data
-from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact
+from routellm_fast.artifact import ROUTER_LAYOUT, is_artifact, read_artifact
 from routellm_fast.calibration.operating_points import OperatingPoint, Target
+from routellm_fast.cli._allowed import AllowServer
 from routellm_fast.cli._embedder import OPENAI_NAME, named_embedder
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._outputs import Force, check_vacant_outputs
@@ -28,7 +29,7 @@ from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError, Unkno
 from routellm_fast.interval import Interval
 from routellm_fast.prices import ModelPrice, PairPrices, assigned_usd
 from routellm_fast.routers.base import Router
-from routellm_fast.routers.loading import SHIPPED_ROUTER, load_router, router_directory
+from routellm_fast.routers.loading import SHIPPED_ROUTER, load_router, restore_unasked, router_directory
 from routellm_fast.tables import LeftOut
 from routellm_fast.thresholds.command import PROBABILITY_CHOICES, Calibrated, ProbabilityChoice
 from routellm_fast.thresholds.command import calibrate as find_calibration
@@ -122,6 +123,7 @@ def calibrate(
         help="Embedder that the router was trained with, where it does not hold its own: a directory, onnx:DIR, or "
         f"{OPENAI_NAME}.",
     ),
+    allow_server: AllowServer = None,
     dataset: str = typer.Option("", help="Name of the prompts, for the record; not given: the file's name."),
     created: str = typer.Option("", help="Date for the record; not given: today."),
     form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
@@ -140,7 +142,9 @@ def calibrate(
         "quality": quality,
     }
     targets = [Target(kind, value) for kind, given in values.items() for value in given or []]  # type: ignore[arg-type]
-    loaded = load_router(directory, embedder=None if embedder is None else named_embedder(embedder))
+    loaded = load_router(
+        directory, embedder=None if embedder is None else named_embedder(embedder), allow_server=allow_server
+    )
     left_out = left_out_of(strict=strict)
     if check:
         named = strong_label or weak_label or dataset or created or force
@@ -185,7 +189,8 @@ def calibrate(
     say_left_out(left_out)
     if target is not None:
         # Read anew, without the embedder of the command line: all but the calibration stays as it was, to the byte.
-        load_router(directory).with_calibration(found.calibration).save(target)
+        artifact = read_artifact(directory, ROUTER_LAYOUT)
+        restore_unasked(artifact, directory).with_calibration(found.calibration).save(target)
     if as_json:
         typer.echo(json.dumps(_record(found, target), ensure_ascii=False, indent=2))
         return

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from routellm_fast.cli._allowed import AllowServer
 from routellm_fast.cli._evaluate_log import ENGINES, stream_logs
 from routellm_fast.cli._evaluate_many import (
     ALL_PAIRS,
@@ -74,6 +75,7 @@ def evaluate(
             "and `MODEL|total_cost`. May be given several times."
         ),
     ] = None,
+    allow_server: AllowServer = None,
     prompts: Annotated[
         Path | None, typer.Option(help="File of prompts in which a prompt_id of --golden or --train-data is looked up.")
     ] = None,
@@ -190,7 +192,7 @@ def evaluate(
         check_report(out)
     if cache is not None:
         _check_cache(cache)
-    loaded, identities = _load(routers or ["mf"])
+    loaded, identities = _load(routers or ["mf"], allow_server)
     left_out = left_out_of(strict=strict)
     found_prompts = None if prompts is None else read_prompts(prompts, left_out=left_out)
     groups = training_groups(train_data or [], prompts=found_prompts, left_out=left_out)
@@ -210,6 +212,7 @@ def evaluate(
                 log,
                 LogColumns(*pair, domain=domain_column),
                 engine=engine,
+                allow_server=allow_server,
                 skip_bad_rows=not strict,
                 on_progress=on_progress,
             )
@@ -251,7 +254,7 @@ def evaluate(
     say_left_out(left_out)
 
 
-def _load(names: Sequence[str]) -> tuple[dict[str, Router], dict[str, RouterIdentity]]:
+def _load(names: Sequence[str], allow_server: list[str] | None) -> tuple[dict[str, Router], dict[str, RouterIdentity]]:
     """Load routers by the names that tables show: what the user typed, shortened where that stays clear."""
     routers: dict[str, Router] = {}
     identities: dict[str, RouterIdentity] = {}
@@ -262,7 +265,7 @@ def _load(names: Sequence[str]) -> tuple[dict[str, Router], dict[str, RouterIden
         if name in routers:
             raise InvalidArgumentError(f"router {name!r} is named twice")
         directory = router_directory(place)
-        routers[name] = load_router(place)
+        routers[name] = load_router(place, allow_server=allow_server)
         identities[name] = directory_identity(directory, shown=place)
     return routers, identities
 

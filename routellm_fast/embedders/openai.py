@@ -121,6 +121,11 @@ class OpenAIEmbedder:
         return f"openai:{self._settings.model}"
 
     @property
+    def server(self) -> str:
+        """The address that is asked, in its plainest form, with its query."""
+        return self._settings.server
+
+    @property
     def dim(self) -> int:
         """Number of values in a vector.
 

@@ -29,6 +29,7 @@ from routellm_fast.errors import (
 )
 from routellm_fast.routers.loading import load_router
 from routellm_fast.serving.triton_protocol import (
+    ALLOW_SERVER,
     DEFAULT_THRESHOLD,
     DEVICE,
     EMBEDDING,
@@ -184,7 +185,13 @@ class RouterModel(RequestModel):
             runtime["threads"] = _count(parameters[THREADS])
         directory = settings.folder / parameters.get(ROUTER_DIRECTORY, ROUTER_FOLDER)
         strong, weak = parameters.get(STRONG_MODEL), parameters.get(WEAK_MODEL)
-        self._router = load_router(directory, strong_model=strong, weak_model=weak, **runtime)
+        self._router = load_router(
+            directory,
+            strong_model=strong,
+            weak_model=weak,
+            allow_server=parameters.get(ALLOW_SERVER),
+            **runtime,
+        )
         self._threshold = settings.default_threshold
         if self._threshold is None:
             with suppress(InvalidArgumentError):  # no calibration: requests have to bring a threshold
