@@ -17,7 +17,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -223,7 +223,22 @@ class _AsyncGuard(_Rules):
     async def _sent(self, request: Any, options: dict[str, Any]) -> Any:
         if not self._is_given:
             self._inner.cookies.clear()  # a server that knows a caller again is not wanted, nor endless cookies
-        response = await self._inner.send(self._allowed(request), stream=True, **options)
+        allowed = self._allowed(request)
+        opened: list[Any] = []
+
+        async def note(event: str, found: Mapping[str, Any]) -> None:
+            if event.endswith("connect_tcp.complete"):
+                opened.append(found["return_value"])
+
+        allowed.extensions["trace"] = note
+        try:
+            response = await self._inner.send(allowed, stream=True, **options)
+        except BaseException:
+            # A handshake of TLS that is given up leaves its connection open, for as long as the server likes.
+            for stream in opened:
+                with suppress(Exception):
+                    await stream.aclose()
+            raise
         try:
             body = _Body(response.status_code, response.headers, _EXCHANGE.get())
             async for piece in response.aiter_raw():
