@@ -195,20 +195,28 @@ class ApiKey:
         if len(self._value) < _SHORTEST_SECRET:
             return text
         if self._forms is None:
-            self._forms = re.compile("".join(map(_any_form, self._value)))
+            self._forms = re.compile("".join(map(_any_form, re.findall(r"\\+|.", self._value))))
         return self._forms.sub("[key]", text)
 
     def __repr__(self) -> str:
         return "ApiKey(set)" if self._value else "ApiKey(none)"
 
 
-def _any_form(character: str) -> str:
-    """Return a pattern of a character as it is, percent-encoded, or escaped as in JSON or HTML, once or repeatedly."""
-    code = ord(character)
+def _any_form(characters: str) -> str:
+    """Return a pattern of a character as it is, percent-encoded, or escaped as in JSON or HTML, once or repeatedly.
+
+    A run of backslashes is one piece, as escaping lengthens it. All repetitions are bounded, and no two that follow
+    one another match the same text: a server must not choose how long the search takes.
+    """
+    code = ord(characters[0])
     digits = "".join(f"[{digit}{digit.upper()}]" for digit in f"{code:02x}")
-    names = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
-    html = rf"&(?:amp;){{0,4}}(?:\#0*{code}|\#[xX]0*{digits}{'|' + names[character] if character in names else ''});"
-    return rf"(?:{html}|%(?:25){{0,4}}{digits}|\\{{1,8}}u00{digits}|\\{{0,8}}{re.escape(character)})"
+    names = {"&": "|amp", "<": "|lt", ">": "|gt", '"': "|quot", "'": "|apos"}
+    html = rf"&(?:amp;){{0,4}}(?:\#0{{0,8}}{code}|\#[xX]0{{0,8}}{digits}{names.get(characters[0], '')});"
+    encoded = rf"{html}|%(?:25){{0,4}}{digits}|\\{{1,8}}u00{digits}"
+    count = len(characters)
+    if characters[0] == "\\":
+        return rf"(?:\\{{{count},{8 * count}}}|(?:{encoded}){{{count}}})"
+    return rf"(?:{encoded}|\\{{0,8}}{re.escape(characters)})"
 
 
 def key_for(server: str, *, given: ApiKey | None = None, variable: str | None = None) -> ApiKey:
