@@ -63,6 +63,7 @@ def export_onnx(
     bound: float | None = None,
     benchmarks: Sequence[Benchmark] = (),
     embedder: Embedder | None = None,
+    allow_server: str | Sequence[str] | None = None,
     max_inline_bytes: int = MAX_INLINE_BYTES,
 ) -> ExportReport:
     """Write a router as ONNX: model.onnx, its tokenizer.json, example.py and export-report.json, whole or not at all.
@@ -78,9 +79,11 @@ def export_onnx(
         bound: The largest difference of win rates allowed; None for the precision's own.
         benchmarks: On which APGR is compared.
         embedder: The router's embedder, where its directory does not hold it.
+        allow_server: The server that the directory's embedder may ask; see load_router.
         max_inline_bytes: Weights beyond this are put into a file of their own.
 
     Raises:
+        UntrustedServerError: The directory names a server that allow_server does not.
         ArtifactError: There is no such router, or `out` cannot be written.
         UnsupportedExportError: The router has no such form.
         ExportMismatchError: The graph's win rates differ by more than the bound.
@@ -88,7 +91,7 @@ def export_onnx(
         MissingExtraError: onnx or onnxruntime is not installed.
     """
     options = GraphOptions(precision=precision, prompts=prompts, bound=bound, benchmarks=benchmarks)
-    source = read_source(router, embedder=embedder)
+    source = read_source(router, embedder=embedder, allow_server=allow_server)
     native = exportable(source.router, inputs)
     with export_directory(Path(out)) as staging:
         report = write_onnx(native, source.digest, staging, options, ONNX_RUNTIME, max_inline_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ def read_source(
     router: str | Path,
     *,
     embedder: Embedder | None = None,
+    allow_server: str | Sequence[str] | None = None,
     strong_model: str | None = None,
     weak_model: str | None = None,
     digest: str | None = None,
@@ -40,5 +42,12 @@ def read_source(
     """Read a router directory; arguments and errors are those of load_router."""
     directory = router_directory(router)
     artifact = read_artifact(directory, ROUTER_LAYOUT, digest=digest)
-    loaded = restore_router(artifact, directory, embedder=embedder, strong_model=strong_model, weak_model=weak_model)
+    loaded = restore_router(
+        artifact,
+        directory,
+        embedder=embedder,
+        allow_server=allow_server,
+        strong_model=strong_model,
+        weak_model=weak_model,
+    )
     return Source(loaded, digest_of(artifact))

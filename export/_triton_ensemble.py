@@ -20,7 +20,7 @@ from ._report import ExportReport
 from ._scorer_graphs import EMBEDDINGS, WIN_RATE
 from ._static_graph import ATTENTION_MASK, INPUT_IDS, SURFACE_FEATURES
 from ._triton_config import DECISION, OPTIONAL_THRESHOLD, Batching, Model, Tensor, router_inputs
-from ._triton_model import requests, write_python_model
+from ._triton_model import asked_server, requests, write_python_model
 from ._triton_options import Serving
 from .graph import ONNX_RUNTIME
 from .tensorrt_export import MANIFEST_FILE, PLAN_FILE, PlanOptions, write_plan
@@ -119,7 +119,15 @@ def _steps_around(graph: Model, native: Exportable, serving: Serving) -> tuple[M
             (decide, _same([*graph.outputs, OPTIONAL_THRESHOLD]), _same(DECISION)),
         ),
     )
-    first = Model(tokenize, "python", asked, graph.inputs, batching, warmup=requests(asked, batching.max_size))
+    first = Model(
+        tokenize,
+        "python",
+        asked,
+        graph.inputs,
+        batching,
+        parameters=asked_server(native.router) if EMBEDDINGS in native.widths else {},
+        warmup=requests(asked, batching.max_size),
+    )
     last = Model(
         decide,
         "python",

@@ -93,6 +93,7 @@ def export_triton(
     runtime: str | None = None,
     cache: str | Path | None = None,
     embedder: Embedder | None = None,
+    allow_server: str | Sequence[str] | None = None,
 ) -> TritonExport:
     """Write a model repository that serves a router, whole or not at all.
 
@@ -134,12 +135,15 @@ def export_triton(
             reads. See export_tensorrt.
         cache: Folder of timings and engines that were built before, in mode tensorrt; see export_tensorrt.
         embedder: The router's embedder, where its directory does not hold it.
+        allow_server: The server that the directory's embedder may ask, here and where the model is served; see
+            load_router.
 
     Raises:
         UnsupportedExportError: The router has no such form.
         InvalidArgumentError, InvalidThresholdError: An argument breaks its rule, or would do nothing in this mode, or
             no threshold is given and the router has no calibration.
         MissingExtraError: The extra `triton` is not installed, or what the graph needs.
+        UntrustedServerError: The directory names a server that allow_server does not.
         ArtifactError: There is no such router, or `out` cannot be written, or holds what is no export.
         ExportMismatchError, EngineBuildError: See export_onnx and export_tensorrt.
     """
@@ -161,7 +165,14 @@ def export_triton(
         plan = PlanOptions(runtime="tensorrt" if runtime is None else runtime, cache=Path(cache) if cache else None)
         tensorrt_module(plan.runtime)
     messages()  # a missing extra is found before the work
-    source = read_source(router, embedder=embedder, strong_model=strong_model, weak_model=weak_model, digest=digest)
+    source = read_source(
+        router,
+        embedder=embedder,
+        allow_server=allow_server,
+        strong_model=strong_model,
+        weak_model=weak_model,
+        digest=digest,
+    )
     if strong_share is not None:
         threshold = source.router.threshold_for(strong_share)
     elif threshold is None:

@@ -9,11 +9,19 @@ from typing import Any, Final
 import numpy as np
 
 from routellm_fast.embedders.static import StaticEmbedder
-from routellm_fast.embedders.stored import store_embedder
+from routellm_fast.embedders.stored import server_of_spec, store_embedder
+from routellm_fast.endpoints import address_of
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError, UnsupportedExportError
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.embedding import EmbeddingRouter
-from routellm_fast.serving.triton_protocol import DEVICE, DIRECTORY_DIGEST, PROMPT, ROUTER_FOLDER, THREADS
+from routellm_fast.serving.triton_protocol import (
+    ALLOW_SERVER,
+    DEVICE,
+    DIRECTORY_DIGEST,
+    PROMPT,
+    ROUTER_FOLDER,
+    THREADS,
+)
 
 from ._triton_config import DECISION, WARMUP_PROMPT, Model, Tensor, router_inputs
 from ._triton_options import Serving
@@ -61,6 +69,8 @@ def write_router_model(
         )
     if not is_native and DEVICE in router.runtime_options:
         own[DEVICE] = "cpu"
+    if not is_native:
+        own |= asked_server(router)
     inputs = router_inputs(
         takes_prompts=_takes_prompts(router, by_core=is_native),
         dim=router.dim if isinstance(router, EmbeddingRouter) else None,
@@ -97,6 +107,12 @@ def requests(inputs: Sequence[Tensor], most: int) -> list[tuple[int, dict[str, A
     first = inputs[0]
     row = WARMUP_PROMPT if first.name == PROMPT else np.ones(first.dims, np.float32)
     return [(count, {first.name: row}) for count in sorted({1, most})]
+
+
+def asked_server(router: Router) -> dict[str, str]:
+    """Return the parameter that allows the server which the router's embedder asks: who exports it has allowed it."""
+    server = server_of_spec(store_embedder(router.embedder)[0]) if router.has_embedder else None
+    return {} if server is None else {ALLOW_SERVER: address_of(server)}
 
 
 def _takes_prompts(router: Router, *, by_core: bool) -> bool:

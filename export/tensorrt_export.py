@@ -81,6 +81,7 @@ def export_tensorrt(
     bound: float | None = None,
     benchmarks: Sequence[Benchmark] = (),
     embedder: Embedder | None = None,
+    allow_server: str | Sequence[str] | None = None,
 ) -> ExportReport:
     """Write a router as a TensorRT plan: model.plan, engine.json, model.onnx and export-report.json.
 
@@ -103,13 +104,14 @@ def export_tensorrt(
         bound: See export_onnx.
         benchmarks: See export_onnx.
         embedder: See export_onnx.
+        allow_server: See export_onnx.
 
     Raises:
         EngineBuildError: TensorRT refuses the graph.
         MissingExtraError: TensorRT, onnx or onnxruntime is not installed.
         InvalidArgumentError: A range breaks its rule, TensorRT has no such precision, or a length was given for a
             graph that reads no tokens.
-        UnsupportedExportError, ExportMismatchError, ArtifactError: See export_onnx.
+        UnsupportedExportError, ExportMismatchError, ArtifactError, UntrustedServerError: See export_onnx.
     """
     check_plan_precision(precision)
     options = GraphOptions(precision=precision, prompts=prompts, bound=bound, benchmarks=benchmarks)
@@ -117,7 +119,7 @@ def export_tensorrt(
         batch=batch, length=length, runtime=runtime, targets=targets, cache=Path(cache) if cache else None
     )
     tensorrt_module(runtime)  # a runtime that is missing is found before the work
-    source = read_source(router, embedder=embedder)
+    source = read_source(router, embedder=embedder, allow_server=allow_server)
     native = exportable(source.router, inputs)
     with export_directory(Path(out)) as staging:
         return write_plan(native, source.digest, staging, options, plan)

@@ -17,6 +17,7 @@ from routellm_fast.artifact import EMBEDDER_LAYOUT, Artifact, read_artifact, wri
 from routellm_fast.embedders.onnx import OnnxEmbedder
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.embedders.stored import restore_embedder, store_embedder
+from routellm_fast.endpoints import allowed_servers
 from routellm_fast.errors import (
     ArtifactError,
     ArtifactFormatError,
@@ -32,7 +33,7 @@ from routellm_fast.routers.causal.prompt import PromptFormat
 from routellm_fast.routers.causal.router import CausalLLMRouter
 from routellm_fast.routers.causal.tokens import PromptRows, TextTokens
 from routellm_fast.serving.triton_backend import RequestModel, Settings
-from routellm_fast.serving.triton_protocol import EMBEDDING, PROMPT
+from routellm_fast.serving.triton_protocol import ALLOW_SERVER, EMBEDDING, PROMPT
 
 from ._exportable import Exportable
 from ._scorer_graphs import EMBEDDINGS
@@ -117,13 +118,18 @@ def write_preparation(native: Exportable, folder: Path, lengths: Sequence[int]) 
 class Preparation:
     """Makes a graph's inputs of prompts or embeddings. Immutable and thread-safe."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, allow_server: str | None = None) -> None:
         """Read what write_preparation wrote.
+
+        Args:
+            folder: Where it lies.
+            allow_server: The server that the router's embedder may ask; see load_router.
 
         Raises:
             ArtifactError: It is missing, damaged or of a newer version.
             MissingExtraError: The tokenizer needs an extra.
         """
+        self._allowed_servers = allowed_servers(allow_server)
         try:
             settings = read_json_object(folder / _FILE)
             if settings["format_version"] != _VERSION:
@@ -147,12 +153,12 @@ class Preparation:
     def _reader(self, settings: Mapping[str, Any], folder: Path) -> Callable[[Sequence[str]], Feeds]:
         reads = settings["reads"]
         if reads == "embeddings":
-            embedder = _read_embedder(folder / _EMBEDDER) if settings["has_embedder"] else None
+            embedder = self._embedder(folder / _EMBEDDER) if settings["has_embedder"] else None
             if embedder is None:
                 return _no_embedder
             return lambda prompts: {EMBEDDINGS: embedder.embed(prompts)}
         if reads == "static":
-            static = _read_embedder(folder / _EMBEDDER)
+            static = self._embedder(folder / _EMBEDDER)
             if not isinstance(static, StaticEmbedder):
                 raise ArtifactFormatError(f"{folder / _EMBEDDER} holds no static embedder")
             parts = StaticParts.of(static)
@@ -171,6 +177,16 @@ class Preparation:
             truncation=settings["truncation"],
         )
         return lambda prompts: self._padded(rows.rows(prompts), 0, on_the_left=True)
+
+    def _embedder(self, folder: Path) -> Embedder | None:
+        artifact = read_artifact(folder, EMBEDDER_LAYOUT)
+        return restore_embedder(
+            artifact.manifest["embedder"],
+            artifact.tensors,
+            artifact.files,
+            None,
+            allowed_servers=self._allowed_servers,
+        )
 
     def _bucket(self, count: int) -> int:
         return next((length for length in self._lengths if length >= count), self._lengths[-1])
@@ -199,7 +215,9 @@ class PreparationModel(RequestModel):
 
     def load(self, settings: Settings) -> None:
         """Read the preparation in the model's version folder."""
-        self._preparation = Preparation(settings.folder / PREPARATION_FOLDER)
+        self._preparation = Preparation(
+            settings.folder / PREPARATION_FOLDER, allow_server=settings.parameters.get(ALLOW_SERVER)
+        )
 
     def read(self, request: Any) -> Feeds:
         """Return the graph's inputs of one request; the lengths of others are none of its business."""
@@ -229,8 +247,3 @@ def _no_embedder(_prompts: Sequence[str]) -> Feeds:
 def _write_embedder(embedder: Embedder, folder: Path) -> None:
     spec, tensors, files = store_embedder(embedder)
     write_artifact(folder, Artifact({"embedder": spec, "provenance": {}}, tensors, files), EMBEDDER_LAYOUT)
-
-
-def _read_embedder(folder: Path) -> Embedder | None:
-    artifact = read_artifact(folder, EMBEDDER_LAYOUT)
-    return restore_embedder(artifact.manifest["embedder"], artifact.tensors, artifact.files, None)

@@ -58,6 +58,7 @@ from routellm_fast.errors import (
     UnreachableTargetError,
     UnsupportedExportError,
     UnsupportedIsaError,
+    UntrustedServerError,
 )
 from routellm_fast.routers import Router, load_router
 
@@ -112,6 +113,7 @@ __all__ = [
     "UnreachableTargetError",
     "UnsupportedExportError",
     "UnsupportedIsaError",
+    "UntrustedServerError",
     "load_router",
 ]
 

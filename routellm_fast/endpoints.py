@@ -10,11 +10,11 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
-from routellm_fast.errors import EndpointError, InvalidArgumentError
+from routellm_fast.errors import EndpointError, InvalidArgumentError, UntrustedServerError
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 _KEY_VARIABLE: Final = "OPENAI_API_KEY"
@@ -100,6 +100,47 @@ def is_openai(url: str) -> bool:
     return parts.scheme == "https" and (host == "api.openai.com" or host.endswith(".api.openai.com"))
 
 
+def may_see_environment(server: str) -> bool:
+    """Tell whether a checked address may be sent what environment variables hold for OpenAI, such as keys.
+
+    OpenAI's own addresses may, and the one that OPENAI_BASE_URL names. Any other may have come from anywhere.
+    """
+    return is_openai(server) or _is_environment_server(server)
+
+
+def allowed_servers(named: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return the addresses that a caller allows a directory to name, without their queries; None names none.
+
+    Raises:
+        InvalidArgumentError: One of them is no address; see checked_url.
+    """
+    urls = [named] if isinstance(named, str) else list(named or ())
+    return tuple(address_of(checked_url(url)) for url in urls)
+
+
+def check_allowed(server: str, allowed: Collection[str]) -> None:
+    """Check that an address which was read from a directory may be asked.
+
+    Addresses that may see the environment are allowed. The query of an address does not matter.
+
+    Args:
+        server: The checked address.
+        allowed: What allowed_servers returned.
+
+    Raises:
+        UntrustedServerError: It is not among them.
+    """
+    if may_see_environment(server) or address_of(server) in allowed:
+        return
+    found = shown(shown_server(server))
+    others = f", and only {', '.join(map(shown, allowed))} was allowed" if allowed else ""
+    raise UntrustedServerError(
+        f"texts would be sent to the embedding server {found}, which this directory names{others}. Whoever made the "
+        f"directory chose that address: if you trust it with your prompts, allow it by "
+        f"allow_server={shown(address_of(server))!r} (--allow-server); or give your own embedder"
+    )
+
+
 def named_server(base_url: str | None) -> str | None:
     """Return the checked address that is named: base_url, else OPENAI_BASE_URL; None where neither is given.
 
@@ -128,11 +169,12 @@ def checked_timeout_s(timeout_s: float) -> float:
 class ApiKey:
     """A key that no dump of variables shows. Immutable and thread-safe."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_forms", "_value")
 
     def __init__(self, value: str | None = None) -> None:
         """Keep a key without the blanks around it; None or an empty text for none."""
         self._value = (value or "").strip()
+        self._forms: re.Pattern[str] | None = None  # made when a text is scrubbed
 
     def __bool__(self) -> bool:
         return bool(self._value)
@@ -148,19 +190,40 @@ class ApiKey:
         return self._value or "none"
 
     def scrub(self, text: str) -> str:
-        """Return the text without the key: servers repeat what they were sent."""
+        """Return the text without the key, plain or escaped as in JSON, HTML or an address: servers repeat it."""
         # "EMPTY" and the like, which local servers are given, are no secrets, and may be words of an answer.
-        return text.replace(self._value, "[key]") if len(self._value) >= _SHORTEST_SECRET else text
+        if len(self._value) < _SHORTEST_SECRET:
+            return text
+        if self._forms is None:
+            self._forms = re.compile("".join(map(_any_form, re.findall(r"\\+|.", self._value))))
+        return self._forms.sub("[key]", text)
 
     def __repr__(self) -> str:
         return "ApiKey(set)" if self._value else "ApiKey(none)"
 
 
+def _any_form(characters: str) -> str:
+    """Return a pattern of a character as it is, percent-encoded, or escaped as in JSON or HTML, once or repeatedly.
+
+    A run of backslashes is one piece, as escaping lengthens it. All repetitions are bounded, and no two that follow
+    one another match the same text: a server must not choose how long the search takes.
+    """
+    code = ord(characters[0])
+    digits = "".join(f"[{digit}{digit.upper()}]" for digit in f"{code:02x}")
+    names = {"&": "|amp", "<": "|lt", ">": "|gt", '"': "|quot", "'": "|apos"}
+    html = rf"&(?:amp;){{0,4}}(?:\#0{{0,8}}{code}|\#[xX]0{{0,8}}{digits}{names.get(characters[0], '')});"
+    encoded = rf"{html}|%(?:25){{0,4}}{digits}|\\{{1,8}}u00{digits}"
+    count = len(characters)
+    if characters[0] == "\\":
+        return rf"(?:\\{{{count},{8 * count}}}|(?:{encoded}){{{count}}})"
+    return rf"(?:{encoded}|\\{{0,8}}{re.escape(characters)})"
+
+
 def key_for(server: str, *, given: ApiKey | None = None, variable: str | None = None) -> ApiKey:
     """Return the key for a server.
 
-    OPENAI_API_KEY goes only to OpenAI's own servers and to the one that OPENAI_BASE_URL names. Any other server gets
-    the key given for it, or that of the variable named for it, or none.
+    OPENAI_API_KEY goes only to servers that may_see_environment. Any other server gets the key given for it, or that of
+    the variable named for it, or none.
 
     Args:
         server: Its checked address.
@@ -179,7 +242,7 @@ def key_for(server: str, *, given: ApiKey | None = None, variable: str | None = 
             raise InvalidArgumentError(
                 f"the environment variable {variable}, which should hold the key for {name}, is not set"
             )
-    if not key and (is_openai(server) or _is_environment_server(server)):
+    if not key and may_see_environment(server):
         key = ApiKey(os.environ.get(_KEY_VARIABLE))
     if key and not _HEADER_SAFE.fullmatch(key.reveal()):
         raise EndpointError(
@@ -220,15 +283,56 @@ _NOT_TAKEN: Final = re.compile(
 
 
 def refusal_reason(error: Any) -> str:
-    """Return what the server wrote about a refused request, "" where it wrote nothing.
+    """Return what the server wrote about a refused request, "" where it wrote nothing; of a redirect, where it leads.
 
     Args:
         error: openai.APIStatusError.
     """
+    if is_redirect(int(error.status_code)):
+        return _redirect_target(error)
     try:
         return reason_of(error.response.content)
     except RuntimeError:  # the answer was not read to its end, as a hook of the caller's client raised before
         return reason_of(error.body)
+
+
+def is_redirect(status: int) -> bool:
+    """Tell whether an answer sends the caller elsewhere. Requests that carry texts and keys do not follow it."""
+    return 300 <= status < 400
+
+
+def _redirect_target(error: Any) -> str:
+    location = str(error.response.headers.get("location", ""))
+    try:
+        address = urljoin(str(error.request.url), location)
+        parts = urlsplit(address)
+        plain = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+    except ValueError:
+        return "a redirect to no address"
+    return f"a redirect to {shown_server(plain)}" if location else "a redirect to nowhere"
+
+
+def asked_pause_s(headers: Mapping[str, str], now_s: float) -> float | None:
+    """Return for how many seconds an answer asks to wait; None where it does not, or asks for nonsense.
+
+    Args:
+        headers: The answer's headers: `retry-after-ms` in milliseconds, `retry-after` in seconds or as a date.
+        now_s: Seconds since 1970.
+    """
+    import email.utils  # with what it imports in turn it takes longer than the rest of this module
+
+    for name, units_per_s in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name, "").strip()
+        try:
+            seconds = float(value) / units_per_s
+        except ValueError:
+            try:
+                seconds = email.utils.parsedate_to_datetime(value).timestamp() - now_s
+            except (TypeError, ValueError, OverflowError):
+                continue
+        if 0.0 <= seconds < math.inf:
+            return seconds
+    return None
 
 
 def reason_of(body: object) -> str:
@@ -327,6 +431,11 @@ def _tried(attempts: int) -> str:
 
 
 def _advice(status: int, shorten: str) -> str:
+    if is_redirect(status):
+        return (
+            "Redirects are not followed, as texts and key would go along: if you trust that address, name it as "
+            "base_url, without /embeddings or /chat/completions at its end"
+        )
     if status in (401, 403):
         return (
             f"Check the key: api_key=, or the variable that holds it; {_KEY_VARIABLE} goes only to OpenAI and to the "

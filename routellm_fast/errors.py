@@ -76,6 +76,10 @@ class ArtifactMemoryError(ArtifactError, MemoryError):
     """A directory, or a file of one, needs more memory than the process can get; the text names it."""
 
 
+class UntrustedServerError(ArtifactError):
+    """A directory names a server that texts would be sent to, and nobody allowed it; the text says how to."""
+
+
 class ArtifactWriteError(ArtifactError, OSError):
     """The directory could not be written. Nothing was changed at its place."""
 

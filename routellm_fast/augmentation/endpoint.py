@@ -16,7 +16,6 @@ from routellm_fast.augmentation.manners import ChatManners
 from routellm_fast.augmentation.pace import Pace
 from routellm_fast.endpoints import (
     ApiKey,
-    client_address,
     is_openai,
     key_for,
     query_secrets,
@@ -26,9 +25,13 @@ from routellm_fast.endpoints import (
 )
 from routellm_fast.errors import EndpointError, InvalidArgumentError
 from routellm_fast.extras import require
+from routellm_fast.guarded_http import expecting, new_async_client
 
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
+# The longest text of a token, each of its characters escaped in JSON; answers have some fields besides.
+_BYTES_PER_TOKEN: Final = 1 << 10
+_BYTES_PER_ANSWER: Final = 1 << 18
 
 
 class CallFailedError(Exception):
@@ -86,9 +89,10 @@ class ChatEndpoint:
         )
         self._overrun = ""
         self._openai = require("openai", "openai")
-        self._client = self._openai.AsyncOpenAI(
-            api_key=self._key.reveal(), **client_address(self._server), timeout=settings.timeout_s, max_retries=0
+        self._client = new_async_client(
+            self._openai, self._server, self._key, timeout_s=settings.timeout_s, max_retries=0
         )
+        self._most_answer_bytes = _BYTES_PER_ANSWER + _BYTES_PER_TOKEN * settings.max_tokens
 
     @property
     def model(self) -> str:
@@ -196,13 +200,17 @@ class ChatEndpoint:
     async def _send(self, body: Mapping[str, Any], most_input: int) -> Completion | Failure:
         openai = self._openai
         try:
-            response = await self._client.chat.completions.with_raw_response.create(**body)
+            with expecting(self._most_answer_bytes) as exchange:
+                response = await self._client.chat.completions.with_raw_response.create(**body)
         except openai.APIStatusError as error:
             return refusal(error, self._url, self.model, self._clock.time(), self._shown)
         except openai.APITimeoutError as error:
             return broken_connection(error, self._url, self.settings.timeout_s, self._shown)
         except openai.OpenAIError as error:
             return broken_connection(error, self._url, None, self._shown)
+        if exchange.flaw:
+            reason = f"{self._url} answered {self._shown(exchange.flaw)}"
+            return Failure(reason, is_retried=True, may_be_billed=True)
         content = response.http_response.content
         parsed = parse_completion(content, most_input=most_input, most_output=self.settings.max_tokens)
         if parsed is None:

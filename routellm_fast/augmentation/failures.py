@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import email.utils
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from routellm_fast.endpoints import refusal_reason, refused, silent, unreachable
+from routellm_fast.endpoints import asked_pause_s, is_redirect, refusal_reason, refused, silent, unreachable
 
 # No other call can succeed either: no key, no money, no permission, no such model.
 _HOPELESS: Final = frozenset({401, 402, 403, 404})
@@ -55,9 +53,9 @@ def refusal(error: Any, url: str, model: str, now_s: float, shown: Callable[[str
     status = int(error.status_code)
     said = refusal_reason(error)
     reason = f"{url} {refused(status, f'for model {model!r}', shown(said))}"
-    if status in _HOPELESS or _OUT_OF_QUOTA in (error.code, error.type):
+    if status in _HOPELESS or is_redirect(status) or _OUT_OF_QUOTA in (error.code, error.type):
         return Failure(reason, is_hopeless=True)
-    asked_s = _asked_pause_s(error.response.headers, now_s)
+    asked_s = asked_pause_s(error.response.headers, now_s)
     if asked_s is not None and asked_s > _LONGEST_ASKED_PAUSE_S:
         return Failure(f"{reason} It asks to wait {asked_s:,.0f} s.", is_hopeless=True)
     is_retried = status in _RETRIED or status >= 500
@@ -76,16 +74,3 @@ def broken_connection(error: Exception, url: str, timeout_s: float | None, shown
     cause = error.__cause__ or error
     what = unreachable(cause, shown(str(cause))) if timeout_s is None else silent(timeout_s)
     return Failure(f"{url} {what}", is_retried=True, may_be_billed=type(cause).__name__ not in _NEVER_SENT)
-
-
-def _asked_pause_s(headers: Mapping[str, str], now_s: float) -> float | None:
-    """Return what Retry-After asks for, in seconds or as a date; None where it does not, or asks for nonsense."""
-    value = headers.get("retry-after", "").strip()
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - now_s
-        except (TypeError, ValueError, OverflowError):
-            return None
-    return seconds if 0.0 <= seconds < math.inf else None

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from routellm_fast import data
-from routellm_fast.artifact import ROUTER_LAYOUT, check_replaceable
+from routellm_fast.artifact import ROUTER_LAYOUT, check_replaceable, read_artifact
 from routellm_fast.calibration.operating_points import OperatingPoint, Target
+from routellm_fast.cli._allowed import AllowServer
 from routellm_fast.cli._digest import Digest
 from routellm_fast.cli._embedder import OPENAI_NAME, named_embedder
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
@@ -29,7 +30,7 @@ from routellm_fast.errors import ArtifactWriteError, InvalidArgumentError, Unkno
 from routellm_fast.interval import Interval
 from routellm_fast.prices import ModelPrice, PairPrices, assigned_usd
 from routellm_fast.routers.base import Router
-from routellm_fast.routers.loading import SHIPPED_ROUTER, load_router, router_directory
+from routellm_fast.routers.loading import SHIPPED_ROUTER, load_router, restore_unasked, router_directory
 from routellm_fast.tables import LeftOut
 from routellm_fast.thresholds.command import PROBABILITY_CHOICES, Calibrated, ProbabilityChoice
 from routellm_fast.thresholds.command import calibrate as find_calibration
@@ -124,6 +125,7 @@ def calibrate(
         f"{OPENAI_NAME}.",
     ),
     digest: Digest = None,
+    allow_server: AllowServer = None,
     dataset: str = typer.Option("", help="Name of the prompts, for the record; not given: the file's name."),
     created: str = typer.Option("", help="Date for the record; not given: today."),
     form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
@@ -142,7 +144,12 @@ def calibrate(
         "quality": quality,
     }
     targets = [Target(kind, value) for kind, given in values.items() for value in given or []]  # type: ignore[arg-type]
-    loaded = load_router(directory, digest=digest, embedder=None if embedder is None else named_embedder(embedder))
+    loaded = load_router(
+        directory,
+        digest=digest,
+        embedder=None if embedder is None else named_embedder(embedder),
+        allow_server=allow_server,
+    )
     left_out = left_out_of(strict=strict)
     if check:
         named = strong_label or weak_label or dataset or created or force
@@ -188,7 +195,8 @@ def calibrate(
     written = None
     if target is not None:
         # Read anew, without the embedder of the command line: all but the calibration stays as it was, to the byte.
-        written = load_router(directory, digest=digest).with_calibration(found.calibration).save(target)
+        artifact = read_artifact(directory, ROUTER_LAYOUT, digest=digest)
+        written = restore_unasked(artifact, directory).with_calibration(found.calibration).save(target)
     if as_json:
         typer.echo(json.dumps(_record(found, target, written), ensure_ascii=False, indent=2))
         return

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from routellm_fast.cli._allowed import AllowServer
 from routellm_fast.cli._evaluate_log import ENGINES, stream_logs
 from routellm_fast.cli._evaluate_many import (
     ALL_PAIRS,
@@ -74,6 +75,7 @@ def evaluate(
             "and `MODEL|total_cost`. May be given several times."
         ),
     ] = None,
+    allow_server: AllowServer = None,
     prompts: Annotated[
         Path | None, typer.Option(help="File of prompts in which a prompt_id of --golden or --train-data is looked up.")
     ] = None,
@@ -200,7 +202,7 @@ def evaluate(
     if cache is not None:
         _check_cache(cache)
     given_digests = _digests(digest or [], routers or ["mf"])
-    loaded, identities, digests = _load(routers or ["mf"], given_digests)
+    loaded, identities, digests = _load(routers or ["mf"], given_digests, allow_server)
     left_out = left_out_of(strict=strict)
     found_prompts = None if prompts is None else read_prompts(prompts, left_out=left_out)
     groups = training_groups(train_data or [], prompts=found_prompts, left_out=left_out)
@@ -220,6 +222,7 @@ def evaluate(
                 log,
                 LogColumns(*pair, domain=domain_column),
                 engine=engine,
+                allow_server=allow_server,
                 skip_bad_rows=not strict,
                 on_progress=on_progress,
             )
@@ -277,7 +280,7 @@ def _digests(entries: Sequence[str], names: Sequence[str]) -> dict[str, str]:
 
 
 def _load(
-    names: Sequence[str], digests: Mapping[str, str]
+    names: Sequence[str], digests: Mapping[str, str], allow_server: list[str] | None
 ) -> tuple[dict[str, Router], dict[str, RouterIdentity], dict[str, str | None]]:
     """Load routers by the names that tables show: what the user typed, shortened where that stays clear.
 
@@ -293,7 +296,7 @@ def _load(
         if name in routers:
             raise InvalidArgumentError(f"router {name!r} is named twice")
         directory = router_directory(place)
-        routers[name] = load_router(place, digest=digest)
+        routers[name] = load_router(place, digest=digest, allow_server=allow_server)
         identities[name] = directory_identity(directory, shown=place)
         given[name] = digest
     return routers, identities, given

@@ -23,6 +23,7 @@ def stream_logs(
     *,
     engine: str,
     skip_bad_rows: bool,
+    allow_server: Sequence[str] | None,
     on_progress: OnStep | None,
 ) -> StreamedQuality:
     """Read logs with the named engine. Raises what `evaluate_log` and `ray_engine.run` raise.
@@ -34,6 +35,7 @@ def stream_logs(
         files: The logs.
         columns: Names of the columns that hold the prompt, both qualities and the domain.
         engine: One of ENGINES.
+        allow_server: Servers that the routers' embedders may ask; see load_router.
         skip_bad_rows: Leave out and count rows that cannot be used.
         on_progress: Called as rows are read.
     """
@@ -47,6 +49,9 @@ def stream_logs(
     if engine == "ray":
         from routellm_fast.evaluation.streaming.ray_engine import run
 
-        loaders = {name: partial(load_router, place, digest=digest) for name, (place, digest) in places.items()}
+        loaders = {
+            name: partial(load_router, place, digest=digest, allow_server=allow_server)
+            for name, (place, digest) in places.items()
+        }
         return run(loaders, files, columns, on_bad_row=on_bad_row, on_progress=show)
     return evaluate_log(routers, files, columns, on_bad_row=on_bad_row, on_progress=show)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from routellm_fast.cli._allowed import AllowServer
 from routellm_fast.cli._left_out import left_out_of, say_left_out
 from routellm_fast.cli._outputs import Force, check_vacant_outputs
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
@@ -67,6 +68,7 @@ def onnx(
     limit: _Limit = None,
     bound: _Bound = None,
     benchmarks: _Benchmarks = None,
+    allow_server: AllowServer = None,
     force: Force = False,
     as_json: _Json = False,
 ) -> None:
@@ -81,6 +83,7 @@ def onnx(
         precision=precision,
         prompts=_read(prompts, limit) or (),
         bound=bound,
+        allow_server=allow_server,
         benchmarks=_benchmarks(benchmarks),
     )
     _show(out, report, as_json)
@@ -115,6 +118,7 @@ def tensorrt(
     limit: _Limit = None,
     bound: _Bound = None,
     benchmarks: _Benchmarks = None,
+    allow_server: AllowServer = None,
     force: Force = False,
     as_json: _Json = False,
 ) -> None:
@@ -134,6 +138,7 @@ def tensorrt(
         cache=cache,
         prompts=_read(prompts, limit) or (),
         bound=bound,
+        allow_server=allow_server,
         benchmarks=_benchmarks(benchmarks),
     )
     _show(out, report, as_json)
@@ -212,6 +217,7 @@ def triton(
     prompts: _Prompts = None,
     limit: _Limit = None,
     bound: _Bound = None,
+    allow_server: AllowServer = None,
     force: Force = False,
     as_json: _Json = False,
 ) -> None:
@@ -245,6 +251,7 @@ def triton(
         cache=cache,
         prompts=_read(prompts, limit),
         bound=bound,
+        allow_server=allow_server,
     )
     if as_json:
         typer.echo(json.dumps(export.to_json(), indent=2))

@@ -20,7 +20,7 @@ from routellm_fast.c_abi import c_abi
 from routellm_fast.calibration import Calibration
 from routellm_fast.cli._progress import working
 from routellm_fast.errors import InvalidArgumentError, UnreachableTargetError
-from routellm_fast.routers.loading import restore_router, router_directory
+from routellm_fast.routers.loading import restore_unasked, router_directory
 
 _MAX_CHARACTERS: Final = 400
 _QUIET_S: Final = 2.0
@@ -68,7 +68,7 @@ def info(
     if only_digest:
         typer.echo(artifact.digest)
         return
-    loaded = restore_router(artifact, directory)
+    loaded = restore_unasked(artifact, directory)
     arrays = {**artifact.tensors, **artifact.mapped}
     tensors = {
         name: f"{array.dtype} {array.shape}" + (", mapped" if name in artifact.mapped else "")

@@ -14,6 +14,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from routellm_fast.cli._allowed import AllowServer
 from routellm_fast.cli._digest import Digest
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._prompts import Prompt, PromptFormat, read_prompts
@@ -61,12 +62,13 @@ def rank(
     ),
     form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
     jsonl: bool = typer.Option(False, "--jsonl", help="Print one JSON object for each prompt, with all models."),
+    allow_server: AllowServer = None,
     strict: Strict = False,
 ) -> None:
     """Rank a pool of models for each prompt; with --tau or --budget, choose the cheapest that is good enough."""
     if tau is not None and budget is not None:
         raise InvalidArgumentError("give --tau or --budget, not both")
-    pool = _pool(router, digest, models or [], best_model)
+    pool = _pool(router, digest, models or [], best_model, allow_server)
     if tau is not None:
         tau = pool.check_tau(tau)
     left_out = left_out_of(strict=strict, at_once=True)
@@ -89,12 +91,18 @@ def rank(
     say_left_out(left_out)
 
 
-def _pool(directory: Path | None, digest: str | None, entries: list[str], best_model: str | None) -> ModelPool:
+def _pool(
+    directory: Path | None,
+    digest: str | None,
+    entries: list[str],
+    best_model: str | None,
+    allow_server: list[str] | None,
+) -> ModelPool:
     if not entries:
         raise InvalidArgumentError(
             "name the models of the pool and what they cost: --models NAME=COST, or --models FILE"
         )
-    router = load_router(directory, digest=digest)
+    router = load_router(directory, digest=digest, allow_server=allow_server)
     if not isinstance(router, MatrixFactorizationRouter):
         raise InvalidArgumentError(
             f"rank needs a router of kind 'mf', which has a vector for each model; {directory} is of kind "

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import typer
 from rich.cells import cell_len, set_cell_size
 
+from routellm_fast.cli._allowed import AllowServer
 from routellm_fast.cli._digest import Digest
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._progress import working
@@ -68,6 +69,7 @@ def route(
     ),
     form: PromptFormat = typer.Option(PromptFormat.AUTO, "--format", help="How lines become prompts."),
     jsonl: bool = typer.Option(False, "--jsonl", help="Print one JSON object for each prompt, not a table."),
+    allow_server: AllowServer = None,
     strict: Strict = False,
 ) -> None:
     """Choose between the strong and the weak model for each prompt, in constant memory.
@@ -75,7 +77,9 @@ def route(
     Routers that need more than microseconds for a prompt, such as transformers, score files and pipes in batches.
     Blank lines are skipped.
     """
-    loaded = load_router(router, strong_model=strong_model, weak_model=weak_model, digest=digest)
+    loaded = load_router(
+        router, strong_model=strong_model, weak_model=weak_model, digest=digest, allow_server=allow_server
+    )
     limit = _threshold(loaded, threshold, strong_share)
     table = None if jsonl else _Table(loaded.model_pair, limit)
     tally = _Tally()

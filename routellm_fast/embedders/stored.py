@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,14 +86,16 @@ def restore_embedder(
     given: Embedder | None,
     *,
     origin: Origin | None = None,
+    allowed_servers: Collection[str] = (),
 ) -> Embedder | None:
     """Return the embedder of a router directory: the given one after a check that it is the same, else the stored one.
 
     The result is None where the router has no embedder, or one that the directory cannot hold and that was not given.
     Such a router scores embeddings only. `origin` is the directory that tensors and files were read from: a pickle of
-    the embedder names it.
+    the embedder names it. `allowed_servers` is what endpoints.allowed_servers returned.
 
     Raises:
+        UntrustedServerError: The embedder asks a server that is not allowed.
         EmbedderMismatchError: The given embedder differs in dim or fingerprint.
         ArtifactFormatError: The manifest entry breaks the format.
     """
@@ -113,6 +115,7 @@ def restore_embedder(
         embedder = StaticEmbedder.load(_SHIPPED_ROUTER).tokens_only()
     elif spec["kind"] == "openai":
         from routellm_fast.embedders.openai import OpenAIEmbedder  # most routers need none
+        from routellm_fast.endpoints import check_allowed
 
         settings = spec["settings"]
         unknown = sorted(set(settings) - OPENAI_SETTINGS)
@@ -122,11 +125,13 @@ def restore_embedder(
             )
         try:
             # With a dim the server need not be asked for it: reading a directory opens no connection.
-            embedder = OpenAIEmbedder(
+            openai = OpenAIEmbedder(
                 **{**settings, "dim": spec["dim"] if settings.get("dim") is None else settings["dim"]}
             )
         except (TypeError, ValueError) as error:
             raise ArtifactFormatError(f"the openai embedder's settings are not valid: {error}") from error
+        check_allowed(openai.server, allowed_servers)
+        embedder = openai
     elif spec["kind"] == "onnx":
         from routellm_fast.embedders.onnx import OnnxEmbedder  # most routers need none
 
@@ -135,6 +140,15 @@ def restore_embedder(
         return None
     check_same_embedder(embedder, spec)
     return embedder
+
+
+def server_of_spec(spec: Mapping[str, Any] | None) -> str | None:
+    """Return the address that a manifest entry's embedder asks for vectors, as it is written; None for none."""
+    if spec is None or spec.get("kind") != "openai":
+        return None
+    settings = spec.get("settings")
+    server = settings.get("base_url") if isinstance(settings, Mapping) else None
+    return server if isinstance(server, str) else None
 
 
 def check_same_embedder(embedder: Embedder, spec: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -24,7 +24,8 @@ from routellm_fast.decision import (
     decide,
 )
 from routellm_fast.embedders.base import Embedder, checked_embedder
-from routellm_fast.embedders.stored import restore_embedder, store_embedder
+from routellm_fast.embedders.stored import restore_embedder, server_of_spec, store_embedder
+from routellm_fast.endpoints import allowed_servers
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
 from routellm_fast.origin import Origin
 
@@ -298,6 +299,7 @@ class Router(ABC):
         model_pair: ModelPair | None = None,
         embedder: Embedder | None = None,
         origin: Origin | None = None,
+        allowed_servers: Collection[str] = (),
         **runtime: Any,
     ) -> _RouterT:
         """Build from a directory's contents; load_router reads them and knows the class of each kind.
@@ -307,18 +309,25 @@ class Router(ABC):
             model_pair: The models that prompts are sent to; None for the stored ones.
             embedder: The embedder that the router was trained with; None for the stored one.
             origin: Where the contents were read from.
+            allowed_servers: Servers that the stored embedder may ask; see endpoints.allowed_servers.
             **runtime: See runtime_options.
 
         Raises:
             ArtifactFormatError: The contents break the kind's rules.
             InvalidArgumentError: The same, where it is a rule of arguments.
             EmbedderMismatchError: The embedder is not the one that the router was trained with.
+            UntrustedServerError: The stored embedder asks a server that is not allowed.
         """
         manifest = artifact.manifest
         stored, calibration = manifest["model_pair"], manifest["calibration"]
         common: dict[str, Any] = {
             "embedder": restore_embedder(
-                manifest["embedder"], artifact.tensors, artifact.files, embedder, origin=origin
+                manifest["embedder"],
+                artifact.tensors,
+                artifact.files,
+                embedder,
+                origin=origin,
+                allowed_servers=allowed_servers,
             ),
             "embedder_spec": manifest["embedder"],
             "calibration": None if calibration is None else Calibration.from_json(calibration),
@@ -335,7 +344,10 @@ class Router(ABC):
         runtime = self._runtime()
         if self._origin is not None:
             embedder = self._embedder if self._keeps_given_embedder else None
-            return _reloaded, (type(self), self._origin, self._model_pair, self._calibration, embedder, runtime)
+            # Whoever made the pickle has allowed the server for this very directory, whose digest the origin holds.
+            allowed = allowed_servers(server_of_spec(self._embedder_spec)) if embedder is None else ()
+            kept = type(self), self._origin, self._model_pair, self._calibration, embedder, runtime, allowed
+            return _reloaded, kept
         own = self._artifact()
         for array in own.mapped.values():
             check_unchanged(array)
@@ -396,9 +408,17 @@ def _reloaded(
     calibration: Calibration | None,
     embedder: Embedder | None,
     runtime: dict[str, Any],
+    allowed_servers: tuple[str, ...] = (),
 ) -> Router:
     """Unpickle a router that has a directory."""
-    router = cls.from_artifact(origin.read(), model_pair=model_pair, embedder=embedder, origin=origin, **runtime)
+    router = cls.from_artifact(
+        origin.read(),
+        model_pair=model_pair,
+        embedder=embedder,
+        origin=origin,
+        allowed_servers=allowed_servers,
+        **runtime,
+    )
     return router.with_calibration(calibration)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, faults_of, read_artifact
 from routellm_fast.decision import ModelPair, checked_pair
 from routellm_fast.embedders.base import Embedder
+from routellm_fast.embedders.stored import server_of_spec
+from routellm_fast.endpoints import allowed_servers
 from routellm_fast.errors import ArtifactFormatError, InvalidArgumentError
 from routellm_fast.origin import Origin
 from routellm_fast.routers.base import Router
@@ -59,6 +61,7 @@ def load_router(
     weak_model: str | None = None,
     digest: str | None = None,
     embedder: Embedder | None = None,
+    allow_server: str | Sequence[str] | None = None,
     device: Literal["auto", "cpu"] = ...,
 ) -> MatrixFactorizationRouter: ...
 
@@ -72,6 +75,7 @@ def load_router(
     weak_model: str | None = None,
     digest: str | None = None,
     embedder: Embedder | None = None,
+    allow_server: str | Sequence[str] | None = None,
     device: Literal["auto", "cpu"] = ...,
 ) -> MatrixFactorizationRouter: ...
 
@@ -85,6 +89,7 @@ def load_router(
     weak_model: str | None = None,
     digest: str | None = None,
     embedder: Embedder | None = None,
+    allow_server: str | Sequence[str] | None = None,
     device: Literal["auto", "cpu"] = ...,
 ) -> SimilarityWeightedRouter: ...
 
@@ -98,6 +103,7 @@ def load_router(
     weak_model: str | None = None,
     digest: str | None = None,
     embedder: Embedder | None = None,
+    allow_server: str | Sequence[str] | None = None,
     device: Literal["auto", "cpu"] = ...,
 ) -> SimilarityWeightedRouter: ...
 
@@ -154,6 +160,7 @@ def load_router(
     weak_model: str | None = None,
     digest: str | None = None,
     embedder: Embedder | None = None,
+    allow_server: str | Sequence[str] | None = None,
     device: str = ...,
     threads: int | None = ...,
     allow_fallback: bool = ...,
@@ -173,6 +180,7 @@ def load_router(
     weak_model: str | None = None,
     digest: str | None = None,
     embedder: Embedder | None = None,
+    allow_server: str | Sequence[str] | None = None,
     **runtime: Any,
 ) -> Router:
     """Load a router directory, or a router that ships with the package.
@@ -199,6 +207,10 @@ def load_router(
             check.
         embedder: The embedder that the router was trained with, where the directory does not hold it, or a cache
             around it.
+        allow_server: Address of the server that the directory's embedder may ask for vectors, e.g.
+            "http://localhost:8000/v1", or several: an address that came with a directory is asked only where it is
+            allowed here. OpenAI's own addresses, the server that OPENAI_BASE_URL names, and an embedder that is given
+            need no such word.
         **runtime: Where and how a transformer runs: bert takes device ("auto", "cpu", "cuda", "tensorrt"), threads,
             allow_fallback, optimized_cache, run_timeout_s and allow_any_graph (see SessionOptions); causal_llm takes
             device ("auto", "cpu", "cuda"), dtype and batch_size.
@@ -210,6 +222,7 @@ def load_router(
         ArtifactError: The directory is missing, newer than this version, damaged or incomplete, or has another digest;
             see the subclasses.
         EmbedderMismatchError: The embedder is not the one that the router was trained with.
+        UntrustedServerError: The directory names a server that allow_server does not.
     """
     for what, name in (("strong_model", strong_model), ("weak_model", weak_model)):
         if name is not None and not (isinstance(name, str) and name):
@@ -223,7 +236,13 @@ def load_router(
             "another directory"
         )
     return restore_router(
-        artifact, directory, strong_model=strong_model, weak_model=weak_model, embedder=embedder, **runtime
+        artifact,
+        directory,
+        strong_model=strong_model,
+        weak_model=weak_model,
+        embedder=embedder,
+        allow_server=allow_server,
+        **runtime,
     )
 
 
@@ -249,6 +268,7 @@ def restore_router(
     strong_model: str | None = None,
     weak_model: str | None = None,
     embedder: Embedder | None = None,
+    allow_server: str | Sequence[str] | None = None,
     **runtime: Any,
 ) -> Router:
     """Build a router from a directory's contents, which were read before.
@@ -259,8 +279,10 @@ def restore_router(
         strong_model: See load_router, as for the rest and for the errors.
         weak_model: See load_router.
         embedder: See load_router.
+        allow_server: See load_router.
         **runtime: See load_router.
     """
+    allowed = allowed_servers(allow_server)
     kind, stored = artifact.manifest["kind"], artifact.manifest["model_pair"]
     if kind not in ROUTER_KINDS:
         raise ArtifactFormatError(
@@ -278,8 +300,19 @@ def restore_router(
             model_pair=pair,
             embedder=embedder,
             origin=Origin.of(directory, ROUTER_LAYOUT, artifact),
+            allowed_servers=allowed,
             **runtime,
         )
+
+
+def restore_unasked(artifact: Artifact, directory: Path) -> Router:
+    """Build a router that is only shown or written again: whatever server it names, the caller will not ask it.
+
+    Arguments and errors are those of restore_router; no server needs to be allowed.
+    """
+    with faults_of(directory):
+        allowed = allowed_servers(server_of_spec(artifact.manifest["embedder"]))
+    return restore_router(artifact, directory, allow_server=allowed)
 
 
 def _accepted(kind: type[Router], runtime: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from routellm_fast.errors import (
 )
 from routellm_fast.routers.loading import load_router
 from routellm_fast.serving.triton_protocol import (
+    ALLOW_SERVER,
     DEFAULT_THRESHOLD,
     DEVICE,
     DIRECTORY_DIGEST,
@@ -188,8 +189,14 @@ class RouterModel(RequestModel):
             runtime["threads"] = _count(parameters[THREADS])
         directory = settings.folder / parameters.get(ROUTER_DIRECTORY, ROUTER_FOLDER)
         strong, weak = parameters.get(STRONG_MODEL), parameters.get(WEAK_MODEL)
-        digest = parameters.get(DIRECTORY_DIGEST)
-        self._router = load_router(directory, strong_model=strong, weak_model=weak, digest=digest, **runtime)
+        self._router = load_router(
+            directory,
+            strong_model=strong,
+            weak_model=weak,
+            digest=parameters.get(DIRECTORY_DIGEST),
+            allow_server=parameters.get(ALLOW_SERVER),
+            **runtime,
+        )
         self._threshold = settings.default_threshold
         if self._threshold is None:
             with suppress(InvalidArgumentError):  # no calibration: requests have to bring a threshold

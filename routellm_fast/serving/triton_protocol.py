@@ -37,6 +37,8 @@ STRONG_MODEL: Final = "strong_model"
 WEAK_MODEL: Final = "weak_model"
 THREADS: Final = "threads"
 DEVICE: Final = "device"
+# The server that the router's embedder may ask, whose address lies in the router's directory.
+ALLOW_SERVER: Final = "allow_server"
 # Only clients read it: a server gives out a model's configuration and no other file. Exports of earlier versions wrote
 # the table as plain JSON, under the second name.
 CALIBRATION_TABLE: Final = "calibration_table"

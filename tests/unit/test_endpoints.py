@@ -226,3 +226,35 @@ def test_a_parameter_that_is_not_taken_is_told_from_a_wrong_value(reason: str, i
 
 def test_a_text_with_half_a_character_can_be_shown() -> None:
     assert shown("a\ud800b") == "a?b"
+
+
+@pytest.mark.parametrize("key", ["sk-plain-key-1", 'sk/with+odd="signs"&%<\\>~1'])
+def test_a_key_is_cut_out_however_it_is_escaped(key: str) -> None:
+    import html
+    import json
+    import urllib.parse
+
+    escaped = json.dumps(key)[1:-1]
+    forms = {
+        key,
+        escaped,
+        json.dumps(escaped)[1:-1],
+        escaped.replace("/", "\\/"),
+        "".join(f"\\u{ord(character):04x}" for character in key),
+        "".join(f"\\u{ord(character):04X}" for character in key),
+        urllib.parse.quote(key, safe=""),
+        urllib.parse.quote(key),
+        urllib.parse.quote(urllib.parse.quote(key, safe=""), safe=""),
+        "".join(f"%{ord(character):02x}" for character in key),
+        html.escape(key),
+        "".join(f"&#{ord(character)};" for character in key),
+        "".join(f"&#x{ord(character):X};" for character in key),
+    }
+    for form in forms:
+        assert ApiKey(key).scrub(f"before {form} after") == "before [key] after", form
+    assert ApiKey(key).scrub("sk-another-key") == "sk-another-key"
+
+
+def test_scrubbing_takes_no_time_for_texts_made_to_take_it() -> None:
+    for text in ("\\" * 100_000, "%25" * 30_000, "&amp;" * 20_000, "&#0" + "0" * 100_000):
+        assert ApiKey("\\" * 12 + "&" * 12).scrub(text + "x")
