@@ -188,7 +188,11 @@ const char* routellm_version(void) { return ROUTELLM_FAST_VERSION; }
 const char* routellm_last_error(void) { return last_error; }
 
 const char* routellm_status_name(routellm_status status) {
-  switch (status) {
+  // In C any integer may come, which in C++ no variable of the enumeration may hold.
+  unsigned code = 0;
+  static_assert(sizeof code == sizeof status);
+  std::memcpy(&code, &status, sizeof code);
+  switch (code) {
     case ROUTELLM_OK:
       return "ok";
     case ROUTELLM_INVALID_ARGUMENT:

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "support/require.hpp"
 #include "text/wordpiece_tokenizer.hpp"
 
 namespace {
@@ -16,6 +16,7 @@ using routellm_fast::AddedToken;
 using routellm_fast::EncodeResult;
 using routellm_fast::WordPieceOptions;
 using routellm_fast::WordPieceTokenizer;
+using routellm_fast::fuzz::require;
 
 constexpr unsigned kOptionSets = 64;
 
@@ -49,10 +50,6 @@ const WordPieceTokenizer& tokenizer_for(unsigned bits) {
   return tokenizers[bits % kOptionSets];
 }
 
-void require(bool condition) {
-  if (!condition) std::abort();
-}
-
 struct Encoded {
   std::vector<std::uint32_t> ids;
   std::size_t consumed_bytes;
@@ -62,12 +59,13 @@ Encoded encode(const WordPieceTokenizer& tokenizer, std::string_view text, std::
   constexpr std::uint32_t kUntouched = 0xFFFFFFFF;
   std::vector<std::uint32_t> ids(cap + 1, kUntouched);
   const EncodeResult result = tokenizer.encode(text, std::span(ids).first(cap));
-  require(result.token_count <= cap);
-  require(result.consumed_bytes <= text.size());
-  require(result.token_count == cap || result.consumed_bytes == text.size());
-  require(ids[cap] == kUntouched);
+  require(result.token_count <= cap, "no more ids are written than there is room for");
+  require(result.consumed_bytes <= text.size(), "no more is read than there is");
+  require(result.token_count == cap || result.consumed_bytes == text.size(), "only a full room ends a text");
+  require(ids[cap] == kUntouched, "nothing is written behind the room");
   ids.resize(result.token_count);
-  require(std::ranges::all_of(ids, [&](std::uint32_t id) { return id < tokenizer.vocabulary_size(); }));
+  require(std::ranges::all_of(ids, [&](std::uint32_t id) { return id < tokenizer.vocabulary_size(); }),
+          "an id is one of the vocabulary");
   return {std::move(ids), result.consumed_bytes};
 }
 
@@ -81,16 +79,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(bytes.data(), bytes.size());
 
   const Encoded all = encode(tokenizer, text, text.size() + 1);  // at most one token a byte
-  require(all.consumed_bytes == text.size());
-  require(encode(tokenizer, text, text.size() + 1).ids == all.ids);
+  require(all.consumed_bytes == text.size(), "a text is read to its end");
+  require(encode(tokenizer, text, text.size() + 1).ids == all.ids, "a text has the same ids again");
 
   for (const std::size_t cap : {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{7}, text.size() / 2}) {
     const Encoded some = encode(tokenizer, text, cap);
-    require(some.ids.size() == std::min(cap, all.ids.size()));
-    require(std::equal(some.ids.begin(), some.ids.end(), all.ids.begin()));
+    require(some.ids.size() == std::min(cap, all.ids.size()), "a room is filled");
+    require(std::equal(some.ids.begin(), some.ids.end(), all.ids.begin()), "a room cuts ids off and changes none");
     // What was read is all that the tokens depend on.
     const Encoded again = encode(tokenizer, text.substr(0, some.consumed_bytes), cap);
-    require(again.ids == some.ids);
+    require(again.ids == some.ids, "what was read has the ids that were found");
   }
   return 0;
 }

@@ -19,7 +19,8 @@ struct ReadLimits {
 struct Excerpt {
   std::string_view head;
   std::string_view tail;  // the end, where it is read apart from the start
-  std::size_t bytes = 0;  // of the whole text, in UTF-8
+  // Of the whole text, in UTF-8. Where its end is not read, any number above that of the start says that there is more.
+  std::size_t bytes = 0;
 
   /// The whole of a text.
   [[nodiscard]] static Excerpt of(std::string_view text) noexcept { return {text, {}, text.size()}; }

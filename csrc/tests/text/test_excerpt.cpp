@@ -42,5 +42,13 @@ TEST_CASE("a short text is read whole, of a long one its start or its two ends")
   CHECK(continuations.tail == "\xEF\xBF\xBDyz");
 }
 
+TEST_CASE("the start of an ill-formed text is known to be a start, however long it is once it is valid") {
+  std::string scratch;
+  // Two characters of four make as many bytes as the text has.
+  const Excerpt start = read_of({"\0\xC3\xED\xA9", 4}, {.whole = 2, .tail = 0}, scratch);
+  CHECK(start.head == std::string_view("\0\xEF\xBF\xBD", 4));
+  CHECK(start.bytes > start.head.size());
+}
+
 }  // namespace
 }  // namespace routellm_fast
