@@ -9,6 +9,7 @@ import typer
 
 from routellm_fast import __version__
 from routellm_fast.cli import _augment, _calibrate, _evaluate, _export, _import, _info, _rank, _route, _train
+from routellm_fast.cli._printing import say, tell
 from routellm_fast.cli._progress import told_when_long, working
 from routellm_fast.cli._streams import OutputError, ReaderGoneError, standard_streams
 from routellm_fast.errors import RouteLLMError
@@ -34,7 +35,7 @@ app.command("rank")(_rank.rank)
 
 def _version(show: bool) -> None:
     if show:
-        typer.echo(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -83,6 +84,5 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _fail(message: str) -> int:
-    line = " ".join(message.split())
-    sys.stderr.write(f"routellm-fast: {line}\n")
+    tell(message)
     return 2

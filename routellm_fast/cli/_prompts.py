@@ -14,8 +14,7 @@ from pathlib import Path
 from select import select
 from typing import Any, Final, NamedTuple
 
-import typer
-
+from routellm_fast.cli._printing import tell
 from routellm_fast.cli._progress import working
 from routellm_fast.cli._streams import input_descriptor, is_typed
 from routellm_fast.data.prompts import Prompts, has_prompt, prompt_text
@@ -162,7 +161,7 @@ def _form_of_lines(file: Path, form: PromptFormat) -> PromptFormat:
 def _say_what_is_waited_for() -> None:
     if is_typed():
         working("")
-        typer.echo("routellm-fast: type a prompt and press Enter for each; Ctrl-D ends the input", err=True)
+        tell("type a prompt and press Enter for each; Ctrl-D ends the input")
     else:
         working("waiting for prompts on standard input")
 
