@@ -31,7 +31,15 @@ def in_markdown(text: str) -> str:
     return _MARKDOWN.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), shown(" ".join(text.split())))
 
 
-def as_json(value: Any, *, indent: int | None = None) -> str:
+def in_code(text: str) -> str:
+    """Return the text as Markdown's code: between more backticks than stand side by side within it."""
+    line = shown(" ".join(text.split()))
+    marks = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    # Markdown takes one space off each end.
+    return f"{marks} {line} {marks}" if len(marks) > 1 else f"{marks}{line}{marks}"
+
+
+def as_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """Return JSON in which letters of all scripts stand as they are, and characters that do not print as escapes.
 
     Whoever parses it gets the same text back, except that a lone surrogate, which UTF-8 cannot hold, becomes "?".
@@ -39,11 +47,12 @@ def as_json(value: Any, *, indent: int | None = None) -> str:
     Args:
         value: What json.dumps takes.
         indent: Number of spaces of each level, with line breaks; None for one line.
+        sort_keys: Whether keys stand in their alphabetical order.
 
     Raises:
         TypeError: The value holds something that JSON cannot.
     """
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    text = json.dumps(value, ensure_ascii=False, indent=indent, sort_keys=sort_keys)
     lines = text.encode("utf-8", "replace").decode().split("\n")
     return "\n".join(line if line.isprintable() else "".join(map(_escaped_in_json, line)) for line in lines)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from routellm_fast.cli._printing import console
 from routellm_fast.shown import shown
@@ -100,7 +101,7 @@ def busy(description: str) -> Iterator[None]:
         working(description)
         yield
         return
-    with _shown_otherwise(), output.status(shown(description)):
+    with _shown_otherwise(), output.status(Text(shown(description))):
         yield
 
 
