@@ -34,16 +34,24 @@ _FORMS: Final[Mapping[str, Form]] = {
     parquet.SUFFIX: "parquet",
 }
 SUFFIXES: Final = tuple(_FORMS)
-# csv refuses fields beyond 128 KiB unless told otherwise; prompts are longer than that.
-_MAX_FIELD_CHARACTERS: Final = 1 << 28
+# The longest line, and the longest cell of CSV, which may have many lines. A stream without line ends would fill the
+# memory. (csv itself refuses fields beyond 128 KiB unless told otherwise; prompts are longer than that.)
+MAX_LINE_CHARACTERS: Final = 1 << 26
+TOO_LONG: Final = (
+    f"no line end within {MAX_LINE_CHARACTERS:,} characters (64 MiB of ASCII), which is the longest line that is read: "
+    "put each row or prompt on a line of its own"
+)
 # Sums and squares of numbers up to this one stay finite.
 _MAX_NUMBER: Final = 1e100
 _TRUE_AND_FALSE: Final = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _MISSING_WORDS: Final = ("nan", "na", "n/a", "null", "none", "-")
 _SEPARATORS: Final = (",", ";", "\t")
 _UTF_16: Final = "is UTF-16, expected UTF-8: save it as UTF-8"
+_UTF_32: Final = "is UTF-32, expected UTF-8: save it as UTF-8"
 # How files of other kinds begin, and what they are.
 _SIGNATURES: Final = {
+    b"\xff\xfe\0\0": _UTF_32,
+    b"\0\0\xfe\xff": _UTF_32,
     b"\xff\xfe": _UTF_16,
     b"\xfe\xff": _UTF_16,
     b"\x1f\x8b": "is compressed by gzip, but its name does not end with .gz: rename it",
@@ -152,7 +160,9 @@ def usable(rows: Iterable[_R], read: Callable[[_R], _T], left_out: LeftOut | Non
     Raises:
         DataError: A row cannot be read and left_out is None or strict; or none of the rows can be read.
     """
-    refused: list[DataError] = []  # until a row can be read; then each goes to left_out
+    # Until a row can be read: the errors of the first ones, and the number of the others. Then left_out takes them.
+    refused: list[DataError] = []
+    unnamed = 0
     any_read = False
     for row in rows:
         try:
@@ -162,28 +172,31 @@ def usable(rows: Iterable[_R], read: Callable[[_R], _T], left_out: LeftOut | Non
                 raise
             if any_read:
                 left_out.add(error)
-            else:
+            elif len(refused) < _MOST_NAMED:
                 refused.append(error)
+            else:
+                unnamed += 1
             continue
         if not any_read:
             any_read = True
-            _hand_over(refused, left_out)
+            if left_out is not None:
+                _hand_over(refused, unnamed, left_out)
         yield found
     if not any_read and refused:
-        raise _none_usable(refused)
+        raise _none_usable(refused[0], len(refused) + unnamed)
 
 
-def _hand_over(refused: list[DataError], left_out: LeftOut | None) -> None:
+def _hand_over(refused: list[DataError], unnamed: int, left_out: LeftOut) -> None:
     for error in refused:
-        if left_out is not None:
-            left_out.add(error)
+        left_out.add(error)
+    left_out.rows += unnamed
     refused.clear()
 
 
-def _none_usable(refused: Sequence[DataError]) -> DataError:
-    if len(refused) == 1:
-        return refused[0]
-    return DataError(f"{refused[0]}. None of the {len(refused):,} rows can be read; this is what the first lacks")
+def _none_usable(first: DataError, count: int) -> DataError:
+    if count == 1:
+        return first
+    return DataError(f"{first}. None of the {count:,} rows can be read; this is what the first lacks")
 
 
 def form_of(path: Path) -> Form | None:
@@ -211,8 +224,59 @@ def check_text(start: bytes, where: object) -> None:
     for signature, problem in _SIGNATURES.items():
         if start.startswith(signature):
             raise DataError(f"{where} {problem}")
-    if b"\0" in start[:_LONGEST_SIGNATURE]:
-        raise DataError(f"{where} {_UTF_16}")
+    first = start[:_LONGEST_SIGNATURE]
+    if b"\0" in first:
+        # A letter of Latin script takes two bytes in UTF-16, one of which is NUL.
+        even, odd = first[::2], first[1::2]
+        if odd and (not any(even) or not any(odd)) and any(first):
+            raise DataError(f"{where} {_UTF_16}")
+        raise DataError(
+            f"{where} has a NUL byte among its first {_LONGEST_SIGNATURE}, so it is no text in UTF-8: save it as UTF-8 "
+            "if it is text in another encoding"
+        )
+
+
+def lines_within(stream: io.TextIOBase, where: object) -> Iterator[str]:
+    """Yield the lines of a text with their ends. Raises DataError where a line is longer than MAX_LINE_CHARACTERS.
+
+    Args:
+        stream: The text.
+        where: What to call it.
+    """
+    for number in itertools.count(1):
+        line = stream.readline(MAX_LINE_CHARACTERS + 1)
+        if not line:
+            return
+        if len(line) > MAX_LINE_CHARACTERS:
+            raise too_long(where, number)
+        yield line
+
+
+def too_long(where: object, number: int) -> DataError:
+    """Return the error for a line that is longer than MAX_LINE_CHARACTERS."""
+    return DataError(f"{where}, line {number}: {TOO_LONG}")
+
+
+def parse_json(text: str) -> Any:
+    """Return the JSON value that a line holds.
+
+    Raises:
+        json.JSONDecodeError: The text is not JSON.
+        ValueError: It is JSON that cannot be taken: an object has a key twice, a number has thousands of digits, or
+            values are nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError("it is nested too deeply to be read") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"an object has the key {reprlib.repr(twice)} twice: which of the two is meant?")
+    return found
 
 
 def check_json_lines(first: str, where: object) -> None:
@@ -288,9 +352,9 @@ def _opened(path: Path) -> Iterator[io.TextIOBase]:
 
 
 def _csv_rows(path: Path, stream: io.TextIOBase) -> Iterator[Row | DataError]:
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD_CHARACTERS))
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_CHARACTERS))
     # The csv module of Python 3.10 refuses zero characters, which a prompt may hold.
-    lines = (line.replace("\0", "\N{REPLACEMENT CHARACTER}") for line in stream)
+    lines = (line.replace("\0", "\N{REPLACEMENT CHARACTER}") for line in lines_within(stream, path))
     begin = _with_first_text(lines)
     separator = _separator(begin[-1]) if begin else ","
     reader = csv.reader(itertools.chain(begin, lines), delimiter=separator, strict=True)
@@ -300,7 +364,7 @@ def _csv_rows(path: Path, stream: io.TextIOBase) -> Iterator[Row | DataError]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise DataError(f"{path}, line {line}: not valid CSV ({error})") from error
+            raise DataError(f"{path}, line {line}: not valid CSV ({_quote_problem(error)})") from error
         if cells is None:
             return
         if header is None:
@@ -314,6 +378,25 @@ def _csv_rows(path: Path, stream: io.TextIOBase) -> Iterator[Row | DataError]:
             yield DataError(
                 f"{path}, line {line}: found {len(cells)} cells, expected {len(header)} as in the header{between}"
             )
+
+
+def _quote_problem(error: csv.Error) -> str:
+    """Return what is wrong with a row and what to do. The rest of a file cannot be read: cells may hold line breaks."""
+    problem = str(error)
+    if "end of data" in problem:
+        return (
+            "a quote that opens a cell of this row is never closed, so the row reaches to the end of the file: close "
+            'it. A cell that begins with a quote of its own is written """..."'
+        )
+    if "field limit" in problem:
+        return (
+            f"a cell of this row has more than {MAX_LINE_CHARACTERS:,} characters, which is the most that is read. Is "
+            "the quote that opens it never closed?"
+        )
+    return (
+        f"{problem}: text follows the quote that closes a cell of this row. Within quotes, a quote is written twice: "
+        '"He said ""no"""'
+    )
 
 
 def _with_first_text(lines: Iterable[str]) -> list[str]:
@@ -342,15 +425,15 @@ def _header(path: Path, line: int, cells: Sequence[str]) -> list[str]:
 
 def _json_rows(path: Path, stream: io.TextIOBase) -> Iterator[Row | DataError]:
     is_first = True
-    for line, text in enumerate(stream, start=1):
+    for line, text in enumerate(lines_within(stream, path), start=1):
         if not text.strip():
             continue
         if is_first:
             check_json_lines(text, f"{path}, line {line}")
             is_first = False
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            values = parse_json(text)
+        except ValueError as error:
             yield DataError(f"{path}, line {line}: not valid JSON ({error})")
             continue
         if isinstance(values, dict):

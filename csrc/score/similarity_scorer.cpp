@@ -5,6 +5,7 @@
 #include <exception>
 #include <span>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -111,17 +112,22 @@ void SimilarityScorer::score(const float* embeddings, std::size_t count, std::si
   }
   // Queries are shared out, never the sums of one query, so that no result depends on the number of threads.
   std::vector<std::exception_ptr> failures(workers);
+  const auto work = [&](std::size_t w) {
+    try {
+      score_range(count * w / workers, count * (w + 1) / workers);
+    } catch (...) {
+      failures[w] = std::current_exception();
+    }
+  };
   {
     std::vector<std::jthread> pool;
     pool.reserve(workers);
     for (std::size_t w = 0; w < workers; ++w) {
-      pool.emplace_back([&, w] {
-        try {
-          score_range(count * w / workers, count * (w + 1) / workers);
-        } catch (...) {
-          failures[w] = std::current_exception();
-        }
-      });
+      try {
+        pool.emplace_back(work, w);
+      } catch (const std::system_error&) {
+        work(w);  // no further thread can be started, so this one does its share too
+      }
     }
   }
   for (const std::exception_ptr& failure : failures) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -9,9 +10,11 @@ import typer
 
 from routellm_fast import __version__
 from routellm_fast.cli import _augment, _calibrate, _evaluate, _export, _import, _info, _rank, _route, _train
+from routellm_fast.cli._lack import lack_of
+from routellm_fast.cli._printing import say, tell
 from routellm_fast.cli._progress import told_when_long, working
 from routellm_fast.cli._streams import OutputError, ReaderGoneError, standard_streams
-from routellm_fast.errors import RouteLLMError
+from routellm_fast.errors import InvalidArgumentError, RouteLLMError
 
 app = typer.Typer(
     name="routellm-fast",
@@ -34,7 +37,7 @@ app.command("rank")(_rank.rank)
 
 def _version(show: bool) -> None:
     if show:
-        typer.echo(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -47,12 +50,8 @@ def _root(
     working(f"{context.invoked_subcommand} is running")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status.
-
-    0: success, or whoever read the output has ended. 1: `calibrate --check` found a drift. 2: bad input, or an output
-    that cannot be written. 3: `train --require-better`, and the router is not shown to be better. 130: interrupted.
-    """
+def run(arguments: Sequence[str] | None) -> int:
+    """Run the command line and return its exit status; see main."""
     with standard_streams(), told_when_long():
         return _run(None if arguments is None else list(arguments))
 
@@ -60,20 +59,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str] | None) -> int:
     status = 0
     try:
+        _check_letters(sys.argv[1:] if arguments is None else arguments)
         result = app(args=arguments, standalone_mode=False)
         status = result if isinstance(result, int) else 0
         sys.stdout.flush()
     except RouteLLMError as error:
-        return _fail(str(error))
+        # Of an OSError too, whose number says nothing to a reader.
+        return _fail(getattr(error, "strerror", None) or str(error))
     except ReaderGoneError:
         return status
     except OutputError as error:
         return _fail(f"standard output cannot be written ({error})")
     except OSError as error:  # of a file that the command reads or writes
-        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+        return _fail(lack_of(error) or f"{error.filename or 'a file'}: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:
+        if (lack := lack_of(error)) is not None:
+            return _fail(lack)
         # Wrong usage. Typer's exceptions are in different modules in its versions, but all have format_message.
         format_message = getattr(error, "format_message", None)
         if format_message is None:
@@ -82,7 +85,23 @@ def _run(arguments: list[str] | None) -> int:
     return status
 
 
+def _check_letters(arguments: list[str]) -> None:
+    """Refuse arguments whose letters Python could not read; names of files that exist are taken by their bytes.
+
+    Python reads arguments as ASCII in the C locale where its UTF-8 mode is turned off, and hands on other letters
+    garbled. Raises InvalidArgumentError.
+    """
+    if sys.getfilesystemencoding() != "ascii":
+        return
+    for text in arguments:
+        if not text.isascii() and not os.path.lexists(text):
+            meant = os.fsencode(text).decode("utf-8", "replace")
+            raise InvalidArgumentError(
+                f"Python reads arguments as ASCII here and garbles {meant!r}: set LC_ALL=C.UTF-8 or PYTHONUTF8=1, or "
+                "give the text in a file or by a pipe"
+            )
+
+
 def _fail(message: str) -> int:
-    line = " ".join(message.split())
-    sys.stderr.write(f"routellm-fast: {line}\n")
+    tell(message)
     return 2

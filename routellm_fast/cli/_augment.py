@@ -9,6 +9,7 @@ import typer
 
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._outputs import Force, check_vacant_outputs
+from routellm_fast.cli._printing import say
 from routellm_fast.cli._progress import busy
 from routellm_fast.errors import InvalidArgumentError
 
@@ -92,8 +93,8 @@ def golden(
         made = golden_battles(labelled, models=names, rules=rules, forbidden=forbidden)
         write_battles(out, made.rows)
     _judging.show_battles(out, made.counts)
-    typer.echo(f"  prompts left out as forbidden: {made.forbidden_prompts:,}")
-    typer.echo(f"  prompts with fewer than two scores: {made.unpaired_prompts:,}")
+    say(f"  prompts left out as forbidden: {made.forbidden_prompts:,}")
+    say(f"  prompts with fewer than two scores: {made.unpaired_prompts:,}")
     say_left_out(left_out)
 
 

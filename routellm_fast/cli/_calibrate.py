@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from routellm_fast import data
@@ -22,6 +20,7 @@ from routellm_fast.cli._digest import Digest
 from routellm_fast.cli._embedder import OPENAI_NAME, named_embedder
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._outputs import Force, check_vacant_outputs
+from routellm_fast.cli._printing import console, say, say_json, tell
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
 from routellm_fast.cli._streams import ReaderGoneError
@@ -31,6 +30,7 @@ from routellm_fast.interval import Interval
 from routellm_fast.prices import ModelPrice, PairPrices, assigned_usd
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.loading import SHIPPED_ROUTER, load_router, restore_unasked, router_directory
+from routellm_fast.shown import shown
 from routellm_fast.tables import LeftOut
 from routellm_fast.thresholds.command import PROBABILITY_CHOICES, Calibrated, ProbabilityChoice
 from routellm_fast.thresholds.command import calibrate as find_calibration
@@ -198,7 +198,7 @@ def calibrate(
         artifact = read_artifact(directory, ROUTER_LAYOUT, digest=digest)
         written = restore_unasked(artifact, directory).with_calibration(found.calibration).save(target)
     if as_json:
-        typer.echo(json.dumps(_record(found, target, written), ensure_ascii=False, indent=2))
+        say_json(_record(found, target, written))
         return
     _show(directory, loaded, found, target, written)
 
@@ -302,32 +302,31 @@ def _record(found: Calibrated, target: Path | None, digest: str | None) -> dict[
 
 
 def _show(directory: Path, router: Router, found: Calibrated, target: Path | None, digest: str | None) -> None:
-    console = _console()
+    output = console(width=_FILE_WIDTH, highlight=True)
     facts, pair = found.facts, router.model_pair
     repeated = facts["requests"] - facts["distinct_prompts"]
     notes = [f"{repeated:,} of them repeated"] if repeated else []
     notes += [f"{facts['blank_prompts_left_out']:,} blank ones left out"] if facts["blank_prompts_left_out"] else []
     notes += [f"{facts['labelled_rows']:,} labelled rows"] if facts["labelled_rows"] else []
     notes += [f"{facts['labelled_rows_left_out']:,} without both scores"] if facts["labelled_rows_left_out"] else []
-    typer.echo(f"{directory}: {pair.strong} from the threshold on, else {pair.weak}")
-    typer.echo(", ".join([f"{facts['requests']:,} prompts of {found.calibration.dataset}", *notes]) + "\n")
-    console.print(_points_table(list(found.calibration.operating_points.values()), facts["labelled_strong_shares"]))
+    say(f"{directory}: {pair.strong} from the threshold on, else {pair.weak}")
+    say(", ".join([f"{facts['requests']:,} prompts of {found.calibration.dataset}", *notes]), "")
+    output.print(_points_table(list(found.calibration.operating_points.values()), facts["labelled_strong_shares"]))
     if found.probability is not None:
         fit = found.probability
         stored = "not stored" if fit.refusal else "stored" if target else "not stored yet"
         levels = "" if fit.map.levels is None else f", {fit.map.levels} levels"
-        typer.echo(f"\n{fit.method} map on {fit.rows:,} outcomes of {fit.groups:,} prompts{levels}: {stored}")
+        say("", f"{fit.method} map on {fit.rows:,} outcomes of {fit.groups:,} prompts{levels}: {stored}")
         table = _table("on held-out prompts", "log loss", "Brier", "ECE", "ECE less its noise")
         for name, figures in (("win rates as they are", fit.before), ("through the map", fit.after)):
             ece = _interval(figures.ece, ".4f")
             table.add_row(name, f"{figures.log_loss:.5f}", f"{figures.brier:.5f}", ece, f"{figures.ece_debiased:.4f}")
-        console.print(table)
+        output.print(table)
     for warning in found.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    if target is None:
-        typer.echo("\nnothing is stored: give --out DIR or --in-place")
-    else:
-        typer.echo(f"\nwritten to {target}\ndigest: {digest}")
+        tell(warning, by="warning: ")
+    say("", f"written to {target}" if target else "nothing is stored: give --out DIR or --in-place")
+    if target:
+        say(f"digest: {digest}")
 
 
 def _points_table(points: Sequence[OperatingPoint], random_pgrs: Mapping[str, float]) -> Table:
@@ -345,7 +344,7 @@ def _points_table(points: Sequence[OperatingPoint], random_pgrs: Mapping[str, fl
         columns["PGR at random"] = lambda point: f"{random_pgrs[point.target.name]:.1%}"
     table = _table("target", *columns)
     for point in points:
-        table.add_row(point.target.name, *(show(point) for show in columns.values()))
+        table.add_row(shown(point.target.name), *(show(point) for show in columns.values()))
     return table
 
 
@@ -368,7 +367,7 @@ def _check(router: Router, traffic: Traffic, alpha: float, tolerance: float, *, 
     # The exit status is an answer too, and stays one where nobody reads the rest.
     with contextlib.suppress(ReaderGoneError):
         if as_json:
-            typer.echo(json.dumps(drift.to_json(), ensure_ascii=False, indent=2))
+            say_json(drift.to_json())
         else:
             _show_drift(drift, router.calibration.dataset)
         sys.stdout.flush()
@@ -382,17 +381,20 @@ def _show_drift(drift: Drift, dataset: str) -> None:
         "drifted": "these prompts no longer look like those of the calibration: calibrate again",
         "too few to tell": f"only a change of the strong share by {drift.detectable:.0%} or more would have shown",
     }
-    typer.echo(f"{drift.verdict}: {meaning[drift.verdict]}")
-    typer.echo(
+    say(f"{drift.verdict}: {meaning[drift.verdict]}")
+    say(
         f"{drift.request_count:,} prompts against {drift.calibration_count:,} of {dataset}: the strong share at one "
         f"threshold or another differs by up to {drift.statistic:.2%} (Kolmogorov-Smirnov, p {_p(drift.p_value)}); "
-        f"changes from {drift.detectable:.1%} on would show; PSI {drift.psi:.3f}\n"
+        f"changes from {drift.detectable:.1%} on would show; PSI {drift.psi:.3f}",
+        "",
     )
     table = _table("operating point", "threshold", "expected share", "strong share", "p")
     for point in drift.points:
         share = _interval(point.strong_share, ".2%")
-        table.add_row(point.name, f"{point.threshold:.5f}", f"{point.expected_share:.2%}", share, _p(point.p_value))
-    _console().print(table)
+        table.add_row(
+            shown(point.name), f"{point.threshold:.5f}", f"{point.expected_share:.2%}", share, _p(point.p_value)
+        )
+    console(width=_FILE_WIDTH, highlight=True).print(table)
 
 
 def _p(value: float) -> str:
@@ -404,8 +406,3 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, no_wrap=True)
     return table
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_FILE_WIDTH)

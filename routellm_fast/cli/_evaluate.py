@@ -23,6 +23,7 @@ from routellm_fast.cli._evaluate_many import (
 from routellm_fast.cli._evaluation_tables import print_benchmark
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._outputs import Force, check_vacant_outputs
+from routellm_fast.cli._printing import say, say_json
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.data import known_aliases, read_prompts
 from routellm_fast.decision import ModelPair
@@ -252,8 +253,7 @@ def evaluate(
     if evaluation is not None:
         record = {**evaluation.to_json(), **record}
     if as_json:
-        # A lone surrogate has no place in UTF-8 output.
-        typer.echo(json.dumps(record, ensure_ascii=False, indent=2).encode("utf-8", "replace").decode())
+        say_json(record)
     else:
         for result in evaluation.benchmarks if evaluation is not None else ():
             print_benchmark(result, with_domains=domains, markdown=markdown)
@@ -384,4 +384,4 @@ def _write(out: Path, evaluation: Any, many: Mapping[str, Sequence[Shown]], *, q
                 raise DataError(f"{path} cannot be written ({error.strerror or error})") from error
             written.append(path)
     if written and not quiet:
-        typer.echo(f"wrote {written[0]}" + (f" and {len(written) - 1} files beside it" if len(written) > 1 else ""))
+        say(f"wrote {written[0]}" + (f" and {len(written) - 1} files beside it" if len(written) > 1 else ""))

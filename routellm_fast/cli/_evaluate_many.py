@@ -14,6 +14,7 @@ from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.evaluation.text_table import TextTable
 from routellm_fast.routers import Router
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
+from routellm_fast.shown import in_markdown
 from routellm_fast.tables import LeftOut
 
 ALL_PAIRS: Final = "all"
@@ -43,7 +44,8 @@ class Shown:
     def markdown(self) -> str:
         """Return it as a section of a Markdown file."""
         title, *rest = self.lines
-        return "\n".join([f"## {title}", "", *(f"* {line}" for line in rest), *([""] if rest else [])]) + (
+        items = (f"* {in_markdown(line)}" for line in rest)
+        return "\n".join([f"## {in_markdown(title)}", "", *items, *([""] if rest else [])]) + (
             f"\n{self.table.markdown()}\n"
         )
 

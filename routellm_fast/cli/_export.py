@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,6 +11,7 @@ import typer
 from routellm_fast.cli._allowed import AllowServer
 from routellm_fast.cli._left_out import left_out_of, say_left_out
 from routellm_fast.cli._outputs import Force, check_vacant_outputs
+from routellm_fast.cli._printing import say, say_json
 from routellm_fast.cli._prompts import PromptFormat, read_prompts
 from routellm_fast.errors import DataError, InvalidArgumentError
 
@@ -254,9 +254,9 @@ def triton(
         allow_server=allow_server,
     )
     if as_json:
-        typer.echo(json.dumps(export.to_json(), indent=2))
+        say_json(export.to_json())
         return
-    typer.echo(f"{out}: {export.kind} in mode {export.mode}, ask {export.name} for {', '.join(export.inputs)}")
+    say(f"{out}: {export.kind} in mode {export.mode}, ask {export.name} for {', '.join(export.inputs)}")
     if export.graph is not None:
         _show(out, export.graph, as_json=False)
 
@@ -285,15 +285,15 @@ def _benchmarks(folder: Path | None) -> Sequence[Any]:
 
 def _show(out: Path, report: ExportReport, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
+        say_json(report.to_json())
         return
     changed = max(report.changed_decisions.values(), default=0)
-    typer.echo(
+    say(
         f"{out}: {report.kind} from {report.inputs}, {report.precision}, {report.model_bytes:,} bytes; within "
         f"{report.max_difference:.1e} of the router on {report.prompts} prompts (bound {report.bound:g}), at most "
         f"{changed} decisions changed, {report.verified_on}"
     )
     for name, values in report.apgr.items():
-        typer.echo(f"  {name}: APGR {values['router']:.4f}, exported {values['exported']:.4f}")
+        say(f"  {name}: APGR {values['router']:.4f}, exported {values['exported']:.4f}")
     for note in report.notes:
-        typer.echo(f"  {note}")
+        say(f"  {note}")

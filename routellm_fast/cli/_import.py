@@ -8,6 +8,7 @@ import typer
 
 from routellm_fast.cli._embedder import OPENAI_NAME, named_embedder
 from routellm_fast.cli._outputs import Force, check_vacant_outputs
+from routellm_fast.cli._printing import say
 from routellm_fast.embedders import StaticEmbedder
 from routellm_fast.embedders.model2vec import is_model2vec_folder
 from routellm_fast.errors import ArtifactNotFoundError
@@ -41,13 +42,13 @@ def import_source(
             source, strong_model=strong_model, weak_model=weak_model, embedder=named_embedder(embedder)
         )
         digest = router.save(out)
-        typer.echo(f"{out}: mf router of {len(router.model_names)} models, {router.dim} dimensions\ndigest: {digest}")
+        say(f"{out}: mf router of {len(router.model_names)} models, {router.dim} dimensions", f"digest: {digest}")
     elif is_model2vec_folder(source):
         static = StaticEmbedder.load(source)
         static = static.quantize() if int8 else static
         digest = static.save(out, provenance={"source": "model2vec folder", "name": source.resolve().name})
         tokens = f"{static.table.shape[0]:,} tokens"
-        typer.echo(f"{out}: static embedder, {tokens}, {static.dim} dimensions\ndigest: {digest}")
+        say(f"{out}: static embedder, {tokens}, {static.dim} dimensions", f"digest: {digest}")
     else:
         raise ArtifactNotFoundError(
             f"{source} is neither a checkpoint of RouteLLM's mf router (model.safetensors with P.weight) "

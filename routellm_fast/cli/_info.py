@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -18,9 +16,11 @@ from routellm_fast import _core
 from routellm_fast.artifact import ROUTER_LAYOUT, read_artifact, verify_artifact
 from routellm_fast.c_abi import c_abi
 from routellm_fast.calibration import Calibration
+from routellm_fast.cli._printing import console, say, say_json
 from routellm_fast.cli._progress import working
 from routellm_fast.errors import InvalidArgumentError, UnreachableTargetError
 from routellm_fast.routers.loading import restore_unasked, router_directory
+from routellm_fast.shown import shown
 
 _MAX_CHARACTERS: Final = 400
 _QUIET_S: Final = 2.0
@@ -56,9 +56,11 @@ def info(
                 "--c-abi is about this installation, not about a router: leave out ROUTER, --verify and --digest"
             )
         files = {key.replace("_", " "): str(value) for key, value in c_abi()._asdict().items()}
-        # One fact a line, never broken or cut to the terminal's width: scripts read these.
-        lines = [f"{key}: {value}" for key, value in files.items()]
-        typer.echo(json.dumps(files, ensure_ascii=False, indent=2) if as_json else "\n".join(lines))
+        if as_json:
+            say_json(files)
+        else:
+            # One fact a line, never broken or cut to the terminal's width: scripts read these.
+            say(*(f"{key}: {value}" for key, value in files.items()))
         return
     if only_digest and as_json:
         raise InvalidArgumentError("--digest prints one line: leave out --json, which shows the digest beside the rest")
@@ -66,7 +68,7 @@ def info(
     verified = _verify(directory) if verify else None
     artifact = read_artifact(directory, ROUTER_LAYOUT)
     if only_digest:
-        typer.echo(artifact.digest)
+        say(artifact.digest)
         return
     loaded = restore_unasked(artifact, directory)
     arrays = {**artifact.tensors, **artifact.mapped}
@@ -97,12 +99,12 @@ def info(
     if verified is not None:
         facts["verified"] = f"{verified:,} bytes: every digest as recorded, every weight finite"
     if as_json:
-        typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+        say_json(facts)
         return
-    table = Table(title=str(directory), title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = Table(title=shown(str(directory)), title_justify="left", show_header=False, box=None, pad_edge=False)
     for key, value in facts.items():
         table.add_row(key, _readable(value))
-    Console().print(table)
+    console(highlight=True).print(table)
 
 
 def _threshold(calibration: Calibration, share: float) -> float | str:
@@ -153,12 +155,12 @@ def _verify(directory: Path) -> int:
 @contextmanager
 def _progress_bar() -> Iterator[Callable[[int, int], None]]:
     """Yield what moves a progress bar, which is shown where the work takes long, or the lines of told_when_long."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    errors = console(err=True)
+    if not errors.is_terminal:
         yield lambda done, total: working("verifying bytes", done, total)
         return
     columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=console, transient=True)
+    progress = Progress(*columns, console=errors, transient=True)
     task = progress.add_task("verifying")
     start = time.monotonic()
 
@@ -179,9 +181,9 @@ def _progress_bar() -> Iterator[Callable[[int, int], None]]:
 def _readable(value: Any, depth: int = 0) -> str:
     """Return a value as text: an outer object has one line for each key; a text that is too long is left to --json."""
     if isinstance(value, dict) and depth == 0:
-        return "\n".join(f"{key}: {_readable(entry, 1)}" for key, entry in value.items()) or "none"
+        return "\n".join(f"{shown(key)}: {_readable(entry, 1)}" for key, entry in value.items()) or "none"
     if isinstance(value, dict):
-        text = ", ".join(f"{key} {_readable(entry, depth + 1)}" for key, entry in value.items())
+        text = ", ".join(f"{shown(key)} {_readable(entry, depth + 1)}" for key, entry in value.items())
         text = f"({text})" if depth > 1 else text
     elif isinstance(value, list):
         text = ", ".join(_readable(entry, depth + 1) for entry in value)
@@ -190,5 +192,5 @@ def _readable(value: Any, depth: int = 0) -> str:
     elif isinstance(value, bool):
         text = "yes" if value else "no"
     else:
-        text = f"{value:,}" if isinstance(value, int) else str(value)
+        text = f"{value:,}" if isinstance(value, int) else shown(str(value))
     return text if len(text) <= _MAX_CHARACTERS else "(long: --json shows it)"

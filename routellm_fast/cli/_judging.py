@@ -27,6 +27,7 @@ from routellm_fast.augmentation import (
 from routellm_fast.augmentation.command import JudgeJob, run_judge
 from routellm_fast.augmentation.ledger import Ledger
 from routellm_fast.cli._outputs import check_vacant_outputs, write_json
+from routellm_fast.cli._printing import say, tell
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.data import Prompts, known_aliases, read_prompts
 from routellm_fast.errors import DataError, InvalidArgumentError, RouteLLMError
@@ -47,16 +48,16 @@ def judge_and_write(job: JudgeJob, out: Path, report: Path | None) -> None:
         _say_resumable(job.journal)
         raise
     if result.repaired_bytes:
-        typer.echo(f"{job.journal}: a torn last line of {result.repaired_bytes:,} bytes was cut off", err=True)
+        tell(f"{job.journal}: a torn last line of {result.repaired_bytes:,} bytes was cut off", by="")
     for departure in result.departures:
-        typer.echo(f"note: {departure}", err=True)
+        tell(departure, by="note: ")
     if result.ending is Ending.INTERRUPTED:
         _say_resumable(job.journal)
         raise typer.Exit(_INTERRUPTED)
     if result.ending is Ending.COST_CAP and job.max_cost_usd is not None:
         _say_capped(job.max_cost_usd, result.report, len(job.contests))
     finish(out, result.rows, result.report, report)
-    typer.echo(f"  every answer: {job.journal}")
+    say(f"  every answer: {job.journal}")
 
 
 def template_of(mode: str, file: Path | None, *, as_json: bool) -> Template:
@@ -144,32 +145,32 @@ def finish(out: Path, rows: Sequence[BattleRow], found: JudgeReport, report: Pat
         )
     write_battles(out, rows)
     show_battles(out, BattleCounts.of(rows))
-    typer.echo(
+    say(
         f"  contests: {found.contests:,}, judged {found.judged:,} ({found.identical:,} with equal responses), "
         f"without a readable verdict {found.unparsable:,}, without an answer {found.unfinished:,}"
     )
     if found.position_bias is not None:
-        typer.echo(
+        say(
             f"  position bias: the order changed {found.order_changed:,} of {found.both_orders:,} verdicts "
             f"({found.position_bias:.1%}); {found.favoured_first:,} for the first response, {found.favoured_second:,} "
             "for the second"
         )
     if found.agreement_with_people is not None:
-        typer.echo(
+        say(
             f"  agreement with people: {found.agreed_with_people:,} of {found.compared_with_people:,} "
             f"({found.agreement_with_people:.1%})"
         )
-    typer.echo(f"  calls: {found.calls:,}, {found.input_tokens:,} tokens in, {found.output_tokens:,} out")
+    say(f"  calls: {found.calls:,}, {found.input_tokens:,} tokens in, {found.output_tokens:,} out")
     if found.unmetered_calls:
-        typer.echo(f"  calls for which the server reported no tokens, counted at the most: {found.unmetered_calls:,}")
+        say(f"  calls for which the server reported no tokens, counted at the most: {found.unmetered_calls:,}")
     if found.cut_off_responses:
-        typer.echo(f"  generated responses cut off at the token limit: {found.cut_off_responses:,}")
+        say(f"  generated responses cut off at the token limit: {found.cut_off_responses:,}")
     if found.unsettled_calls:
-        typer.echo(f"  calls under way when a run broke off, which may have been billed: {found.unsettled_calls:,}")
+        say(f"  calls under way when a run broke off, which may have been billed: {found.unsettled_calls:,}")
     if found.calls and not found.committed_usd:
-        typer.echo("  cost: not known without prices (--price-in, --price-out)")
+        say("  cost: not known without prices (--price-in, --price-out)")
         return
-    typer.echo(f"  cost: {_cost_of(found.spent_usd, found.lost_usd, found.unsettled_usd)}")
+    say(f"  cost: {_cost_of(found.spent_usd, found.lost_usd, found.unsettled_usd)}")
 
 
 def _cost_of(spent_usd: float, lost_usd: float, unsettled_usd: float) -> str:
@@ -184,17 +185,17 @@ def _cost_of(spent_usd: float, lost_usd: float, unsettled_usd: float) -> str:
 
 def show_battles(out: Path, counts: BattleCounts) -> None:
     """Print what a file of battles holds."""
-    typer.echo(f"{out}: {counts.battles:,} battles on {counts.prompts:,} prompts, {counts.ties:,} of them ties")
+    say(f"{out}: {counts.battles:,} battles on {counts.prompts:,} prompts, {counts.ties:,} of them ties")
     shown = list(counts.models.items())[:_MAX_SHOWN_MODELS]
     rest = len(counts.models) - len(shown)
     more = f" and {rest} more" if rest else ""
-    typer.echo(f"  battles by model: {', '.join(f'{name} {count:,}' for name, count in shown)}{more}")
-    typer.echo(f"  battles by source: {', '.join(f'{name} {count:,}' for name, count in counts.sources.items())}")
+    say(f"  battles by model: {', '.join(f'{name} {count:,}' for name, count in shown)}{more}")
+    say(f"  battles by source: {', '.join(f'{name} {count:,}' for name, count in counts.sources.items())}")
 
 
 def show_left_out(read: Contests) -> None:
     """Print how many contests of a file are not judged, and why."""
-    typer.echo(
+    say(
         f"  contests left out: {read.duplicates:,} there already, {read.forbidden:,} with forbidden prompts, "
         f"{read.incomplete:,} without a response"
     )
@@ -204,31 +205,31 @@ def show_estimate(job: JudgeJob) -> None:
     """Print how many calls, tokens and US dollars a run would take."""
     ledger = read_journal(job.journal) if job.journal.exists() else None
     found = estimate(job.contests, questioner=job.questioner, generators=job.generators, ledger=ledger)
-    typer.echo(f"calls: {found.judgements + found.responses:,} ({found.responses:,} of them to generate responses)")
-    typer.echo(f"  on record already: {found.on_record:,}")
-    typer.echo(f"  tokens: about {found.input_tokens:,} in, at most {found.output_tokens:,} out")
+    say(f"calls: {found.judgements + found.responses:,} ({found.responses:,} of them to generate responses)")
+    say(f"  on record already: {found.on_record:,}")
+    say(f"  tokens: about {found.input_tokens:,} in, at most {found.output_tokens:,} out")
     if found.cost_usd is None or found.most_usd is None:
-        typer.echo("  cost: not known without prices (--price-in, --price-out)")
+        say("  cost: not known without prices (--price-in, --price-out)")
         return
-    typer.echo(
+    say(
         f"  cost: about ${found.cost_usd:.4f} if every answer is as long as it may be, and not more than "
         f"${found.most_usd:.4f} without retries"
     )
     if job.max_cost_usd is not None:
         ledger = ledger or Ledger()
         spent = _cost_of(ledger.spent_usd, ledger.lost_usd, ledger.unsettled_usd)
-        typer.echo(f"  cap: ${job.max_cost_usd:.4f}, of which is spent: {spent}")
+        say(f"  cap: ${job.max_cost_usd:.4f}, of which is spent: {spent}")
 
 
 def _say_interrupted() -> None:
-    typer.echo("stopping when the requests under way are answered; ctrl-C again abandons them", err=True)
+    tell("stopping when the requests under way are answered; ctrl-C again abandons them", by="")
 
 
 def _say_resumable(journal: Path) -> None:
-    typer.echo(
-        f"interrupted: every answer so far is in {journal}. The same command goes on from there; "
+    tell(
+        f"every answer so far is in {journal}. The same command goes on from there; "
         f"`augment judge --from-journal {journal} --out FILE` makes battles of what is there.",
-        err=True,
+        by="interrupted: ",
     )
 
 
@@ -236,11 +237,11 @@ def _say_capped(max_cost_usd: float, found: JudgeReport, total: int) -> None:
     spent = _cost_of(found.spent_usd, found.lost_usd, found.unsettled_usd)
     left_usd = max(0.0, max_cost_usd - found.committed_usd)
     left = max(0, total - found.judged - found.unparsable)
-    typer.echo(
+    tell(
         f"stopped at the cost cap of ${max_cost_usd:.4f}: spent are {spent}; ${left_usd:.4f} are left, less than the "
         f"next call could cost. {left:,} of {total:,} contests are not judged: the same command "
         "with a higher --max-cost-usd goes on",
-        err=True,
+        by="",
     )
 
 

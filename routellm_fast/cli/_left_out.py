@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from routellm_fast.cli._printing import tell
 from routellm_fast.tables import LeftOut
 
 Strict = Annotated[
@@ -25,26 +26,22 @@ def left_out_of(*, strict: bool, at_once: bool = False) -> LeftOut:
         strict: Let such a row end the command.
         at_once: Name each row when it is met, for commands that may read for hours.
     """
-    return LeftOut(strict=strict, say=_say if at_once else None)
+    return LeftOut(strict=strict, say=tell if at_once else None)
 
 
 def say_left_out(left_out: LeftOut) -> None:
     """Say which columns were no models', how many rows could not be read and why, and how many lines were blank."""
     for path, columns in left_out.columns.items():
-        _say(f"{path}: not taken for models: {', '.join(map(repr, columns))} (--models names the columns to take)")
+        tell(f"{path}: not taken for models: {', '.join(map(repr, columns))} (--models names the columns to take)")
     if left_out.say is None:
         for problem in left_out.named:
-            _say(f"left out: {problem}")
+            tell(f"left out: {problem}")
     if left_out.rows:
         rows = (
             "1 row could not be read and was"
             if left_out.rows == 1
             else f"{left_out.rows:,} rows could not be read and were"
         )
-        _say(f"{rows} left out; --strict stops at the first such row")
+        tell(f"{rows} left out; --strict stops at the first such row")
     if left_out.blank:
-        _say(f"{left_out.blank:,} blank {'line was' if left_out.blank == 1 else 'lines were'} skipped")
-
-
-def _say(message: str) -> None:
-    typer.echo(f"routellm-fast: {' '.join(message.split())}", err=True)
+        tell(f"{left_out.blank:,} blank {'line was' if left_out.blank == 1 else 'lines were'} skipped")

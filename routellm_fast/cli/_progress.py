@@ -10,8 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from routellm_fast.cli._printing import console
+from routellm_fast.shown import shown
 
 # Arguments: a description, the number of steps done, and the number of all steps, 0 where it is not known.
 MoveBar = Callable[[str, int, int], None]
@@ -30,7 +33,7 @@ class _Work:
 
     def line(self, elapsed_s: float) -> str:
         steps = f", {self.done:,} of {self.of:,}" if self.of else f", {self.done:,}" if self.done else ""
-        return f"routellm-fast: {self.text}{steps} ({elapsed_s:.0f} s)\n"
+        return f"routellm-fast: {shown(self.text)}{steps} ({elapsed_s:.0f} s)\n"
 
 
 _work = _Work()
@@ -58,7 +61,8 @@ def told_when_long() -> Iterator[None]:
         yield
         return
     has_ended = threading.Event()
-    threading.Thread(target=_tell, args=(has_ended,), name="progress", daemon=True).start()
+    with contextlib.suppress(RuntimeError):  # no thread can be started: the command does its work without a word
+        threading.Thread(target=_tell, args=(has_ended,), name="progress", daemon=True).start()
     try:
         yield
     finally:
@@ -78,27 +82,27 @@ def _tell(has_ended: threading.Event) -> None:
 @contextmanager
 def progress_bar(description: str) -> Iterator[MoveBar]:
     """Yield a function that moves a bar; where standard error is no terminal, it moves the lines of told_when_long."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    output = console(err=True)
+    if not output.is_terminal:
         working(description)
         yield working
         return
     with _shown_otherwise():
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(description, total=None)
-            yield lambda text, done, of: bar.update(task, description=text, completed=done, total=of or None)
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=output, transient=True) as bar:
+            task = bar.add_task(shown(description), total=None)
+            yield lambda text, done, of: bar.update(task, description=shown(text), completed=done, total=of or None)
 
 
 @contextmanager
 def busy(description: str) -> Iterator[None]:
     """Show a spinner while the block runs; where standard error is no terminal, the lines of told_when_long say it."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    output = console(err=True)
+    if not output.is_terminal:
         working(description)
         yield
         return
-    with _shown_otherwise(), console.status(description):
+    with _shown_otherwise(), output.status(Text(shown(description))):
         yield
 
 

@@ -14,14 +14,26 @@ from pathlib import Path
 from select import select
 from typing import Any, Final, NamedTuple
 
-import typer
-
+from routellm_fast.cli._printing import tell
 from routellm_fast.cli._progress import working
 from routellm_fast.cli._streams import input_descriptor, is_typed
 from routellm_fast.data.prompts import Prompts, has_prompt, prompt_text
 from routellm_fast.errors import DataError, InvalidArgumentError
-from routellm_fast.tables import LeftOut, Row, check_json_lines, check_text, form_of, read_table, usable
+from routellm_fast.tables import (
+    MAX_LINE_CHARACTERS,
+    LeftOut,
+    Row,
+    check_json_lines,
+    check_text,
+    form_of,
+    lines_within,
+    parse_json,
+    read_table,
+    too_long,
+    usable,
+)
 
+_INPUT: Final = "standard input"
 _BYTE_ORDER_MARK: Final = "\ufeff"
 _CHUNK_BYTES: Final = 1 << 16
 # How the byte order mark of UTF-16, in either byte order, reads as UTF-8.
@@ -56,6 +68,8 @@ class PipedLines:
         self._descriptor = descriptor
         self._lines: deque[bytes] = deque()
         self._rest: list[bytes] = []  # pieces of a line whose end has not come yet
+        self._rest_bytes = 0
+        self._lines_read = 0
         self._has_ended = False
 
     def __iter__(self) -> Iterator[str]:
@@ -82,9 +96,13 @@ class PipedLines:
         *lines, rest = content.split(b"\n")
         for line in lines:
             self._lines.append(b"".join((*self._rest, line, b"\n")))
-            self._rest = []
+            self._rest, self._rest_bytes = [], 0
+        self._lines_read += len(lines)
         if rest:
             self._rest.append(rest)
+            self._rest_bytes += len(rest)
+            if self._rest_bytes > MAX_LINE_CHARACTERS:
+                raise too_long(_INPUT, self._lines_read + 1)
         if not content:
             self._has_ended = True
             if self._rest:
@@ -126,7 +144,7 @@ def read_prompts(
         yield from (Prompt(text) for text in arguments)
     elif file is None:
         _say_what_is_waited_for()
-        yield from _parse_lines(pipe or _input_lines(), "standard input", form, reading)
+        yield from _parse_lines(pipe or _input_lines(), _INPUT, form, reading)
     elif form is PromptFormat.AUTO and form_of(file) in ("csv", "parquet"):
         yield from _parse_table(file, reading)
     else:
@@ -162,7 +180,7 @@ def _form_of_lines(file: Path, form: PromptFormat) -> PromptFormat:
 def _say_what_is_waited_for() -> None:
     if is_typed():
         working("")
-        typer.echo("routellm-fast: type a prompt and press Enter for each; Ctrl-D ends the input", err=True)
+        tell("type a prompt and press Enter for each; Ctrl-D ends the input")
     else:
         working("waiting for prompts on standard input")
 
@@ -171,7 +189,7 @@ def _input_lines() -> Iterator[str]:
     try:
         # A reader of its own, since sys.stdin has the encoding of the locale. Closing it must not close standard input.
         with open(input_descriptor(), encoding="utf-8", errors="replace", newline="\n", closefd=False) as stream:
-            yield from stream
+            yield from lines_within(stream, _INPUT)
     except OSError as error:
         raise _unreadable_input(error) from error
 
@@ -185,7 +203,7 @@ def _lines_of(file: Path) -> Iterator[str]:
         with gzip.open(file, "rb") if file.suffix.lower() == ".gz" else file.open("rb") as content:
             check_text(content.peek(4), file)
             with io.TextIOWrapper(content, encoding="utf-8", errors="replace", newline="\n") as stream:
-                yield from stream
+                yield from lines_within(stream, file)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{file} cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
@@ -221,9 +239,9 @@ def _parse_lines(lines: Iterable[str], where: str, form: PromptFormat, reading: 
         if is_text or not text.strip():
             return Prompt(text)
         try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            if form is PromptFormat.AUTO:
+            record = parse_json(text)
+        except ValueError as error:
+            if form is PromptFormat.AUTO and isinstance(error, json.JSONDecodeError):
                 return Prompt(text)  # a prompt may begin with a brace
             raise DataError(
                 f"{where}, line {number}: not valid JSON ({error}). Expected an object on each line; if these lines "
@@ -241,4 +259,15 @@ def _parse_record(record: Any, where: Path, line: int, ids: Prompts | None) -> P
             "a JSON line needs `prompt` (text or a chat) or `messages` (a chat). "
             "If these lines are plain prompts, say --format text."
         )
-    return Prompt(prompt_text(row, ids), row.values.get("id"))
+    return Prompt(prompt_text(row, ids), _id_of(row))
+
+
+def _id_of(row: Row) -> Any:
+    """Return the id of a record, which is printed beside the answer. Raises DataError where JSON cannot hold it."""
+    found = row.values.get("id")
+    if not isinstance(found, (str, int)):
+        try:
+            json.dumps(found, allow_nan=False)
+        except (ValueError, RecursionError):
+            raise row.error("'id' must be a JSON value without NaN and Infinity, nested a few levels at most") from None
+    return found

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import typer
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 from routellm_fast.cli._allowed import AllowServer
 from routellm_fast.cli._digest import Digest
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
+from routellm_fast.cli._printing import say, say_json
 from routellm_fast.cli._prompts import Prompt, PromptFormat, read_prompts
-from routellm_fast.cli._text_tables import printable, show_table, show_text
+from routellm_fast.cli._text_tables import show_table, show_text
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.evaluation.text_table import TextTable
 from routellm_fast.evaluation.verdict import percent
@@ -26,6 +26,7 @@ from routellm_fast.pool import ModelPool, PoolDecision, RankedModel, pool_models
 from routellm_fast.pool.domination import dominators
 from routellm_fast.routers import load_router
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
+from routellm_fast.shown import shown
 
 # How many prompts of a file are ranked together. From a pipe, each is answered at once.
 _BATCH: Final = 1024
@@ -82,7 +83,10 @@ def rank(
     for batch, taus in batches:
         decisions = [None] * len(batch) if tau is None else pool.decisions(taus, tau)
         for entry in zip(batch, pool.rankings(taus), decisions, _dominated(pool, taus), strict=True):
-            sys.stdout.write(_json(*entry) if jsonl else _text(*entry))
+            if jsonl:
+                say_json(_record(*entry), indent=None)
+            else:
+                say(*_lines(*entry), "")
         tally.add(pool.win_rates(taus), decisions)
         if file is None:
             sys.stdout.flush()
@@ -126,8 +130,10 @@ def _dominated(pool: ModelPool, taus: NDArray[np.float64]) -> Iterator[dict[str,
         yield {name: names[column] for name, column in zip(names, columns, strict=True) if column >= 0}
 
 
-def _json(prompt: Prompt, ranked: list[RankedModel], decision: PoolDecision | None, by: Mapping[str, str]) -> str:
-    record = {
+def _record(
+    prompt: Prompt, ranked: list[RankedModel], decision: PoolDecision | None, by: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
         **({} if prompt.id is None else {"id": prompt.id}),
         "prompt": prompt.text,
         **({} if decision is None else {"model": decision.model, "tau": decision.tau}),
@@ -141,21 +147,21 @@ def _json(prompt: Prompt, ranked: list[RankedModel], decision: PoolDecision | No
             for name, win_rate, cost in ranked
         ],
     }
-    line = json.dumps(record, ensure_ascii=False)
-    # A lone surrogate has no place in UTF-8 output.
-    return line.encode("utf-8", "replace").decode() + "\n"
 
 
-def _text(prompt: Prompt, ranked: list[RankedModel], decision: PoolDecision | None, by: Mapping[str, str]) -> str:
-    """Return the prompt and its models as text, best first, with a mark at the chosen one."""
+def _lines(
+    prompt: Prompt, ranked: list[RankedModel], decision: PoolDecision | None, by: Mapping[str, str]
+) -> list[str]:
+    """Return the prompt and its models, a line each, best first, with a mark at the chosen one."""
     text = " ".join(prompt.text[:_MAX_SHOWN_CHARACTERS].split())
-    width = max(len(model.model) for model in ranked)
+    width = max(len(shown(model.model)) for model in ranked)
     lines = [text + ("…" if len(prompt.text) > _MAX_SHOWN_CHARACTERS else "")]
     for name, win_rate, cost in ranked:
         mark = "*" if decision is not None and name == decision.model else " "
         note = f"  dominated by {by[name]}" if name in by else ""
-        lines.append(f" {mark} win rate {win_rate:.4f}  {name:{width}}  {cost:10.4f} USD per 1,000 requests{note}")
-    return "\n".join(map(printable, lines)) + "\n\n"
+        padded = f"{shown(name):{width}}"
+        lines.append(f" {mark} win rate {win_rate:.4f}  {padded}  {cost:10.4f} USD per 1,000 requests{note}")
+    return lines
 
 
 class _Tally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -10,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import typer
 from rich.cells import cell_len, set_cell_size
@@ -18,6 +17,7 @@ from rich.cells import cell_len, set_cell_size
 from routellm_fast.cli._allowed import AllowServer
 from routellm_fast.cli._digest import Digest
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
+from routellm_fast.cli._printing import say, say_json
 from routellm_fast.cli._progress import working
 from routellm_fast.cli._prompts import PipedLines, Prompt, PromptFormat, read_prompts
 from routellm_fast.cli._streams import input_descriptor, is_typed
@@ -25,6 +25,7 @@ from routellm_fast.decision import Decision, ModelPair, NoText, check_share
 from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
 from routellm_fast.routers import Router, load_router
+from routellm_fast.shown import shown
 
 _BATCH: Final = 64
 # How many seconds a batch that is not full waits for the next line of a pipe.
@@ -90,13 +91,16 @@ def route(
     left_out = left_out_of(strict=strict, at_once=True)
     found = read_prompts(prompts or [], file, form, pipe, left_out=left_out)
     for answer in _decide(loaded, found, limit, no_text.value, size, pipe):
-        sys.stdout.write(table.row(answer) if table else _json(answer))
+        if table:
+            say(*table.lines(answer))
+        else:
+            say_json(_record(answer), indent=None)
         _flush_for_readers()
         tally.add(answer)
         if not is_by_hand:
             working("prompts routed", tally.count)
     if table:
-        sys.stdout.write(tally.summary())
+        say(*tally.summary())
     say_left_out(left_out)
 
 
@@ -160,9 +164,9 @@ def _batched(prompts: Iterable[Prompt], size: int, pipe: PipedLines | None) -> I
         yield batch
 
 
-def _json(answer: _Answer) -> str:
+def _record(answer: _Answer) -> dict[str, Any]:
     prompt, decision = answer.prompt, answer.decision
-    record = {
+    return {
         **({} if prompt.id is None else {"id": prompt.id}),
         "prompt": prompt.text,
         "win_rate": round(decision.win_rate, 7),
@@ -174,35 +178,29 @@ def _json(answer: _Answer) -> str:
         # With this key, the microseconds are the time of the batch divided by its number of prompts.
         **({} if answer.batch_size == 1 else {"batch_size": answer.batch_size}),
     }
-    line = json.dumps(record, ensure_ascii=False)
-    # A lone surrogate has no place in UTF-8 output.
-    return line.encode("utf-8", "replace").decode() + "\n"
 
 
 class _Table:
     """A table whose columns have fixed widths, so that each row can be printed at once."""
 
     def __init__(self, pair: ModelPair, threshold: float) -> None:
-        strong, weak = pair
-        self._title = f"{strong} from win rate {threshold:.4f}, else {weak}\n\n"
-        self._model_width = min(40, max(len(name) for name in pair))
+        strong, weak = map(shown, pair)
+        self._title = [f"{strong} from win rate {threshold:.4f}, else {weak}", ""]
+        self._model_width = min(40, max(len(strong), len(weak)))
         used = 8 + 2 + self._model_width + 2 + 8 + 2
         self._prompt_width = max(20, shutil.get_terminal_size((120, 24)).columns - used - 1)
-        self._title += f"{'win rate':>8}  {'model':{self._model_width}}  {'µs':>8}  prompt\n"
+        self._title.append(f"{'win rate':>8}  {'model':{self._model_width}}  {'µs':>8}  prompt")
 
-    def row(self, answer: _Answer) -> str:
+    def lines(self, answer: _Answer) -> list[str]:
+        """Return the row of an answer, below the title and the head where it is the first."""
         prompt, decision = answer.prompt, answer.decision
         microseconds = f"{'~' if answer.batch_size > 1 else ''}{answer.microseconds:.1f}"
         width = self._prompt_width
-        text = " ".join(prompt.text[: 4 * width].split())
-        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-        shown = text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
-        model = decision.model[: self._model_width]
-        title, self._title = (
-            self._title,
-            "",
-        )  # printed with the first row, so not at all where no prompt could be routed
-        return f"{title}{decision.win_rate:8.4f}  {model:{self._model_width}}  {microseconds:>8}  {shown}\n"
+        text = shown(" ".join(prompt.text[: 4 * width].split()))
+        text = text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+        model = shown(decision.model)[: self._model_width]
+        title, self._title = self._title, []  # not printed at all where no prompt could be routed
+        return [*title, f"{decision.win_rate:8.4f}  {model:{self._model_width}}  {microseconds:>8}  {text}"]
 
 
 def _flush_for_readers() -> None:
@@ -238,12 +236,12 @@ class _Tally:
                 return tenths / 10
         return 0.0
 
-    def summary(self) -> str:
+    def summary(self) -> list[str]:
         total = self.count
         if total == 0:
-            return "no prompts\n"
+            return ["no prompts"]
         if total == 1:  # whose share and percentiles say nothing more
-            return f"\n1 prompt, to the {'strong' if self._strong else 'weak'} model; {self._quantile(0):.1f} µs\n"
+            return ["", f"1 prompt, to the {'strong' if self._strong else 'weak'} model; {self._quantile(0):.1f} µs"]
         p50, p99 = self._quantile(0.5), self._quantile(0.99)
         share = self._strong / total
         shared = (
@@ -251,13 +249,13 @@ class _Tally:
             if self._largest_batch == 1
             else f"; ~ the time of a batch of up to {self._largest_batch} prompts, divided by their number"
         )
-        return (
-            f"\n{total:,} prompts, {share:.1%} to the strong model; p50 {p50:.1f} µs, p99 {p99:.1f} µs a decision"
-            f"{shared}\n{self._notes()}"
-        )
+        times = f"p50 {p50:.1f} µs, p99 {p99:.1f} µs a decision{shared}"
+        return ["", f"{total:,} prompts, {share:.1%} to the strong model; {times}", *self._notes()]
 
-    def _notes(self) -> str:
+    def _notes(self) -> Iterator[str]:
         """Say of how many prompts not all was read."""
         excerpts, empty = self._bases["excerpt"], self._bases["no_text"]
-        read = f"{excerpts:,} longer than what is read: the rest was left out\n" if excerpts else ""
-        return read + (f"{empty:,} without text: decided by --no-text\n" if empty else "")
+        if excerpts:
+            yield f"{excerpts:,} longer than what is read: the rest was left out"
+        if empty:
+            yield f"{empty:,} without text: decided by --no-text"

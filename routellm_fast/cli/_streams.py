@@ -5,15 +5,21 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from select import select
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from routellm_fast.errors import DataError
+from routellm_fast.shown import shown
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+# What rich and other libraries write for colours and for bars that are drawn anew: colours, the cursor to the beginning
+# of the line or up, the line cleared, the cursor hidden and shown.
+_STYLING: Final = re.compile(r"(\x1b\[[0-9;]*m|\r|\x1b\[[0-9]*[AK]|\x1b\[\?25[lh])")
 
 
 class OutputError(Exception):
@@ -115,13 +121,36 @@ def _guarded(stream: TextIO | None, raw: _Descriptor, *, encoding: str, errors: 
         stream.flush()
     is_unbuffered = isinstance(stream, io.TextIOWrapper) and stream.write_through
     is_line_buffered = raw.isatty() or isinstance(raw, _Errors)
-    return io.TextIOWrapper(
+    return _Shown(
         io.BufferedWriter(raw),
         encoding=encoding,
         errors=errors,
         line_buffering=is_line_buffered or is_unbuffered,
         write_through=is_unbuffered,
     )
+
+
+class _Shown(io.TextIOWrapper):
+    """Text to a standard stream, with escapes in the place of characters that act on a terminal.
+
+    Commands escape what comes from outside themselves (_printing). This is for what libraries print: warnings, logs and
+    messages that quote it. Colours and bars go through where there is a terminal, or colours are asked for.
+    """
+
+    def write(self, text: str, /) -> int:
+        if not text.replace("\n", "").replace("\t", "").isprintable():
+            is_styled = self.isatty() or bool(os.environ.get("FORCE_COLOR"))
+            parts = _STYLING.split(text) if is_styled else [text]
+            # Every second part is what separates the others: the styling.
+            parts = [part if index % 2 else _safe(part) for index, part in enumerate(parts)]
+            super().write("".join(parts))
+        else:
+            super().write(text)
+        return len(text)
+
+
+def _safe(text: str) -> str:
+    return "\n".join("\t".join(map(shown, line.split("\t"))) for line in text.split("\n"))
 
 
 def _occupy_descriptors() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-import typer
 from rich.cells import cell_len
-from rich.console import Console
 from rich.table import Table
 
+from routellm_fast.cli._printing import console, say
 from routellm_fast.evaluation.text_table import TextTable
+from routellm_fast.shown import shown
 
 # Where the output is no terminal each row stays on one line, however long.
 _ANY_WIDTH: Final = 10_000
@@ -22,16 +22,11 @@ _NAME_CHARACTERS: Final = 28
 _GAP: Final = 2
 
 
-def printable(text: str) -> str:
-    """Return text without control characters, which names of models, routers and domains from files may hold."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
 def show_text(*lines: str) -> None:
     """Print lines of text, broken at words where the terminal is narrower."""
-    console = _console()
+    output = console(width=_ANY_WIDTH)
     for line in lines:
-        console.print(printable(line), soft_wrap=not console.is_terminal)
+        output.print(shown(line), soft_wrap=not output.is_terminal)
 
 
 def show_table(table: TextTable, *, markdown: bool = False) -> None:
@@ -40,21 +35,19 @@ def show_table(table: TextTable, *, markdown: bool = False) -> None:
     Columns for which the terminal has no room stand in a second table below, whose first column is the same.
     """
     if markdown:
-        for line in table.markdown().splitlines():
-            typer.echo(printable(line))
-        typer.echo()
+        say(*table.markdown().split("\n"), "")
         return
-    console = _console()
-    heads = [printable(title) for title in table.head]
+    output = console(width=_ANY_WIDTH)
+    heads = [shown(title) for title in table.head]
     is_words = [title in table.words for title in table.head]
-    rows = [list(map(printable, row)) for row in table.rows]
-    if console.width < _WIDE:
+    rows = [list(map(shown, row)) for row in table.rows]
+    if output.width < _WIDE:
         rows = [[cell if words else _folded(cell) for cell, words in zip(row, is_words, strict=True)] for row in rows]
     widths = [_room(column, heads, rows, is_words=words) for column, words in enumerate(is_words)]
-    for index, columns in enumerate(_blocks(widths, console.width)):
+    for index, columns in enumerate(_blocks(widths, output.width)):
         if index:
-            console.print()
-        room = console.width - sum(columns.values()) - _GAP * len(columns)
+            output.print()
+        room = output.width - sum(columns.values()) - _GAP * len(columns)
         drawn = Table(box=None, padding=(0, _GAP, 0, 0))
         for column, width in columns.items():
             longest = max(map(cell_len, [heads[column], *(line for row in rows for line in row[column].splitlines())]))
@@ -64,7 +57,7 @@ def show_table(table: TextTable, *, markdown: bool = False) -> None:
             drawn.add_column(heads[column], justify=justify, overflow="fold", width=width + more)
         for row in rows:
             drawn.add_row(*(row[column] for column in columns))
-        console.print(drawn)
+        output.print(drawn)
 
 
 def _room(column: int, heads: Sequence[str], rows: Sequence[Sequence[str]], *, is_words: bool) -> int:
@@ -83,11 +76,6 @@ def _blocks(widths: Sequence[int], room: int) -> list[dict[int, int]]:
             blocks.append({0: widths[0]})
         blocks[-1][column] = width
     return blocks
-
-
-def _console() -> Console:
-    console = Console(highlight=False, markup=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, width=_ANY_WIDTH)
 
 
 def _folded(cell: str) -> str:

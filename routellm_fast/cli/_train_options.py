@@ -12,6 +12,7 @@ import typer
 
 from routellm_fast.cli._left_out import left_out_of, say_left_out
 from routellm_fast.cli._outputs import check_vacant_outputs, write_json
+from routellm_fast.cli._printing import say, tell
 from routellm_fast.cli._progress import progress_bar
 from routellm_fast.decision import ModelPair
 from routellm_fast.errors import DataError, InvalidArgumentError
@@ -157,18 +158,16 @@ def today() -> str:
 
 def show_metrics(title: str, metrics: dict[str, Any]) -> None:
     """Print the metrics, and how many rows and battles of each source were used."""
-    typer.echo(title)
+    say(title)
     for key, value in metrics.items():
         if isinstance(value, (int, float, str)):
             shown = f"{value:.6g}" if isinstance(value, float) else value
-            typer.echo(f"  {key.replace('_', ' ')}: {shown}")
+            say(f"  {key.replace('_', ' ')}: {shown}")
     for name, counts in metrics["data"].items():
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in counts["left_out"].items())
-        typer.echo(
-            f"  {name}: {counts['battles']:,} battles of {counts['rows']:,} rows; left out: {left_out or 'none'}"
-        )
+        say(f"  {name}: {counts['battles']:,} battles of {counts['rows']:,} rows; left out: {left_out or 'none'}")
     if "evaluation" in metrics:
-        typer.echo(f"  left out for evaluation prompts: {metrics['evaluation']['battles_left_out']:,} battles")
+        say(f"  left out for evaluation prompts: {metrics['evaluation']['battles_left_out']:,} battles")
 
 
 def check_metrics(path: Path | None, *, force: bool) -> None:
@@ -226,7 +225,7 @@ def training_bar(checkpoint: Path | None = None, *, is_resumable: bool = True) -
                     if checkpoint is None
                     else f"{checkpoint} holds each finished epoch: give the same command again to continue"
                 )
-                typer.echo(f"routellm-fast: interrupted; {advice}", err=True)
+                tell(f"interrupted; {advice}")
             raise
 
 
@@ -251,11 +250,10 @@ def report(
     title = f"{out}: {kind} router of {pair.strong} against {pair.weak}"
     show_metrics(title, {**(shown or found), **_held_out_of(found), "digest": found["digest"]})
     verdict = found["verdict"]
-    typer.echo(verdict["line"])
+    say(verdict["line"])
     if require_better is not None and any(verdict[name] != "better" for name in _NEEDED[require_better]):
-        typer.echo(
-            f"routellm-fast: not shown to be better than {_BETTER_THAN[require_better]}, as "
-            f"--require-better {require_better} asks; {out} is written",
-            err=True,
+        tell(
+            f"not shown to be better than {_BETTER_THAN[require_better]}, as --require-better {require_better} asks; "
+            f"{out} is written"
         )
         raise typer.Exit(_NOT_BETTER)

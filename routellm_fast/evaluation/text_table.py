@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from routellm_fast.arrays import brief_repr
+from routellm_fast.shown import in_markdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,5 +32,4 @@ class TextTable:
 
 
 def _line(cells: Sequence[str]) -> str:
-    # A bar or a line break in a name would end the cell.
-    return f"| {' | '.join(' '.join(cell.replace('|', chr(92) + '|').split()) for cell in cells)} |"
+    return f"| {' | '.join(map(in_markdown, cells))} |"

@@ -21,6 +21,7 @@ from routellm_fast.errors import RouteLLMError, TritonClosedError
 from routellm_fast.serving._async_router import HEALTH_TIMEOUT_S, AsyncTritonRouter
 from routellm_fast.serving._triton_core import TritonCounts
 from routellm_fast.serving.triton_protocol import DEFAULT_NAME
+from routellm_fast.shown import shown
 
 __all__ = ["AsyncTritonRouter", "TritonCounts", "TritonRouter", "main"]
 
@@ -181,9 +182,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with TritonRouter(options.check, model=options.model) as router:
             reason = router.health(options.timeout)[options.check]
     except RouteLLMError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{shown(str(error))}\n")
         return 2
-    sys.stdout.write(f"{options.check}: {reason or 'answers'}\n")
+    sys.stdout.write(f"{shown(options.check)}: {shown(reason or 'answers')}\n")
     return 1 if reason else 0
 
 

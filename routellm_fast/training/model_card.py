@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from routellm_fast.decision import ModelPair
+from routellm_fast.shown import in_code, in_markdown
 
 _USE: Final = (
     "To send each prompt to one of the two models. Choose the threshold by the share of prompts that the strong model "
@@ -36,14 +37,16 @@ def model_card(
         created: Date; "" for none.
     """
     scoring = scoring_pair or model_pair
-    reads = f"Prompts are read by `{base}`, fine-tuned." if base else f"Prompts are embedded by `{embedder}`."
+    reads = (
+        f"Prompts are read by {in_code(base)}, fine-tuned." if base else f"Prompts are embedded by {in_code(embedder)}."
+    )
     what = (
-        f"Says how likely `{_cell(scoring.strong)}` (strong) is to answer a prompt better than "
-        f"`{_cell(scoring.weak)}` (weak). {reads} Made by `routellm-fast train {kind}`"
+        f"Says how likely {in_code(scoring.strong)} (strong) is to answer a prompt better than "
+        f"{in_code(scoring.weak)} (weak). {reads} Made by `routellm-fast train {kind}`"
     )
     sections = [
-        f"# {kind} router: {_cell(model_pair.strong)} against {_cell(model_pair.weak)}",
-        f"{what} on {created}." if created else f"{what}.",
+        f"# {kind} router: {in_markdown(model_pair.strong)} against {in_markdown(model_pair.weak)}",
+        f"{what} on {in_markdown(created)}." if created else f"{what}.",
         "## Data",
         _data(metrics),
         "## Results on prompts held out",
@@ -73,28 +76,29 @@ def _data(metrics: Mapping[str, Any]) -> str:
             f"{counts['battles']:,}",
             *(_tally(counts[column]) for column in ("left_out", "licenses", "judges")),
         ]
-        lines.append(f"| {_cell(name)} | {' | '.join(row)} |")
+        lines.append(f"| {in_markdown(name)} | {' | '.join(row)} |")
     if metrics["licenses"] is not None:
-        lines += ["", f"Of the sources of battles, rows of these licences only: {', '.join(metrics['licenses'])}."]
+        licenses = ", ".join(map(in_markdown, metrics["licenses"]))
+        lines += ["", f"Of the sources of battles, rows of these licences only: {licenses}."]
     if "evaluation" in metrics:
         of = metrics["evaluation"]
         left_out = (
             f"{of['battles_left_out']:,} battles were left out whose prompts, or others of their groups, are among the "
-            f"{of['prompts']:,} prompts of evaluation sets: {', '.join(of['files'])}."
+            f"{of['prompts']:,} prompts of evaluation sets: {', '.join(map(in_markdown, of['files']))}."
         )
         lines += ["", left_out]
     lines += ["", "| file | digest |", "|---|---|"]
-    lines += [f"| {_cell(name)} | `{digest}` |" for name, digest in metrics["files"].items()]
+    lines += [f"| {in_markdown(name)} | `{digest}` |" for name, digest in metrics["files"].items()]
     return "\n".join(lines)
 
 
 def _results(metrics: Mapping[str, Any]) -> str:
     verdict = metrics["verdict"]["line"]
-    lines = [f"{verdict[0].upper()}{verdict[1:]}.", ""]
+    lines = [f"{in_markdown(verdict[0].upper() + verdict[1:])}.", ""]
     if "held_out_by_source" in metrics:
         lines += ["| source | battles | log loss (nats) | winners predicted |", "|---|---|---|---|"]
         lines += [
-            f"| {_cell(source)} | {of['battles']:,} | {of['loss']:.4f} | {of['accuracy']:.1%} |"
+            f"| {in_markdown(source)} | {of['battles']:,} | {of['loss']:.4f} | {of['accuracy']:.1%} |"
             for source, of in metrics["held_out_by_source"].items()
         ]
         stopped = " These battles also told when to stop." if {"epochs", "members"} & metrics.keys() else ""
@@ -111,7 +115,7 @@ def _results(metrics: Mapping[str, Any]) -> str:
 def _settings(metrics: Mapping[str, Any]) -> str:
     method = {"method": metrics["method"]} if "method" in metrics else {}
     config = {**method, **metrics["config"], **metrics.get("options", {})}
-    lines = [f"* {name}: {value}" for name, value in config.items()]
+    lines = [f"* {in_markdown(name)}: {in_markdown(str(value))}" for name, value in config.items()]
     if "best_epoch" in metrics:
         lines.append(f"* epochs: {metrics['best_epoch']} of {len(metrics['epochs'])}, by the loss on prompts held out")
     if "members" in metrics:
@@ -133,8 +137,4 @@ def _limits(metrics: Mapping[str, Any]) -> str:
 
 
 def _tally(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {_cell(name)}" for name, count in counts.items()) or "-"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return ", ".join(f"{count:,} {in_markdown(name)}" for name, count in counts.items()) or "-"

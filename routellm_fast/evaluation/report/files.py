@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from routellm_fast.evaluation.report.page import page
 from routellm_fast.evaluation.report.plots import draw_plots
 from routellm_fast.evaluation.results import Evaluation
 from routellm_fast.extras import require
+from routellm_fast.shown import as_json
 
 PAGE_NAME: Final = "report.html"
 RECORD_NAME: Final = "evaluation.json"
@@ -53,8 +53,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
     files = {PAGE_NAME: page(evaluation, names, plots).encode("utf-8", "replace")}
     for name, drawn in zip(names, plots, strict=True):
         files |= {f"{name}_{plot.name}.png": plot.png for plot in drawn}
-    record = json.dumps(evaluation.to_json(), indent=1, sort_keys=True, ensure_ascii=False)
-    files[RECORD_NAME] = f"{record}\n".encode("utf-8", "replace")
+    files[RECORD_NAME] = f"{as_json(evaluation.to_json(), indent=1, sort_keys=True)}\n".encode()
     return [_write(folder / name, content) for name, content in files.items()]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from html import escape
 from typing import Any, Final
 
 from routellm_fast.evaluation.report.guide import GUIDE
@@ -23,12 +23,18 @@ from routellm_fast.evaluation.verdict import (
     verdict_on,
 )
 from routellm_fast.interval import Interval
+from routellm_fast.shown import shown
 
 # The signs that typography wants, by name: they are easily taken for their ASCII look-alikes.
 _NONE: Final = "\N{EN DASH}"
 _MINUS: Final = "\N{MINUS SIGN}"
 _INFINITE: Final = "\N{INFINITY}"
 _TIMES: Final = "\N{MULTIPLICATION SIGN}"
+
+
+def _escape(text: str) -> str:
+    """Return text from outside for use within an element or a quoted attribute."""
+    return html.escape(shown(text))
 
 
 def page(evaluation: Evaluation, ids: Sequence[str], plots: Sequence[Sequence[Plot]]) -> str:
@@ -41,7 +47,7 @@ def page(evaluation: Evaluation, ids: Sequence[str], plots: Sequence[Sequence[Pl
     """
     routers = ", ".join(evaluation.routers) or "no router"
     links = "".join(
-        f'<li><a href="#{name}">{escape(result.name)}</a></li>'
+        f'<li><a href="#{name}">{_escape(result.name)}</a></li>'
         for name, result in zip(ids, evaluation.benchmarks, strict=True)
     )
     sections = "".join(
@@ -50,8 +56,8 @@ def page(evaluation: Evaluation, ids: Sequence[str], plots: Sequence[Sequence[Pl
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Router evaluation: {escape(routers)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f'<header><h1>Router evaluation</h1>\n<p class="lead">{escape(routers)} · {escape(evaluation.created)}</p>\n'
+        f"<title>Router evaluation: {_escape(routers)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f'<header><h1>Router evaluation</h1>\n<p class="lead">{_escape(routers)} · {_escape(evaluation.created)}</p>\n'
         f'<nav aria-label="Sections"><ul>{links}<li><a href="#guide">How to read this</a></li>'
         f'<li><a href="#settings">Settings</a></li></ul></nav></header>\n<main>\n'
         f"{_verdicts(evaluation)}{_overview(evaluation)}{sections}{_guide()}{_settings(evaluation)}</main>\n</body>\n</html>\n"
@@ -65,9 +71,9 @@ def _verdicts(evaluation: Evaluation) -> str:
         verdict = verdict_on(result)
         if verdict is None:
             continue
-        points = "".join(f"<li><b>{escape(label)}:</b> {escape(text)}</li>" for label, text in verdict.points)
+        points = "".join(f"<li><b>{_escape(label)}:</b> {_escape(text)}</li>" for label, text in verdict.points)
         table = _thresholds(verdict.router, verdict.settings, result)
-        parts.append(f'<p class="verdict">{escape(verdict.headline)}</p>\n<ul class="reasons">{points}</ul>{table}\n')
+        parts.append(f'<p class="verdict">{_escape(verdict.headline)}</p>\n<ul class="reasons">{points}</ul>{table}\n')
     return f'<section id="verdict"><h2>Verdict</h2>\n{"".join(parts)}</section>\n' if parts else ""
 
 
@@ -83,7 +89,7 @@ def _thresholds(router: str, settings: Sequence[Setting], result: BenchmarkResul
         ]
         if has_costs:
             cells.append(_NONE if setting.cost_usd_per_1k is None else f"{setting.cost_usd_per_1k:.2f}")
-        rows.append(_row(setting.goal, [f"<td>{escape(cell)}</td>" for cell in cells], "router"))
+        rows.append(_row(setting.goal, [f"<td>{_escape(cell)}</td>" for cell in cells], "router"))
     heads = ["Goal", "Threshold", "Strong share", "Quality", "PGR", *(["USD per 1,000 prompts"] if has_costs else [])]
     return _table(f"Thresholds of {router} on {result.name}, read off these prompts", heads, rows)
 
@@ -111,12 +117,12 @@ def _overview(evaluation: Evaluation) -> str:
 
 def _section(result: BenchmarkResult, name: str, plots: Sequence[Plot]) -> str:
     facts = "; ".join([f"{result.prompts:,} prompts", *result.left_out])
-    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in result.notes)
+    notes = "".join(f'<p class="note">{_escape(note)}</p>' for note in result.notes)
     strong, weak = quality_text(result, result.strong_quality), quality_text(result, result.weak_quality)
     return (
-        f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{escape(result.name)}</h2>\n'
-        f'<p class="facts">{escape(facts)}. Strong: {escape(result.strong_model)}, quality {strong}. '
-        f"Weak: {escape(result.weak_model)}, quality {weak}.</p>{notes}\n{_summary(result)}\n"
+        f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{_escape(result.name)}</h2>\n'
+        f'<p class="facts">{_escape(facts)}. Strong: {_escape(result.strong_model)}, quality {strong}. '
+        f"Weak: {_escape(result.weak_model)}, quality {weak}.</p>{notes}\n{_summary(result)}\n"
         + "".join(_figure(plot, name) for plot in plots if plot.name != "domains")
         + _differences(result)
         + _other_thresholds(result)
@@ -165,7 +171,7 @@ def _summary(result: BenchmarkResult) -> str:
         rows.append(_row(router.name, cells, router.role, color=color))
     model, quality = result.best_single
     text = f"quality {quality_text(result, quality)} at every cost"
-    single = f'<td class="text" colspan="{len(columns)}">{escape(model)}, {escape(text)}</td>'
+    single = f'<td class="text" colspan="{len(columns)}">{_escape(model)}, {_escape(text)}</td>'
     rows.append(f'<tr class="single"><th scope="row">best single model</th>{single}</tr>')
     return _table("In brackets: 95 % intervals. Bold: the highest APGR of the routers", heads, rows)
 
@@ -176,7 +182,7 @@ def _differences(result: BenchmarkResult) -> str:
     rows = []
     for entry in result.differences:
         verdict = compared(entry.apgr)
-        cells = [f'<td class="text">{escape(entry.other)}</td>', _interval(entry.apgr, _signed)]
+        cells = [f'<td class="text">{_escape(entry.other)}</td>', _interval(entry.apgr, _signed)]
         rows.append(_row(entry.router, [*cells, f'<td class="text">{verdict}</td>'], "router"))
     table = _table(
         f"{APGR_TITLE}, both on the same drawn prompts",
@@ -225,17 +231,17 @@ def _figure(plot: Plot, name: str) -> str:
         _drawing(svg, f"{name}-{plot.name}-{width}-alt", plot.alt, width)
         for width, svg in (("wide", plot.svg), ("narrow", plot.narrow_svg))
     )
-    return f"<figure>{drawings}<figcaption>{escape(plot.caption)}</figcaption></figure>\n"
+    return f"<figure>{drawings}<figcaption>{_escape(plot.caption)}</figcaption></figure>\n"
 
 
 def _drawing(svg: str, title: str, alt: str, width: str) -> str:
     svg = svg.replace("<svg ", f'<svg class="{width}" role="img" aria-labelledby="{title}" ', 1)
     begin = svg.index(">") + 1
-    return f'{svg[:begin]}<title id="{title}">{escape(alt)}</title>{svg[begin:]}'
+    return f'{svg[:begin]}<title id="{title}">{_escape(alt)}</title>{svg[begin:]}'
 
 
 def _guide() -> str:
-    entries = "".join(f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in GUIDE.items())
+    entries = "".join(f"<dt>{_escape(term)}</dt><dd>{_escape(meaning)}</dd>" for term, meaning in GUIDE.items())
     return f'<section id="guide"><h2>How to read this</h2><dl>{entries}</dl></section>\n'
 
 
@@ -244,16 +250,16 @@ def _settings(evaluation: Evaluation) -> str:
         _row(
             name,
             [
-                f'<td class="wrap">{escape(record.get("kind") or _NONE)}</td>',
-                f'<td class="wrap">{escape(record.get("directory") or _NONE)}</td>',
-                f'<td class="digest">{escape(record.get("digest") or _NONE)}</td>',
+                f'<td class="wrap">{_escape(record.get("kind") or _NONE)}</td>',
+                f'<td class="wrap">{_escape(record.get("directory") or _NONE)}</td>',
+                f'<td class="digest">{_escape(record.get("digest") or _NONE)}</td>',
             ],
             "router",
         )
         for name, record in evaluation.routers.items()
     ]
     settings = [
-        _row(key.replace("_", " "), [f'<td class="wrap">{escape(_shown(value))}</td>'], "router")
+        _row(key.replace("_", " "), [f'<td class="wrap">{_escape(_shown(value))}</td>'], "router")
         for key, value in evaluation.settings.items()
     ]
     return (
@@ -270,18 +276,18 @@ def _settings(evaluation: Evaluation) -> str:
 
 def _table(caption: str, heads: Iterable[str], rows: Iterable[str], *, words: bool = False) -> str:
     # A region that scrolls must be reachable without a mouse.
-    region = f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
+    region = f'<div class="scroll" tabindex="0" role="region" aria-label="{_escape(caption)}">'
     kind = ' class="words"' if words else ""
-    columns = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    columns = "".join(f'<th scope="col">{_escape(head)}</th>' for head in heads)
     return (
-        f"{region}<table{kind}><caption><span>{escape(caption)}</span></caption>"
+        f"{region}<table{kind}><caption><span>{_escape(caption)}</span></caption>"
         f"<thead><tr>{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
 def _row(name: str, cells: Iterable[str], role: str, *, color: str = "") -> str:
     swatch = f'<span class="swatch" style="background: {color}"></span>' if color else ""
-    return f'<tr class="{role}"><th scope="row">{swatch}{escape(name)}</th>{"".join(cells)}</tr>'
+    return f'<tr class="{role}"><th scope="row">{swatch}{_escape(name)}</th>{"".join(cells)}</tr>'
 
 
 def _interval(interval: Interval | None, show: Callable[[float], str], *, best: bool = False) -> str:

@@ -144,5 +144,8 @@ def drawable(name: str, sheet: Sheet) -> str:
     """A name as far as the font that matplotlib brings along can draw it, cut where it is too long for the sheet."""
     fonts = require("matplotlib.font_manager", "evaluate")
     known = fonts.get_font(fonts.findfont("DejaVu Sans")).get_charmap()
-    text = "".join(letter if ord(letter) in known else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(name.split()))
+    text = "".join(
+        letter if ord(letter) in known and letter.isprintable() else "\N{REPLACEMENT CHARACTER}"
+        for letter in " ".join(name.split())
+    )
     return text if len(text) <= sheet.max_name else f"{text[: sheet.max_name - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,16 @@ from typing import Any, Final
 
 from routellm_fast.errors import DataError
 from routellm_fast.extras import require
-from routellm_fast.tables import Row, check_name, check_text, form_of, read_table
+from routellm_fast.tables import (
+    MAX_LINE_CHARACTERS,
+    TOO_LONG,
+    Row,
+    check_name,
+    check_text,
+    form_of,
+    parse_json,
+    read_table,
+)
 
 _BATCH_ROWS: Final = 1024
 _BUFFER_BYTES: Final = 1 << 20
@@ -105,20 +113,23 @@ def _json_rows(part: LogPart, on_damage: Callable[[DataError], None] | None) -> 
             else:
                 # The line that reaches into this piece belongs to the one before.
                 file.seek(part.start - 1)
-                file.readline()
+                while (piece := file.readline(_BLOCK_BYTES)) and not piece.endswith(b"\n"):
+                    pass
             offset = begin = file.tell()
-            for line in file:
+            while line := file.readline(MAX_LINE_CHARACTERS + 1):
                 begin, offset = offset, offset + len(line)
                 if part.stop is not None and begin >= part.stop:
                     break
+                if len(line) > MAX_LINE_CHARACTERS:
+                    raise _CutRow(part.path, 0, {}, offset=begin).error(TOO_LONG)
                 if not line.strip():
                     continue
                 try:
-                    values = json.loads(line.decode("utf-8" if begin else "utf-8-sig"))
+                    values = parse_json(line.decode("utf-8" if begin else "utf-8-sig"))
                     problem = (
                         "" if isinstance(values, dict) else f"must be a JSON object, found {type(values).__name__}"
                     )
-                except (ValueError, RecursionError) as error:
+                except ValueError as error:
                     values, problem = {}, f"not valid JSON ({error})"
                 row = _CutRow(part.path, 0, values, offset=begin)
                 if not problem:
