@@ -11,7 +11,7 @@ def by_example(out: Path, prompts: list[str], *, tokenizers: bool = True) -> lis
     """What example.py of an exported folder prints, run as it stands in another directory without this package."""
     hidden = "" if tokenizers else "import sys; sys.modules['tokenizers'] = None; "
     code = (
-        f"import sys; sys.modules['routellm_fast'] = None; {hidden}sys.argv[0] = {str(out / 'example.py')!r}; "
+        f"import sys; sys.modules['routellm_fast'] = None; {hidden}sys.argv[0] = {str(out / 'example.py')!r}; sys.path.insert(0, {str(out)!r}); "
         "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     command = [sys.executable, "-c", code, *prompts]
