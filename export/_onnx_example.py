@@ -1,7 +1,8 @@
-"""What an export needs besides its graph to be used without this package: tokenizer.json and example.py."""
+"""What an export holds besides its graph, to be used without this package: a tokenizer, and code to start from."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,12 +12,14 @@ from routellm_fast.routers.bert import BertRouter
 from routellm_fast.routers.causal.router import CausalLLMRouter
 from routellm_fast.routers.causal.tokens import TextTokens
 
+from . import surface_features
 from ._exportable import Exportable
 from ._model_file import MODEL_FILE
 from ._scorer_graphs import EMBEDDINGS
-from ._static_graph import StaticParts
+from ._static_graph import SURFACE_FEATURES, StaticParts
 
 EXAMPLE_FILE: Final = "example.py"
+FEATURES_FILE: Final = "surface_features.py"
 
 _HEAD: Final = '''"""Win rates of prompts by model.onnx: `python example.py "a prompt" "another"`. Needs {needs}.
 
@@ -118,35 +121,15 @@ _BOTH_ENDS: Final = """    # The start and the end of a long prompt are read, an
     count = len(ids[:head_tokens]) + len(tail_ids)
     share = len(text.encode()) / max(1, len(seen.encode()))
     return ids[:head_tokens] + tail_ids[-TAIL_TOKENS:], seen, max(count, int(count * share + 0.5))"""
-_FEATURES: Final = '''
 
-def features(seen, count):
-    """Return what the graph must be told of a prompt's text, as routellm_fast computes it."""
-{counts}    return [
-{features}
-    ]
-'''
-# Counted only where a feature needs it.
-_COUNTS: Final = {
-    "chars": "max(1, len(seen))",
-    "digits": 'sum(char in "0123456789" for char in seen)',
-    "marks": r"""sum(char in "{}[]()<>=;_\\|#$*/+`~^&%@" for char in seen)""",
-}
-_FEATURE: Final = {
-    "log_tokens": "np.log1p(count)",
-    "digit_share": "digits / chars",
-    "code_mark_share": "marks / chars",
-    "question_marks": 'np.log1p(seen.count("?"))',
-    "non_ascii_share": "sum(byte >= 0x80 for byte in seen.encode()) / max(1, len(seen.encode()))",
-    "uppercase_share": 'sum("A" <= char <= "Z" for char in seen) / chars',
-    "log_lines": 'np.log1p(seen.count("\\n"))',
-    "log_digits": "np.log1p(digits)",
-    "log_code_marks": "np.log1p(marks)",
-}
+
+_FEED_FEATURES: Final = """
+values = [[FEATURES[name](Read(*seen)) for name in {names}] for _, *seen in found]
+feeds["surface_features"] = np.array(values, dtype=np.float32)"""
 
 
 def write_example(native: Exportable, folder: Path, precision: str) -> None:
-    """Write example.py, which runs as it stands, and tokenizer.json where the graph reads tokens.
+    """Write example.py, which runs as it stands, tokenizer.json where the graph reads tokens, and surface_features.py.
 
     Args:
         native: The router that was exported.
@@ -154,6 +137,7 @@ def write_example(native: Exportable, folder: Path, precision: str) -> None:
         precision: Precision of the graph.
     """
     body, tokenizer = _body(native)
+    features = "from surface_features import FEATURES, Read\n" if SURFACE_FEATURES in native.widths else ""
     pair, calibration = native.router.model_pair, native.router.calibration
     if calibration is None:
         threshold = "THRESHOLD = 0.5  # the router has no calibration: choose one on prompts like your traffic"
@@ -164,11 +148,13 @@ def write_example(native: Exportable, folder: Path, precision: str) -> None:
         strong=pair.strong,
         weak=pair.weak,
         threshold=threshold,
-        imports="" if tokenizer is None else "from tokenizers import Tokenizer\n",
+        imports=("" if tokenizer is None else "from tokenizers import Tokenizer\n") + features,
         model=MODEL_FILE,
         # ONNX Runtime's kernels for the CPU lack bfloat16.
         provider="CUDAExecutionProvider" if precision == "bfloat16" else "CPUExecutionProvider",
     )
+    if features:
+        (folder / FEATURES_FILE).write_text(inspect.getsource(surface_features), encoding="utf-8")
     (folder / EXAMPLE_FILE).write_text(text + body, encoding="utf-8")
     if tokenizer is not None:
         (folder / TOKENIZER_FILE).write_bytes(tokenizer)
@@ -224,10 +210,6 @@ def _static(parts: StaticParts) -> str:
     )
     padded = _ON_THE_RIGHT.format(pad=0)
     if names:
-        lines = [f"        {_FEATURE[name]},  # {name}" for name in names]
-        used = " ".join(_FEATURE[name] for name in names)
-        counts = [f"    {name} = {value}\n" for name, value in _COUNTS.items() if name in used]
-        code += _FEATURES.format(counts="".join(counts), features="\n".join(lines))
-        padded += '\nfeeds["surface_features"] = np.array([features(*rest) for _, *rest in found], dtype=np.float32)'
+        padded += _FEED_FEATURES.format(names=names)
     rows = "found = [read(prompt) for prompt in prompts]\nrows = [ids for ids, _, _ in found]"
     return _TOKENIZER + code + _MAIN.format(rows=rows, padded=padded)

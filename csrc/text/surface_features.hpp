@@ -22,6 +22,23 @@ enum class SurfaceFeature : std::uint8_t {
   kLogLines,        // log(1 + number of line feeds)
   kLogDigits,       // log(1 + number of ASCII digits)
   kLogCodeMarks,    // log(1 + number of the characters of kCodeMarkShare)
+  // Of the text's words and lines; see TextShape.
+  kMultipleChoice,         // 1 where two lines or more are options
+  kLogOptions,             // log(1 + options), 0 below two
+  kLogStemWords,           // log(1 + words before the first option), all words where there are not two options
+  kLogOptionWords,         // log(1 + words from the first option on / options), 0 below two options
+  kLogNumbers,             // log(1 + numbers)
+  kLogMathMarks,           // log(1 + number of the characters $\^{})
+  kLogSentenceEnds,        // log(1 + ends of sentences)
+  kLogPersonalWords,       // log(1 + words such as I, you, please)
+  kLogWordLength,          // log(1 + characters that are no blanks / words)
+  kLongWordShare,          // words of ten letters or more / words
+  kHasQuestionMark,        // 1 where there is a '?'
+  kHasUnderscore,          // 1 where there is a '_'
+  kEndsWithQuestionMark,   // 1 where '?' stands last, blanks aside
+  kEndsWithColon,          // 1 where ':' stands last, blanks aside
+  kStartsWithImperative,   // 1 where the first word is one such as "Write"
+  kStartsWithQuestionWord  // 1 where the first word is one such as "Which"
 };
 
 /// The name used in artifacts, e.g. "log_tokens".

@@ -91,9 +91,9 @@ class StaticEmbedder:
                 tokens are counted where it was read, and for the rest estimated by its length in bytes. With 0 the
                 start is read, and log_tokens means what was read.
             normalize: Whether the mean is scaled to unit length.
-            surface_features: Names of the dimensions after the token dimensions, out of constant, log_tokens,
-                digit_share, code_mark_share, question_marks, non_ascii_share, uppercase_share, log_lines, log_digits,
-                log_code_marks.
+            surface_features: Names of the dimensions after the token dimensions, out of those that
+                `docs/artifact-format.md` lists, such as constant and log_tokens. An unknown name raises an error that
+                lists them.
             isa: Instruction set of the kernels, for tests; None for the one in use.
 
         Raises:

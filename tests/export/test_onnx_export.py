@@ -31,6 +31,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from routellm_fast.export import ExportedRouter, export_onnx, exportable, router_digest  # noqa: E402
 from routellm_fast.export._metadata import digest_of  # noqa: E402
+from routellm_fast.export.surface_features import FEATURES as ALL  # noqa: E402
 
 PROMPTS = ["", "prove the", "hello ? a b c", "unknown words only", "write {1} " * 40, *battle_texts(20)]
 FEATURES = ("constant", "log_tokens", "question_marks")
@@ -318,10 +319,7 @@ def test_the_example_in_the_folder_gives_the_shipped_routers_win_rates(tmp_path:
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == router.embedder.stored()[2]["tokenizer.json"]
 
 
-ALL_FEATURES = (
-    "constant", "log_tokens", "digit_share", "code_mark_share", "question_marks", "non_ascii_share", "uppercase_share",
-    "log_lines", "log_digits", "log_code_marks",
-)  # fmt: skip
+ALL_FEATURES = tuple(ALL)
 
 
 @pytest.mark.parametrize("features", [(), ("constant", "log_tokens"), ("log_lines",), ALL_FEATURES])

@@ -12,6 +12,7 @@ def by_example(out: Path, prompts: list[str], *, tokenizers: bool = True) -> lis
     hidden = "" if tokenizers else "import sys; sys.modules['tokenizers'] = None; "
     code = (
         f"import sys; sys.modules['routellm_fast'] = None; {hidden}sys.argv[0] = {str(out / 'example.py')!r}; "
+        f"sys.path.insert(0, {str(out)!r}); "
         "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     command = [sys.executable, "-c", code, *prompts]

@@ -6,16 +6,42 @@
 
 #include "base/error.hpp"
 #include "text/surface_features.hpp"
+#include "text/text_shape.hpp"
 
 namespace routellm_fast {
 namespace {
 
 using enum SurfaceFeature;
-constexpr std::array kAll{kConstant,      kLogTokens,      kDigitShare, kCodeMarkShare, kQuestionMarks,
-                          kNonAsciiShare, kUppercaseShare, kLogLines,   kLogDigits,     kLogCodeMarks};
+constexpr std::array kAll{kConstant,
+                          kLogTokens,
+                          kDigitShare,
+                          kCodeMarkShare,
+                          kQuestionMarks,
+                          kNonAsciiShare,
+                          kUppercaseShare,
+                          kLogLines,
+                          kLogDigits,
+                          kLogCodeMarks,
+                          kMultipleChoice,
+                          kLogOptions,
+                          kLogStemWords,
+                          kLogOptionWords,
+                          kLogNumbers,
+                          kLogMathMarks,
+                          kLogSentenceEnds,
+                          kLogPersonalWords,
+                          kLogWordLength,
+                          kLongWordShare,
+                          kHasQuestionMark,
+                          kHasUnderscore,
+                          kEndsWithQuestionMark,
+                          kEndsWithColon,
+                          kStartsWithImperative,
+                          kStartsWithQuestionWord};
+using Features = std::array<float, kAll.size()>;
 
-std::array<float, 10> features_of(std::string_view text, std::size_t tokens) {
-  std::array<float, 10> out{};
+Features features_of(std::string_view text, std::size_t tokens) {
+  Features out{};
   write_surface_features(Excerpt::of(text), tokens, kAll, out.data());
   return out;
 }
@@ -35,7 +61,7 @@ TEST_CASE("each feature counts what its name says") {
 }
 
 TEST_CASE("two ends count together") {
-  std::array<float, 10> found{};
+  Features found{};
   write_surface_features({"Is 12 {x", "}?\n\xC3\xA9?", 1000}, 9, kAll, found.data());
   CHECK(found == features_of("Is 12 {x}?\n\xC3\xA9?", 9));
 }
@@ -48,6 +74,22 @@ TEST_CASE("counters do not overflow on long runs") {
   const auto f = features_of(std::string(100'000, '7'), 512);
   CHECK(f[2] == 1.0F);
   CHECK(features_of(std::string(100'000, '?'), 512)[4] == std::log1p(100'000.0F));
+}
+
+// tests/unit/embedders/test_surface_features.py compares every feature with its restatement in Python.
+TEST_CASE("the shape of a text is the same wherever it is cut in two") {
+  const std::string text = "Which is it?\n (a) 1.5 apples\r\n(b) 2,000 caf\xC3\xA9s _\nPlease answer me:  ";
+  const TextShape whole = shape_of(Excerpt::of(text));
+  CHECK(whole.options == 2);
+  CHECK(whole.stem_words == 3);
+  CHECK(whole.numbers == 2);
+  CHECK(whole.personal_words == 2);
+  CHECK(whole.ends_with_colon);
+  CHECK(whole.starts_with_question_word);
+  for (std::size_t cut = 0; cut <= text.size(); ++cut) {
+    const std::string_view view = text;
+    CHECK(shape_of({view.substr(0, cut), view.substr(cut), text.size()}) == whole);
+  }
 }
 
 TEST_CASE("names are read back, and an unknown one is refused with the known ones") {
