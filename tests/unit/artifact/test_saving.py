@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from collections.abc import Iterator
@@ -217,7 +218,7 @@ def test_owners_stay(saved: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_what_belongs_to_another_user_is_refused_unless_it_can_stay(tmp_path: Path) -> None:
+def test_what_belongs_to_another_user_is_refused_unless_it_can_stay() -> None:
     program = textwrap.dedent(
         """
         import os, sys
@@ -239,14 +240,6 @@ def test_what_belongs_to_another_user_is_refused_unless_it_can_stay(tmp_path: Pa
         assert os.listdir(router.parent) == ["router"], os.listdir(router.parent)
         """
     )
-    parent = tmp_path / "parent"
-    parent.mkdir()
-    os.chown(parent, 1234, 2345)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    places = [str(parent / "router"), str(tmp_path / "roots")]
-    run = run_python("-c", program, *places)
-    assert run.returncode == 0, run.stderr
     again = textwrap.dedent(
         """
         import os, sys
@@ -262,17 +255,26 @@ def test_what_belongs_to_another_user_is_refused_unless_it_can_stay(tmp_path: Pa
             print(error)
         """
     )
-    for name, mode, words in (("folder", 0o755, "another user"), ("file", 0o600, "Permission denied")):
-        theirs = parent / "router" / name
-        theirs.mkdir() if name == "folder" else theirs.write_text("theirs")
-        theirs.chmod(mode)
-        run = run_python("-c", again, *places)
-        assert f"{name}, which lies there, cannot be carried over" in run.stdout, run
-        assert words in run.stdout
-        assert rf.load_router(parent / "router").provenance == LATER
-        assert [path.name for path in parent.iterdir()] == ["router"]
-        assert theirs.lstat().st_uid == 0
-        theirs.rmdir() if name == "folder" else theirs.unlink()
+    with tempfile.TemporaryDirectory() as name:  # other users may not enter the folders of pytest
+        top = Path(name)
+        top.chmod(0o755)
+        parent = top / "parent"
+        parent.mkdir()
+        os.chown(parent, 1234, 2345)
+        places = [str(parent / "router"), str(top / "roots")]
+        run = run_python("-c", program, *places)
+        assert run.returncode == 0, run.stderr
+        for kind, mode, words in (("folder", 0o755, "another user"), ("file", 0o600, "Permission denied")):
+            theirs = parent / "router" / kind
+            theirs.mkdir() if kind == "folder" else theirs.write_text("theirs")
+            theirs.chmod(mode)
+            run = run_python("-c", again, *places)
+            assert f"{kind}, which lies there, cannot be carried over" in run.stdout, run
+            assert words in run.stdout
+            assert rf.load_router(parent / "router").provenance == LATER
+            assert [path.name for path in parent.iterdir()] == ["router"]
+            assert theirs.lstat().st_uid == 0
+            theirs.rmdir() if kind == "folder" else theirs.unlink()
 
 
 def test_saving_to_the_working_directory(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
