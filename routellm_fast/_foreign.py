@@ -95,7 +95,7 @@ def carry_over(old: Path, new: Path, owned: Owned) -> Carried:
     for name in sorted(owned.files | owned.replaceable):
         _adopt_file(old / name, new / name)
     for name in reversed(made):  # last: a folder may not be written to with the permissions it gets
-        _adopt_folder(old / name, new / name, name)
+        _adopt_whole(old / name, new / name, name)
     adopt(old, new)
     return carried
 
@@ -244,7 +244,7 @@ def _link(source: Path, place: Path, name: str) -> _Carried:
                 raise
             shutil.copy2(source, place, follow_symlinks=False)
             if not place.is_symlink():
-                adopt(source, place)
+                _adopt_whole(source, place, name)
                 with place.open("rb") as file:
                     os.fsync(file.fileno())
     except FileNotFoundError:
@@ -271,7 +271,8 @@ def _make_folder(place: Path, name: str, old: Path) -> None:
             raise _in_the_way(old, name) from error
 
 
-def _adopt_folder(old: Path, new: Path, name: str) -> None:
+def _adopt_whole(old: Path, new: Path, name: str) -> None:
+    """Give a copy all that the original has: permissions, owner, group and times."""
     adopt(old, new)
     was, now = old.stat(), new.stat()
     if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):

@@ -36,7 +36,8 @@ class Attack:
         held: What must hold each time, one sentence.
         unit: What is counted, in the plural, e.g. "kills".
         whole: How often `make attack` tries.
-        brief: How often the tests try: a few seconds' worth.
+        brief: How often the tests try: a few seconds' worth. 0 where even once takes longer: only
+            `make attack` runs it.
         run: Tries `campaign.count` times. Raises AssertionError where something did not hold, and says what.
     """
 

@@ -8,6 +8,8 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -213,6 +215,66 @@ def test_owners_stay(saved: Path) -> None:
     mf_router(provenance=LATER).save(saved)
     for path in (saved, *saved.rglob("*")):
         assert (path.lstat().st_uid, path.lstat().st_gid) == (1234, 2345), path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_what_belongs_to_another_user_is_refused_unless_it_can_stay() -> None:
+    program = textwrap.dedent(
+        """
+        import os, sys
+        from pathlib import Path
+        import routellm_fast as rf
+        from tests.support.builders import mf_router
+        from tests.unit.artifact.test_saving import described, put_foreign
+        router = Path(sys.argv[1])
+        first, second = mf_router(), mf_router(provenance={"created": "later"})
+        for _ in range(2):  # loads all modules, which the other user might not read
+            first.save(sys.argv[2])
+        os.setgid(2345), os.setuid(1234)
+        first.save(router)
+        put_foreign(router)
+        (router / "data" / "locked").mkdir(mode=0o555)
+        before = described(router)
+        second.save(router)
+        assert described(router) == before
+        assert os.listdir(router.parent) == ["router"], os.listdir(router.parent)
+        """
+    )
+    again = textwrap.dedent(
+        """
+        import os, sys
+        import routellm_fast as rf
+        from tests.support.builders import mf_router
+        third = mf_router(provenance={"created": "third"})
+        for _ in range(2):
+            third.save(sys.argv[2])
+        os.setgid(2345), os.setuid(1234)
+        try:
+            third.save(sys.argv[1])
+        except rf.ArtifactWriteError as error:
+            print(error)
+        """
+    )
+    with tempfile.TemporaryDirectory() as name:  # other users may not enter the folders of pytest
+        top = Path(name)
+        top.chmod(0o755)
+        parent = top / "parent"
+        parent.mkdir()
+        os.chown(parent, 1234, 2345)
+        places = [str(parent / "router"), str(top / "roots")]
+        run = run_python("-c", program, *places)
+        assert run.returncode == 0, run.stderr
+        for kind, mode, words in (("folder", 0o755, "another user"), ("file", 0o600, "Permission denied")):
+            theirs = parent / "router" / kind
+            theirs.mkdir() if kind == "folder" else theirs.write_text("theirs")
+            theirs.chmod(mode)
+            run = run_python("-c", again, *places)
+            assert f"{kind}, which lies there, cannot be carried over" in run.stdout, run
+            assert words in run.stdout
+            assert rf.load_router(parent / "router").provenance == LATER
+            assert [path.name for path in parent.iterdir()] == ["router"]
+            assert theirs.lstat().st_uid == 0
+            theirs.rmdir() if kind == "folder" else theirs.unlink()
 
 
 def test_saving_to_the_working_directory(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

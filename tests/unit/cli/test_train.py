@@ -10,7 +10,7 @@ import pytest
 import routellm_fast as rf
 from routellm_fast.cli import main
 from routellm_fast.training.gap_regression import RIDGES
-from tests.support.builders import static_embedder
+from tests.support.builders import mf_router, static_embedder
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.processes import assert_refused, run_cli, run_python
 
@@ -362,8 +362,7 @@ def test_a_router_that_exists_is_replaced_with_force_only(folder, capsys, kind):
 
 @pytest.mark.parametrize("kind", ["bert", "causal_llm"])
 def test_transformers_are_not_replaced_unasked_either(folder, capsys, kind):
-    (folder / "out").mkdir()
-    (folder / "out" / "router.json").write_text("{}")
+    mf_router().save(folder / "out")
     arguments = ["train", kind, "--battles", str(folder / "battles.csv"), "--out", str(folder / "out"), *PAIR]
     assert main(arguments) == 2
     assert "exists already" in capsys.readouterr().err

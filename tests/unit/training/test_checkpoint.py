@@ -138,7 +138,11 @@ def test_damaged_checkpoints_are_named_errors(tmp_path: Path) -> None:
     with pytest.raises(ArtifactIntegrityError, match="truncated"):
         train(battles(), EMBEDDER, CONFIG, checkpoint=folder)
     weights.write_bytes(content)
-    for old, new in (('best_loss"', 'worst_loss"'), ('best_epoch": ', 'best_epoch": 1'), ('seed": 3', 'seed": 4')):
+    for old, new in (
+        ('"best_loss"', '"worst_loss"'),
+        ('"best_epoch": ', '"best_epoch": 1'),
+        ('"seed": 3', '"seed": 4'),
+    ):
         assert old in text
         manifest.write_text(text.replace(old, new))
         with pytest.raises(ArtifactIntegrityError, match="damaged or was edited"):
