@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the libFuzzer targets of the core and runs them, then the same for the Python readers, two at a time: a fuzzer runs on
-# one core. run.sh FOLDER [hunt|replay|merge], where FOLDER holds cmake, ninja and a python with the package and atheris.
+# Builds the libFuzzer targets of the core and runs them and those of the Python readers, two at a time: a fuzzer runs on one core.
+# run.sh FOLDER [hunt|replay|merge], where FOLDER holds cmake, ninja and a python with the package and atheris.
 #
 #   hunt    (the default) runs each target for SECONDS_EACH (default 30) from the inputs of csrc/fuzz/corpus/ on. New ones go to
 #           build/fuzz/corpus/. SEED (default 1) makes a run repeat itself; SEED=0 draws a new one.
@@ -14,7 +14,7 @@ mode=${2:-hunt}
 cd "$(dirname "$0")/../.."
 sh csrc/tools/configure.sh fuzz
 cmake --build --preset fuzz
-targets=${TARGETS:-$(sed -n 's/^fuzzer(\([a-z0-9_]*\).*/fuzz_\1/p' csrc/fuzz/CMakeLists.txt) fuzz_readers}
+targets=${TARGETS:-$(sed -n 's/^fuzzer(\([a-z0-9_]*\).*/fuzz_\1/p' csrc/fuzz/CMakeLists.txt) fuzz_readers fuzz_records}
 
 # Entropic scheduling, libFuzzer's default, would take more time than the targets.
 export FUZZ_FLAGS="-entropic=0 -timeout=20 -verbosity=0 -print_final_stats=1 -max_len=${MAX_LEN:-512} -artifact_prefix=build/fuzz/"
@@ -35,7 +35,7 @@ printf '%s\n' $targets | xargs -P 2 -I TARGET sh -c '
   kept=csrc/fuzz/corpus/$target
   mkdir -p "$found" "$kept"
   program=build/fuzz/csrc/fuzz/$target
-  [ "$target" != fuzz_readers ] || program="python tests/fuzz/fuzz_readers.py"
+  [ ! -f "tests/fuzz/$target.py" ] || program="python tests/fuzz/$target.py"
   case $MODE in
     hunt) corpora="$found $kept" ;;
     replay) corpora=$kept ;;
