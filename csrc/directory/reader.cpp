@@ -176,7 +176,7 @@ std::shared_ptr<const MappedFile> map_file(const DirectoryHandle& directory, con
   const auto bytes = bytes_of(description.type, description.shape);
   std::string header = file.read(kLengthBytes + static_cast<std::size_t>(length));
   std::string_view found = std::string_view(header).substr(std::min(kLengthBytes, header.size()));
-  found = found.substr(0, found.find_last_not_of(' ') + 1);
+  while (found.ends_with(' ')) found.remove_suffix(1);
   const std::string expected =
       bytes ? one_tensor_header(name, description.type, description.shape, *bytes) : "one of a possible size";
   if (!bytes || found != expected) {
@@ -196,9 +196,9 @@ std::shared_ptr<const MappedFile> map_file(const DirectoryHandle& directory, con
 
 std::string position(std::size_t index, const Shape& shape) {
   std::vector<std::uint64_t> place(shape.size());
-  for (std::size_t k = shape.size(); k-- > 0;) {
-    place[k] = index % shape[k];
-    index /= shape[k];
+  for (std::size_t k = shape.size(); k > 0; --k) {
+    place[k - 1] = index % shape[k - 1];
+    index /= shape[k - 1];
   }
   std::string text = "(";
   for (std::size_t k = 0; k < place.size(); ++k) text += (k == 0 ? "" : ", ") + std::to_string(place[k]);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -28,18 +29,23 @@ constexpr float kUntouched = 7.0F;
 
 std::string name_of(std::size_t golden) { return "router " + std::to_string(golden); }
 
+struct Free {
+  void operator()(routellm_router* router) const { routellm_free(router); }
+};
+using Loaded = std::unique_ptr<routellm_router, Free>;
+
 // Golden routers, loaded once; the last of these is NULL.
-const std::vector<routellm_router*>& routers() {
-  static const std::vector<routellm_router*> all = [] {
-    std::vector<routellm_router*> loaded;
+const std::vector<Loaded>& routers() {
+  static const std::vector<Loaded> all = [] {
+    std::vector<Loaded> loaded;
     for (std::size_t k = 0; k < golden_routers().size(); ++k) {
       auto& directory = routellm_fast::fuzz::directories()[name_of(k)];
       for (const auto& [name, content] : golden_routers()[k]) directory[name] = content;
       routellm_router* router = nullptr;
       require(routellm_load(name_of(k).c_str(), nullptr, &router) == ROUTELLM_OK, "a golden router is loaded");
-      loaded.push_back(router);
+      loaded.emplace_back(router);
     }
-    loaded.push_back(nullptr);
+    loaded.emplace_back(nullptr);
     return loaded;
   }();
   return all;
@@ -197,7 +203,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Script script(data, size);
   for (std::size_t k = 0; k < kMostCalls && !script.is_over(); ++k) {
     const std::uint8_t call = script.byte();
-    routellm_router* const router = routers()[call / 8U % routers().size()];
+    const routellm_router* const router = routers()[call / 8U % routers().size()].get();
     switch (call % 8U) {
       case 0:
         load(script);

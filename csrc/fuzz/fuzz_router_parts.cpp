@@ -99,8 +99,8 @@ JsonValue other_value(Script& script) {
   }
 }
 
-// A copy in which the value number `at`, counted from the outside in, is another; `at` counts down.
-JsonValue with_other(const JsonValue& value, std::size_t& at, Script& script) {  // NOLINT(misc-no-recursion)
+// A copy in which the value number `at`, counted from the outside in, is another; `at` counts down, and stays below 0.
+JsonValue with_other(const JsonValue& value, int& at, Script& script) {  // NOLINT(misc-no-recursion)
   if (at-- == 0) return other_value(script);
   if (const auto* const items = value.array()) {
     JsonValue::Array copy;
@@ -121,7 +121,7 @@ JsonValue with_other(const JsonValue& value, std::size_t& at, Script& script) { 
 void change_manifest(DirectoryContents& contents, Script& script) {
   constexpr const char* kKeys[] = {"settings", "settings", "settings", "model_pair", "calibration"};
   const char* const key = kKeys[script.byte() % 5U];
-  std::size_t at = 1U + script.byte() % 220U;
+  int at = 1 + script.byte() % 220;
   JsonValue changed = with_other(contents.entry(key), at, script);
   contents.manifest = std::move(contents.manifest).with(key, std::move(changed));
 }

@@ -1,31 +1,53 @@
 #!/bin/sh
-# Builds the libFuzzer targets of the core and runs each for SECONDS_EACH (default 30), then the same for the Python readers:
-# run.sh FOLDER, where FOLDER holds cmake, ninja and a python with the package and atheris. SEED (default 1) makes a run repeat
-# itself; SEED=0 draws a new one, for a hunt.
+# Builds the libFuzzer targets of the core and runs them and those of the Python readers, two at a time: a fuzzer runs on one core.
+# run.sh FOLDER [hunt|replay|merge], where FOLDER holds cmake, ninja and a python with the package and atheris.
+#
+#   hunt    (the default) runs each target for SECONDS_EACH (default 30) from the inputs of csrc/fuzz/corpus/ on. New ones go to
+#           build/fuzz/corpus/. SEED (default 1) makes a run repeat itself; SEED=0 draws a new one.
+#   replay  runs the inputs of csrc/fuzz/corpus/ once: a test that takes seconds.
+#   merge   takes what hunts have found into csrc/fuzz/corpus/, as few and as short inputs as reach the same.
+#
+# TARGETS names the targets, e.g. "fuzz_json fuzz_utf8"; without it all run.
 set -eu
 PATH="$(cd "$1" && pwd):$PATH"
+mode=${2:-hunt}
 cd "$(dirname "$0")/../.."
 sh csrc/tools/configure.sh fuzz
 cmake --build --preset fuzz
+targets=${TARGETS:-$(sed -n 's/^fuzzer(\([a-z0-9_]*\).*/fuzz_\1/p' csrc/fuzz/CMakeLists.txt) fuzz_readers fuzz_records}
 
-# Two at a time: a fuzzer runs on one core. What one prints is shown when it has ended.
-fuzz() { # name, program and its arguments
-  name=$1
-  shift
-  mkdir -p "build/fuzz/corpus/$name"
-  "$@" -seed="${SEED:-1}" -max_total_time="${SECONDS_EACH:-30}" -verbosity=0 "build/fuzz/corpus/$name" \
-    >"build/fuzz/$name.log" 2>&1
-}
-core() { fuzz "$1" "build/fuzz/csrc/fuzz/$1" -max_len=4096 -print_final_stats=1; }
-both() { # two commands, each one word and its argument
-  failed=""
-  "$1" "$2" &
-  first=$!
-  "$3" "$4" || failed="$4"
-  wait "$first" || failed="$failed $2"
-  cat "build/fuzz/$2.log" "build/fuzz/$4.log"
-  [ -z "$failed" ] || { echo "failed: $failed" >&2; exit 1; }
-}
-readers() { fuzz "$1" python tests/fuzz/fuzz_readers.py; }
-both core fuzz_json core fuzz_router_directory
-both core fuzz_wordpiece_tokenizer readers readers
+# Entropic scheduling, libFuzzer's default, would take more time than the targets.
+export FUZZ_FLAGS="-entropic=0 -timeout=20 -verbosity=0 -print_final_stats=1 -max_len=${MAX_LEN:-512} -artifact_prefix=build/fuzz/"
+case $mode in
+  hunt) FUZZ_FLAGS="$FUZZ_FLAGS -seed=${SEED:-1} -max_total_time=${SECONDS_EACH:-30}" ;;
+  replay) FUZZ_FLAGS="$FUZZ_FLAGS -runs=0" ;;
+  merge) FUZZ_FLAGS="$FUZZ_FLAGS -merge=1" ;;
+  *) echo "run.sh hunts, replays or merges; found $mode" >&2; exit 2 ;;
+esac
+
+# What a target prints is shown when it has ended.
+MODE=$mode
+export MODE
+# shellcheck disable=SC2016 # the inner shell expands
+printf '%s\n' $targets | xargs -P 2 -I TARGET sh -c '
+  target=TARGET
+  found=build/fuzz/corpus/$target
+  kept=csrc/fuzz/corpus/$target
+  mkdir -p "$found" "$kept"
+  program=build/fuzz/csrc/fuzz/$target
+  [ ! -f "tests/fuzz/$target.py" ] || program="python tests/fuzz/$target.py"
+  case $MODE in
+    hunt) corpora="$found $kept" ;;
+    replay) corpora=$kept ;;
+    merge) rm -rf "$found.merged"; mkdir "$found.merged"; corpora="$found.merged $kept $found" ;;
+  esac
+  status=0
+  $program $FUZZ_FLAGS $corpora >"build/fuzz/$target.log" 2>&1 || status=$?
+  if [ "$MODE" = merge ] && [ "$status" = 0 ]; then rm -rf "$kept"; mv "$found.merged" "$kept"; fi
+  printf "=== %s\n" "$target"
+  if [ "$status" = 0 ]; then
+    grep -E "number_of_executed_units|average_exec_per_sec|MERGE-OUTER: [0-9]* new" "build/fuzz/$target.log" || true
+  else
+    tail -n 60 "build/fuzz/$target.log"
+    exit 1
+  fi'

@@ -130,7 +130,8 @@ def read_prompts(
         form: How lines become prompts. Lines of a table are no prompts, unless this is TEXT or JSONL.
         pipe: The reader of standard input; None makes one.
         ids: The prompts by the prompt_id of a row.
-        keep_blank: Also yield prompts of white space only; otherwise left_out counts them.
+        keep_blank: Also yield prompts of white space only; otherwise left_out counts them. An object on a line of JSON
+            is always yielded, whatever its prompt, since whoever wrote it waits for its answer.
         left_out: Takes lines and rows that cannot be read; None raises. See tables.LeftOut.
 
     Raises:

@@ -11,10 +11,8 @@ the kind's own rules are all that is left. Whatever happens must be a RouteLLMEr
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,18 +28,16 @@ from routellm_fast.artifact import ROUTER_LAYOUT, Artifact, read_artifact, write
 from routellm_fast.routers import MatrixFactorizationRouter, SimilarityWeightedRouter
 from routellm_fast.routers.similarity.router import PRECISIONS
 from routellm_fast.thresholds import check_drift
+from tests.fuzz.harness import damage, instrument, workspace
 from tests.support.builders import mf_router, model2vec_folder
 from tests.support.calibration_builders import full_calibration
 from tests.support.sw_builders import sw_router
 
-# Not instrument_imports: an editable install has a loader of its own, which that does not see through.
-for module in [module for name, module in sys.modules.items() if name.startswith("routellm_fast.")]:
-    for function in [value for value in vars(module).values() if inspect.isfunction(value)]:
-        atheris.instrument_func(function)
+instrument()
 
 PROMPTS = ["hello", "prove the a?"]
 CHECKPOINT = Path(__file__).parent.parent / "parity" / "routellm_checkpoint"
-WORKSPACE = Path(tempfile.mkdtemp())
+WORKSPACE = workspace()
 
 
 def pristine() -> dict[str, dict[str, bytes]]:
@@ -59,7 +55,12 @@ def pristine() -> dict[str, dict[str, bytes]]:
 
 
 PRISTINE = pristine()
+for kind, content in PRISTINE.items():
+    (WORKSPACE / f"damaged-{kind}").mkdir()
+    for file, of_file in content.items():
+        (WORKSPACE / f"damaged-{kind}" / file).write_bytes(of_file)
 ROUTERS = sorted(kind for kind, files in PRISTINE.items() if "router.json" in files)
+ARTIFACTS = {kind: read_artifact(WORKSPACE / kind, ROUTER_LAYOUT) for kind in ROUTERS}
 VALUES = [
     None,
     True,
@@ -81,18 +82,6 @@ VALUES = [
     {"strong": "a"},
 ]
 NUMBERS = [0, 1, -1, 0xFFFFFFFF, 1e-310, 1e-30, 3e38, 1e308, -1e308]
-
-
-def damage(content: bytes, data: atheris.FuzzedDataProvider) -> bytes:
-    result = bytearray(content)
-    keeps_size = data.ConsumeBool()
-    for _ in range(data.ConsumeIntInRange(1, 4)):
-        position = data.ConsumeIntInRange(0, len(result))
-        inserted = data.ConsumeBytes(data.ConsumeIntInRange(0, 64))
-        inserted = inserted[: len(result) - position] if keeps_size else inserted
-        removed = len(inserted) if keeps_size else data.ConsumeIntInRange(0, 64)
-        result[position : position + removed] = inserted
-    return bytes(result)
 
 
 def sign(files: dict[str, bytes], name: str) -> None:
@@ -159,38 +148,51 @@ def use(router: rf.Router) -> None:
     assert all(0.0 <= rate <= 1.0 for rate in rates), rates
 
 
-def write_damaged(kind: str, folder: Path, data: atheris.FuzzedDataProvider) -> None:
-    files = dict(PRISTINE[kind])
-    name = data.PickValueInList(sorted(files))
-    files[name] = damage(files[name], data)
+def put(folder: Path, files: dict[str, bytes]) -> None:
+    """Replace files of a folder. What an earlier router has mapped stays as it was."""
+    for name, content in files.items():
+        (folder / "new").write_bytes(content)
+        (folder / "new").replace(folder / name)
+
+
+def damaged(kind: str, data: atheris.FuzzedDataProvider) -> dict[str, bytes]:
+    """Return the files of a kind that are not as they were."""
+    pristine = PRISTINE[kind]
+    name = data.PickValueInList(sorted(pristine))
+    files = {name: damage(pristine[name], data, keeps_size=data.ConsumeBool())}
     if kind in ROUTERS and name not in ("router.json", "README.md") and data.ConsumeBool():
+        files = {"router.json": pristine["router.json"], **files}
         sign(files, name)
-    folder.mkdir(exist_ok=True)
-    for old in folder.iterdir():
-        old.unlink()
-    for file, content in files.items():
-        (folder / file).write_bytes(content)
+    return files
+
+
+def load(kind: str, folder: Path) -> None:
+    if kind in ROUTERS:
+        use(rf.load_router(folder))
+    elif kind == "model2vec":
+        rf.StaticEmbedder.load(folder).embed(PROMPTS)
+    else:
+        router = MatrixFactorizationRouter.from_routellm(folder, embedder=None)
+        router.win_rates_from_embeddings(np.ones((2, router.dim), np.float32))
 
 
 def one_input(raw: bytes) -> None:
     data = atheris.FuzzedDataProvider(raw)
     kind = data.PickValueInList(sorted(PRISTINE))
     rewrites = kind in ROUTERS and data.ConsumeBool()
-    folder = WORKSPACE / ("rewritten" if rewrites else "damaged")
+    changed: dict[str, bytes] = {}
+    folder = WORKSPACE / ("rewritten" if rewrites else f"damaged-{kind}")
     try:
         if rewrites:
-            write_artifact(folder, altered(read_artifact(WORKSPACE / kind, ROUTER_LAYOUT), data), ROUTER_LAYOUT)
+            write_artifact(folder, altered(ARTIFACTS[kind], data), ROUTER_LAYOUT)
         else:
-            write_damaged(kind, folder, data)
-        if kind in ROUTERS:
-            use(rf.load_router(folder))
-        elif kind == "model2vec":
-            rf.StaticEmbedder.load(folder).embed(PROMPTS)
-        else:
-            router = MatrixFactorizationRouter.from_routellm(folder, embedder=None)
-            router.win_rates_from_embeddings(np.ones((2, router.dim), np.float32))
+            changed = damaged(kind, data)
+            put(folder, changed)
+        load(kind, folder)
     except rf.RouteLLMError:
         return
+    finally:
+        put(folder, {name: PRISTINE[kind][name] for name in changed})
 
 
 if __name__ == "__main__":
