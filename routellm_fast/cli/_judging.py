@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import typer
 
+from routellm_fast.atomic import replaced_file
 from routellm_fast.augmentation import (
     BattleCounts,
     BattleRow,
@@ -134,7 +135,8 @@ def finish(out: Path, rows: Sequence[BattleRow], found: JudgeReport, report: Pat
     """Write the report and the battles, and print what they hold. Raises DataError where there is no battle."""
     if report is not None:
         try:
-            report.write_text(json.dumps(found.to_json(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            with replaced_file(report) as file:
+                file.write((json.dumps(found.to_json(), indent=2, sort_keys=True) + "\n").encode())
         except OSError as error:
             raise DataError(f"{report} cannot be written ({error.strerror}); every answer is in the journal") from error
     if not rows:

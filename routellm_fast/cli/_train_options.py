@@ -207,8 +207,11 @@ def write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
     """Write metrics as JSON if a path is given. Raises DataError where the file cannot be written."""
     if path is None:
         return
+    from routellm_fast.atomic import replaced_file  # most commands only read
+
     try:
-        path.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        with replaced_file(path) as file:
+            file.write((json.dumps(metrics, indent=2, sort_keys=True) + "\n").encode())
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror}); the router itself is saved") from error
 

@@ -180,7 +180,7 @@ ATTACKS = [
         tried="a command is run with little memory, few open files, small files only, no further threads, a full or "
         "closed output, or without a temporary folder, a home or a locale, as is drawn.",
         held="it does its work and what it wrote is whole, or it ends with status 2 and one line that says why. "
-        "(OpenBLAS, which numpy multiplies by, ends the process itself where it gets no memory, with a line of its own.)",
+        "(OpenBLAS, by which numpy multiplies, ends the process itself where it gets no memory, with its own line.)",
         unit="commands",
         whole=150,
         brief=2,

@@ -31,7 +31,7 @@ def router(tmp_path: Path) -> Path:
         (ImportError("x.so: failed to map segment from shared object"), "not enough memory (x.so"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
         (RuntimeError("can't start new thread"), "no further thread can be started"),
-        (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
+        (RecursionError("maximum recursion depth exceeded"), "what was read is nested too deeply"),
         (OSError(24, "Too many open files"), "too many files are open"),
     ],
 )
