@@ -19,6 +19,14 @@ def is_masked(values: Any) -> bool:
     return masked is not None and isinstance(values, masked.MaskedArray)
 
 
+def ask_for(byte_count: int) -> None:
+    """Raise MemoryError where this much memory cannot be had now.
+
+    For the moment before a library is called that ends the process in such a case, as those written in Rust do.
+    """
+    np.empty(byte_count, dtype=np.uint8)
+
+
 _SHOWN_ITEMS: Final = 4
 _SHOWN_CHARS: Final = 60
 
