@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from routellm_fast.errors import DataError
-from routellm_fast.tables import check_text
+from routellm_fast.tables import check_text, parse_json
 
 
 def read_json(path: Path) -> Any:
@@ -18,6 +17,6 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
     check_text(content, path)
     try:
-        return json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        return parse_json(content.decode("utf-8-sig"))
+    except ValueError as error:
         raise DataError(f"{path} is not valid JSON ({error})") from error
