@@ -19,7 +19,7 @@ import numpy as np
 import safetensors.numpy
 
 from routellm_fast import _core, _mapped
-from routellm_fast.arrays import brief_repr
+from routellm_fast.arrays import ask_for, brief_repr
 from routellm_fast.errors import (
     ArtifactError,
     ArtifactFormatError,
@@ -159,6 +159,7 @@ def write_artifact(path: str | Path, artifact: Artifact, layout: Layout) -> str:
     _check_mapped(mapped, artifact, target)
     contents = dict(artifact.files)
     if tensors:
+        ask_for(3 * sum(array.nbytes for array in tensors.values()))  # the copies that it makes
         contents[WEIGHTS_FILE] = safetensors.numpy.save(tensors)
     files = {name: _digest(content) for name, content in contents.items()}
     manifest = {

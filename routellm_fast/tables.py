@@ -257,7 +257,7 @@ def too_long(where: object, number: int) -> DataError:
     return DataError(f"{where}, line {number}: {TOO_LONG}")
 
 
-def parse_json(text: str) -> Any:
+def parse_json_line(text: str) -> Any:
     """Return the JSON value that a line holds.
 
     Raises:
@@ -432,7 +432,7 @@ def _json_rows(path: Path, stream: io.TextIOBase) -> Iterator[Row | DataError]:
             check_json_lines(text, f"{path}, line {line}")
             is_first = False
         try:
-            values = parse_json(text)
+            values = parse_json_line(text)
         except ValueError as error:
             yield DataError(f"{path}, line {line}: not valid JSON ({error})")
             continue

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import safetensors
 
+from routellm_fast.arrays import ask_for
 from routellm_fast.errors import ArtifactFormatError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def read_tensors(content: bytes, path: Path, *, wanted: Collection[str]) -> tupl
         ArtifactFormatError: The file is damaged, or a wanted tensor has another type than these numbers.
     """
     deserialize: Callable[[bytes], list[tuple[str, dict[str, Any]]]] = safetensors.deserialize
+    ask_for(len(content))  # the copy that it makes
     try:
         entries = dict(deserialize(content))
     except (safetensors.SafetensorError, ValueError) as error:

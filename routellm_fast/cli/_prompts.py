@@ -27,7 +27,7 @@ from routellm_fast.tables import (
     check_text,
     form_of,
     lines_within,
-    parse_json,
+    parse_json_line,
     read_table,
     too_long,
     usable,
@@ -240,7 +240,7 @@ def _parse_lines(lines: Iterable[str], where: str, form: PromptFormat, reading: 
         if is_text or not text.strip():
             return Prompt(text)
         try:
-            record = parse_json(text)
+            record = parse_json_line(text)
         except ValueError as error:
             if form is PromptFormat.AUTO and isinstance(error, json.JSONDecodeError):
                 return Prompt(text)  # a prompt may begin with a brace

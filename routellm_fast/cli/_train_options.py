@@ -206,6 +206,7 @@ def write_metrics(path: Path | None, metrics: dict[str, Any]) -> None:
     """Write metrics as JSON if a path is given. Raises DataError where the file cannot be written."""
     if path is None:
         return
+
     try:
         write_json(path, metrics)
     except OSError as error:

@@ -70,9 +70,10 @@ class Setting:
 def random_setting(rng: random.Random) -> Setting:
     """Return one of the settings, with a limit drawn at random."""
     kinds: tuple[Callable[[], Setting], ...] = (
-        lambda: Setting("little memory", {resource.RLIMIT_AS: rng.randrange(180, 900, 10) * _MIB}),
-        lambda: Setting("little memory", {resource.RLIMIT_AS: rng.randrange(180, 900, 10) * _MIB}),
-        lambda: Setting("little memory", {resource.RLIMIT_DATA: rng.randrange(120, 600, 10) * _MIB}),
+        # With less than 180 MiB Python and numpy end before this package is asked. Most commands do with 300.
+        lambda: Setting("little memory", {resource.RLIMIT_AS: rng.randrange(180, 300, 5) * _MIB}),
+        lambda: Setting("little memory", {resource.RLIMIT_AS: rng.randrange(300, 900, 10) * _MIB}),
+        lambda: Setting("little memory", {resource.RLIMIT_DATA: rng.randrange(100, 300, 10) * _MIB}),
         lambda: Setting("few open files", {resource.RLIMIT_NOFILE: rng.randrange(7, 32)}),
         lambda: Setting("few open files", {resource.RLIMIT_NOFILE: rng.randrange(7, 32)}),
         lambda: Setting("small files only", {resource.RLIMIT_FSIZE: rng.choice((0, 1, 100, 4096, 65536))}),
@@ -180,7 +181,7 @@ ATTACKS = [
         tried="a command is run with little memory, few open files, small files only, no further threads, a full or "
         "closed output, or without a temporary folder, a home or a locale, as is drawn.",
         held="it does its work and what it wrote is whole, or it ends with status 2 and one line that says why. "
-        "(OpenBLAS, which numpy multiplies by, ends the process itself where it gets no memory, with a line of its own.)",
+        "(OpenBLAS, by which numpy multiplies, ends the process itself where it gets no memory, with its own line.)",
         unit="commands",
         whole=150,
         brief=2,

@@ -142,7 +142,7 @@ def prompt_lines(form: PromptFormat, name: str) -> Callable[[bytes], None]:
 
 def journal(content: bytes) -> None:
     ledger = read_journal(written("journal.jsonl", content))
-    assert 0.0 <= ledger.spent_usd
+    assert ledger.spent_usd >= 0.0
     assert ledger.calls >= len(ledger.responses)
 
 

@@ -20,7 +20,7 @@ from routellm_fast.tables import (
     check_name,
     check_text,
     form_of,
-    parse_json,
+    parse_json_line,
     read_table,
 )
 
@@ -125,7 +125,7 @@ def _json_rows(part: LogPart, on_damage: Callable[[DataError], None] | None) -> 
                 if not line.strip():
                     continue
                 try:
-                    values = parse_json(line.decode("utf-8" if begin else "utf-8-sig"))
+                    values = parse_json_line(line.decode("utf-8" if begin else "utf-8-sig"))
                     problem = (
                         "" if isinstance(values, dict) else f"must be a JSON object, found {type(values).__name__}"
                     )

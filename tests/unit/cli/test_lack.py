@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from routellm_fast.arrays import ask_for
 from routellm_fast.cli import _route, main
 from routellm_fast.cli._lack import lack_of
 from tests.support.builders import mf_router
@@ -31,7 +32,7 @@ def router(tmp_path: Path) -> Path:
         (ImportError("x.so: failed to map segment from shared object"), "not enough memory (x.so"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
         (RuntimeError("can't start new thread"), "no further thread can be started"),
-        (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
+        (RecursionError("maximum recursion depth exceeded"), "what was read is nested too deeply"),
         (OSError(24, "Too many open files"), "too many files are open"),
     ],
 )
@@ -94,6 +95,12 @@ def test_an_array_that_is_too_large_is_not_enough_memory() -> None:
     with pytest.raises(MemoryError) as found:
         np.empty(1 << 59, dtype=np.uint8)
     assert "not enough memory (Unable to allocate" in str(lack_of(found.value))
+
+
+def test_memory_is_asked_for_before_a_library_ends_the_process() -> None:
+    ask_for(1000)
+    with pytest.raises(MemoryError):
+        ask_for(1 << 60)
 
 
 def test_letters_that_python_cannot_read_are_refused_by_name(tmp_path: Path, router: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -280,6 +281,29 @@ def test_files_that_are_written_hold_names_without_markup(run: Run, tmp_path: Pa
     assert "<script>" not in re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
     (line,) = (line for line in text.splitlines() if "battles.csv" in line and "sha256" in line)
     assert len(re.findall(r"(?<!\\)\|", line)) == 3
+
+
+@pytest.mark.parametrize("name", ["evaluate", "evaluate pool", "export triton"])
+def test_pages_and_configurations_hold_no_character_that_acts(name: str, run: Run, tmp_path: Path) -> None:
+    status, _, errors = run(*GOOD[name])
+    assert status == 0, errors
+    written = [path for path in tmp_path.rglob("*") if path.suffix in (".html", ".md", ".json", ".pbtxt")]
+    assert written
+    for path in written:
+        if "router" in path.parent.name or path.name == "tokenizer.json":
+            continue  # the router itself, whose manifest holds names as they are
+        text = path.read_text(encoding="utf-8")
+        assert not unsafe_characters(text), path.name
+        assert path.suffix in (".json", ".pbtxt") or "<script>alert" not in text, path.name
+
+
+def test_a_router_whose_name_begins_with_a_line_is_drawn_like_others(folder: Path, tmp_path: Path, run: Run) -> None:
+    """matplotlib leaves lines out of a legend whose names begin with an underscore."""
+    arguments = ["evaluate", "_hidden={folder}/router", *GOOD["evaluate"][2:]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        status, _, errors = run(*arguments)
+    assert status == 0, errors
 
 
 def test_lines_are_written_whole_by_say(capsys: pytest.CaptureFixture[str]) -> None:
