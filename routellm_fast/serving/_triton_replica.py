@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from routellm_fast.errors import InvalidArgumentError, TritonRefusedError
 from routellm_fast.extras import require
+from routellm_fast.serving._triton_http import MOST_ANSWER_BYTES, BoundedSession, UnfitAnswer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,6 +114,8 @@ class Replica:
             raise ReplicaFault(f"{text} ({status})") from error
         except asyncio.CancelledError:
             raise
+        except UnfitAnswer as error:
+            raise ReplicaFault(f"answered {error}") from None
         except Exception as error:
             # aiohttp and grpc have families of their own; a bad argument of ours would be found by the tests.
             raise ReplicaFault(f"{type(error).__name__}: {error}") from error
@@ -120,9 +123,25 @@ class Replica:
     def _client(self) -> Any:
         if self._open is None:
             # The client has its own deadline for all that it does, ours is shorter or longer: it is set aside.
-            limits = {"conn_timeout": None} if self._kind == "http" else {}
-            self._open = self._api.InferenceServerClient(self._address, ssl=self._has_tls, **limits)
+            limits = {"conn_timeout": None} if self._kind == "http" else {"channel_args": self._channel_arguments()}
+            client = self._api.InferenceServerClient(self._address, ssl=self._has_tls, **limits)
+            if self._kind == "http":
+                # Its one attribute that sends: no argument tells it to follow no redirect, and to bound what it reads.
+                client._stub = BoundedSession(client._stub)  # noqa: SLF001
+            self._open = client
         return self._open
+
+    def _channel_arguments(self) -> list[tuple[str, int]]:
+        """Return the settings that the client would choose, but for the size of answers."""
+        alive = self._api.KeepAliveOptions()
+        return [
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", MOST_ANSWER_BYTES),
+            ("grpc.keepalive_time_ms", alive.keepalive_time_ms),
+            ("grpc.keepalive_timeout_ms", alive.keepalive_timeout_ms),
+            ("grpc.keepalive_permit_without_calls", alive.keepalive_permit_without_calls),
+            ("grpc.http2.max_pings_without_data", alive.http2_max_pings_without_data),
+        ]
 
 
 def _read_url(url: str) -> tuple[str, bool, str]:
