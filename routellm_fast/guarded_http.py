@@ -175,7 +175,7 @@ class _Rules:
     def _timed_out(self, request: Any) -> Any:
         return self._httpx.ReadTimeout(f"no whole answer within {self._timeout_s:g} s", request=request)
 
-    def _answer(self, request: Any, response: Any, body: _Body) -> Any:
+    def _answer(self, request: Any, response: Any, body: Body) -> Any:
         """Return a response whose body is read, with openai's own request: openai looks there for marks of its own."""
         if body.damage:
             raise self._httpx.RemoteProtocolError(
@@ -195,7 +195,7 @@ class _Guard(_Rules):
         options["follow_redirects"] = False
         response = self._inner.send(self._allowed(request), stream=True, **options)
         try:
-            body = _Body(response.status_code, response.headers, _EXCHANGE.get())
+            body = Body(response.status_code, response.headers, _EXCHANGE.get())
             for piece in response.iter_raw():
                 if time.monotonic() > until_s:
                     raise self._timed_out(request)
@@ -240,7 +240,7 @@ class _AsyncGuard(_Rules):
                     await stream.aclose()
             raise
         try:
-            body = _Body(response.status_code, response.headers, _EXCHANGE.get())
+            body = Body(response.status_code, response.headers, _EXCHANGE.get())
             async for piece in response.aiter_raw():
                 if not body.takes(piece):
                     break
@@ -254,10 +254,11 @@ class _AsyncGuard(_Rules):
             await self._inner.aclose()
 
 
-class _Body:
+class Body:
     """The body of an answer, read and decompressed in pieces, at most as many bytes as the answer may have."""
 
     def __init__(self, status: int, headers: Mapping[str, str], exchange: Exchange) -> None:
+        """Begin to read an answer with this status and these headers; of a refusal only the beginning is kept."""
         self._exchange, exchange.flaw = exchange, ""
         self._is_good = 200 <= status < 300
         self._most = exchange.most_bytes if self._is_good else _MOST_ERROR_BYTES

@@ -24,8 +24,13 @@ class OpenAIEmbedder:
 
     Making the object opens no connection, imports nothing and needs no key. Requests go through the official `openai`
     package (extra `openai`). It tries again after the statuses 408, 409, 429 and 5xx, time-outs and broken connections.
-    The pause before a new attempt grows, or is the one that the server asks for by Retry-After, up to a minute. So a
-    call may take `max_retries + 1` time-outs and the pauses between them.
+    The pause before a new attempt grows up to 8 seconds, or is the one that the server asks for by Retry-After; where
+    it asks for more than two minutes, the call fails at once. So a request takes at most `max_retries + 1` time-outs
+    and `max_retries` pauses of two minutes. A call sends one request for each batch, and at most one for each text and
+    a dozen more where the server refuses batches.
+
+    An answer is read up to the size that the vectors asked for can have in any form; a larger one, and one compressed
+    otherwise than by gzip or deflate, is an error. Redirects are not followed: the error names the address.
 
     Servers that are only nearly OpenAI's: where a server refuses `encoding_format` or `dimensions`, answers base64 with
     nothing, sends vectors of another length, or takes fewer texts a request, it is asked again in a way that it takes.
@@ -41,9 +46,10 @@ class OpenAIEmbedder:
     the provider is "openai" for OpenAI's own servers and the server's address for all others. For a gateway in front of
     OpenAI, or a server that has moved, pass `provider=`.
 
-    Key: `api_key`, else OPENAI_API_KEY, read when the first request is sent. OPENAI_API_KEY is sent only to OpenAI's
-    own servers and to the server that OPENAI_BASE_URL names: a router directory from a stranger may name any server.
-    Other servers get a key only from `api_key`. The key is never logged, and is removed from server texts in errors.
+    Key: `api_key`, else OPENAI_API_KEY, read when the first request is sent. OPENAI_API_KEY and what else the openai
+    package takes from the environment (organization, project, headers) are sent only to OpenAI's own servers and to the
+    server that OPENAI_BASE_URL names: a router directory from a stranger may name any server. Other servers get a key
+    only from `api_key`. The key is never logged, and is removed from server texts in errors.
 
     RouteLLM's mf and sw_ranking routers use the same default model, with one blocking request for each prompt.
     """
@@ -84,14 +90,16 @@ class OpenAIEmbedder:
             encoding_format: The request's `encoding_format`: "base64", "float", "none" to leave it out, or "auto" to
                 begin with base64, which takes a quarter of the bytes, and leave it out where the server refuses it.
             provider: Name of whoever runs the model, as a part of the fingerprint.
-            timeout_s: Seconds that each attempt may take to connect, to send and to wait for an answer, each, > 0.
+            timeout_s: Seconds that each attempt may take whole: to connect, to send, to wait and to read, > 0.
             max_retries: Number of further attempts after a failed one, >= 0.
             batch_size: The most texts in a request, 1 to 2,048. A request also holds at most 300,000 bytes of text. A
                 server that takes fewer is sent fewer after its first refusal.
             max_concurrency: The most requests that `aembed` sends at once in an event loop, >= 1. `embed` sends one at
                 a time.
             max_chars: The most characters of a text that are sent, >= 1; None sends all.
-            http_client: An httpx client for `embed`, e.g. with a proxy or certificates. Closing it remains your task.
+            http_client: An httpx client for `embed`, e.g. with a proxy or certificates. Its own headers and cookies are
+                sent too. Closing it remains your task. With it, timeout_s bounds the reading of an answer's body whole,
+                and until then each single wait.
             async_http_client: The same for `aembed`. It can be used in one event loop only.
 
         Raises:

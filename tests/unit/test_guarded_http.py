@@ -335,7 +335,9 @@ def test_other_encodings_are_named(way: str, encoding: str) -> None:
         assert encoding.rsplit(",", maxsplit=1)[-1].strip() in refused(server, way)
 
 
-@pytest.mark.parametrize("body", [gzip.compress(vectors())[:-9], b"\x1f\x8b\x08nonsense", b"plain"], ids=["cut off", "nonsense", "plain"])
+@pytest.mark.parametrize(
+    "body", [gzip.compress(vectors())[:-9], b"\x1f\x8b\x08nonsense", b"plain"], ids=["cut off", "nonsense", "plain"]
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_damaged_compression_is_named(way: str, body: bytes) -> None:
     with RawServer(lambda peer, _: peer.send(answer(body=body, headers=(("Content-Encoding", "gzip"),)))) as server:

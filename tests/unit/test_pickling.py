@@ -171,7 +171,7 @@ def test_a_cache_that_was_pickled_has_its_settings_its_store_and_an_empty_memory
 
 def key_of(embedder: rf.OpenAIEmbedder) -> str:
     """The key that the embedder's client would send."""
-    return str(embedder._new_client(lambda **arguments: arguments["api_key"], None))
+    return str(embedder._connection._new_client(lambda openai, server, key, **settings: key.reveal(), None, None))
 
 
 def test_an_openai_embedder_leaves_its_key_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -465,7 +465,7 @@ def test_a_router_directory_keeps_how_the_server_is_asked(server: FakeOpenAI, wa
     embedder = connect(server, **chosen, api_key=KEY, base_url=f"{server.url}?api-version=1")
     mf_router(embedder=embedder).save(tmp_path / "router")  # type: ignore[arg-type]
     assert all(KEY.encode() not in path.read_bytes() for path in (tmp_path / "router").iterdir())
-    loaded = rf.load_router(tmp_path / "router").embedder
+    loaded = rf.load_router(tmp_path / "router", allow_server=server.url).embedder
     assert isinstance(loaded, rf.OpenAIEmbedder)
     assert loaded.stored() == embedder.stored()
     assert loaded.fingerprint == embedder.fingerprint == connect(server).fingerprint
@@ -520,7 +520,7 @@ def test_reading_a_directory_asks_no_server(server: FakeOpenAI, tmp_path: Path) 
     content = editable_manifest(manifest)
     content["embedder"]["settings"]["dim"] = None
     manifest.write_text(json.dumps(content))
-    assert rf.load_router(tmp_path / "router").embedder.dim == DIM
+    assert rf.load_router(tmp_path / "router", allow_server=server.url).embedder.dim == DIM
     assert server.requests == []
 
 
