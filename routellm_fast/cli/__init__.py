@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from routellm_fast.cli._lack import lack_of
+from routellm_fast.shown import shown
 
 __all__ = ["main"]
 
@@ -27,6 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lack = lack_of(error)
         if lack is None:
             raise
-        sys.stderr.write(f"routellm-fast: {' '.join(lack.split())}\n")
+        sys.stderr.write(f"routellm-fast: {shown(' '.join(lack.split()))}\n")
         return 2
     return run(arguments)

@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,7 +85,11 @@ def random_setting(rng: random.Random) -> Setting:
         lambda: Setting("no home", environment=dict.fromkeys(("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME"))),
         lambda: Setting("the C locale", environment={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
     )
-    return rng.choice(kinds)()
+    while True:
+        setting = rng.choice(kinds)()
+        # The kernel lets root start threads whatever the limit.
+        if resource.RLIMIT_NPROC not in setting.limits or os.geteuid() != 0:
+            return setting
 
 
 def run_limited(command: str, setting: Setting, folder: Path) -> subprocess.CompletedProcess[bytes]:
@@ -109,6 +114,16 @@ def run_limited(command: str, setting: Setting, folder: Path) -> subprocess.Comp
     )
 
 
+def _is_ended_by_library(run: subprocess.CompletedProcess[bytes]) -> bool:
+    """Say whether a library ended the process, which nothing can keep it from, and said so.
+
+    OpenBLAS does, by which numpy multiplies; and the C library, where ONNX Runtime throws and libgcc cannot be loaded.
+    """
+    if run.returncode in (1, 130):
+        return run.stderr.startswith(b"OpenBLAS ")
+    return run.returncode == -signal.SIGABRT and b"libgcc_s.so.1 must be installed" in run.stderr
+
+
 def fault_of(run: subprocess.CompletedProcess[bytes], outputs: list[Path]) -> str:
     """Return what did not hold; "" where all did.
 
@@ -117,8 +132,8 @@ def fault_of(run: subprocess.CompletedProcess[bytes], outputs: list[Path]) -> st
     errors = without_progress(run.stderr.decode("utf-8", "replace"))
     # Where an allocation fails within a library, Python may say that it lost a buffer, beside the error itself.
     errors = errors.replace("SystemError: deallocated bytearray object has exported buffers\n", "")
-    if errors.startswith("OpenBLAS "):  # which numpy multiplies by, and which ends the process itself
-        return "" if run.returncode in (1, 130) else f"status {run.returncode}: {errors[-2000:]}"
+    if _is_ended_by_library(run):
+        return next(filter(None, map(_damage, outputs)), "")
     if run.returncode not in (0, 1, 2):
         return f"status {run.returncode}: {errors[-2000:]}"
     if "Traceback" in errors or (run.returncode == 1 and errors):
@@ -168,8 +183,9 @@ def _limits(campaign: Campaign) -> None:
         fault = fault_of(run, outputs)
         assert not fault, f"{what}: {fault}"
         left = [path.name for path in campaign.folder.glob(f".{out.name}*")]
-        assert not left or b"OpenBLAS" in run.stderr, f"{what}: left behind {left}"
-        ended = "ended by OpenBLAS" if b"OpenBLAS" in run.stderr else "refused" if run.returncode == 2 else "done"
+        assert not left or _is_ended_by_library(run), f"{what}: left behind {left}"
+        is_cut = _is_ended_by_library(run)
+        ended = "ended by a library" if is_cut else "refused" if run.returncode == 2 else "done"
         campaign.tally[f"{setting.name}: {ended}"] += 1
         for path in outputs:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -181,7 +197,8 @@ ATTACKS = [
         tried="a command is run with little memory, few open files, small files only, no further threads, a full or "
         "closed output, or without a temporary folder, a home or a locale, as is drawn.",
         held="it does its work and what it wrote is whole, or it ends with status 2 and one line that says why. "
-        "(OpenBLAS, by which numpy multiplies, ends the process itself where it gets no memory, with its own line.)",
+        "(At some places OpenBLAS and ONNX Runtime end the process themselves where they get no memory; nothing that "
+        "was written is half there then either.)",
         unit="commands",
         whole=150,
         brief=2,

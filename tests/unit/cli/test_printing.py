@@ -265,7 +265,7 @@ def test_a_message_is_one_line_and_not_endless() -> None:
 
 def test_no_other_module_of_the_command_line_prints() -> None:
     """So that nothing from outside passes by: whoever prints, prints through _printing."""
-    doors = {"_printing.py", "_streams.py"}
+    doors = {"_printing.py", "_streams.py", "__init__.py"}  # the last where the others cannot be loaded
     for path in sorted(CLI.glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
