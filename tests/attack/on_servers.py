@@ -18,11 +18,10 @@ from typing import Any, Final
 import numpy as np
 
 import routellm_fast as rf
-from routellm_fast.augmentation.budget import Budget
-from routellm_fast.augmentation.clock import Stop
-from routellm_fast.augmentation.endpoint import CallFailedError, ChatEndpoint
+from routellm_fast.augmentation.endpoint import CallFailedError
 from routellm_fast.augmentation.endpoint_settings import EndpointSettings
 from tests.attack.harness import Attack, Campaign
+from tests.support.asked_judge import asked_judge
 from tests.support.raw_server import Peer, RawRequest, RawServer, answer
 
 _TIMEOUT_S: Final = 0.25
@@ -238,11 +237,7 @@ async def _aembedded(embedder: rf.OpenAIEmbedder, texts: list[str]) -> Any:
 
 async def _judged(url: str, timeout_s: float) -> str:
     settings = EndpointSettings("m", base_url=url, timeout_s=timeout_s, max_retries=0, max_tokens=64)
-    endpoint = ChatEndpoint(settings, budget=Budget(None), stop=Stop(), api_key=_KEY)
-    try:
-        return (await endpoint.complete([{"role": "user", "content": "?"}])).text
-    finally:
-        await endpoint.aclose()
+    return await asked_judge(settings, api_key=_KEY)
 
 
 ATTACKS = [

@@ -17,11 +17,9 @@ from pathlib import Path
 import pytest
 
 import routellm_fast as rf
-from routellm_fast.augmentation.budget import Budget
-from routellm_fast.augmentation.clock import Stop
-from routellm_fast.augmentation.completion import Completion
-from routellm_fast.augmentation.endpoint import CallFailedError, ChatEndpoint
+from routellm_fast.augmentation.endpoint import CallFailedError
 from routellm_fast.augmentation.endpoint_settings import EndpointSettings
+from tests.support.asked_judge import asked_judge
 from tests.support.fake_openai import embed
 from tests.support.raw_server import Peer, RawRequest, RawServer, answer
 
@@ -64,21 +62,10 @@ def ask(
         assert embed(embedder, ["text"], way).tolist() == [[0.5] * 4]
         return
 
-    async def run() -> Completion:
-        endpoint = ChatEndpoint(
-            EndpointSettings(
-                "m", base_url=server.url, timeout_s=timeout_s, max_retries=max_retries, max_tokens=64, temperature=None
-            ),
-            budget=Budget(None),
-            stop=Stop(),
-            api_key=api_key,
-        )
-        try:
-            return await endpoint.complete([{"role": "user", "content": "text"}])
-        finally:
-            await endpoint.aclose()
-
-    assert asyncio.run(run()).text == "yes"
+    settings = EndpointSettings(
+        "m", base_url=server.url, timeout_s=timeout_s, max_retries=max_retries, max_tokens=64, temperature=None
+    )
+    assert asyncio.run(asked_judge(settings, api_key=api_key)) == "yes"
 
 
 def refused(server: RawServer, way: str, **options: float) -> str:

@@ -341,7 +341,7 @@ def test_an_openai_embedder_is_stored_without_its_key_and_restored_lazily(saved:
     mf_router(rf.CachedEmbedder(remote)).save(tmp_path / "r")  # type: ignore[arg-type]
     for file in (tmp_path / "r").iterdir():
         assert b"sk-secret" not in file.read_bytes()
-    loaded = rf.load_router(tmp_path / "r")
+    loaded = rf.load_router(tmp_path / "r", allow_server="http://127.0.0.1:9/v1")
     assert loaded.embedder.fingerprint == remote.fingerprint
     manifest = editable_manifest(tmp_path / "r" / "router.json")
     manifest["embedder"]["settings"]["api_key"] = "sk-planted"

@@ -24,6 +24,7 @@ from routellm_fast.owned import Owned
 from routellm_fast.places import check_vacant, check_writable
 from routellm_fast.routers import RandomRouter
 from tests.support.builders import mf_router, static_embedder
+from tests.support.manifests import editable_manifest
 from tests.support.processes import run_python
 
 LATER = {"created": "later"}
@@ -138,7 +139,7 @@ def test_a_file_named_like_a_manifest_makes_no_router_directory(tmp_path: Path, 
 @pytest.mark.parametrize("name", ["../thesis.txt", "/etc/hostname", "..", ".", "", "a/b", ".git", "nul\0", "a\\b"])
 def test_a_manifest_that_names_what_lies_elsewhere_is_refused(saved: Path, name: str) -> None:
     (saved.parent / "thesis.txt").write_text("mine")
-    manifest = json.loads((saved / "router.json").read_text())
+    manifest = editable_manifest(saved / "router.json")
     manifest["files"][name] = {"bytes": 1, "sha256": "0" * 64}
     (saved / "router.json").write_text(json.dumps(manifest))
     with pytest.raises(rf.ArtifactWriteError, match="only bare names"):

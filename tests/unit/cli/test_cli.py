@@ -205,7 +205,8 @@ def test_a_remote_embedder_gets_the_prompts_in_batches_and_nothing_else(tmp_path
         embedder = rf.OpenAIEmbedder(model="tiny", base_url=server.url, dim=9, api_key="unused")
         mf_router(embedder).save(tmp_path / "r")  # type: ignore[arg-type]
         prompts = [f"prompt {i}" for i in range(100)]
-        run = run_cli("route", "--router", str(tmp_path / "r"), "--jsonl", stdin="\n".join(prompts))
+        command = ["route", "--router", str(tmp_path / "r"), "--allow-server", server.url, "--jsonl"]
+        run = run_cli(*command, stdin="\n".join(prompts))
         assert run.returncode == 0, run.stderr
         assert [record["prompt"] for record in records(run.stdout)] == prompts
         assert server.texts == prompts

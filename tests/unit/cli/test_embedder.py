@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ KEY = "sk-Secret0Key1For2Tests3Only4"
 def arguments(name: str) -> dict[str, Any]:
     embedder = named_embedder(name)
     assert isinstance(embedder, rf.OpenAIEmbedder)
-    return embedder._arguments()
+    return dataclasses.asdict(embedder._settings)
 
 
 def test_settings_follow_the_models_name() -> None:

@@ -380,7 +380,7 @@ def test_a_model_is_dominated_by_one_that_costs_no_more_and_ranks_no_lower():
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Options of a `rank` whose router reads logits off the prompt."""
-    monkeypatch.setattr("routellm_fast.cli._rank.load_router", lambda _: written_router())
+    monkeypatch.setattr("routellm_fast.cli._rank.load_router", lambda *_, **__: written_router())
     return ["--models", "large=10", "--models", "middle=1.01", "--models", "small=1"]
 
 

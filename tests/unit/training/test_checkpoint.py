@@ -147,6 +147,7 @@ def test_damaged_checkpoints_are_named_errors(tmp_path: Path) -> None:
         manifest.write_text(text.replace(old, new))
         with pytest.raises(ArtifactIntegrityError, match="damaged or was edited"):
             train(battles(), EMBEDDER, CONFIG, checkpoint=folder)
+    manifest.write_text(text)
     edited = editable_manifest(manifest)
     manifest.write_text(json.dumps(edited).replace('"best_loss"', '"worst_loss"'))
     with pytest.raises(ArtifactFormatError, match="no state of an mf training"):
