@@ -20,8 +20,8 @@ _FILES = "files"
 def export_directory(out: Path, *, marker: str = REPORT_FILE) -> Iterator[Path]:
     """Fill a directory, which then takes the place of an earlier export.
 
-    The marker gets a list of all files, "files". Of an earlier export, the files in that list are replaced; all else
-    that lies there stays.
+    The marker gets a list of all files, "files", in which an empty folder ends in "/". What such a list of an earlier
+    export names is replaced; all else that lies there stays.
 
     Args:
         out: Where the export will stand.
@@ -45,7 +45,8 @@ def export_directory(out: Path, *, marker: str = REPORT_FILE) -> Iterator[Path]:
 
 
 def _list_files(folder: Path, marker: Path) -> None:
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    found = {path: path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    names = sorted(f"{name}/" if path.is_dir() else name for path, name in found.items() if not _holds_more(path))
     content = {**json.loads(marker.read_text(encoding="utf-8")), _FILES: names}
     marker.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -64,11 +65,18 @@ def _owned(out: Path, marker: str) -> Owned:
             f"{out} is left alone: nothing says which of its files may be replaced, as its {marker} does not list the "
             "files of the export. Choose another path, or move it away."
         )
-    return Owned(marker, frozenset(names))
+    folders = {name.removesuffix("/") for name in names if name.endswith("/")}
+    files = frozenset(name for name in names if not name.endswith("/"))
+    return Owned(marker, files, empty_folders=frozenset(folders))
+
+
+def _holds_more(path: Path) -> bool:
+    return path.is_dir() and any(path.iterdir())
 
 
 def _is_inside(name: object) -> bool:
     """Say whether a name in a list of files leads to what lies in the directory."""
     if not isinstance(name, str) or "\0" in name:
         return False
+    name = name.removesuffix("/")
     return PurePosixPath(name).as_posix() == name and not {"", ".", "..", "/"} & {*PurePosixPath(name).parts, name}

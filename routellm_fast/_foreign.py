@@ -77,6 +77,7 @@ def carry_over(old: Path, new: Path, owned: Owned) -> Carried:
         if entry.is_dir(follow_symlinks=False):
             if name not in ours:
                 _check_movable(source, name)
+                _make_parents(new, name, old)
                 _make_folder(place, name, old)
                 made.append(name)
         elif name in owned.files:
@@ -88,14 +89,14 @@ def carry_over(old: Path, new: Path, owned: Owned) -> Carried:
         elif os.path.lexists(place):
             raise _in_the_way(old, name)
         else:
-            for parent in reversed(Path(name).parents[:-1]):  # folders of this package in which others put a file
-                _make_folder(new / parent, os.fspath(parent), old)
+            _make_parents(new, name, old)
             with contextlib.suppress(FileNotFoundError):  # somebody removed it just now
                 carried[name] = _link(source, place, name)
     for name in sorted(owned.files | owned.replaceable):
         _adopt_file(old / name, new / name)
     for name in reversed(made):  # last: a folder may not be written to with the permissions it gets
-        _adopt_whole(old / name, new / name, name)
+        with contextlib.suppress(FileNotFoundError):  # somebody removed it just now
+            _adopt_whole(old / name, new / name, name)
     adopt(old, new)
     return carried
 
@@ -115,6 +116,7 @@ def take_apart(old: Path, path: Path, owned: Owned, carried: Carried) -> list[st
     Returns:
         What stays in the old directory, as something else has its name at the path.
     """
+    ours = owned.folders()
     for _ in range(_ROUNDS):
         kept: list[str] = []
         folders: list[str] = []
@@ -124,7 +126,7 @@ def take_apart(old: Path, path: Path, owned: Owned, carried: Carried) -> list[st
                     if not os.access(old / name, os.W_OK | os.X_OK):
                         (old / name).chmod(0o700)
                 folders.append(name)
-                if name not in owned.folders() and not os.path.lexists(path / name):
+                if name not in ours and not os.path.lexists(path / name):
                     with contextlib.suppress(OSError):
                         (path / name).mkdir(parents=True)
                         adopt(old / name, path / name)
@@ -261,6 +263,14 @@ def _check_movable(folder: Path, name: str) -> None:
         raise _immovable(name, errno.EXDEV, "another file system is mounted there")
     if status.st_uid != os.geteuid() and not os.access(folder, os.W_OK | os.X_OK):
         raise _immovable(name, errno.EACCES, "it belongs to another user")
+
+
+def _make_parents(new: Path, name: str, old: Path) -> None:
+    """Make the folders of this package into which others put something."""
+    if (new / name).parent.is_dir():
+        return
+    for parent in reversed(Path(name).parents[:-1]):
+        _make_folder(new / parent, os.fspath(parent), old)
 
 
 def _make_folder(place: Path, name: str, old: Path) -> None:

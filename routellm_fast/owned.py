@@ -15,12 +15,17 @@ class Owned:
         manifest: The file that says so; "" for none. It is removed last.
         files: All of them, the manifest too. They are removed when the directory is replaced.
         replaceable: Texts that stay as they are unless the new directory has another text of that name.
+        empty_folders: Folders that this package made and put nothing into.
     """
 
     manifest: str = ""
     files: frozenset[str] = frozenset()
     replaceable: frozenset[str] = frozenset()
+    empty_folders: frozenset[str] = frozenset()
 
     def folders(self) -> set[str]:
-        """Return the folders that hold these files."""
-        return {os.fspath(folder) for name in self.files for folder in Path(name).parents if folder.name}
+        """Return the folders that this package made: those that hold its files, and those that it left empty."""
+        holding = {
+            folder for name in (*self.files, *self.empty_folders) for folder in Path(name).parents if folder.name
+        }
+        return {os.fspath(folder) for folder in holding} | self.empty_folders
