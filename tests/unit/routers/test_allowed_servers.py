@@ -70,7 +70,8 @@ def test_openai_needs_no_permission(tmp_path: Path, base_url: str | None) -> Non
 
 
 @pytest.mark.parametrize(
-    "base_url", ["http://api.openai.com/v1", "https://api.openai.com.evil.example/v1", "https://evil-api.openai.com.x/v1"]
+    "base_url",
+    ["http://api.openai.com/v1", "https://api.openai.com.evil.example/v1", "https://evil-api.openai.com.x/v1"],
 )
 def test_what_looks_like_openai_does(tmp_path: Path, base_url: str) -> None:
     mf_router(embedder=rf.OpenAIEmbedder("m", base_url=base_url, dim=8, provider="openai")).save(tmp_path / "router")
