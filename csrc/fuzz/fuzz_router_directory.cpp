@@ -3,7 +3,6 @@
 // digests are made right again, mostly, so that the damage behind them is reached.
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -23,11 +22,11 @@ namespace {
 using routellm_fast::fuzz::check_scored;
 using routellm_fast::fuzz::directories;
 using routellm_fast::fuzz::FilesInMemory;
-using routellm_fast::fuzz::golden_routers;
 using routellm_fast::fuzz::json_places;
 using routellm_fast::fuzz::JsonPlace;
 using routellm_fast::fuzz::require;
 using routellm_fast::fuzz::Script;
+using routellm_fast::fuzz::small_routers;
 
 constexpr std::size_t kMostChanges = 16;
 constexpr std::size_t kLengthBytes = 8;
@@ -58,7 +57,7 @@ Golden golden_of(std::string_view name, std::string_view content) {
 const std::vector<std::vector<Golden>>& goldens() {
   static const std::vector<std::vector<Golden>> all = [] {
     std::vector<std::vector<Golden>> found;
-    for (const auto& files : golden_routers()) {
+    for (const auto& files : small_routers()) {
       auto& router = found.emplace_back();
       for (const auto& [name, content] : files) router.push_back(golden_of(name, content));
     }
@@ -191,14 +190,6 @@ std::map<std::size_t, Changes> read_changes(Script& script, const std::vector<Go
   return all;
 }
 
-// Of 32 choices, the last six are the large directories of kind sw_ranking.
-std::size_t router_of(std::size_t choice) {
-  constexpr std::size_t kSmall = 26;
-  constexpr std::array<std::size_t, 6> kMf{0, 1, 2, 3, 4, 8};
-  constexpr std::array<std::size_t, 3> kSw{5, 6, 7};
-  return choice < kSmall ? kMf.at(choice % kMf.size()) : kSw.at(choice % kSw.size());
-}
-
 void score_once(const routellm_router* router) {
   const std::vector<float> embedding(routellm_dim(router), 0.25F);
   const char* const text = "prove the a b c?";
@@ -215,7 +206,7 @@ void score_once(const routellm_router* router) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Script script(data, size);
   const std::uint8_t first = script.byte();
-  const std::vector<Golden>& files = goldens()[router_of(first / 8U)];
+  const std::vector<Golden>& files = goldens()[first / 8U % goldens().size()];
   const bool digests_fit = first % 8U != 0;
   std::map<std::size_t, Changes> changes = read_changes(script, files);
 

@@ -32,9 +32,11 @@ using routellm_fast::Router;
 using routellm_fast::StoredEmbedder;
 using routellm_fast::Tensor;
 using routellm_fast::TensorMap;
+using routellm_fast::fuzz::Files;
 using routellm_fast::fuzz::golden_routers;
 using routellm_fast::fuzz::require;
 using routellm_fast::fuzz::Script;
+using routellm_fast::fuzz::small_routers;
 
 constexpr std::size_t kMostChanges = 8;
 constexpr std::size_t kQueries = 3;
@@ -47,7 +49,9 @@ struct Golden {
 const std::vector<Golden>& goldens() {
   static const std::vector<Golden> all = [] {
     std::vector<Golden> read;
-    for (const auto& files : golden_routers()) {
+    std::vector<Files> all_files = golden_routers();
+    all_files.insert(all_files.end(), small_routers().end() - 3, small_routers().end());
+    for (const auto& files : all_files) {
       auto& directory = routellm_fast::fuzz::directories()["router"];
       directory.clear();
       for (const auto& [name, content] : files) directory[name] = content;

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
+class NotPossibleError(Exception):
+    """An attack cannot be tried here, for the reason in the text. The tests skip it then, and `make attack` fails."""
+
+
 @dataclass(slots=True)
 class Campaign:
     """One run of an attack.

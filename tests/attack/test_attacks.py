@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.attack.catalogue import attacks
-from tests.attack.harness import Attack, Campaign
+from tests.attack.harness import Attack, Campaign, NotPossibleError
 from tests.attack.kills import killed
 
 
@@ -18,7 +18,10 @@ from tests.attack.kills import killed
     "attack", [attack for attack in attacks() if attack.brief], ids=lambda attack: attack.name.replace(" ", "-")
 )
 def test_an_attack_does_not_get_through(attack: Attack, tmp_path: Path) -> None:
-    attack.run(Campaign(attack.brief, random.Random(attack.name), tmp_path))
+    try:
+        attack.run(Campaign(attack.brief, random.Random(attack.name), tmp_path))
+    except NotPossibleError as error:
+        pytest.skip(str(error))
 
 
 def test_attacks_have_names_of_their_own() -> None:

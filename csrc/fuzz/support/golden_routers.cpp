@@ -12,21 +12,42 @@
 
 namespace routellm_fast::fuzz {
 
+namespace {
+
+std::vector<Files> read_all(const std::filesystem::path& folder, std::span<const char* const> names) {
+  std::vector<Files> found;
+  for (const char* const name : names) {
+    Files files;
+    for (const auto& entry : std::filesystem::directory_iterator(folder / name)) {
+      std::ifstream file(entry.path(), std::ios::binary);
+      files[entry.path().filename().string()] =
+          std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+    }
+    files.erase("README.md");
+    found.push_back(files);
+  }
+  return found;
+}
+
+}  // namespace
+
 const std::vector<Files>& golden_routers() {
   static const std::vector<Files> all = [] {
-    std::vector<Files> found;
-    for (const char* const name : {"mf-int8-folded", "mf-float32-normalized", "mf-external", "mf-calibrated", "mf-none",
-                                   "sw-float32", "sw-int8", "sw-moments", "mf-ends"}) {
-      Files files;
-      for (const auto& entry :
-           std::filesystem::directory_iterator(std::filesystem::path(ROUTELLM_FAST_ARTIFACTS) / name)) {
-        std::ifstream file(entry.path(), std::ios::binary);
-        files[entry.path().filename().string()] =
-            std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-      }
-      files.erase("README.md");
-      found.push_back(files);
-    }
+    constexpr const char* kNames[] = {"mf-int8-folded", "mf-float32-normalized", "mf-external",
+                                      "mf-calibrated",  "mf-none",               "sw-float32",
+                                      "sw-int8",        "sw-moments",            "mf-ends"};
+    return read_all(ROUTELLM_FAST_ARTIFACTS, kNames);
+  }();
+  return all;
+}
+
+const std::vector<Files>& small_routers() {
+  static const std::vector<Files> all = [] {
+    constexpr const char* kSmall[] = {"sw-float32-small", "sw-int8-small", "sw-moments-small"};
+    constexpr const char* kGolden[] = {"mf-int8-folded", "mf-float32-normalized", "mf-external", "mf-calibrated",
+                                       "mf-none"};
+    std::vector<Files> found = read_all(ROUTELLM_FAST_ARTIFACTS, kGolden);
+    for (Files& files : read_all(ROUTELLM_FAST_FIXTURES, kSmall)) found.push_back(std::move(files));
     return found;
   }();
   return all;

@@ -16,6 +16,10 @@ using Files = std::map<std::string, std::string, std::less<>>;
 /// The files of the golden router directories of every kind and precision, read once.
 const std::vector<Files>& golden_routers();
 
+/// The same kinds and precisions with few numbers: an input costs what its directory costs. Those of fixtures/make.py
+/// are the last three.
+const std::vector<Files>& small_routers();
+
 /// Overwrites, inserts, deletes, cuts off or repeats at a place of a content.
 void damage(std::string& content, std::uint8_t how, std::size_t place, std::uint8_t value);
 
