@@ -91,7 +91,8 @@ class OpenFile {
 /// to what is mapped can be found, wherever its name leads by then.
 class MappedFile {
  public:
-  /// Throws Error where the file cannot be mapped or kept open: kOutOfMemory where there is no room for it, else kDamaged.
+  /// Throws Error where the file cannot be mapped or kept open: kOutOfMemory where there is no room for it, else
+  /// kDamaged.
   MappedFile(const OpenFile& file, std::string header, std::string sha256);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

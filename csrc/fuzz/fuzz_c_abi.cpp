@@ -90,7 +90,8 @@ void load(Script& script) {
     std::array<unsigned char, 64> behind;
   } given{};
   given.options.size = sizeof(routellm_load_options) + (form % 8U == 1 ? script.byte() % 80U : 0U);
-  if (form % 8U == 2) given.options.size = static_cast<std::uint32_t>(script.integer(4)) % sizeof(routellm_load_options);
+  if (form % 8U == 2)
+    given.options.size = static_cast<std::uint32_t>(script.integer(4)) % sizeof(routellm_load_options);
   if (form % 8U == 3) given.behind[script.below(64)] = script.byte();
   given.options.size = std::min<std::uint32_t>(given.options.size, sizeof given);
   given.options.strong_model = strong.empty() ? nullptr : strong.c_str();

@@ -1,5 +1,5 @@
-// Any bytes are the calibration of a manifest. One that is read gives a threshold in [0, 1] for each share, and none that
-// rises with the share.
+// Any bytes are the calibration of a manifest. One that is read gives a threshold in [0, 1] for each share, and none
+// that rises with the share.
 
 #include <cmath>
 #include <cstdint>

@@ -1,5 +1,5 @@
-// A list of calls to a cache of embeddings, and a map that remembers everything: what the cache returns must be what the
-// map has, and what it counts must be true. The first bytes are the size of vectors, the capacity and the shards.
+// A list of calls to a cache of embeddings, and a map that remembers everything: what the cache returns must be what
+// the map has, and what it counts must be true. The first bytes are the size of vectors, the capacity and the shards.
 
 #include <array>
 #include <cstdint>

@@ -68,14 +68,55 @@ const std::vector<std::vector<Golden>>& goldens() {
 
 std::string_view snippet(std::size_t index) {
   static const std::string deep = std::string(201, '[') + std::string(201, ']');
-  static const std::vector<std::string_view> all{
-      "null", "true", "false", "0", "1", "-1", "2", "255", "65536", "4294967295", "4294967296", "9007199254740993",
-      "9223372036854775807", "9223372036854775808", "-9223372036854775808", "1e999", "-1e308", "5e-324", "0.5", "1.0",
-      "-0", "\"\"", "\"a\"", "[]", "{}", "[1,2]", "[0,9223372036854775807]", "[4294967296,4294967296]",
-      R"("\ud800")", R"("\u0000")", R"("../mf")", R"("int8")", R"("moments")", R"("float32")", R"("float16")",
-      R"("uint8")", R"("I64")", R"("F16")", R"("mf")", R"("sw_ranking")", R"("static")", R"("shipped")", R"("exact")",
-      R"("routellm")", R"({"strong":"a","weak":"b"})", R"([[0,1],[1,0]])", R"([[0,0.5],[0.5,0.5],[1,0.25]])",
-      R"({"router": "mf", "surface_features": []})", deep};
+  static const std::vector<std::string_view> all{"null",
+                                                 "true",
+                                                 "false",
+                                                 "0",
+                                                 "1",
+                                                 "-1",
+                                                 "2",
+                                                 "255",
+                                                 "65536",
+                                                 "4294967295",
+                                                 "4294967296",
+                                                 "9007199254740993",
+                                                 "9223372036854775807",
+                                                 "9223372036854775808",
+                                                 "-9223372036854775808",
+                                                 "1e999",
+                                                 "-1e308",
+                                                 "5e-324",
+                                                 "0.5",
+                                                 "1.0",
+                                                 "-0",
+                                                 "\"\"",
+                                                 "\"a\"",
+                                                 "[]",
+                                                 "{}",
+                                                 "[1,2]",
+                                                 "[0,9223372036854775807]",
+                                                 "[4294967296,4294967296]",
+                                                 R"("\ud800")",
+                                                 R"("\u0000")",
+                                                 R"("../mf")",
+                                                 R"("int8")",
+                                                 R"("moments")",
+                                                 R"("float32")",
+                                                 R"("float16")",
+                                                 R"("uint8")",
+                                                 R"("I64")",
+                                                 R"("F16")",
+                                                 R"("mf")",
+                                                 R"("sw_ranking")",
+                                                 R"("static")",
+                                                 R"("shipped")",
+                                                 R"("exact")",
+                                                 R"("routellm")",
+                                                 R"({"strong":"a","weak":"b"})",
+                                                 R"([[0,1],[1,0]])",
+                                                 R"([[0,0.5],[0.5,0.5],[1,0.25]])",
+                                                 R"({"router": "mf", "surface_features": []})",
+                                                 deep};
   return all[index % all.size()];
 }
 
@@ -153,7 +194,8 @@ std::string changed(const Golden& file, Changes& changes) {
   }
   std::string content;
   if (file.json_begin > 0) {
-    if (!changes.replacements.empty()) json.resize((json.size() + kLengthBytes + kBorder - 1) / kBorder * kBorder - kLengthBytes, ' ');
+    if (!changes.replacements.empty())
+      json.resize((json.size() + kLengthBytes + kBorder - 1) / kBorder * kBorder - kLengthBytes, ' ');
     const std::uint64_t length = json.size();
     content.assign(reinterpret_cast<const char*>(&length), kLengthBytes);
   }

@@ -1,6 +1,6 @@
 // The parts of a golden router are changed in memory, as Python gives them: values of the manifest, and types, shapes
-// and numbers of tensors. What makes a router is scored with embeddings of any numbers: a win rate in [0, 1] comes, or an
-// error that says why, and the same one alone and in a batch.
+// and numbers of tensors. What makes a router is scored with embeddings of any numbers: a win rate in [0, 1] comes, or
+// an error that says why, and the same one alone and in a batch.
 
 #include <algorithm>
 #include <cmath>
@@ -192,7 +192,9 @@ void reshape(Tensor& tensor, Script& script) {
 
 void change_tensors(TensorMap& tensors, Script& script) {
   if (tensors.empty()) return;
-  const auto chosen = [&] { return std::next(tensors.begin(), static_cast<std::ptrdiff_t>(script.below(tensors.size()))); };
+  const auto chosen = [&] {
+    return std::next(tensors.begin(), static_cast<std::ptrdiff_t>(script.below(tensors.size())));
+  };
   const auto tensor = chosen();
   switch (script.byte() % 8U) {
     case 0:
@@ -253,8 +255,8 @@ void score(const Router& router, Script& script) {
   });
   for (std::size_t k = 0; k < kQueries; ++k) {
     std::vector<float> alone(1);
-    const bool one = succeeds(
-        [&] { router.win_rates(embeddings.data() + k * dim, 1, Source::kCaller, 0.5, alone.data()); });
+    const bool one =
+        succeeds([&] { router.win_rates(embeddings.data() + k * dim, 1, Source::kCaller, 0.5, alone.data()); });
     require(one || !all, "what is scored in a batch is scored alone");
     if (one) check_win_rates(alone);
     if (one && all) require(alone[0] == together[k], "a win rate does not depend on the batch");

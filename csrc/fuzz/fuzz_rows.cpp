@@ -74,8 +74,8 @@ void check_codes(const Rows& rows) {
   const std::size_t padded = PanelCodes::panel_count(rows.count) * PanelCodes::kRows;
   std::vector<std::uint8_t> panels(padded * PanelCodes::padded_dim(rows.dim));
   std::vector<float> scales(padded);
-  const bool coded = succeeds(
-      [&] { PanelCodes::encode(rows.values.data(), rows.count, rows.dim, panels.data(), scales.data()); });
+  const bool coded =
+      succeeds([&] { PanelCodes::encode(rows.values.data(), rows.count, rows.dim, panels.data(), scales.data()); });
   require(coded == rows.are_finite(), "rows are coded where they are finite");
   if (!coded) return;
   for (std::size_t r = 0; r < rows.count; ++r) {

@@ -34,7 +34,8 @@ constexpr unsigned kFeatureCount = 10;
 
 std::shared_ptr<const WordPieceTokenizer> tokenizer() {
   static const auto shared = [] {
-    const std::vector<std::string> vocabulary{"[UNK]", "a", "b", "##a", "##b", "ab", "the", "?", "1", "##1", "\u00e9", "\u4e2d"};
+    const std::vector<std::string> vocabulary{"[UNK]", "a", "b", "##a", "##b",    "ab",
+                                              "the",   "?", "1", "##1", "\u00e9", "\u4e2d"};
     return std::make_shared<const WordPieceTokenizer>(vocabulary, routellm_fast::WordPieceOptions{},
                                                       std::vector<routellm_fast::AddedToken>{});
   }();
@@ -56,7 +57,8 @@ TokenTable table_of(Form form) {
     }
   }
   if (form == Form::kInt8) table.column_scale.assign(kDim, 0.01F);
-  for (std::size_t t = 0; t < tokens && form >= Form::kMapped; ++t) table.rows.push_back(static_cast<std::uint32_t>(t * 5 % tokens));
+  for (std::size_t t = 0; t < tokens && form >= Form::kMapped; ++t)
+    table.rows.push_back(static_cast<std::uint32_t>(t * 5 % tokens));
   if (form == Form::kWeighted) table.weights.assign(tokens, 0.5F);
   return table;
 }

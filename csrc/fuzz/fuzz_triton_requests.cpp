@@ -1,6 +1,6 @@
 // Requests of any form to a model that Triton serves, several in one batch: inputs of any name, type, shape and bytes,
-// in pieces. Each request is answered once, with win rates in [0, 1] or with an error that says why, whatever else is in
-// the batch.
+// in pieces. Each request is answered once, with win rates in [0, 1] or with an error that says why, whatever else is
+// in the batch.
 
 #include <cmath>
 #include <cstdint>
@@ -28,8 +28,8 @@ class Served {
   Served(const std::string& router, bool is_batched) {
     model_.location = ROUTELLM_FAST_ARTIFACTS;
     model_.config = R"({"name":"router","max_batch_size":)" + std::string(is_batched ? "8" : "0") +
-                    R"(,"input":[],"output":[],"parameters":{"router_directory":{"string_value":")" +
-                    model_.location + "/" + router + "\"}}}";
+                    R"(,"input":[],"output":[],"parameters":{"router_directory":{"string_value":")" + model_.location +
+                    "/" + router + "\"}}}";
     require(TRITONBACKEND_ModelInitialize(&model_) == nullptr, "a golden router is served");
     instance_.model = &model_;
     require(TRITONBACKEND_ModelInstanceInitialize(&instance_) == nullptr, "a golden router is served");
@@ -129,7 +129,8 @@ TRITONBACKEND_Input read_input(Script& script) {
   }
   const std::uint8_t damage = script.byte();
   if (damage % 8U == 1) input.shape.erase(input.shape.begin(), input.shape.begin() + (input.shape.empty() ? 0 : 1));
-  if (damage % 8U == 2 && !input.shape.empty()) input.shape[damage / 8U % input.shape.size()] = static_cast<std::int64_t>(script.integer(8));
+  if (damage % 8U == 2 && !input.shape.empty())
+    input.shape[damage / 8U % input.shape.size()] = static_cast<std::int64_t>(script.integer(8));
   if (damage % 8U == 3) input.shape.push_back(static_cast<std::int64_t>(script.integer(1)));
   if (damage % 8U == 4) bytes.resize(damage / 8U % (bytes.size() + 1));
   if (damage % 8U == 5) bytes += script.take(damage / 8U);
@@ -151,8 +152,8 @@ TRITONBACKEND_Request read_request(Script& script) {
   if (form / 4U % 4U == 2) request.outputs = {"MODEL", "MODEL"};
   if (form / 4U % 8U == 3) request.outputs = {"OTHER"};
   if (form / 32U == 7) request.output_memory = TRITONSERVER_MEMORY_GPU;
-  constexpr const char* kFailing[] = {"ResponseNew", "RequestInputCount", "ResponseOutput", "ReportStatistics",
-                                      "ResponseSend", "RequestRelease"};
+  constexpr const char* kFailing[] = {"ResponseNew",      "RequestInputCount", "ResponseOutput",
+                                      "ReportStatistics", "ResponseSend",      "RequestRelease"};
   if (form / 32U == 6) request.failing_function = kFailing[script.byte() % 6U];
   return request;
 }

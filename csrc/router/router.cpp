@@ -204,15 +204,15 @@ std::shared_ptr<const Router> make_router(const DirectoryContents& contents, Sto
 }
 
 std::shared_ptr<const Router> load_router(const std::string& directory, const RouterOptions& options) {
-  return read_current([&] { return DirectoryHandle(directory, router_layout().manifest_file); },
-                      [&](const DirectoryHandle& handle) {
-                        const DirectoryContents contents = read_directory(handle, router_layout(), allocate_file, options.digest);
-                        const std::string& kind = *contents.entry("kind").text();
-                        // Of a kind that the core does not run, the embedder may be another's as well.
-                        const bool is_own = kind == "mf" || kind == "sw_ranking";
-                        return make_router(contents, is_own ? restore_embedder(handle, contents) : StoredEmbedder{},
-                                           options);
-                      });
+  return read_current(
+      [&] { return DirectoryHandle(directory, router_layout().manifest_file); },
+      [&](const DirectoryHandle& handle) {
+        const DirectoryContents contents = read_directory(handle, router_layout(), allocate_file, options.digest);
+        const std::string& kind = *contents.entry("kind").text();
+        // Of a kind that the core does not run, the embedder may be another's as well.
+        const bool is_own = kind == "mf" || kind == "sw_ranking";
+        return make_router(contents, is_own ? restore_embedder(handle, contents) : StoredEmbedder{}, options);
+      });
 }
 
 }  // namespace routellm_fast

@@ -78,9 +78,7 @@ std::size_t OpenFile::read(std::uint64_t offset, std::span<char> buffer) const {
   return count;
 }
 
-std::string OpenFile::read(std::size_t size) const {
-  return std::string(content_of(descriptor_).substr(0, size));
-}
+std::string OpenFile::read(std::size_t size) const { return std::string(content_of(descriptor_).substr(0, size)); }
 
 MappedFile::MappedFile(const OpenFile& file, std::string header, std::string sha256)
     : path_(file.path()),

@@ -33,9 +33,11 @@ std::vector<Files> read_all(const std::filesystem::path& folder, std::span<const
 
 const std::vector<Files>& golden_routers() {
   static const std::vector<Files> all = [] {
-    constexpr const char* kNames[] = {"mf-int8-folded", "mf-float32-normalized", "mf-external",
-                                      "mf-calibrated",  "mf-none",               "sw-float32",
-                                      "sw-int8",        "sw-moments",            "mf-ends"};
+    constexpr const char* kNames[] = {"mf-int8-folded", "mf-float32-normalized",
+                                      "mf-external",    "mf-calibrated",
+                                      "mf-none",        "sw-float32",
+                                      "sw-int8",        "sw-moments",
+                                      "mf-ends"};
     return read_all(ROUTELLM_FAST_ARTIFACTS, kNames);
   }();
   return all;

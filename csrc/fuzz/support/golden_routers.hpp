@@ -26,8 +26,8 @@ void damage(std::string& content, std::uint8_t how, std::size_t place, std::uint
 /// Puts the size and the digest of a file into the manifest, where its entry still looks as it did.
 void record(std::string& manifest, std::string_view name, std::string_view content);
 
-/// Scores texts and embeddings in every way that the C ABI has. What succeeds must be a win rate, and no call may end in
-/// an internal error.
+/// Scores texts and embeddings in every way that the C ABI has. What succeeds must be a win rate, and no call may end
+/// in an internal error.
 void score(const routellm_router* router);
 
 /// Checks what a call that scores has returned.

@@ -69,11 +69,32 @@ class Script {
  private:
   // What is beyond float32 reads as infinite or as zero there.
   static constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  static constexpr std::array<double, 26> kNumbers{0.0,       1.0,        -1.0,     0.5,   1e-3,   1e-7,
-                                                  -0.0,      1e-30,      -1e-30,   1e30,  -1e30,  0x1p-149,
-                                                  0x1p-126,  3.4e38,     -3.4e38,  1e20,  1e10,   1e-10,
-                                                  0x1p24,    0x1p31,     kInfinity, -kInfinity,
-                                                  std::numeric_limits<double>::quiet_NaN(), 0x1p-1074, 1e300, -1e300};
+  static constexpr std::array<double, 26> kNumbers{0.0,
+                                                   1.0,
+                                                   -1.0,
+                                                   0.5,
+                                                   1e-3,
+                                                   1e-7,
+                                                   -0.0,
+                                                   1e-30,
+                                                   -1e-30,
+                                                   1e30,
+                                                   -1e30,
+                                                   0x1p-149,
+                                                   0x1p-126,
+                                                   3.4e38,
+                                                   -3.4e38,
+                                                   1e20,
+                                                   1e10,
+                                                   1e-10,
+                                                   0x1p24,
+                                                   0x1p31,
+                                                   kInfinity,
+                                                   -kInfinity,
+                                                   std::numeric_limits<double>::quiet_NaN(),
+                                                   0x1p-1074,
+                                                   1e300,
+                                                   -1e300};
 
   std::string_view rest_;
 };
