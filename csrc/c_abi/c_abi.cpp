@@ -207,8 +207,9 @@ const char* routellm_status_name(routellm_status status) {
       return "out of memory";
     case ROUTELLM_INTERNAL:
       return "internal error";
+    default:
+      return "unknown status";
   }
-  return "unknown status";
 }
 
 routellm_status routellm_load(const char* directory, const routellm_load_options* options, routellm_router** out) {

@@ -24,6 +24,7 @@ struct JsonNumber {
 
 /// A JSON document. Text is UTF-8; an escaped surrogate without its other half is kept as three bytes, as if it were a
 /// character (valid_utf8 makes U+FFFD of it).
+// NOLINTNEXTLINE(misc-no-recursion): a document is copied as deep as the parser lets it be
 class JsonValue {
  public:
   using Array = std::vector<JsonValue>;

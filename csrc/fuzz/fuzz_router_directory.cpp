@@ -254,7 +254,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
   std::map<std::string_view, std::string> contents;
   for (auto& [place, of_file] : changes) contents[files[place].name] = changed(files[place], of_file);
-  if (digests_fit && !(contents.size() == 1 && contents.contains(kManifest))) {
+  if (digests_fit && (contents.size() != 1 || !contents.contains(kManifest))) {
     const auto manifest = std::ranges::find(files, kManifest, &Golden::name);
     std::string& text = contents.try_emplace(kManifest, manifest->content).first->second;
     for (const auto& [name, content] : contents) {

@@ -44,8 +44,9 @@ class Served {
 
   void run(std::deque<TRITONBACKEND_Request>& requests) {
     std::vector<TRITONBACKEND_Request*> pointers;
+    pointers.reserve(requests.size());
     for (TRITONBACKEND_Request& one : requests) pointers.push_back(&one);
-    TRITONSERVER_Error* const error =
+    const TRITONSERVER_Error* const error =
         TRITONBACKEND_ModelInstanceExecute(&instance_, pointers.data(), static_cast<std::uint32_t>(pointers.size()));
     require(error == nullptr, "a batch is always answered");
     instance_.batch_sizes.clear();

@@ -5,7 +5,7 @@
 #   hunt    (the default) runs each target for SECONDS_EACH (default 30) from the inputs of csrc/fuzz/corpus/ on. New ones go to
 #           build/fuzz/corpus/. SEED (default 1) makes a run repeat itself; SEED=0 draws a new one.
 #   replay  runs the inputs of csrc/fuzz/corpus/ once: a test that takes seconds.
-#   merge   takes what hunts have found into csrc/fuzz/corpus/, as few and as short inputs as reach the same.
+#   merge   takes what hunts have found into csrc/fuzz/corpus/, as few inputs as reach the same. Those named found-* stay.
 #
 # TARGETS names the targets, e.g. "fuzz_json fuzz_utf8"; without it all run.
 set -eu
@@ -21,7 +21,7 @@ export FUZZ_FLAGS="-entropic=0 -detect_leaks=0 -timeout=20 -verbosity=0 -print_f
 case $mode in
   hunt) FUZZ_FLAGS="$FUZZ_FLAGS -seed=${SEED:-1} -max_total_time=${SECONDS_EACH:-30}" ;;
   replay) FUZZ_FLAGS="$FUZZ_FLAGS -runs=0" ;;
-  merge) FUZZ_FLAGS="$FUZZ_FLAGS -merge=1" ;;
+  merge) FUZZ_FLAGS="$FUZZ_FLAGS -set_cover_merge=1" ;;
   *) echo "run.sh hunts, replays or merges; found $mode" >&2; exit 2 ;;
 esac
 
@@ -43,7 +43,11 @@ printf '%s\n' $targets | xargs -P 2 -I TARGET sh -c '
   esac
   status=0
   $program $FUZZ_FLAGS $corpora >"build/fuzz/$target.log" 2>&1 || status=$?
-  if [ "$MODE" = merge ] && [ "$status" = 0 ]; then rm -rf "$kept"; mv "$found.merged" "$kept"; fi
+  if [ "$MODE" = merge ] && [ "$status" = 0 ]; then
+    find "$kept" -name "found-*" -exec cp {} "$found.merged/" \;
+    rm -rf "$kept"
+    mv "$found.merged" "$kept"
+  fi
   printf "=== %s\n" "$target"
   if [ "$status" = 0 ]; then
     grep -E "number_of_executed_units|average_exec_per_sec|MERGE-OUTER: [0-9]* new" "build/fuzz/$target.log" || true

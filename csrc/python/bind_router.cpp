@@ -198,7 +198,10 @@ void bind_router(py::module_& m) {
       "make_router",
       [](const DirectoryContents& contents, std::shared_ptr<StaticEmbedder> embedder, std::string strong_model,
          std::string weak_model, std::size_t threads) {
-        const RouterOptions options{std::move(strong_model), std::move(weak_model), threads};
+        const RouterOptions options{.strong_model = std::move(strong_model),
+                                    .weak_model = std::move(weak_model),
+                                    .threads = threads,
+                                    .digest = std::nullopt};
         return std::const_pointer_cast<Router>(make_router(
             contents, StoredEmbedder{std::move(embedder), "it has no embedder that the core runs"}, options));
       },

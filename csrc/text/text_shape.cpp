@@ -134,9 +134,7 @@ class Scan {
   }
 
   void read_option(char c, std::uint8_t now) noexcept {
-    if (option_ == Option::kMarked && (now & kBlank) != 0) {
-      if (shape_.options++ == 0) shape_.stem_words = words_before_;
-    }
+    if (option_ == Option::kMarked && (now & kBlank) != 0 && shape_.options++ == 0) shape_.stem_words = words_before_;
     option_ = after(option_, c);
   }
 
@@ -154,16 +152,7 @@ class Opening {
  public:
   // Returns whether the run has ended.
   bool read(std::string_view part) noexcept {
-    for (const char c : part) {
-      if ((class_of(c) & kLetter) == 0) {
-        if (length_ > 0) return true;
-      } else if (length_ < letters_.size()) {
-        letters_[length_++] = lower(c);
-      } else {
-        return true;
-      }
-    }
-    return false;
+    return std::ranges::any_of(part, [this](char c) { return read(c); });
   }
 
   [[nodiscard]] bool is_among(std::span<const std::string_view> words) const noexcept {
@@ -171,13 +160,20 @@ class Opening {
   }
 
  private:
+  bool read(char c) noexcept {
+    if ((class_of(c) & kLetter) == 0) return length_ > 0;
+    if (length_ == letters_.size()) return true;
+    letters_[length_++] = lower(c);
+    return false;
+  }
+
   std::array<char, kLongestOpening + 1> letters_{};
   std::size_t length_ = 0;
 };
 
 std::optional<char> last_of(std::string_view part) noexcept {
-  const auto found = std::find_if(part.rbegin(), part.rend(), [](char c) { return (class_of(c) & kBlank) == 0; });
-  return found == part.rend() ? std::nullopt : std::optional(*found);
+  const std::size_t last = part.find_last_not_of(" \t\n\v\f\r");
+  return last == std::string_view::npos ? std::nullopt : std::optional(part[last]);
 }
 
 }  // namespace

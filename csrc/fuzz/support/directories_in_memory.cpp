@@ -60,6 +60,8 @@ DirectoryHandle::DirectoryHandle(const DirectoryHandle& from, const std::string&
 
 DirectoryHandle::~DirectoryHandle() = default;
 
+bool DirectoryHandle::was_replaced() const noexcept { return false; }
+
 OpenFile::OpenFile(const DirectoryHandle& directory, const std::string& name)
     : path_(directory.path() + "/" + name), descriptor_(open_file(directory, name)) {
   const std::string_view content = content_of(descriptor_);
@@ -82,11 +84,16 @@ std::string OpenFile::read(std::size_t size) const { return std::string(content_
 
 MappedFile::MappedFile(const OpenFile& file, std::string header, std::string sha256)
     : path_(file.path()),
+      descriptor_(file.descriptor()),
       identity_(file.identity()),
       header_(std::move(header)),
       sha256_(std::move(sha256)),
       mapping_(copy_of(content_of(file.descriptor()))) {}
 
 MappedFile::~MappedFile() { ::operator delete(mapping_, kMappingAlignment); }
+
+// What lies in memory is changed by nobody.
+void MappedFile::check_unchanged() const {}
+void MappedFile::check_length() const {}
 
 }  // namespace routellm_fast
