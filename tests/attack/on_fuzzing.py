@@ -23,10 +23,17 @@ _WORTH_BUILDING: Final = 1_000_000
 _FEWEST: Final = 50
 _AT_ONCE: Final = 2
 # As run.sh says them.
-_FLAGS: Final = ("-entropic=0", "-detect_leaks=0", "-timeout=25", "-verbosity=0", "-print_final_stats=1", "-max_len=256")
+_FLAGS: Final = (
+    "-entropic=0",
+    "-detect_leaks=0",
+    "-timeout=25",
+    "-verbosity=0",
+    "-print_final_stats=1",
+    "-max_len=256",
+)
 
-# How many of a million inputs each target takes. The fast ones take most: an input of fuzz_json takes some microseconds,
-# one of fuzz_router_directory loads and scores a router.
+# How many of a million inputs each target takes. The fast ones take most: an input of fuzz_json takes some
+# microseconds, one of fuzz_router_directory loads and scores a router.
 _SHARES: Final = {
     "fuzz_calibration_table": 170_000,
     "fuzz_json": 240_000,
@@ -116,8 +123,8 @@ def _fuzz(campaign: Campaign) -> None:
 ATTACKS = [
     Attack(
         name="fuzzed inputs",
-        tried="a reader gets bytes that a fuzzer made of earlier ones that reached new code: directories, JSON, tensors, "
-        "tables, texts, requests, calls of the C library.",
+        tried="a reader gets bytes that a fuzzer made of earlier ones that reached new code: directories, JSON, "
+        "tensors, tables, texts, requests, calls of the C library.",
         held="no sanitizer finds a fault, and what is read keeps its promises or is refused by a named error.",
         unit="inputs",
         whole=100_000_000,

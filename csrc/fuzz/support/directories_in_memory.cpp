@@ -60,6 +60,7 @@ DirectoryHandle::DirectoryHandle(const DirectoryHandle& from, const std::string&
 
 DirectoryHandle::~DirectoryHandle() = default;
 
+// NOLINTNEXTLINE(readability-convert-member-functions-to-static): the class is that of the core
 bool DirectoryHandle::was_replaced() const noexcept { return false; }
 
 OpenFile::OpenFile(const DirectoryHandle& directory, const std::string& name)
