@@ -39,10 +39,6 @@ void write(const JsonNumber& number, std::string& out) {
     out += *number.digits;
     return;
   }
-  if (std::isinf(number.value)) {
-    out += number.value > 0.0 ? "1e999" : "-1e999";
-    return;
-  }
   std::array<char, 32> text{};
   const bool is_minus_zero = number.value == 0.0 && std::signbit(number.value);
   const auto end = number.integer && !is_minus_zero

