@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from routellm_fast.atomic import staged_directory
-from routellm_fast.errors import ArtifactWriteError, OutputExistsError
+from routellm_fast.errors import ArtifactFormatError, ArtifactWriteError, OutputExistsError
+from routellm_fast.json_file import read_json_object
 from routellm_fast.owned import Owned
 
 from ._report import REPORT_FILE
@@ -47,7 +48,7 @@ def export_directory(out: Path, *, marker: str = REPORT_FILE) -> Iterator[Path]:
 def _list_files(folder: Path, marker: Path) -> None:
     found = {path: path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     names = sorted(f"{name}/" if path.is_dir() else name for path, name in found.items() if not _holds_more(path))
-    content = {**json.loads(marker.read_text(encoding="utf-8")), _FILES: names}
+    content = {**read_json_object(marker), _FILES: names}
     marker.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -56,9 +57,9 @@ def _owned(out: Path, marker: str) -> Owned:
     if not (out / marker).is_file():
         raise ArtifactWriteError(f"{out} exists and is no export ({marker}): it is left alone. Choose another path.")
     try:
-        names = json.loads((out / marker).read_text(encoding="utf-8"))[_FILES]
+        names = read_json_object(out / marker)[_FILES]
         fits = isinstance(names, list) and marker in names and all(map(_is_inside, names))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (ArtifactFormatError, KeyError, TypeError):
         fits = False
     if not fits:
         raise ArtifactWriteError(

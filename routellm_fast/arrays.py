@@ -42,14 +42,6 @@ def check_unchanged(array: Any) -> None:
         file.check_unchanged()
 
 
-def ask_for(byte_count: int) -> None:
-    """Raise MemoryError where this much memory cannot be had now.
-
-    For the moment before a library is called that ends the process in such a case, as those written in Rust do.
-    """
-    np.empty(byte_count, dtype=np.uint8)
-
-
 _SHOWN_ITEMS: Final = 4
 _SHOWN_CHARS: Final = 60
 

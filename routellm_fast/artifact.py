@@ -19,7 +19,7 @@ import numpy as np
 import safetensors.numpy
 
 from routellm_fast import _core, _mapped
-from routellm_fast.arrays import ask_for, brief_repr
+from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import (
     ArtifactError,
     ArtifactFormatError,
@@ -29,7 +29,7 @@ from routellm_fast.errors import (
     InvalidArgumentError,
     OutputExistsError,
 )
-from routellm_fast.memory import enough_memory
+from routellm_fast.memory import ask_for, enough_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -354,8 +354,8 @@ def _owned(path: Path, layout: Layout) -> Owned:
         with (path / layout.manifest_file).open("rb") as file:
             content = file.read(_MOST_MANIFEST_BYTES)
         _core.check_manifest(content, os.fsencode(path), *layout.native())
-        names = set(json.loads(content)["files"])
-    except (OSError, ArtifactError, ValueError, RecursionError) as error:
+        names = set(_core.parse_json(content)["files"])
+    except (OSError, ArtifactError) as error:
         raise ArtifactWriteError(
             f"{path} is left alone: nothing says which of its files may be replaced, as its {layout.manifest_file} is "
             f"no manifest that this version reads ({error}). Choose another path, or move it away."

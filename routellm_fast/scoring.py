@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from routellm_fast.errors import InvalidArgumentError
 
 # Told of a long run: what is being done, how much of it is done, and how much there is.
 OnStep = Callable[[str, int, int], None]
+# Of a win rate that a graph computes in bfloat16, the coarsest type.
+_ROUNDING: Final = 0.01
 
 
 def score_in_batches(
@@ -65,3 +67,12 @@ def check_win_rates(win_rates: NDArray[Any]) -> None:
     wrong = np.flatnonzero(~((win_rates >= 0.0) & (win_rates <= 1.0)))
     if wrong.size:
         raise InvalidArgumentError(f"win rates lie in [0, 1]; number {wrong[0]} is {win_rates[wrong[0]]}")
+
+
+def first_outside(win_rates: NDArray[Any]) -> int | None:
+    """Return the place of the first of a graph's (n,) results that is outside [0, 1] by more than rounding; else None.
+
+    NaN is not found.
+    """
+    outside = np.abs(win_rates - 0.5) > 0.5 + _ROUNDING
+    return int(np.argmax(outside)) if outside.any() else None

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import safetensors
 
-from routellm_fast.arrays import ask_for
 from routellm_fast.errors import ArtifactFormatError
+from routellm_fast.memory import ask_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

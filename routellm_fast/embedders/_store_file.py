@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from routellm_fast.embedders._store_lock import NOT_WRITABLE, StoreLock
+from routellm_fast.embedders._store_lock import NOT_WRITABLE, StoreLock, identity_of
 from routellm_fast.errors import EmbedderUnavailableError
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -166,11 +166,7 @@ class StoreFile:
 
     def _is_current(self) -> bool:
         """Whether the path still leads to the file that is connected: others may have replaced or removed it."""
-        try:
-            status = os.stat(self._name)  # noqa: PTH116 - pathlib's way takes twice as long
-        except OSError:
-            return False
-        return (status.st_dev, status.st_ino) == self._identity
+        return identity_of(self._name) == self._identity
 
     def _prepare_folder(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

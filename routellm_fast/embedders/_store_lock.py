@@ -15,6 +15,15 @@ _FIRST_PAUSE_S: Final = 50e-6
 _LONGEST_PAUSE_S: Final = 5e-3
 
 
+def identity_of(name: str) -> tuple[int, int] | None:
+    """Return device and inode of the file that a path leads to now; None where it leads to none."""
+    try:
+        status = os.stat(name)  # noqa: PTH116 - pathlib's way takes longer, and every look-up asks
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class StoreLock:
     """A file that one process at a time holds a lock on. The system gives up the lock of a process that dies.
 
@@ -23,7 +32,7 @@ class StoreLock:
 
     def __init__(self, path: Path) -> None:
         """Take the file's path. Nothing is opened yet."""
-        self._path = path
+        self._path, self._name = path, str(path)
         self._descriptor = -1
         self._identity = (0, 0)
 
@@ -52,7 +61,7 @@ class StoreLock:
                 time.sleep(pause_s)
                 pause_s = min(2.0 * pause_s, _LONGEST_PAUSE_S)
                 continue
-            if self._is_current():
+            if identity_of(self._name) == self._identity:
                 return
             self.close()  # others lock the file that replaced it
 
@@ -80,10 +89,3 @@ class StoreLock:
         status = os.fstat(self._descriptor)
         self._identity = status.st_dev, status.st_ino
         return True
-
-    def _is_current(self) -> bool:
-        try:
-            status = os.stat(self._path)  # noqa: PTH116 - pathlib's way takes twice as long
-        except OSError:
-            return False
-        return (status.st_dev, status.st_ino) == self._identity

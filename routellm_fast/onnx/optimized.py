@@ -30,7 +30,7 @@ class OptimizedModels:
 
     Weights are in a file of their own, which the runtime maps instead of parsing and copying it: most of a start's time
     is saved by that. What is kept is believed only with its checksums beside it: a damaged file is made again, never
-    run. (The directory is the user's own: a checksum guards against accidents, and takes a third of a digest's time.) A
+    run. (The directory is the user's own: a checksum guards against accidents, and takes less time than a digest.) A
     directory that cannot be written costs time, not the session.
     """
 

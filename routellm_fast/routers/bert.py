@@ -16,6 +16,7 @@ from routellm_fast.errors import ArtifactFormatError, EmbedderUnavailableError, 
 from routellm_fast.onnx import OnnxSession, SessionOptions
 from routellm_fast.onnx.text_graph import TextGraph, check_text_settings
 from routellm_fast.routers.base import Router
+from routellm_fast.scoring import first_outside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 MODEL_FILE: Final = "model.onnx"
 TOKENIZER_FILE: Final = "tokenizer.json"
 OUTPUT: Final = "win_rate"
-# Of 1 - (p1 + p2) in bfloat16, the coarsest type that graphs compute in.
-_ROUNDING: Final = 0.01
 CLASSES: Final = ("strong wins", "tie", "weak wins")
 
 
@@ -216,9 +215,8 @@ class BertRouter(Router):
                 names the prompt's index.
         """
         rows = np.array(self._graph.run(prompts), dtype=np.float32)
-        outside = np.abs(rows - 0.5) > 0.5 + _ROUNDING
-        if outside.any():
-            first = int(np.argmax(outside))
+        first = first_outside(rows)
+        if first is not None:
             raise OnnxModelError(
                 f"the graph's win rate of prompt {first} is {rows[first]:g}, expected 0 to 1: the graph is another "
                 "one, or damaged"

@@ -201,8 +201,7 @@ def load_router(
         weak_model: The same for the weak model.
         digest: What the directory's digest must be: "sha256:<hex>", as `save` returns and `routellm-fast info --digest`
             prints it, or the 64 hexadecimal digits alone. What is loaded then is to the byte what was saved, the model
-            card aside. Memory-mapped tensors, which loading otherwise only maps, are read whole for that: about 0.8
-            seconds a gigabyte on one core with SHA instructions, and the time to read them from the disk. The digest
+            card aside. Memory-mapped tensors, which loading otherwise only maps, are read whole for that. The digest
             does not reach what the directory only names: a server that embeds texts, or files of a cache. None for no
             check.
         embedder: The embedder that the router was trained with, where the directory does not hold it, or a cache

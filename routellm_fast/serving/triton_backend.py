@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from routellm_fast.errors import (
     RouteLLMError,
 )
 from routellm_fast.routers.loading import load_router
+from routellm_fast.scoring import first_outside
 from routellm_fast.serving.triton_protocol import (
     ALLOW_SERVER,
     DEFAULT_THRESHOLD,
@@ -52,9 +53,6 @@ if TYPE_CHECKING:
 
 # Faults of whoever asks. Others are the server's: a client may try another replica.
 _BAD_REQUESTS = (InvalidArgumentError, InvalidEmbeddingError, InvalidThresholdError)
-
-# Of a graph in bfloat16, the coarsest type.
-_ROUNDING: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -278,12 +276,11 @@ class DecisionModel(RequestModel):
             raise InvalidArgumentError(
                 f"row {row} has no win rate: its embedding has no similarity to any battle, or is not finite"
             )
-        outside = np.abs(win_rates - 0.5) > 0.5 + _ROUNDING
-        if outside.any():
-            row = int(np.argmax(outside))
+        outside = first_outside(win_rates)
+        if outside is not None:
             raise InvalidArgumentError(
-                f"the graph's win rate of row {row} is {win_rates[row]:g}, expected 0 to 1: the graph is another one, "
-                "or damaged"
+                f"the graph's win rate of row {outside} is {win_rates[outside]:g}, expected 0 to 1: the graph is "
+                "another one, or damaged"
             )
         given = thresholds_of(self.tensor(request, THRESHOLD))
         if given is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import json
 import logging
@@ -404,6 +405,7 @@ def _overwrite_routers(campaign: Campaign) -> None:
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
+            faulthandler.disable()  # an end by SIGBUS is counted: nobody needs its traceback
             _run_child(lambda: _score_until_found(path, write) or {}, write)  # noqa: B023 - runs at once
         os.close(write)
         assert os.read(read, 1) == b"1", "the router was not loaded"
@@ -485,6 +487,7 @@ def _damage_graphs(campaign: Campaign) -> None:
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
+            faulthandler.disable()  # an end by SIGBUS is counted: nobody needs its traceback
             live_s = 0.03 if is_live else 0.0
             _run_child(lambda: _look_up(folder, model, rows, write, live_s) or {}, write)  # noqa: B023 - runs at once
         os.close(write)

@@ -90,6 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, routers: dict[str, Any]) ->
     ) as running:
         running.repository = repository  # type: ignore[attr-defined]
         yield running
+        assert running.is_running(), f"the server ended by itself:\n{running.log()[-20_000:]}"
 
 
 class Client:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.support.served import served
+
 WIN_RATE = 0.25
 _CONFIG: dict[str, Any] = {
     "name": "router",
@@ -109,19 +111,13 @@ def _over_http(fake: FakeTriton, certificate: str | None) -> Iterator[int]:
         def handle_error(self, request: object, client_address: object) -> None:
             """Clients hang up on purpose here."""
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            fake.ends.set()
-            server.shutdown()
-            thread.join()
+    server = Server(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    with served(server, fake.ends) as port:
+        yield port
 
 
 @contextlib.contextmanager

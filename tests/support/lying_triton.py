@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.fake_triton import _CONFIG as SOUND_CONFIG
+from tests.support.served import served
 
 __all__ = ["SOUND_CONFIG", "Lie", "Output", "answer_of", "lying_triton"]
 
@@ -135,14 +136,8 @@ def _http(lie: Lie) -> Iterator[int]:
         def handle_error(self, request: object, client_address: object) -> None:
             """Clients hang up on purpose here."""
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            ends.set()
-            server.shutdown()
+    with served(Server(("127.0.0.1", 0), Handler), ends) as port:
+        yield port
 
 
 @contextlib.contextmanager
