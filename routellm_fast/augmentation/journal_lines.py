@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from routellm_fast.tables import parse_json_line
+
 MAX_LINE_BYTES: Final = 1 << 28
 _MARK: Final = b', "crc": "'
 # Within a text a quotation mark has a backslash before it, so the mark never stands within a text.
@@ -38,16 +40,15 @@ def record_of(line: bytes, *, needs_checksum: bool) -> dict[str, Any]:
         needs_checksum: Whether the line must have a checksum. One that is there is always compared.
 
     Raises:
-        ValueError: The line is no JSON, names a key twice, or its checksum is missing or does not match.
+        ValueError: The line is no JSON that is taken, or its checksum is missing or does not match.
         TypeError: The line is JSON, and no object.
-        RecursionError: Its values are nested too deep.
     """
     tail = _TAIL.fullmatch(line, max(0, len(line) - _TAIL_BYTES))
     if tail is not None and zlib.crc32(line[: tail.start()]) != int(tail[1], 16):
         raise ValueError("its checksum does not match")
     if tail is None and needs_checksum:
         raise ValueError("it has no checksum")
-    record = json.loads(line.decode(), object_pairs_hook=_unique)
+    record = parse_json_line(line.decode())
     if not isinstance(record, dict):
         raise TypeError("it is no JSON object")
     record.pop("crc", None)
@@ -69,10 +70,3 @@ def begun_line(rest: bytes) -> tuple[bytes, bool]:
     if not _PRINTABLE.fullmatch(line) or (mark and not expected.startswith(tail)):
         raise ValueError("it ends without a newline, and not as a line that was cut off")
     return line, bool(mark) and tail == expected
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        raise ValueError("it names a key twice")
-    return record

@@ -5,10 +5,11 @@ Any other answer is no verdict: to guess one from the judge's prose would be to 
 
 from __future__ import annotations
 
-import json
 import re
 from enum import Enum
 from typing import Any, Final
+
+from routellm_fast.tables import parse_json_line
 
 LOWEST_SCORE: Final = 1
 HIGHEST_SCORE: Final = 5
@@ -61,8 +62,8 @@ def _from_last_line(text: str, mode: Mode) -> Verdict | None:
 
 def _from_json(text: str, mode: Mode) -> Verdict | None:
     try:
-        answer = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
+        answer = parse_json_line(text)
+    except ValueError:
         return None
     if not isinstance(answer, dict):
         return None
@@ -71,10 +72,3 @@ def _from_json(text: str, mode: Mode) -> Verdict | None:
         return _PAIRWISE_VERDICTS.get(verdict.upper()) if isinstance(verdict, str) else None
     score = answer.get("score")
     return score if is_verdict(score, mode) else None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a key is there twice")
-    return values

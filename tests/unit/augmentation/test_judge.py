@@ -654,7 +654,10 @@ def test_every_length_of_a_journal_can_be_gone_on_from(server: FakeJudge, tmp_pa
         (b'{"record": "settings", "format_version": 3, "mode": "score"}\n', "format version 3.*reads 1 to 2"),
         (b'{"record": "settings", "format_version": 2, "mode": "score"}\n', "line 1: damaged.*no checksum"),
         (b'{"record": "settings", "format_version": true, "mode": "score"}\n', "line 1: damaged.*no format version"),
-        (b'{"record": "settings", "format_version": 1, "mode": "score", "mode": "score"}\n', "line 1.*a key twice"),
+        (
+            b'{"record": "settings", "format_version": 1, "mode": "score", "mode": "score"}\n',
+            "line 1.*key 'mode' twice",
+        ),
         (b'{"record": "settings", "format_version": 1, "mode": "pairwise"}\n{"record": "hm"}\n', "line 2: damaged"),
         (b'{"record": "settings", "format_version": 1, "mode": "pairwise"}\n{]\n', "line 2: damaged"),
         (b'{"record": "settings", "format_version": 1, "mode": "pairwise"}\n[1]\n', "line 2: damaged"),

@@ -573,7 +573,7 @@ def test_a_line_is_what_was_written_or_named() -> None:
             damaged[at] ^= 1 << bit
             with pytest.raises(ValueError):
                 record_of(bytes(damaged), needs_checksum=True)
-    with pytest.raises(ValueError, match="a key twice"):
+    with pytest.raises(ValueError, match="key 'usd' twice"):
         record_of(b'{"record": "loss", "usd": 5.0, "usd": 0.0}', needs_checksum=False)
 
 
