@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from routellm_fast.arrays import ask_for
 from routellm_fast.cli import _route, main
 from routellm_fast.cli._lack import lack_of
+from routellm_fast.memory import ask_for
 from tests.support.builders import mf_router
 from tests.support.processes import assert_refused, run_cli, without_progress
 
