@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from routellm_fast.errors import UnsupportedExportError
-from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter, fold_models
+from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_fast.routers.similarity.bank import A_WINS, TIE
 from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
 
@@ -34,10 +34,7 @@ WIDE_NODES: Final = frozenset({"win_sums", "feature_scores", "token_sums"})
 def mf_graph(router: MatrixFactorizationRouter, parts: StaticParts | None, dialect: Dialect) -> Graph:
     """Return the graph of an mf router; parts None reads embeddings."""
     graph = Graph("mf")
-    tensors, names = router.weights, router.model_names
-    chosen = tensors["P"][[names.index(name) for name in router.scoring_pair]]
-    rows = fold_models(chosen, tensors["W"], tensors["w"])
-    vector = (rows[0] - rows[1]).astype(np.float32)
+    vector = router.pair_vector.astype(np.float32)
     if parts is not None and not parts.settings["normalize"]:
         logit = StaticInputs(graph, parts, dialect).linear(vector)
     else:

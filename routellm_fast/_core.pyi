@@ -30,6 +30,8 @@ class WordPieceTokenizer:
 
 def read_tokenizer_json(content: bytes) -> tuple[WordPieceTokenizer | None, int | None]: ...
 
+def surface_feature_names() -> list[str]: ...
+
 class StaticEmbedder:
     def __init__(
         self,

@@ -31,6 +31,13 @@ def require(module: str, extra: str) -> Any:
         raise MissingExtraError(f"{module} is not installed. {how_to_install(extra)}") from error
 
 
+def is_installed(module: str) -> bool:
+    """Whether an optional module can be imported, without importing it."""
+    import importlib.util  # few ask
+
+    return importlib.util.find_spec(module) is not None
+
+
 def how_to_install(extra: str) -> str:
     """Return sentences with commands that install an extra: from a checkout, and anywhere its packages alone."""
     import shlex  # here, as below, since only errors need it

@@ -20,7 +20,8 @@
 
 namespace routellm_fast {
 
-void bind_static_embedder(const py::module_& m) {
+void bind_static_embedder(py::module_& m) {
+  m.def("surface_feature_names", &surface_feature_names, "The names of all surface features.");
   py::class_<StaticEmbedder, std::shared_ptr<StaticEmbedder>>(
       m, "StaticEmbedder", "Mean of token vectors, then surface features. Immutable, thread-safe.")
       .def(py::init([](std::shared_ptr<WordPieceTokenizer> tokenizer, const py::array& table,

@@ -9,7 +9,7 @@ namespace routellm_fast {
 // that, call the core. No algorithm lives here.
 
 void bind_tokenizer(pybind11::module_& m);
-void bind_static_embedder(const pybind11::module_& m);
+void bind_static_embedder(pybind11::module_& m);
 void bind_embedding_cache(const pybind11::module_& m);
 void bind_directory(pybind11::module_& m);
 void bind_router(pybind11::module_& m);

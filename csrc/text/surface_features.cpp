@@ -121,6 +121,13 @@ std::string_view surface_feature_name(SurfaceFeature feature) noexcept {
   return "unknown";
 }
 
+std::vector<std::string_view> surface_feature_names() {
+  std::vector<std::string_view> names;
+  names.reserve(kNames.size());
+  for (const NamedFeature& entry : kNames) names.push_back(entry.name);
+  return names;
+}
+
 SurfaceFeature parse_surface_feature(std::string_view name) {
   std::string known;
   for (const NamedFeature& entry : kNames) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "text/excerpt.hpp"
 
@@ -43,6 +44,9 @@ enum class SurfaceFeature : std::uint8_t {
 
 /// The name used in artifacts, e.g. "log_tokens".
 [[nodiscard]] std::string_view surface_feature_name(SurfaceFeature feature) noexcept;
+
+/// The names of all features.
+[[nodiscard]] std::vector<std::string_view> surface_feature_names();
 
 /// The feature with this name. Throws Error(kInvalidArgument), which lists the known names.
 [[nodiscard]] SurfaceFeature parse_surface_feature(std::string_view name);

@@ -110,5 +110,7 @@ def joined(parts: Sequence[Labels]) -> Labels:
         tuple(group_of[prompt] for prompt in prompts),
         np.concatenate([part.strong for part in chosen]),
         np.concatenate([part.weak for part in chosen]),
-        None if any(cost is None for cost in costs) or not costs else np.concatenate([c for c in costs if c is not None]),
+        None
+        if any(cost is None for cost in costs) or not costs
+        else np.concatenate([c for c in costs if c is not None]),
     )

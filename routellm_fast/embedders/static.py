@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOKENIZER_FILE = "tokenizer.json"
+# All that a static embedder can say of a text beside its words; `docs/artifact-format.md` defines each.
+SURFACE_FEATURES = tuple(_core.surface_feature_names())
 _TENSOR_PREFIX = "embedder."
 _MOST = 1 << 53
 _BLANK = re.compile("[ \t\r\n]")

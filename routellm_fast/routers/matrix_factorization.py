@@ -122,6 +122,38 @@ class MatrixFactorizationRouter(EmbeddingRouter):
             provenance={"source": "RouteLLM checkpoint", "weights_sha256": checkpoint.sha256},
         )
 
+    @classmethod
+    def of_vector(
+        cls, vector: NDArray[Any], *, model_pair: ModelPair, embedder: Embedder | None, **common: Any
+    ) -> MatrixFactorizationRouter:
+        """Return the router of two models whose logit is the dot product of a vector and an embedding.
+
+        Args:
+            vector: (dim,) finite numbers.
+            model_pair: The two models.
+            embedder: Of dimension dim, or None to score embeddings only.
+            **common: calibration, provenance, model_card; see Router.
+        """
+        # The vectors of the two models, 1 and -1, differ by 2.
+        W = np.asarray(vector, dtype=np.float64)[None] / 2.0  # noqa: N806 - the paper's letter
+        ends = np.array([[1.0], [-1.0]], dtype=np.float32)
+        return cls(
+            model_pair,
+            ends,
+            W.astype(np.float32),
+            np.ones(1, dtype=np.float32),
+            model_pair=model_pair,
+            embedder=embedder,
+            **common,
+        )
+
+    @property
+    def pair_vector(self) -> NDArray[np.float64]:
+        """(dim,) float64: its dot product with an embedding is the logit of the scoring pair's win rate."""
+        rows = fold_models(*(self._weights[name] for name in ("P", "W", "w")))
+        strong, weak = (self._names.index(name) for name in self._scoring_pair)
+        return rows[strong] - rows[weak]
+
     @property
     def facts(self) -> dict[str, Any]:
         """The scoring pair and how many models there are."""

@@ -29,6 +29,7 @@ from routellm_fast.calibration.probability import (
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.interval import Interval
 from routellm_fast.scoring import check_win_rates
+from routellm_fast.thresholds.rising import rising_steps
 
 _FOLDS: Final = 5
 _LEAST_GROUPS: Final = 20
@@ -227,23 +228,11 @@ def _fit_platt(win_rates: NDArray[np.float32], targets: Floats, weights: Floats)
 
 
 def _fit_isotonic(win_rates: NDArray[np.float32], targets: Floats, weights: Floats) -> IsotonicMap:
-    """Fit by pooling adjacent violators; every step keeps a distance from 0 and 1, which few rows cannot prove."""
-    levels, level = np.unique(win_rates.astype(np.float64), return_inverse=True)
-    level = level.reshape(-1)
-    mass = np.bincount(level, weights=weights)
-    mean = np.bincount(level, weights=weights * targets) / mass
-    # A step is its mass, and the sums of win rates and of targets over it.
-    steps: list[tuple[float, float, float]] = []
-    for rate, amount, target in zip(levels.tolist(), mass.tolist(), mean.tolist(), strict=True):
-        step = (amount, amount * rate, amount * target)
-        while steps and steps[-1][2] / steps[-1][0] >= step[2] / step[0]:
-            last = steps.pop()
-            step = (last[0] + step[0], last[1] + step[1], last[2] + step[2])
-        steps.append(step)
+    """Fit a rising function; every step keeps a distance from 0 and 1, which few rows cannot prove."""
     edge = 1.0 / (len(targets) + 2.0)
     knots: dict[float, float] = {}
-    for amount, rates, wins in steps:
-        knots[round(rates / amount, 9)] = round(min(max(wins / amount, edge), 1.0 - edge), 9)
+    for step in rising_steps(win_rates.astype(np.float64), targets, weights):
+        knots[round(step.level, 9)] = round(min(max(step.mean, edge), 1.0 - edge), 9)
     if len(knots) == 1:
         ((rate, probability),) = knots.items()
         # A line needs two ends.
