@@ -175,10 +175,12 @@ def _all_ties(proof: Proof, verdict: Verdict) -> str:
 
 def _too_few(proof: Proof, verdict: Verdict) -> str:
     if proof.groups < LEAST_GROUPS:
-        found = f"{proof.groups:,} prompts{'' if proof.groups == proof.prompts else ' that differ'}"
+        found, what = f"{_counted(proof.prompts, 'prompt')}", ""
+        if proof.groups != proof.prompts:
+            found, what = f"{found} in {_counted(proof.groups, 'group')} of prompts that are alike", " groups"
         return (
-            f"Too few labels to say anything: the proof has {found}, and needs {LEAST_GROUPS} at least. Add at least "
-            f"{verdict.more_labels:,} labels."
+            f"Too few labels to say anything: the proof has {found}, and needs {LEAST_GROUPS}{what} at least. Add at "
+            f"least {verdict.more_labels:,} labels."
         )
     return (
         f"Too few labels to say anything: the models differ otherwise than usual on only {proof.different:,} of "
@@ -318,8 +320,12 @@ def _paid_back(monthly: Monthly) -> str:
     )
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def _days(days: float) -> str:
-    return "less than a day" if days < 1.0 else f"{days:,.0f} day{'' if round(days) == 1 else 's'}"
+    return "less than a day" if days < 1.0 else _counted(round(days), "day")
 
 
 def _why_not(proof: Proof) -> str:

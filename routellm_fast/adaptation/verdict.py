@@ -98,11 +98,12 @@ def verdict_on(proof: Proof) -> Verdict:
     apgr = proof.apgr(ADAPTED)
     if apgr is None:
         return Verdict("no_router")
-    likely, least = _labels_to_tell(proof.groups, apgr)
+    likely, least = _groups_to_tell(proof.groups, apgr)
+    alike = proof.prompts / proof.groups
     return Verdict(
         "no_router",
-        more_labels=None if likely is None else _scaled(likely, proof),
-        least_more_labels=None if least is None else _scaled(least, proof),
+        more_labels=None if likely is None else _scaled(likely * alike, proof),
+        least_more_labels=None if least is None else _scaled(least * alike, proof),
     )
 
 
@@ -125,7 +126,7 @@ def _as_good(proof: Proof) -> tuple[str, ...]:
     return tuple(name for name, lead in leads.items() if lead is not None and lead.low <= 0.0)
 
 
-def _labels_to_tell(groups: int, apgr: Interval) -> tuple[int | None, int | None]:
+def _groups_to_tell(groups: int, apgr: Interval) -> tuple[int | None, int | None]:
     """Return how many more groups would tell an APGR from that of a mixture, as likely as 80 %.
 
     The first is for the APGR that was measured, the second for the upper end of its interval; None where that is no
@@ -143,7 +144,7 @@ def _labels_to_tell(groups: int, apgr: Interval) -> tuple[int | None, int | None
     return more(apgr.value - _CHANCE), more(apgr.high - _CHANCE)
 
 
-def _scaled(untouched: int, proof: Proof) -> int:
+def _scaled(untouched: float, proof: Proof) -> int:
     """Return how many labels must be added in all for so many in the untouched part, to two digits, rounded up."""
     total = math.ceil(round(untouched * max(proof.labels, proof.prompts) / proof.prompts, 6))
     step: int = 10 ** max(len(str(total)) - 2, 0)
