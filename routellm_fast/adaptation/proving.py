@@ -203,7 +203,7 @@ def prove(
     scores: Mapping[str, NDArray[np.floating[Any]]],
     choices: Sequence[Choice],
     *,
-    labels: int | None = None,
+    all_labels: int | None = None,
     resamples: int = RESAMPLES,
     random_runs: int = RANDOM_RUNS,
     deals: int = DEALS,
@@ -216,7 +216,7 @@ def prove(
         untouched: n labels, at least one. Costs, where known, are those of these answers (`saving.priced` adds them).
         scores: (n,) win rates by router; ADAPTED is there, SHIPPED and others may be.
         choices: Thresholds of the adapted router, at least one; the first is what the verdict is on.
-        labels: Number of labels in all; None: there are no others.
+        all_labels: Number of labels in all, these included; None: there are no others.
         resamples: Number of resamples behind each interval.
         random_runs: Number of runs of random routing.
         deals: How many times the test of association deals the gaps out anew.
@@ -261,7 +261,7 @@ def prove(
         points=tuple(drawn.point(number, choice) for number, choice in enumerate(choices)),
         measured=_measured(known, benchmark, resamples, random_runs, seed, on_progress),
         band=_band(known[ADAPTED], benchmark, resamples, seed),
-        labels=len(untouched) if labels is None else labels,
+        labels=len(untouched) if all_labels is None else all_labels,
         settings={"seed": seed, "resamples": resamples, "deals": deals},
     )
 

@@ -214,6 +214,10 @@ def _wanted(point: AtThreshold) -> str:
 
 def _reasons(proof: Proof, verdict: Verdict, monthly: Monthly | None) -> Iterator[tuple[str, str]]:
     point = proof.points[0]
+    for name in verdict.as_good:
+        lead = proof.lead(name)
+        if lead is not None:
+            yield _label(name), _beside(name, lead)
     if verdict.kind in ("saves", "missed_quality", "saves_nothing_here"):
         yield "What to set", _what_to_set(point, proof)
         yield "Beyond a fixed mixture", _beyond_mixture(point)
@@ -223,15 +227,13 @@ def _reasons(proof: Proof, verdict: Verdict, monthly: Monthly | None) -> Iterato
         yield "A month", _a_month(monthly)
         if monthly.labelling_usd is not None:
             yield "What the labels cost", _paid_back(monthly)
-    for name in verdict.as_good:
-        lead = proof.lead(name)
-        if lead is not None:
-            yield _label(name), _beside(name, lead)
     if verdict.kind in ("no_router", "rival"):
         yield "Why", _why_not(proof)
         mixture = _mixture_for(proof, point)
         if mixture is not None:
             yield "What to do instead", mixture
+    if verdict.kind == "send_weak":
+        yield "The difference", _difference(proof)
     if verdict.kind == "send_weak" and proof.p_values[ADAPTED] <= LEVEL:
         yield "If quality counts more than money", _raises_quality()
     yield "How sure", _how_sure(proof)
@@ -243,6 +245,13 @@ def _beside(name: str, lead: Interval) -> str:
         return f"It is not sure that the adapted router does better than {_NAMES[name]}: {found}."
     how = "does better" if lead.high < 0.0 else "does as well"
     return f"{_NAMES[name][:1].upper()}{_NAMES[name][1:]} {how} here: {found}."
+
+
+def _difference(proof: Proof) -> str:
+    text = f"The strong model's score less the weak one's is {percent_of(proof.gap)}."
+    if proof.gap.value > 0.0 or proof.gap.high <= 0.0:
+        return text
+    return f"{text} More labels could still show that the strong model is better."
 
 
 def _raises_quality() -> str:

@@ -40,7 +40,7 @@ def test_a_router_that_knows_is_recommended():
 def test_one_that_knows_nothing_is_not_and_more_labels_are_named():
     labels, _ = known_traffic()
     score = np.random.default_rng(1).random(len(labels))
-    verdict = verdict_on(quick_proof(labels, score, labels=1000))
+    verdict = verdict_on(quick_proof(labels, score, all_labels=1000))
     assert verdict.kind == "no_router"
     assert not is_recommended(verdict)
     assert verdict.least_more_labels is not None
@@ -50,13 +50,13 @@ def test_one_that_knows_nothing_is_not_and_more_labels_are_named():
 def test_more_labels_are_counted_in_all_that_are_divided():
     labels, _ = known_traffic()
     score = np.random.default_rng(1).random(len(labels))
-    few, many = (verdict_on(quick_proof(labels, score, labels=count)) for count in (400, 1200))
+    few, many = (verdict_on(quick_proof(labels, score, all_labels=count)) for count in (400, 1200))
     assert few.least_more_labels is not None
     assert many.least_more_labels == pytest.approx(3 * few.least_more_labels, rel=0.1)
 
 
 def test_labels_to_tell_shrink_with_the_effect():
-    proof = quick_proof(*known_traffic(), labels=400)
+    proof = quick_proof(*known_traffic(), all_labels=400)
     assert proof.measured is not None
 
     def with_apgr(value: float, half: float):
