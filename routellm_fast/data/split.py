@@ -69,3 +69,9 @@ def held_out(groups: Sequence[str], share: float, *, seed: int) -> NDArray[np.bo
         for group in set(groups)
     }
     return np.array([marks[group] for group in groups], dtype=np.bool_)
+
+
+def numbered(groups: Sequence[str]) -> tuple[int, NDArray[np.int64]]:
+    """Return how many different groups there are, and the number of each entry's: 0, 1, ... as they first appear."""
+    index = {name: number for number, name in enumerate(dict.fromkeys(groups))}
+    return len(index), np.array([index[name] for name in groups], dtype=np.int64)

@@ -115,7 +115,7 @@ def metrics_of(
     """Return the metrics of b curves of one router.
 
     Args:
-        counts: (b, levels) prompts up to each level of the win rate, levels rising; all rows end in the same number.
+        counts: (b, levels) prompts up to each level of the win rate, levels rising.
         recovered: (b, levels) PGR that is lost when the prompts up to each level go to the weak model.
         win_rates: (levels,) the win rates, rising strictly.
         with_cpt: Whether to compute CPT too; without, only APGR.
@@ -126,14 +126,14 @@ def metrics_of(
     counts, recovered = np.pad(counts, ((0, 0), (1, 0))), np.pad(recovered, ((0, 0), (1, 0)))
     if is_divisible:
         wanted = np.linspace(0.0, 1.0, BINS + 1)
-        share, pgr = np.broadcast_to(wanted, (len(counts), BINS + 1)), _pgr_at(counts, recovered, wanted)
+        share, pgr = np.broadcast_to(wanted, (len(counts), BINS + 1)), recovered_at(counts, recovered, wanted)
     else:
         cuts = _cuts(counts, win_rates, BINS)
-        share = 1.0 - np.take_along_axis(counts, cuts, axis=1) / counts[0, -1]
+        share = 1.0 - np.take_along_axis(counts, cuts, axis=1) / counts[:, -1:]
         pgr = recovered[:, -1:] - np.take_along_axis(recovered, cuts, axis=1)
     found = {
         "apgr_routellm": _area(share, pgr),
-        "apgr_paper": np.asarray(_pgr_at(counts, recovered, np.array(PAPER_SHARES)).mean(axis=1)),
+        "apgr_paper": np.asarray(recovered_at(counts, recovered, np.array(PAPER_SHARES)).mean(axis=1)),
     }
     if with_cpt:
         for name, target in CPT_TARGETS.items():
@@ -193,7 +193,7 @@ def _cuts(counts: Counts, win_rates: FloatArray, bins: int) -> NDArray[np.intp]:
     Thresholds are the edges of the quantiles; a prompt goes to the strong model at or above one, and above it at the
     last, so that the curve starts where no prompt does. counts hold a leading zero column.
     """
-    total = int(counts[0, -1])
+    total = counts[:, -1:]
     position = _quantiles(bins)[:-1] * (total - 1)
     low = np.floor(position).astype(np.intp)
     level, after = (_level_at(counts, index) for index in (low, np.minimum(low + 1, total - 1)))
@@ -204,9 +204,15 @@ def _cuts(counts: Counts, win_rates: FloatArray, bins: int) -> NDArray[np.intp]:
     return np.concatenate([below, np.full((len(counts), 1), counts.shape[1] - 1)], axis=1)[:, ::-1]
 
 
-def _pgr_at(counts: Counts, recovered: FloatArray, shares: FloatArray) -> FloatArray:
-    """Return (b, shares) PGR at exact strong shares; a level that a share divides goes in proportion."""
-    total = int(counts[0, -1])
+def recovered_at(counts: Counts, recovered: FloatArray, shares: FloatArray) -> FloatArray:
+    """Return (b, shares) what is recovered at exact strong shares; a level that a share divides goes in proportion.
+
+    Args:
+        counts: (b, 1 + levels) prompts up to each level, from a leading column of zeros.
+        recovered: (b, 1 + levels) what is lost when these go to the weak model, likewise: PGR, or a sum of gains.
+        shares: (shares,) strong shares in [0, 1].
+    """
+    total = counts[:, -1:]
     left_out = total * (1.0 - shares)
     level = _level_at(counts, np.minimum(left_out, total - 1))
     before, upto = (np.take_along_axis(counts, level + step, axis=1) for step in (0, 1))
@@ -219,7 +225,7 @@ def _level_at(counts: Counts, positions: NDArray[Any]) -> NDArray[np.intp]:
     """Return (b, positions) the level of the prompt at each position, from 0; counts hold a leading zero column."""
     rows, columns = counts.shape
     # One search for all rows: each is moved beyond the end of the one before.
-    offset = (int(counts[0, -1]) + 1) * np.arange(rows)[:, None]
+    offset = (int(counts[:, -1].max()) + 1) * np.arange(rows)[:, None]
     found = np.searchsorted((counts + offset).ravel(), (positions + offset).ravel(), side="right")
     return np.asarray(found.reshape(rows, -1) - columns * np.arange(rows)[:, None] - 1, dtype=np.intp)
 

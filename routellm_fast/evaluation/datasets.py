@@ -49,6 +49,7 @@ class Benchmark:
         weak_cost_usd: The same for the weak model.
         overlapping: How many were left out because training data that the user named hold them.
         unscored: How many were left out because one of the models was not run on them.
+        groups: The group of each prompt, which resamples draw whole; empty where prompts are drawn by themselves.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Benchmark:
     weak_cost_usd: NDArray[np.float64] | None = None
     overlapping: int = 0
     unscored: int = 0
+    groups: tuple[str, ...] = ()
 
     __repr__ = brief_repr
 
@@ -75,9 +77,10 @@ class Benchmark:
                 raise InvalidArgumentError(
                     f"{self.name}: {name} must hold {count} finite numbers, found shape {column.shape}"
                 )
-        if count == 0 or len(self.domains) not in (0, count):
+        if count == 0 or len(self.domains) not in (0, count) or len(self.groups) not in (0, count):
             raise InvalidArgumentError(
-                f"{self.name}: {count} prompts and {len(self.domains)} domains; expected as many, and one at least"
+                f"{self.name}: {count} prompts, {len(self.domains)} domains and {len(self.groups)} groups; expected as "
+                "many or none of the latter, and one prompt at least"
             )
 
     def digest(self) -> str:
@@ -98,6 +101,7 @@ class Benchmark:
             strong_quality=self.strong_quality[rows],
             weak_quality=self.weak_quality[rows],
             domains=tuple(self.domains[row] for row in rows) if self.domains else (),
+            groups=tuple(self.groups[row] for row in rows) if self.groups else (),
             strong_cost_usd=strong_cost,
             weak_cost_usd=weak_cost,
         )

@@ -49,8 +49,7 @@ class Setting:
     @property
     def threshold_text(self) -> str:
         """The threshold rounded down to six decimals, so that the prompts at the threshold still reach it."""
-        scale = 10.0**_DECIMALS
-        return f"{math.floor(self.threshold * scale) / scale:.{_DECIMALS}f}"
+        return threshold_text(self.threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,12 @@ class Verdict:
     settings: tuple[Setting, ...]
 
     __repr__ = brief_repr
+
+
+def threshold_text(threshold: float) -> str:
+    """Return a threshold rounded down to six decimals, so that the prompts at the threshold still reach it."""
+    scale = 10.0**_DECIMALS
+    return f"{math.floor(threshold * scale) / scale:.{_DECIMALS}f}"
 
 
 def compared(difference: Interval) -> Comparison:

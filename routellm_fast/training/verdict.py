@@ -9,12 +9,13 @@ one win rate for all prompts, puts them in no order and gains 0, as random routi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from routellm_fast.data.split import numbered
 from routellm_fast.errors import DataError
 from routellm_fast.interval import Interval
 from routellm_fast.texts import word_counts
@@ -126,7 +127,7 @@ def judged(
     weight = battles.weight[tested].astype(np.float64)
     constant_of = tested if seen is None or not seen.any() else seen
     constant, loss, constant_loss = 0.5, 0.0, 0.0
-    groups, _ = _numbered([battles.groups[index] for index in prompt.tolist()])
+    groups, _ = numbered([battles.groups[index] for index in prompt.tolist()])
     none = Interval.exactly(0.0)
     if len(won):
         predicted = (scores if shares is None else shares)[prompt].astype(np.float64)
@@ -154,11 +155,11 @@ def compared(
     See `judged` for the other arguments; at least one battle is tested.
     """
     prompt = battles.prompt[tested]
-    groups, group = _numbered([battles.groups[index] for index in prompt.tolist()])
+    groups, group = numbered([battles.groups[index] for index in prompt.tolist()])
     won, weight = (values[tested].astype(np.float64) for values in (strong_share, battles.weight))
     gained = 2.0 * won - 1.0
     columns = [weight, weight * gained]
-    for rank in (_ranks(scores[prompt].astype(np.float64), weight) for scores in (first, second)):
+    for rank in (ranks(scores[prompt].astype(np.float64), weight) for scores in (first, second)):
         columns += [weight * rank, weight * rank * gained]
     sums = np.stack([np.bincount(group, column, groups) for column in columns], axis=1)
     gains = _gains(sums.sum(axis=0)[None])[0]
@@ -172,7 +173,7 @@ def compared(
 
 def gain(scores: NDArray[np.float64], strong_share: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
     """Return the gain of an order of n battles: the scores of their prompts, who won, and their weights, (n,) each."""
-    rank, gained, share = _ranks(scores, weight), 2.0 * strong_share - 1.0, weight / weight.sum()
+    rank, gained, share = ranks(scores, weight), 2.0 * strong_share - 1.0, weight / weight.sum()
     return float(share @ (rank * gained) - (share @ rank) * (share @ gained))
 
 
@@ -185,13 +186,7 @@ def _points(found: Interval) -> str:
     return f"{100 * found.value:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
-def _numbered(names: Sequence[str]) -> tuple[int, NDArray[np.int64]]:
-    """Return how many different names there are, and the number of each."""
-    index = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return len(index), np.array([index[name] for name in names], dtype=np.int64)
-
-
-def _ranks(scores: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+def ranks(scores: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (n,) ranks in [0, 1]: the share of the weight below, and half of the weight of equal scores."""
     _, level = np.unique(scores, return_inverse=True)
     at = np.bincount(level.reshape(-1), weight)

@@ -28,6 +28,11 @@ def check_report(folder: Path) -> None:
         DataError: The folder cannot be made, or something else stands there.
     """
     require("matplotlib", "evaluate")
+    make_folder(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a report where there is none. Raises DataError where that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -54,7 +59,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
     for name, drawn in zip(names, plots, strict=True):
         files |= {f"{name}_{plot.name}.png": plot.png for plot in drawn}
     files[RECORD_NAME] = f"{as_json(evaluation.to_json(), indent=1, sort_keys=True)}\n".encode()
-    return [_write(folder / name, content) for name, content in files.items()]
+    return [write_output(folder / name, content) for name, content in files.items()]
 
 
 def _file_names(benchmarks: list[str]) -> list[str]:
@@ -71,7 +76,8 @@ def _file_names(benchmarks: list[str]) -> list[str]:
     return names
 
 
-def _write(path: Path, content: bytes) -> Path:
+def write_output(path: Path, content: bytes) -> Path:
+    """Write a file that appears whole or not at all. Raises DataError where that fails."""
     try:
         with replaced_file(path) as file:
             file.write(content)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from routellm_fast.evaluation.report.guide import GUIDE
-from routellm_fast.evaluation.report.page_style import STYLE
+from routellm_fast.evaluation.report.markup import (
+    MINUS,
+    NONE,
+    document,
+    escape,
+    figure,
+    html_table,
+    interval_cell,
+    signed,
+    table_row,
+)
 from routellm_fast.evaluation.report.plot_style import SERIES
 from routellm_fast.evaluation.report.plots import Plot
 from routellm_fast.evaluation.results import BenchmarkResult, DomainResult, Evaluation, MetricSet, RouterResult
@@ -23,18 +32,9 @@ from routellm_fast.evaluation.verdict import (
     verdict_on,
 )
 from routellm_fast.interval import Interval
-from routellm_fast.shown import shown
 
-# The signs that typography wants, by name: they are easily taken for their ASCII look-alikes.
-_NONE: Final = "\N{EN DASH}"
-_MINUS: Final = "\N{MINUS SIGN}"
 _INFINITE: Final = "\N{INFINITY}"
 _TIMES: Final = "\N{MULTIPLICATION SIGN}"
-
-
-def _escape(text: str) -> str:
-    """Return text from outside for use within an element or a quoted attribute."""
-    return html.escape(shown(text))
 
 
 def page(evaluation: Evaluation, ids: Sequence[str], plots: Sequence[Sequence[Plot]]) -> str:
@@ -47,20 +47,18 @@ def page(evaluation: Evaluation, ids: Sequence[str], plots: Sequence[Sequence[Pl
     """
     routers = ", ".join(evaluation.routers) or "no router"
     links = "".join(
-        f'<li><a href="#{name}">{_escape(result.name)}</a></li>'
+        f'<li><a href="#{name}">{escape(result.name)}</a></li>'
         for name, result in zip(ids, evaluation.benchmarks, strict=True)
     )
     sections = "".join(
         _section(result, name, drawn) for result, name, drawn in zip(evaluation.benchmarks, ids, plots, strict=True)
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Router evaluation: {_escape(routers)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f'<header><h1>Router evaluation</h1>\n<p class="lead">{_escape(routers)} · {_escape(evaluation.created)}</p>\n'
+    return document(
+        f"Router evaluation: {routers}",
+        f'<header><h1>Router evaluation</h1>\n<p class="lead">{escape(routers)} · {escape(evaluation.created)}</p>\n'
         f'<nav aria-label="Sections"><ul>{links}<li><a href="#guide">How to read this</a></li>'
         f'<li><a href="#settings">Settings</a></li></ul></nav></header>\n<main>\n'
-        f"{_verdicts(evaluation)}{_overview(evaluation)}{sections}{_guide()}{_settings(evaluation)}</main>\n</body>\n</html>\n"
+        f"{_verdicts(evaluation)}{_overview(evaluation)}{sections}{guide_section()}{_settings(evaluation)}</main>\n",
     )
 
 
@@ -71,9 +69,9 @@ def _verdicts(evaluation: Evaluation) -> str:
         verdict = verdict_on(result)
         if verdict is None:
             continue
-        points = "".join(f"<li><b>{_escape(label)}:</b> {_escape(text)}</li>" for label, text in verdict.points)
+        points = "".join(f"<li><b>{escape(label)}:</b> {escape(text)}</li>" for label, text in verdict.points)
         table = _thresholds(verdict.router, verdict.settings, result)
-        parts.append(f'<p class="verdict">{_escape(verdict.headline)}</p>\n<ul class="reasons">{points}</ul>{table}\n')
+        parts.append(f'<p class="verdict">{escape(verdict.headline)}</p>\n<ul class="reasons">{points}</ul>{table}\n')
     return f'<section id="verdict"><h2>Verdict</h2>\n{"".join(parts)}</section>\n' if parts else ""
 
 
@@ -88,10 +86,10 @@ def _thresholds(router: str, settings: Sequence[Setting], result: BenchmarkResul
             percent(setting.pgr),
         ]
         if has_costs:
-            cells.append(_NONE if setting.cost_usd_per_1k is None else f"{setting.cost_usd_per_1k:.2f}")
-        rows.append(_row(setting.goal, [f"<td>{_escape(cell)}</td>" for cell in cells], "router"))
+            cells.append(NONE if setting.cost_usd_per_1k is None else f"{setting.cost_usd_per_1k:.2f}")
+        rows.append(table_row(setting.goal, [f"<td>{escape(cell)}</td>" for cell in cells], "router"))
     heads = ["Goal", "Threshold", "Strong share", "Quality", "PGR", *(["USD per 1,000 prompts"] if has_costs else [])]
-    return _table(f"Thresholds of {router} on {result.name}, read off these prompts", heads, rows)
+    return html_table(f"Thresholds of {router} on {result.name}, read off these prompts", heads, rows)
 
 
 def _overview(evaluation: Evaluation) -> str:
@@ -106,28 +104,41 @@ def _overview(evaluation: Evaluation) -> str:
         ]
         role = next(router.role for router in found if router is not None)
         cells = [
-            _interval(None if router is None else router.metrics.apgr_routellm, _number, best=_is_best(router, result))
+            interval_cell(
+                None if router is None else router.metrics.apgr_routellm, _number, best=_is_best(router, result)
+            )
             for router, result in zip(found, evaluation.benchmarks, strict=True)
         ]
-        rows.append(_row(name, cells, role))
+        rows.append(table_row(name, cells, role))
     heads = [f"{result.name} ({result.prompts:,} prompts)" for result in evaluation.benchmarks]
-    table = _table(f"{APGR_TITLE}, with 95 % intervals; bold: the highest of the routers", ["Router", *heads], rows)
+    table = html_table(f"{APGR_TITLE}, with 95 % intervals; bold: the highest of the routers", ["Router", *heads], rows)
     return f'<section id="overview"><h2>At a glance</h2>{table}</section>\n'
 
 
 def _section(result: BenchmarkResult, name: str, plots: Sequence[Plot]) -> str:
+    return (
+        f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{escape(result.name)}</h2>\n'
+        f"{measured(result, name, plots)}{_other_thresholds(result)}"
+        f"{_domains(result, name, [plot for plot in plots if plot.name == 'domains'])}</section>\n"
+    )
+
+
+def measured(result: BenchmarkResult, name: str, plots: Sequence[Plot]) -> str:
+    """Return what was found on some prompts, as HTML: facts, notes, table, pictures and differences.
+
+    Args:
+        result: What was found.
+        name: Keeps ids apart from those of other results on the page.
+        plots: Pictures of the result; those of domains are left out.
+    """
     facts = "; ".join([f"{result.prompts:,} prompts", *result.left_out])
-    notes = "".join(f'<p class="note">{_escape(note)}</p>' for note in result.notes)
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in result.notes)
     strong, weak = quality_text(result, result.strong_quality), quality_text(result, result.weak_quality)
     return (
-        f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{_escape(result.name)}</h2>\n'
-        f'<p class="facts">{_escape(facts)}. Strong: {_escape(result.strong_model)}, quality {strong}. '
-        f"Weak: {_escape(result.weak_model)}, quality {weak}.</p>{notes}\n{_summary(result)}\n"
-        + "".join(_figure(plot, name) for plot in plots if plot.name != "domains")
+        f'<p class="facts">{escape(facts)}. Strong: {escape(result.strong_model)}, quality {strong}. '
+        f"Weak: {escape(result.weak_model)}, quality {weak}.</p>{notes}\n{_summary(result)}\n"
+        + "".join(figure(plot, name) for plot in plots if plot.name != "domains")
         + _differences(result)
-        + _other_thresholds(result)
-        + _domains(result, name, [plot for plot in plots if plot.name == "domains"])
-        + "</section>\n"
     )
 
 
@@ -164,16 +175,16 @@ def _summary(result: BenchmarkResult) -> str:
     colors = iter(range(len(result.routers)))
     for router in result.routers:
         cells = [
-            _interval(get(router.metrics), show, best=index == 0 and _is_best(router, result))
+            interval_cell(get(router.metrics), show, best=index == 0 and _is_best(router, result))
             for index, (get, show) in enumerate(columns)
         ]
         color = f"var(--series-{next(colors) % len(SERIES) + 1})" if router.role == "router" else ""
-        rows.append(_row(router.name, cells, router.role, color=color))
+        rows.append(table_row(router.name, cells, router.role, color=color))
     model, quality = result.best_single
     text = f"quality {quality_text(result, quality)} at every cost"
-    single = f'<td class="text" colspan="{len(columns)}">{_escape(model)}, {_escape(text)}</td>'
+    single = f'<td class="text" colspan="{len(columns)}">{escape(model)}, {escape(text)}</td>'
     rows.append(f'<tr class="single"><th scope="row">best single model</th>{single}</tr>')
-    return _table("In brackets: 95 % intervals. Bold: the highest APGR of the routers", heads, rows)
+    return html_table("In brackets: 95 % intervals. Bold: the highest APGR of the routers", heads, rows)
 
 
 def _differences(result: BenchmarkResult) -> str:
@@ -182,9 +193,9 @@ def _differences(result: BenchmarkResult) -> str:
     rows = []
     for entry in result.differences:
         verdict = compared(entry.apgr)
-        cells = [f'<td class="text">{_escape(entry.other)}</td>', _interval(entry.apgr, _signed)]
-        rows.append(_row(entry.router, [*cells, f'<td class="text">{verdict}</td>'], "router"))
-    table = _table(
+        cells = [f'<td class="text">{escape(entry.other)}</td>', interval_cell(entry.apgr, signed)]
+        rows.append(table_row(entry.router, [*cells, f'<td class="text">{verdict}</td>'], "router"))
+    table = html_table(
         f"{APGR_TITLE}, both on the same drawn prompts",
         ["Router", "Against", "Difference", "Verdict"],
         rows,
@@ -209,93 +220,55 @@ def _domains(result: BenchmarkResult, name: str, plots: Sequence[Plot]) -> str:
         found = [router.by_domain.get(domain) for router in shown]
         known = next(entry for entry in found if entry is not None)
         cells = [f"<td>{known.prompts:,}</td>", f"<td>{known.gap:+.4g}</td>"]
-        rows.append(_row(domain, [*cells, *(_domain_cell(entry) for entry in found)], "baseline"))
-    heads = ["Domain", "Prompts", f"Gap, strong {_MINUS} weak", *(router.name for router in shown)]
+        rows.append(table_row(domain, [*cells, *(_domain_cell(entry) for entry in found)], "baseline"))
+    heads = ["Domain", "Prompts", f"Gap, strong {MINUS} weak", *(router.name for router in shown)]
     caption = (
         f"{APGR_TITLE}, by gain of {shown[0].name}. A dash: the gap, which APGR divides by, is not "
         "above zero beyond doubt"
     )
-    figures = "".join(_figure(plot, name) for plot in plots)
+    figures = "".join(figure(plot, name) for plot in plots)
     return f"<h3>Domains</h3>{figures}<details><summary>Table of {len(domains)} domains</summary>" + (
-        _table(caption, heads, rows) + "</details>\n"
+        html_table(caption, heads, rows) + "</details>\n"
     )
 
 
 def _domain_cell(entry: DomainResult | None) -> str:
-    return _interval(None if entry is None else entry.apgr, _number)
+    return interval_cell(None if entry is None else entry.apgr, _number)
 
 
-def _figure(plot: Plot, name: str) -> str:
-    # One drawing for wide windows and one for phones, on which the letters of the first could not be read.
-    drawings = "".join(
-        _drawing(svg, f"{name}-{plot.name}-{width}-alt", plot.alt, width)
-        for width, svg in (("wide", plot.svg), ("narrow", plot.narrow_svg))
-    )
-    return f"<figure>{drawings}<figcaption>{_escape(plot.caption)}</figcaption></figure>\n"
-
-
-def _drawing(svg: str, title: str, alt: str, width: str) -> str:
-    svg = svg.replace("<svg ", f'<svg class="{width}" role="img" aria-labelledby="{title}" ', 1)
-    begin = svg.index(">") + 1
-    return f'{svg[:begin]}<title id="{title}">{_escape(alt)}</title>{svg[begin:]}'
-
-
-def _guide() -> str:
-    entries = "".join(f"<dt>{_escape(term)}</dt><dd>{_escape(meaning)}</dd>" for term, meaning in GUIDE.items())
+def guide_section() -> str:
+    """Return the section that says what the words mean."""
+    entries = "".join(f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in GUIDE.items())
     return f'<section id="guide"><h2>How to read this</h2><dl>{entries}</dl></section>\n'
 
 
 def _settings(evaluation: Evaluation) -> str:
     routers = [
-        _row(
+        table_row(
             name,
             [
-                f'<td class="wrap">{_escape(record.get("kind") or _NONE)}</td>',
-                f'<td class="wrap">{_escape(record.get("directory") or _NONE)}</td>',
-                f'<td class="digest">{_escape(record.get("digest") or _NONE)}</td>',
+                f'<td class="wrap">{escape(record.get("kind") or NONE)}</td>',
+                f'<td class="wrap">{escape(record.get("directory") or NONE)}</td>',
+                f'<td class="digest">{escape(record.get("digest") or NONE)}</td>',
             ],
             "router",
         )
         for name, record in evaluation.routers.items()
     ]
     settings = [
-        _row(key.replace("_", " "), [f'<td class="wrap">{_escape(_shown(value))}</td>'], "router")
+        table_row(key.replace("_", " "), [f'<td class="wrap">{escape(_shown(value))}</td>'], "router")
         for key, value in evaluation.settings.items()
     ]
     return (
         '<section id="settings"><h2>Settings</h2>'
         + (
-            _table("What was evaluated", ["Router", "Kind", "Directory", "Digest"], routers, words=True)
+            html_table("What was evaluated", ["Router", "Kind", "Directory", "Digest"], routers, words=True)
             if routers
             else ""
         )
-        + (_table("What the numbers depend on", ["Setting", "Value"], settings, words=True) if settings else "")
+        + (html_table("What the numbers depend on", ["Setting", "Value"], settings, words=True) if settings else "")
         + "</section>\n"
     )
-
-
-def _table(caption: str, heads: Iterable[str], rows: Iterable[str], *, words: bool = False) -> str:
-    # A region that scrolls must be reachable without a mouse.
-    region = f'<div class="scroll" tabindex="0" role="region" aria-label="{_escape(caption)}">'
-    kind = ' class="words"' if words else ""
-    columns = "".join(f'<th scope="col">{_escape(head)}</th>' for head in heads)
-    return (
-        f"{region}<table{kind}><caption><span>{_escape(caption)}</span></caption>"
-        f"<thead><tr>{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _row(name: str, cells: Iterable[str], role: str, *, color: str = "") -> str:
-    swatch = f'<span class="swatch" style="background: {color}"></span>' if color else ""
-    return f'<tr class="{role}"><th scope="row">{swatch}{_escape(name)}</th>{"".join(cells)}</tr>'
-
-
-def _interval(interval: Interval | None, show: Callable[[float], str], *, best: bool = False) -> str:
-    if interval is None:
-        return f"<td>{_NONE}</td>"
-    drawn = "" if interval.width == 0.0 else f"<small>[{show(interval.low)}, {show(interval.high)}]</small>"
-    kind = ' class="best"' if best else ""
-    return f"<td{kind}>{show(interval.value)}{drawn}</td>"
 
 
 def _is_best(router: RouterResult | None, result: BenchmarkResult) -> bool:
@@ -307,10 +280,6 @@ def _is_best(router: RouterResult | None, result: BenchmarkResult) -> bool:
 
 def _number(value: float) -> str:
     return f"{value:.3f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", _MINUS)
 
 
 def _times(value: float) -> str:

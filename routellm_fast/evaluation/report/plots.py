@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,21 +67,33 @@ def draw_plots(result: BenchmarkResult, *, salt: str) -> list[Plot]:
         MissingExtraError: matplotlib is not installed.
     """
     drawers = {"quality": draw_quality, "cost": draw_cost, "win_rates": _win_rates, "domains": _domains}
-    plots = []
+    found = [draw_plot(name, functools.partial(draw, result), salt=salt) for name, draw in drawers.items()]
+    return [plot for plot in found if plot is not None]
+
+
+def draw_plot(name: str, draw: Callable[[Sheet], Drawn | None], *, salt: str) -> Plot | None:
+    """Draw one picture for wide and narrow pages, the same bytes each time; None where there is nothing to draw.
+
+    Args:
+        name: What it shows; a word that ids can hold.
+        draw: Returns figure, caption and alternative text for a sheet; None where there is nothing to draw.
+        salt: Keeps element ids of several pictures on one page apart.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     with require("matplotlib", "evaluate").rc_context(RC):
-        for name, draw in drawers.items():
-            wide, narrow = draw(result, WIDE), draw(result, NARROW)
-            if wide is None or narrow is None:
-                continue
-            figures = []
-            for figure, _, _ in (wide, narrow):
-                # Laid out once, not again for each format.
-                figure.get_layout_engine().execute(figure)
-                figure.set_layout_engine("none")
-                figures.append(figure)
-            svgs = (to_svg(figures[0], f"{salt}-{name}"), to_svg(figures[1], f"{salt}-{name}-narrow"))
-            plots.append(Plot(name, *wide[1:], *svgs, to_png(figures[0])))
-    return plots
+        wide, narrow = draw(WIDE), draw(NARROW)
+        if wide is None or narrow is None:
+            return None
+        figures = []
+        for figure, _, _ in (wide, narrow):
+            # Laid out once, not again for each format.
+            figure.get_layout_engine().execute(figure)
+            figure.set_layout_engine("none")
+            figures.append(figure)
+        svgs = (to_svg(figures[0], f"{salt}-{name}"), to_svg(figures[1], f"{salt}-{name}-narrow"))
+        return Plot(name, *wide[1:], *svgs, to_png(figures[0]))
 
 
 def _win_rates(result: BenchmarkResult, sheet: Sheet) -> Drawn | None:

@@ -9,7 +9,7 @@ import pytest
 
 from routellm_fast import DataError, InvalidArgumentError, ModelPair, data
 from routellm_fast.data.names import known_aliases
-from routellm_fast.data.split import group_of, held_out
+from routellm_fast.data.split import group_of, held_out, numbered
 from routellm_fast.tables import read_table
 
 
@@ -414,3 +414,10 @@ def test_numbers_beyond_float64_or_near_its_end_are_refused(tmp_path, number, wo
     path.write_text(f'{{"prompt": "hi", "m": {number}, "n": 0}}\n')
     with pytest.raises(DataError, match=f"line 1: 'm' .*{words}"):
         data.read_golden(path)
+
+
+def test_groups_are_numbered_as_they_first_appear():
+    count, group = numbered(["b", "a", "b", "c"])
+    assert count == 3
+    assert group.tolist() == [0, 1, 0, 2]
+    assert numbered([])[0] == 0

@@ -7,6 +7,7 @@ import pytest
 
 from routellm_fast import InvalidArgumentError
 from routellm_fast.evaluation import Benchmark, apgr_paper, bootstrap, interval, random_runs, router_metrics
+from routellm_fast.evaluation.bootstrap import quality_draws
 from routellm_fast.evaluation.curves import METRICS
 from tests.support.evaluation_builders import knowing_router, made_benchmark
 
@@ -92,3 +93,55 @@ def test_thousands_of_resamples_of_thousands_of_prompts_take_seconds():
     start = time.process_time()
     bootstrap({"r": np.random.default_rng(0).random(14_037)}, bench, resamples=500)
     assert time.process_time() - start < 10.0  # 0.5 s on an idle core
+
+
+GROUPS = (*"aabbbcddddeeeffg", *(f"single {number}" for number in range(24)))
+
+
+def test_resamples_draw_whole_groups():
+    bench = made_benchmark(40, strong_quality=np.random.default_rng(1).random(40) + 0.4, groups=GROUPS)
+    scores = np.round(np.random.default_rng(2).random(40), 1)  # with ties
+    draws = bootstrap({"router": scores}, bench, resamples=25, seed=7)["router"]
+    names = list(dict.fromkeys(GROUPS))
+    for index, drawn in enumerate(np.random.default_rng(7).integers(len(names), size=(25, len(names)))):
+        rows = np.concatenate([np.flatnonzero(np.array(GROUPS) == names[number]) for number in drawn])
+        own = bench.select(rows)
+        metrics = router_metrics("router", scores[rows], own)
+        expected = [metrics.apgr, apgr_paper(scores[rows], own), metrics.cpt20, metrics.cpt50, metrics.cpt80]
+        assert [draws[name][index] for name in METRICS] == pytest.approx(expected, abs=1e-9)
+
+
+def test_groups_of_one_prompt_change_nothing():
+    bench, scores = made_benchmark(50), np.random.default_rng(0).random(50)
+    grouped = made_benchmark(50, groups=tuple(f"group {number}" for number in range(50, 0, -1)))
+    alone, together = (bootstrap({"r": scores}, one, resamples=30)["r"] for one in (bench, grouped))
+    for name in METRICS:
+        np.testing.assert_array_equal(alone[name], together[name])
+
+
+def test_quality_at_exact_shares():
+    bench = made_benchmark(40, groups=GROUPS)
+    scores = np.round(np.random.default_rng(2).random(40), 1)  # with ties
+    shares = np.array([0.0, 0.3, 0.5, 1.0])
+    found = quality_draws({"r": scores}, bench, shares, resamples=25, seed=7)["r"]
+    assert found.shape == (26, 4)
+    names = list(dict.fromkeys(GROUPS))
+    drawn = np.random.default_rng(7).integers(len(names), size=(25, len(names)))
+    samples = [np.arange(40)]
+    samples += [np.concatenate([np.flatnonzero(np.array(GROUPS) == names[number]) for number in row]) for row in drawn]
+    for values, rows in zip(found, samples, strict=True):
+        strong, weak, own = bench.strong_quality[rows], bench.weak_quality[rows], scores[rows]
+        for value, share in zip(values, shares, strict=True):
+            left, gained = share * len(rows), 0.0
+            for level in np.unique(own)[::-1]:  # equal prompts go in proportion
+                at = own == level
+                part = min(1.0, left / at.sum())
+                gained += part * (strong - weak)[at].sum()
+                left -= part * at.sum()
+            assert value == pytest.approx((weak.sum() + gained) / len(rows))
+
+
+def test_quality_is_defined_without_a_gap():
+    bench = made_benchmark(30, strong_quality=np.zeros(30), weak_quality=np.ones(30))
+    found = quality_draws({"r": np.arange(30.0)}, bench, np.array([0.0, 0.5, 1.0]), resamples=3)["r"]
+    np.testing.assert_allclose(found, np.tile([1.0, 0.5, 0.0], (4, 1)))

@@ -212,8 +212,16 @@ def test_columns_must_fit():
         Benchmark("x", ("a", "b"), one, one, 1.0, 0)
     with pytest.raises(InvalidArgumentError, match="weak_quality must hold 1 finite"):
         Benchmark("x", ("a",), one, one * np.nan, 1.0, 0)
-    with pytest.raises(InvalidArgumentError, match="1 prompts and 2 domains"):
+    with pytest.raises(InvalidArgumentError, match="1 prompts, 2 domains and 0 groups"):
         Benchmark("x", ("a",), one, one, 1.0, 0, domains=("a", "b"))
+    with pytest.raises(InvalidArgumentError, match="1 prompts, 0 domains and 2 groups"):
+        Benchmark("x", ("a",), one, one, 1.0, 0, groups=("a", "b"))
+
+
+def test_groups_go_with_their_prompts():
+    one = np.ones(3)
+    found = Benchmark("x", ("a", "b", "c"), one, one, 1.0, 0, groups=("1", "1", "2"))
+    assert found.select(np.array([2, 0])).groups == ("2", "1")
 
 
 def test_digests_tell_prompts_apart():
