@@ -24,9 +24,9 @@ class Goal:
     """What to reach.
 
     Attributes:
-        kind: "quality": at least this share of the strong model's mean score, at the least strong share. "strong_share":
-            this share of requests at the strong model. "usd_per_1k": a thousand requests cost at most this many US
-            dollars, at the largest strong share.
+        kind: "quality": at least this share of the strong model's mean score, at the least strong share.
+            "strong_share": this share of requests at the strong model. "usd_per_1k": a thousand requests cost at most
+            this many US dollars, at the largest strong share.
         value: The share, in (0, 1], or the US dollars, above 0.
     """
 

@@ -152,7 +152,8 @@ class MatrixFactorizationRouter(EmbeddingRouter):
         """(dim,) float64: its dot product with an embedding is the logit of the scoring pair's win rate."""
         rows = fold_models(*(self._weights[name] for name in ("P", "W", "w")))
         strong, weak = (self._names.index(name) for name in self._scoring_pair)
-        return rows[strong] - rows[weak]
+        vector: NDArray[np.float64] = rows[strong] - rows[weak]
+        return vector
 
     @property
     def facts(self) -> dict[str, Any]:

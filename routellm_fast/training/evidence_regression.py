@@ -117,7 +117,7 @@ class _Columns:
     @property
     def count(self) -> int:
         """Number of columns."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     def variances(self, of_features: float, of_words: float) -> Vector:
         """Return the (count,) variances of the coefficients under a hypothesis."""
