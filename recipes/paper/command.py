@@ -136,7 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--checkpoints",
         action="append",
         choices=tuple(CHECKPOINTS),
-        help="RouteLLM's own routers of this kind; may be repeated; default: mf. bert needs the extra transformers",
+        help="RouteLLM's own routers of this kind; may be repeated; default: mf. bert and causal_llm take the extra "
+        "transformers, causal_llm also a GPU",
     )
     parser.add_argument(
         "--max-cost-usd", type=float, default=1.0, help="send nothing if it may cost more US dollars; default: 1"

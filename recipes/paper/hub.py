@@ -19,6 +19,7 @@ class Repository(NamedTuple):
         holds: What is in it.
         megabytes: About how much is downloaded.
         license: What its page states.
+        files: Patterns of the names of what is downloaded; None takes all.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Repository(NamedTuple):
     holds: str
     megabytes: int
     license: str
+    files: tuple[str, ...] | None = None
 
 
 class BattleData(NamedTuple):
@@ -78,9 +80,19 @@ def _checkpoints(kind: str, holds: str, megabytes: int) -> dict[str, Repository]
 
 # RouteLLM's own routers by kind, and by what they were trained on.
 CHECKPOINTS: Final[Mapping[str, Mapping[str, Repository]]] = {
-    "mf": _checkpoints("mf", "matrix factorization on text-embedding-3-small", 1),
+    "mf": _checkpoints("mf", "RouteLLM's mf, on text-embedding-3-small", 1),
     "bert": _checkpoints("bert", "a fine-tuned XLM-RoBERTa", 1110),
+    "causal_llm": _checkpoints("causal_llm", "a fine-tuned Llama 3 of 8 billion weights", 16070),
 }
+# RouteLLM's causal_llm comes without one.
+LLAMA_TOKENIZER: Final = Repository(
+    "meta-llama/Meta-Llama-3-8B",
+    "model",
+    "its tokenizer alone; the hub asks for an account",
+    9,
+    "Llama 3's",
+    ("token*",),
+)
 
 
 def fetched(repository: Repository, data: Path) -> Path:
@@ -95,7 +107,9 @@ def fetched(repository: Repository, data: Path) -> Path:
     part = place.with_name(f".{place.name}.part")
     try:
         part.mkdir(parents=True, exist_ok=True)
-        hub.snapshot_download(repository.name, repo_type=repository.form, local_dir=part)
+        hub.snapshot_download(
+            repository.name, repo_type=repository.form, local_dir=part, allow_patterns=repository.files
+        )
         part.rename(place)
     except Exception as error:  # the library passes on what its transports raise
         reason = next(iter(str(error).strip().splitlines()), "no reason given")
@@ -103,6 +117,6 @@ def fetched(repository: Repository, data: Path) -> Path:
             f"hf:{repository.name} could not be downloaded to {place} ({type(error).__name__}: {reason}). If this "
             "machine cannot reach the hub, download it on another (`hf download "
             f"{repository.name} --repo-type {repository.form} --local-dir {place}`) and put the folder there, or name "
-            "by --data the folder in which OWNER/NAME lie"
+            "by --data another folder in which OWNER/NAME lie"
         ) from error
     return place

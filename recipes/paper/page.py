@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recipes.benchmark_table import TITLES
-from recipes.paper.hub import ARENA, CHECKPOINTS, GOLD, JUDGE, Repository
+from recipes.paper.hub import ARENA, CHECKPOINTS, GOLD, JUDGE, LLAMA_TOKENIZER, Repository
 from recipes.paper.published import SOURCE, TABLES, Published
 from recipes.paper.vectors import BENCHMARKS_COST
 
@@ -34,8 +34,8 @@ _NONE: Final = "–"  # noqa: RUF001 - a dash, as in any table
 _SOURCES: Final = (ARENA, JUDGE, GOLD)
 _REPOSITORIES: Final = (
     *(repository for source in _SOURCES for repository in source),
-    *CHECKPOINTS["mf"].values(),
-    *CHECKPOINTS["bert"].values(),
+    *(repository for checkpoints in CHECKPOINTS.values() for repository in checkpoints.values()),
+    LLAMA_TOKENIZER,
 )
 
 _NOT_RUN: Final = """\
@@ -73,8 +73,8 @@ command again, and delete a folder to have its part made anew.
    Arena's users; *arena + judge*, with GPT-4's judgements on Nectar's prompts; *arena + gold*, with golden labels of
    MMLU's validation questions. Battles on prompts of fewer than 16 characters are left out, as RouteLLM does, and
    those on prompts of the benchmarks. mf drops ties and keeps the epoch with the lowest held-out loss.
-6. **Read RouteLLM's own routers**, which its authors trained on the same three sets: mf, and bert where
-   `--checkpoints bert` asks for it. mf is left out where text-embedding-3-small is.
+6. **Read RouteLLM's own routers**, which its authors trained on the same three sets: mf, unless text-embedding-3-small
+   is left out; bert and causal_llm where `--checkpoints bert` and `--checkpoints causal_llm` ask for them.
 7. **Evaluate** all of them, the routers that ship, prompt length, random routing and the oracle on the benchmarks.
 8. **Write** `benchmarks/results/paper.json` and this page."""
 _COST: Final = """\
@@ -82,11 +82,11 @@ _COST: Final = """\
   The prompts of the benchmarks, {texts:,} texts of {megabytes:.1f} MB, have no published vectors: about
   ${about_usd:.2f}, ${at_most_usd:.2f} at most. The prompts that routers learn from have published ones.
 * **Space**: {download_gigabytes:.1f} GB of downloads, most of it vectors; about as much again for what is made of
-  them; 8 GB of memory. bert adds {bert_gigabytes:.1f} GB of downloads.
+  them; 8 GB of memory. bert adds {bert_gigabytes:.1f} GB of downloads, causal_llm {causal_gigabytes:.0f} GB.
 * **Time**: nothing was timed. By the sizes: some 60 requests for vectors; minutes for each mf router; and for
   sw_ranking with text-embedding-3-small, {texts:,} prompts each held against up to 166,000 vectors, a gigabyte. That
   makes one to three hours on two cores, and minutes with the static embedder alone. bert reads each prompt by a
-  transformer of 278 million weights: about an hour a router on two cores."""
+  transformer of 278 million weights: about an hour a router on two cores. causal_llm needs a GPU of 24 GB."""
 _READING: Final = """\
 * **APGR** is the share of the quality gap between the two models that routing recovers, averaged over all shares of
   calls to the strong one: 0.5 is random. **CPT(50 %)** is the share of calls to the strong model at which half of the
@@ -119,8 +119,10 @@ def markdown(found: Mapping[str, Any] | None) -> str:
         else f"Made on {found['created']} by the command below, which bought the vectors of "
         f"{found['bought']['texts']:,} texts for ${found['bought']['at_most_usd']:.2f} at most."
     )
-    bert = sum(repository.megabytes for repository in CHECKPOINTS["bert"].values())
-    downloads = sum(repository.megabytes for repository in _REPOSITORIES) - bert
+    bert, causal = (
+        sum(repository.megabytes for repository in CHECKPOINTS[kind].values()) for kind in ("bert", "causal_llm")
+    )
+    downloads = sum(repository.megabytes for repository in _REPOSITORIES) - bert - causal
     cost = _COST.format(
         texts=BENCHMARKS_COST.texts,
         megabytes=BENCHMARKS_COST.text_bytes / 1e6,
@@ -128,6 +130,7 @@ def markdown(found: Mapping[str, Any] | None) -> str:
         at_most_usd=BENCHMARKS_COST.at_most_usd,
         download_gigabytes=downloads / 1e3,
         bert_gigabytes=bert / 1e3,
+        causal_gigabytes=causal / 1e3,
     )
     return f"""# The paper's routers, from the paper's public data
 
@@ -203,7 +206,7 @@ def _numbers(own: Mapping[str, Sequence[float]] | None, published: Published | N
 
     paper = [_NONE] * 3
     if published is not None:
-        paper = [f"{published.apgr:.3f}", f"{published.cpt50:.1f}%", f"{published.cpt80:.1f}%"]
+        paper = [f"{published.apgr:.3f}", f"{published.cpt50:.2f}%", f"{published.cpt80:.2f}%"]
     return [
         measured("apgr_paper", ".3f"),
         paper[0],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from recipes.paper.hub import CHECKPOINTS, STAGES, fetched
+from recipes.paper.hub import CHECKPOINTS, LLAMA_TOKENIZER, STAGES, fetched
 from recipes.paper.vectors import MODEL
 from routellm_fast import load_router
 from routellm_fast.arrays import FloatArray
@@ -19,8 +19,10 @@ from routellm_fast.embedders.static import StaticEmbedder
 from routellm_fast.evaluation.datasets import PAPER_PAIR
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.bert import BertRouter
+from routellm_fast.routers.causal.router import CausalLLMRouter
 from routellm_fast.routers.loading import SHIPPED_KINDS, SHIPPED_ROUTER, router_directory
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
+from routellm_fast.tables import LeftOut
 from routellm_fast.training.configs import MatrixFactorizationConfig, SimilarityWeightedConfig
 from routellm_fast.training.mf_command import train_mf
 from routellm_fast.training.sw_ranking_command import train_sw_ranking
@@ -34,7 +36,7 @@ class Row(NamedTuple):
     """A router, as a row of the tables.
 
     Attributes:
-        kind: "mf", "sw_ranking" or "bert".
+        kind: "mf", "sw_ranking", "bert" or "causal_llm".
         stage: What it learned from: a key of STAGES, or SHIPPED.
         embedder: "static" or "text-embedding-3-small"; "" for one that reads prompts itself.
         checkpoint: The repository that holds it; "" where it is trained here.
@@ -124,6 +126,7 @@ def made(
         "model_pair": PAPER_PAIR,
         "cap_per_prompt": None,
         "min_prompt_chars": MIN_PROMPT_CHARS,
+        "left_out": LeftOut(),  # some rows have no prompt at all; they are counted
         "out": out,
         "created": created,
     }
@@ -143,6 +146,9 @@ def _imported(row: Row, data: Path, embedder: Embedder | None) -> Router:
     folder = fetched(CHECKPOINTS[row.kind][row.stage], data)
     if row.kind == "bert":
         return BertRouter.from_pretrained(folder)
+    if row.kind == "causal_llm":
+        # Its 16 GB stay where they are.
+        return CausalLLMRouter.from_pretrained(folder, tokenizer=fetched(LLAMA_TOKENIZER, data), store="reference")
     return MatrixFactorizationRouter.from_routellm(folder, embedder=_needed(embedder))
 
 

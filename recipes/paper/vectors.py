@@ -10,6 +10,7 @@ from recipes.paper.hub import BattleData, fetched
 from routellm_fast.data import read_battles, routellm_datasets
 from routellm_fast.embedders import CachedEmbedder, OpenAIEmbedder
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.tables import LeftOut
 from routellm_fast.training.similarity_weighted import check_rows
 
 MODEL: Final = "text-embedding-3-small"
@@ -77,7 +78,7 @@ def keep_published(cache: CachedEmbedder, source: BattleData, data: Path) -> Non
 def prompts_of(battles: Iterable[Path]) -> Iterator[str]:
     """Yield the prompts that mf is trained on: those of battles that somebody won. Raises DataError."""
     for path in battles:
-        for battle in read_battles(path, min_prompt_chars=routellm_datasets.MIN_PROMPT_CHARS):
+        for battle in read_battles(path, min_prompt_chars=routellm_datasets.MIN_PROMPT_CHARS, left_out=LeftOut()):
             yield battle.prompt
 
 

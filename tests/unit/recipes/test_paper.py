@@ -15,11 +15,12 @@ from safetensors.numpy import save_file
 from recipes.paper import hub, page
 from recipes.paper.command import main
 from recipes.paper.published import TABLES
-from recipes.paper.routers import rows
+from recipes.paper.routers import Stored, made, rows
 from recipes.paper.vectors import BENCHMARKS_COST, MODEL, Cost
 from routellm_fast.errors import DataError
 from routellm_fast.evaluation.datasets import BENCHMARKS, PAPER_PAIR, read_benchmarks
 from routellm_fast.routers.routellm_checkpoint import ROUTELLM_MODELS
+from tests.support.causal_builders import checkpoint as causal_checkpoint
 from tests.support.fake_openai import FakeOpenAI, vectors_for
 from tests.support.transformer_builders import classifier_folder
 
@@ -61,6 +62,7 @@ def arena(count: int = 700) -> list[list[object]]:
         turns = [f"  {prompt(number)}", "and then?"] if number % 9 else ["too short"]
         found.append(battle(number, str(a), str(b), json.dumps(turns), rng))
     found.append(battle(count, STRONG, WEAK, json.dumps(["", SECOND_TURN]), rng))
+    found.append(battle(count, STRONG, WEAK, json.dumps([""]), rng))
     found.append(battle(count + 1, STRONG, WEAK, json.dumps([TAINTED]), rng))
     return found
 
@@ -106,7 +108,7 @@ def write_checkpoint(folder: Path, seed: int) -> None:
     )
 
 
-def write_evals(folder: Path, count: int = 60) -> list[str]:
+def write_evals(folder: Path, count: int = 40) -> list[str]:
     """The layout of routellm/evals. Return its prompts."""
     rng = np.random.default_rng(5)
     strong, weak = PAPER_PAIR.strong, PAPER_PAIR.weak
@@ -248,23 +250,28 @@ def test_from_the_hub_s_files_to_the_page(world: World, server: FakeOpenAI, caps
     assert {name for name, time in world.made().items() if before[name] != time} == {"routers/mf-arena-static"}
 
 
-@pytest.mark.slow
-def test_without_a_key_the_static_embedder_and_bert_are_left(
-    world: World, no_server_settings: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("onnxruntime")
-    for repository in hub.CHECKPOINTS["bert"].values():
-        if not (world.data / repository.name).is_dir():
-            classifier_folder(world.data / repository.name)
-    assert world.run("--embedder", "static", "--checkpoints", "mf", "--checkpoints", "bert") == 0, capsys.readouterr()
+def test_without_a_key_the_static_embedder_is_left(world: World, no_server_settings: None) -> None:
+    assert world.run("--embedder", "static") == 0
     found = json.loads((world.out / "paper.json").read_text())
-    assert {router["embedder"] for router in found["routers"].values()} == {"static", ""}
-    assert [name for name in found["routers"] if name.startswith("routellm/")] == [
-        "routellm/bert",
-        "routellm/bert_gpt4_augmented",
-        "routellm/bert_mmlu_augmented",
-    ]
+    assert list(found["routers"]) == [row.name for row in rows(("static",), ("mf",))]
+    assert {router["embedder"] for router in found["routers"].values()} == {"static"}
+    assert found["bought"] == {"texts": 0, "text_bytes": 0, "at_most_usd": 0.0}
     assert not (world.work / "vectors").exists()
+
+
+def test_routellm_s_transformers_are_read(world: World) -> None:
+    pytest.importorskip("onnxruntime")
+    causal, bert = (hub.CHECKPOINTS[kind]["arena"] for kind in ("causal_llm", "bert"))
+    classifier_folder(world.data / bert.name)
+    for repository in (causal, hub.LLAMA_TOKENIZER):
+        causal_checkpoint(world.data / repository.name)
+    wanted = [row for row in rows((), ("mf", "bert", "causal_llm")) if row.stage == "arena"]
+    assert [row.name for row in wanted] == ["routellm/bert", "routellm/causal_llm"]
+    for row in wanted:
+        place = made(row, world.data, world.work, embedder=None, evaluation=[], created="2026-12-01")
+        win_rates = Stored(place, None, row.kind).win_rates(["prove the a", "hello"])
+        assert win_rates.shape == (2,)
+        assert win_rates[0] != win_rates[1]
 
 
 def test_the_cap_is_kept_before_anything_is_sent(
@@ -325,7 +332,7 @@ def test_a_repository_is_downloaded_once_and_whole(tmp_path: Path, monkeypatch: 
     pytest.importorskip("huggingface_hub")
     asked = []
 
-    def download(name: str, *, repo_type: str, local_dir: Path) -> str:
+    def download(name: str, *, repo_type: str, local_dir: Path, allow_patterns: object) -> str:
         asked.append((name, repo_type))
         (local_dir / f"part-{len(asked)}").touch()
         if len(asked) == 1:
