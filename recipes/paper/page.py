@@ -74,7 +74,7 @@ command again, and delete a folder to have its part made anew.
    MMLU's validation questions. Battles on prompts of fewer than 16 characters are left out, as RouteLLM does, and
    those on prompts of the benchmarks. mf drops ties and keeps the epoch with the lowest held-out loss.
 6. **Read RouteLLM's own routers**, which its authors trained on the same three sets: mf, unless text-embedding-3-small
-   is left out; bert and causal_llm where `--checkpoints bert` and `--checkpoints causal_llm` ask for them.
+   is left out; bert and causal_llm where they are asked for, as by `make paper PAPER='--checkpoints bert'`.
 7. **Evaluate** all of them, the routers that ship, prompt length, random routing and the oracle on the benchmarks.
 8. **Write** `benchmarks/results/paper.json` and this page."""
 _COST: Final = """\
