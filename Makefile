@@ -16,7 +16,7 @@ PYTEST_WORKERS ?= --numprocesses logical --maxprocesses 4 --dist worksteal
 WHEEL ?=
 
 .PHONY: run test test-python test-cpp build-cpp-tests examples triton-env lint format benchmark benchmark-triton quality \
-  quality-transformers benchmark-transformers fuzz attack clean
+  quality-transformers benchmark-transformers paper fuzz attack clean
 
 run: $(VENV_RUN)/.installed
 	$(VENV_RUN)/bin/routellm-fast route --file examples/prompts.txt
@@ -74,6 +74,21 @@ quality-transformers: $(VENV_DEV)/.transformers-installed
 
 benchmark-transformers: $(VENV_DEV)/.transformers-installed
 	$(VENV_DEV)/bin/python -m benchmarks transformers --routers build/transformers --document docs/performance.md
+
+# RouteLLM's routers from its public data, beside its checkpoints and its paper; docs/paper.md. Needs the Hugging Face hub or
+# copies in PAPER_DATA, and OPENAI_API_KEY unless PAPER says otherwise: make paper PAPER='--embedder static'
+PAPER_DATA ?= build/hub
+ROUTELLM_COMMIT := 0b64fdafe049e596a3f5657c219329f24af24198
+
+paper: $(VENV_DEV)/.installed build/RouteLLM
+	$(VENV_DEV)/bin/python -m recipes.paper --data $(PAPER_DATA) --benchmarks build/RouteLLM --out benchmarks/results \
+	  --page docs/paper.md $(PAPER)
+
+build/RouteLLM:
+	rm -rf $@.part
+	git clone --quiet https://github.com/lm-sys/RouteLLM $@.part
+	git -C $@.part checkout --quiet $(ROUTELLM_COMMIT)
+	mv $@.part $@
 
 # Everything that may fail or be made to, as often as the page docs/attacks.md says; takes hours.
 attack: $(VENV_DEV)/.fuzz-installed

@@ -138,6 +138,16 @@ def arena_prompt(row: Row) -> str:
     return prompt
 
 
+def opening_turn(row: Row) -> str:
+    """Return the prompt as RouteLLM takes it from such a row: the first turn, "" where that has no text.
+
+    RouteLLM looks at no further turn: its published vectors are in the order of the rows that it keeps. Otherwise as
+    arena_prompt.
+    """
+    turns = _list_of(row.values["prompt"])
+    return turns[0].strip() if turns and isinstance(turns[0], str) else arena_prompt(row)
+
+
 def prompt_text(row: Row, prompts: Prompts | None = None) -> str:
     """Return the prompt of a row. Raises DataError where the row names no prompt."""
     return _text_and_group(row, prompts)[0]

@@ -1,10 +1,11 @@
-"""Reads RouteLLM's datasets from disk: Parquet files of battles, and Parquet files of the embeddings of their prompts.
+"""Reads RouteLLM's datasets from disk: tables of battles, and Parquet files of the embeddings of their prompts.
 
-A dataset is a `.parquet` file or a folder of such files (see `routellm_fast.data.sources`). Reading needs the extra
-`parquet`. `data.read_battles` can read the same battles; this module keeps them in the order of the embeddings.
+A dataset is a `.parquet` file or a folder of such files (see `routellm_fast.data.sources`), which need the extra
+`parquet`; battles may also be CSV or JSON lines, as the Arena's 55,000 are published. `data.read_battles` can read the
+same battles; this module keeps them in the order of the embeddings.
 
-* Columns of **battles**: `model_a`, `model_b`, `prompt` (a JSON list of turns, of which the first that has text is the
-  prompt; any other text is the prompt itself),
+* Columns of **battles**: `model_a`, `model_b`, `prompt` (a JSON list of turns, of which the first is the prompt; any
+  other text is the prompt itself),
   `winner_model_a` and `winner_model_b`, 0 or 1 each; where both are 0 the battle is a tie.
 * Column of **embeddings**: `embeddings`, a list of numbers. Row i belongs to the i-th battle that `read_battles` keeps.
   A `.npy` file with an (n, dim) array of floats can be given instead.
@@ -27,12 +28,12 @@ from routellm_fast import parquet
 from routellm_fast.data.battles import Battle, target_of
 from routellm_fast.data.counts import UNREADABLE, Counts
 from routellm_fast.data.names import known_aliases
-from routellm_fast.data.prompts import WON_COLUMNS, arena_prompt
+from routellm_fast.data.prompts import WON_COLUMNS, opening_turn
 from routellm_fast.data.sources import source_files, source_name
 from routellm_fast.data.split import group_of
 from routellm_fast.errors import DataError
 from routellm_fast.extras import require
-from routellm_fast.tables import LeftOut, Row, form_of, usable
+from routellm_fast.tables import LeftOut, Row, form_of, read_table, usable
 
 # RouteLLM's own limit: its published embeddings belong to the battles on prompts of at least this length.
 MIN_PROMPT_CHARS: Final = 16
@@ -42,12 +43,21 @@ _BATTLE_COLUMNS: Final = ("model_a", "model_b", "prompt", *WON_COLUMNS)
 _EMBEDDINGS_COLUMN: Final = "embeddings"
 
 
-def is_dataset(path: Path) -> bool:
-    """Say whether a source is a Parquet dataset in RouteLLM's layout. Raises DataError where it cannot be read."""
-    if not path.is_dir() and form_of(path) != "parquet":
+def is_dataset(path: Path, *, any_form: bool = False) -> bool:
+    """Say whether a source is a dataset in RouteLLM's layout. Raises DataError where it cannot be read.
+
+    Args:
+        path: The source.
+        any_form: Whether CSV and JSON lines count too. Without embeddings these are like any other table.
+    """
+    if not path.is_dir() and form_of(path) not in ("parquet", *(("csv", "jsonl") if any_form else ())):
         return False
-    files = source_files(path)
-    return bool(files) and form_of(files[0]) == "parquet" and WON_COLUMNS[0] in parquet.column_names(files[0])
+    first = next(iter(source_files(path)), None)
+    if first is None:
+        return False
+    if form_of(first) == "parquet":
+        return WON_COLUMNS[0] in parquet.column_names(first)
+    return any_form and WON_COLUMNS[0] in next(read_table(first)).values
 
 
 def read_battles(
@@ -76,7 +86,7 @@ def read_battles(
     refused = 0 if left_out is None else left_out.rows
 
     def read(row: Row) -> Battle | None:
-        prompt = arena_prompt(row)
+        prompt = opening_turn(row)
         if len(prompt) < min_prompt_chars:
             return None
         a, b = _model(row, "model_a"), _model(row, "model_b")
@@ -133,6 +143,14 @@ def read_embeddings(paths: Sequence[Path]) -> NDArray[np.floating[Any]]:
 
 def _battle_rows(path: Path, counts: Counts) -> Iterator[Row]:
     for file in source_files(path):
+        if form_of(file) != "parquet":
+            # A line that is no row is never passed over: the embeddings of the rows behind it would belong to others.
+            for row in read_table(file):
+                counts.rows += 1
+                if missing := [column for column in _BATTLE_COLUMNS if column not in row.values]:
+                    raise row.error(f"there is no column {missing[0]!r}, only {', '.join(map(repr, row.values))}")
+                yield row
+            continue
         for first_row, batch in parquet.batches(file, _BATTLE_COLUMNS):
             counts.rows += batch.num_rows
             for number, values in enumerate(batch.to_pylist(), start=first_row):

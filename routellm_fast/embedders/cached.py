@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from routellm_fast.embedders._flights import Flights, split_landed
 from routellm_fast.embedders.base import Embedder, KnowsExcerpts, Stored, checked_dim, checked_embedder
 from routellm_fast.embedders.stored import store_embedder
 from routellm_fast.embedders.vectors import check_vectors
-from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError
+from routellm_fast.errors import EmbedderUnavailableError, InvalidArgumentError, InvalidEmbeddingError
 from routellm_fast.texts import check_texts
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from routellm_fast.embedders._store import EmbeddingStore
 
 _KEY_BYTES = 16
+# Vectors that are looked up or kept at a time: 6 MB of 1,536 values each.
+_PIECE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,49 @@ class CachedEmbedder:
         inner = self._embedder
         return inner.reads_whole(texts) if isinstance(inner, KnowsExcerpts) else [True] * len(texts)
 
+    def holds(self, texts: Sequence[str]) -> list[bool]:
+        """Return of each text whether memory or store has its vector. Embeds nothing and counts nothing.
+
+        Raises:
+            TypeError: An element is not a str.
+        """
+        state = self._current_state()
+        found: list[bool] = []
+        for batch in _pieces([self._key_of(text) for text in check_texts(texts)]):
+            rows = np.empty((len(batch), self._dim), dtype=np.float32)
+            hit = state.cache.get_many(b"".join(batch), rows).tobytes()
+            missing = [key for key, is_hit in zip(batch, hit, strict=True) if not is_hit]
+            stored = state.store.read(missing) if state.store and missing else {}
+            found += [bool(is_hit) or key in stored for key, is_hit in zip(batch, hit, strict=True)]
+        return found
+
+    def keep(self, texts: Sequence[str], vectors: Any) -> None:
+        """Keep vectors that the wrapped embedder gave elsewhere, such as published ones: they are not asked for again.
+
+        Nothing shows whether they are that embedder's. Memory keeps what it has room for, the store all.
+
+        Args:
+            texts: n texts; of equal ones the last counts.
+            vectors: (n, dim) real numbers, kept as float32. An array on disk (np.memmap) is read piece by piece.
+
+        Raises:
+            TypeError: An element is not a str.
+            InvalidEmbeddingError: The vectors have another shape, or a value is not finite.
+        """
+        state = self._current_state()
+        keys = [self._key_of(text) for text in check_texts(texts)]
+        if len(vectors) != len(keys):
+            raise InvalidEmbeddingError(f"there are {len(vectors)} vectors for {len(keys)} texts: expected one each")
+        start = 0
+        for batch in _pieces(keys):
+            end = start + len(batch)
+            rows = check_vectors(vectors[start:end], len(batch), self._dim, "whoever embedded the texts")
+            fresh = dict(zip(batch, rows, strict=True))
+            state.remember(fresh)
+            if state.store:
+                state.store.write(fresh)
+            start = end
+
     async def aembed(self, texts: Sequence[str]) -> FloatArray:
         """Return and raise what `embed` does, without blocking the event loop."""
         import asyncio
@@ -351,6 +396,10 @@ class CachedEmbedder:
         if isinstance(self._embedder, _AsyncEmbedder):
             return await self._embedder.aembed(texts)
         return await asyncio.to_thread(self._embedder.embed, texts)
+
+
+def _pieces(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    return (keys[start : start + _PIECE] for start in range(0, len(keys), _PIECE))
 
 
 class _Batch:

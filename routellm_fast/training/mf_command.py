@@ -36,6 +36,7 @@ def train_mf(
     cap_per_prompt: int | None = 8,
     balance_sources: bool = True,
     other_pairs_weight: float = 1.0,
+    min_prompt_chars: int = 0,
     keep_ties: bool = False,
     soft_labels: bool = False,
     centre_sources: bool = False,
@@ -57,6 +58,7 @@ def train_mf(
         cap_per_prompt: At most this many battles a prompt in each source; None takes all.
         balance_sources: Let every source weigh the same.
         other_pairs_weight: Weight of all battles between other models, where those of the scoring pair weigh 1.
+        min_prompt_chars: Leave out battles on prompts that are shorter, space around them not counted.
         keep_ties: Option of gradient descent, as all that follow: let a tie be half a win for each. Gap regression
             always does, and takes from golden labels by how much a score was higher.
         soft_labels: Let golden labels say by how much a score was higher. The largest difference in a source makes a
@@ -114,6 +116,7 @@ def train_mf(
         seed=config.seed,
         keep_ties=keep_ties or is_regression,
         soft_labels=soft_labels or is_regression,
+        min_prompt_chars=min_prompt_chars,
     )
     rows = loaded.battles
     check_known(scoring, data.models_of(rows))
@@ -140,6 +143,8 @@ def train_mf(
         "balance_sources": balance_sources,
         "other_pairs_weight": other_pairs_weight,
     }
+    if min_prompt_chars:
+        options |= {"min_prompt_chars": min_prompt_chars}
     if not is_regression:
         options |= {"keep_ties": keep_ties, "soft_labels": soft_labels, "centre_sources": centre_sources}
     found = {

@@ -41,7 +41,8 @@ def train_sw_ranking(
         min_prompt_chars: Leave out battles on prompts that are shorter, space around them not counted.
         on_progress: Called as the work goes on.
         **arguments: From which data to which directory; see command.JobArguments. Battles may also be datasets of
-            RouteLLM in Parquet (see routellm_datasets), which are taken whole: no cap. Ties count, weights do not.
+            RouteLLM (see routellm_datasets) in Parquet, with embeddings also in CSV or JSON lines, which are taken
+            whole: no cap. Ties count, weights do not.
 
     Returns:
         The metrics (see training.command); `tiers`, lists of models, the best first; and `pair_tiers`, those of the
@@ -61,7 +62,7 @@ def train_sw_ranking(
     if job.checkpoint is not None:
         raise InvalidArgumentError("sw_ranking is built at once, without epochs: leave out the checkpoint")
     scoring, battles, golden = job.scoring_pair, job.sources.battles, job.sources.golden
-    datasets = [path for path in battles if routellm_datasets.is_dataset(path)]
+    datasets = [path for path in battles if routellm_datasets.is_dataset(path, any_form=bool(embeddings))]
     tables = [path for path in battles if path not in datasets]
     if embeddings and (tables or golden or not datasets):
         raise InvalidArgumentError(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from routellm_fast import DataError
+from routellm_fast.data import Counts
 from routellm_fast.data import routellm_datasets as datasets
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -53,6 +55,39 @@ def test_battles_are_read_as_routellm_reads_them(tmp_path: Path) -> None:
     assert [b.prompt for b in found] == [LONG, LONG, LONG, "sixteen  letters", LONG]
     assert {b.source for b in found} == {"arena"}
     assert len(datasets.read_battles(path, min_prompt_chars=0)) == 6
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_battles_may_be_text_as_the_arena_s_are_published(tmp_path: Path, suffix: str) -> None:
+    names = ("model_a", "model_b", "prompt", "winner_model_a", "winner_model_b", "winner_tie")
+    rows = [(*battle(f'{LONG}, "quoted"\n{number}'), 0) for number in range(3)]
+    rows += [(*battle("too short"), 0), (*battle(a_won=0), 1)]
+    path = tmp_path / "arena" / f"train{suffix}"
+    path.parent.mkdir()
+    with path.open("w", newline="") as file:
+        if suffix == ".csv":
+            csv.writer(file).writerows([names, *rows])
+        else:
+            file.writelines(f"{json.dumps(dict(zip(names, row, strict=True)))}\n" for row in rows)
+    same = battles(tmp_path / "arena.parquet", [row[:5] for row in rows], winner_tie=[row[5] for row in rows])
+    counts = Counts()
+    assert datasets.read_battles(path.parent, counts=counts) == datasets.read_battles(same)
+    assert (counts.rows, counts.battles) == (5, 4)
+    # Without vectors it is a table like any other.
+    for place in (path, path.parent):
+        assert not datasets.is_dataset(place)
+        assert datasets.is_dataset(place, any_form=True)
+    other = tmp_path / f"other{suffix}"
+    other.write_text("prompt,winner\na,tie\n" if suffix == ".csv" else '{"prompt": "a", "winner": "tie"}\n')
+    assert not datasets.is_dataset(other, any_form=True)
+    with pytest.raises(DataError, match=r"other\..*, line \d: there is no column 'model_a', only 'prompt', 'winner'"):
+        datasets.read_battles(other)
+
+
+def test_routellm_looks_at_the_first_turn_alone(tmp_path: Path) -> None:
+    rows = [battle(), ("x", "y", json.dumps(["", LONG]), 1, 0), ("x", "y", LONG, 1, 0)]
+    found = datasets.read_battles(battles(tmp_path / "b.parquet", rows))
+    assert [b.prompt for b in found] == [LONG, LONG]
 
 
 def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:

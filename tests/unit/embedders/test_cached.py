@@ -92,6 +92,38 @@ def test_equal_texts_of_a_batch_are_embedded_once() -> None:
     assert cached.stats.hits == 6
 
 
+@pytest.mark.parametrize("with_store", [False, True])
+def test_vectors_from_elsewhere_are_kept_and_not_asked_for(path: Path, with_store: bool) -> None:
+    model = Model()
+    texts = [f"text {number}" for number in range(2500)]  # more than are kept at a time
+    where = path if with_store else None
+    with rf.CachedEmbedder(model, path=where) as cached:
+        before = cached.stats
+        assert cached.holds(["new", *texts]) == [False] * 2501
+        cached.keep(texts, vectors_of(texts).astype(np.float64))
+        assert cached.holds(["new", *texts, "text 0"]) == [False, *[True] * 2501]
+        assert (cached.stats.hits, cached.stats.misses) == (before.hits, before.misses)
+        assert np.array_equal(cached.embed([*texts, "new"]), vectors_of([*texts, "new"]))
+        assert model.seen == ["new"]
+    with rf.CachedEmbedder(Model(), path=where) as again:
+        assert all(again.holds(texts)) == with_store
+        assert again.holds([]) == []
+
+
+def test_vectors_that_cannot_be_of_the_texts_are_refused() -> None:
+    cached = rf.CachedEmbedder(Model())
+    for vectors, words in (
+        (vectors_of(["a"]), "1 vectors for 2 texts"),
+        (np.zeros((2, DIM + 1)), "expected real numbers of shape"),
+        (np.full((2, DIM), np.nan), "expected finite float32"),
+    ):
+        with pytest.raises(rf.InvalidEmbeddingError, match=words):
+            cached.keep(["a", "b"], vectors)
+    with pytest.raises(TypeError, match="must be str"):
+        cached.keep(["a", 1], np.zeros((2, DIM)))  # type: ignore[list-item]
+    assert cached.holds(["a", "b"]) == [False, False]
+
+
 def test_the_caller_owns_what_it_gets(path: Path) -> None:
     with rf.CachedEmbedder(Model(), path=path) as cached:
         for _ in range(3):

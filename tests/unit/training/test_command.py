@@ -135,6 +135,14 @@ def test_options_change_what_is_learned_and_are_recorded(tmp_path: Path, golden:
     assert 0.0 < router.win_rate("prove the a") < 1.0
 
 
+def test_battles_on_short_prompts_are_left_out(tmp_path: Path, battles: Path) -> None:
+    short = sum(len(prompt) < 20 for prompt in prompts(90))
+    found = train(tmp_path, battles=[battles], min_prompt_chars=20, keep_ties=True)
+    assert 0 < short < 90
+    assert found["data"]["battles"]["left_out"] == {"on a short prompt": short}  # type: ignore[index]
+    assert found["options"]["min_prompt_chars"] == 20  # type: ignore[index]
+
+
 def test_a_pair_goes_by_any_known_name(tmp_path: Path) -> None:
     names = ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1")
     rows = [["prompt", "model_a", "model_b", "winner"], *([p, *names, "model_a"] for p in prompts(40))]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -274,6 +275,22 @@ def test_routellm_datasets_become_a_router(tmp_path: Path) -> None:
     prompts = [row.prompt for row in rows[:20]]
     np.testing.assert_allclose(by_rows.win_rates(prompts), by_texts.win_rates(prompts), atol=1e-6)
     assert by_texts.provenance["created"] == "2026-11-25"
+
+
+def test_embeddings_go_with_battles_in_csv_too(tmp_path: Path) -> None:
+    path, embeddings, rows = routellm_dataset(tmp_path)
+    records = pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
+    with (tmp_path / "arena.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)
+    common = {"embeddings": [embeddings], "embedder": None, "model_pair": PAIR, "config": CONFIG}
+    for name, battles in (("csv", tmp_path / "arena.csv"), ("parquet", path)):
+        found = train_sw_ranking(**common, battles=[battles], out=tmp_path / name)
+        assert found["battles"] == len(rows)
+    by_csv, by_parquet = (rf.load_router(tmp_path / name, embedder=EMBEDDER) for name in ("csv", "parquet"))
+    prompts = [row.prompt for row in rows[:20]]
+    assert np.array_equal(by_csv.win_rates(prompts), by_parquet.win_rates(prompts))
 
 
 def test_embeddings_only_go_with_routellm_datasets(tmp_path: Path) -> None:
