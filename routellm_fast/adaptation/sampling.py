@@ -98,11 +98,11 @@ def plan_labels(traffic: Traffic, vectors: FloatArray, *, division: Division | N
     requests = collapsed(traffic.prompts, traffic.counts, seed=seed)
     texts = [traffic.prompts[row] for row in requests.representative]
     strata = strata_of(requests.names, texts, vectors, requests.representative, seed=seed)
-    # By names of their own: `held_out` decides on the same groups when a router is trained on the rest.
-    apart = held_out([f"untouched {name}" for name in requests.names], division.untouched_share, seed=seed)
+    # A use of its own: `held_out` decides on the same groups when a router is trained on the rest.
+    apart = held_out(requests.names, division.untouched_share, seed=seed, use="untouched")
     untouched, rest = np.flatnonzero(apart), np.flatnonzero(~apart)
     untouched = untouched[
-        np.argsort(marks([requests.names[i] for i in untouched], seed=seed, use="proof"), kind="stable")
+        np.argsort(marks([requests.names[i] for i in untouched.tolist()], seed=seed, use="proof"), kind="stable")
     ]
     rest = rest[_spread(requests.names, requests.counts, strata, rest, seed=seed)]
     order, is_untouched = _mixed(untouched, rest, division)
@@ -127,7 +127,7 @@ def _spread(
     """
     if not len(members):
         return members
-    times = waiting_times([names[i] for i in members], counts[members], seed=seed, use="training")
+    times = waiting_times([names[i] for i in members.tolist()], counts[members], seed=seed, use="training")
     cells = strata.cell[members]
     order = np.lexsort((times, cells))
     distinct, starts = np.unique(cells[order], return_index=True)

@@ -52,7 +52,7 @@ def joined_groups(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {prompt: root(group) for prompt, group in own.items()}
 
 
-def held_out(groups: Sequence[str], share: float, *, seed: int) -> NDArray[np.bool_]:
+def held_out(groups: Sequence[str], share: float, *, seed: int, use: str = "") -> NDArray[np.bool_]:
     """Return an (n,) mask of the entries whose group is held out.
 
     A hash of the group's name and the seed decides, so that adding data moves no group, and a prompt never has battles
@@ -62,8 +62,9 @@ def held_out(groups: Sequence[str], share: float, *, seed: int) -> NDArray[np.bo
         groups: n group names.
         share: Expected share of groups held out, in [0, 1).
         seed: Another seed holds out other groups; in [0, 2^63).
+        use: See marks.
     """
-    return np.asarray(marks(groups, seed=seed) < np.uint64(int(share * 2.0**64)))
+    return np.asarray(marks(groups, seed=seed, use=use) < np.uint64(int(share * 2.0**64)))
 
 
 def marks(names: Sequence[str], *, seed: int, use: str = "") -> NDArray[np.uint64]:

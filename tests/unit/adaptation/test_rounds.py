@@ -104,6 +104,13 @@ def test_of_a_stratum_the_most_doubtful_come_first() -> None:
     assert batch.is_doubtful.tolist() == [True, True, True, True, False]  # nobody doubts the last
 
 
+def test_a_stratum_has_its_first_turn_at_half_a_share() -> None:
+    # All of the doubts of a hundred prompts are 10, that of the odd one is 0.3: one in 34, so its turn is the 18th.
+    doubts, cells = np.append(np.full(100, 0.1), 0.3), np.append(np.zeros(100, np.int64), 1)
+    batch = next_batch(doubts, cells, 40, doubtful_share=1.0)
+    assert batch.rows.tolist().index(100) == 17
+
+
 def test_where_all_agree_the_plan_goes_on() -> None:
     batch = next_batch(np.zeros(6), np.arange(6), 4)
     assert batch.rows.tolist() == [0, 1, 2, 3]
