@@ -10,13 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def plain(prompt: str) -> str:
+    """Return a prompt in lower case and one Unicode form, with one space between words."""
+    return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
+
+
 def group_of(prompt: str) -> str:
     """Return the group of a prompt whose row names none.
 
     Prompts that differ only in case, spacing and Unicode form have the same group.
     """
-    plain = " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
-    return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return hashlib.blake2b(plain(prompt).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def joined_groups(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -48,7 +52,7 @@ def joined_groups(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {prompt: root(group) for prompt, group in own.items()}
 
 
-def held_out(groups: Sequence[str], share: float, *, seed: int) -> NDArray[np.bool_]:
+def held_out(groups: Sequence[str], share: float, *, seed: int, use: str = "") -> NDArray[np.bool_]:
     """Return an (n,) mask of the entries whose group is held out.
 
     A hash of the group's name and the seed decides, so that adding data moves no group, and a prompt never has battles
@@ -58,17 +62,29 @@ def held_out(groups: Sequence[str], share: float, *, seed: int) -> NDArray[np.bo
         groups: n group names.
         share: Expected share of groups held out, in [0, 1).
         seed: Another seed holds out other groups; in [0, 2^63).
+        use: See marks.
     """
-    key = seed.to_bytes(8, "little")
-    limit = int(share * 2.0**64)
-    marks = {
-        group: int.from_bytes(
-            hashlib.blake2b(group.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest(), "little"
+    return np.asarray(marks(groups, seed=seed, use=use) < np.uint64(int(share * 2.0**64)))
+
+
+def marks(names: Sequence[str], *, seed: int, use: str = "") -> NDArray[np.uint64]:
+    """Return an (n,) number for each name, drawn from all of [0, 2^64) by a hash: equal names have equal ones.
+
+    Args:
+        names: n names.
+        seed: Another seed draws other numbers; in [0, 2^63).
+        use: What is decided by the numbers, at most 16 bytes of ASCII. Each use draws numbers of its own: were two
+            decisions made by the same ones, the names that the first takes would not be a random part for the second.
+    """
+    key, person = seed.to_bytes(8, "little"), use.encode("ascii")
+    found = {
+        name: int.from_bytes(
+            hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=key, person=person).digest(),
+            "little",
         )
-        < limit
-        for group in set(groups)
+        for name in set(names)
     }
-    return np.array([marks[group] for group in groups], dtype=np.bool_)
+    return np.array([found[name] for name in names], dtype=np.uint64)
 
 
 def numbered(groups: Sequence[str]) -> tuple[int, NDArray[np.int64]]:

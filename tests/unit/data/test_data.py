@@ -231,6 +231,9 @@ def test_split_is_by_group_and_stable():
     assert 0.15 < out.mean() < 0.25
     np.testing.assert_array_equal(out, held_out([*groups, "new"], 0.2, seed=3)[:-1])
     assert (out != held_out(groups, 0.2, seed=4)).any()
+    # What is held out for one use is a random part for another: a fifth of it is held out there too.
+    both = out & held_out(groups, 0.2, seed=3, use="other")
+    assert both.sum() / out.sum() == pytest.approx(0.2, abs=4 * (0.16 / out.sum()) ** 0.5)
 
 
 def test_aliases_lead_to_names_not_to_aliases():
