@@ -43,6 +43,19 @@ class Goal:
             raise InvalidArgumentError(f"a goal of {self.kind} is above 0, found {value:g}")
         object.__setattr__(self, "value", value)
 
+    @property
+    def text(self) -> str:
+        """The goal in words."""
+        if self.kind == "usd_per_1k":
+            return f"{self.value:.6g} USD for 1,000 requests"
+        what = "of the strong model's quality" if self.kind == "quality" else "of requests at the strong model"
+        return f"{100.0 * self.value:.6g} % {what}"
+
+    @property
+    def kept_quality(self) -> float | None:
+        """The share of the strong model's quality that is asked for; None where something else is."""
+        return self.value if self.kind == "quality" else None
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
