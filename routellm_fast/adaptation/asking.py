@@ -45,8 +45,8 @@ class AskJob:
 
     Attributes:
         pair: The two models.
-        journal: The file that keeps every answer of a model or judge. A judging run of before whose judge is the same
-            may have begun it.
+        journal: The file that keeps every answer of a model or judge. It takes one judge after another; one that
+            `augment judge` began is taken, too, with the same judge or none.
         strong: The strong model's endpoint; None where all its answers are there.
         weak: The weak model's endpoint, likewise.
         judge: The judge and its template. A judge who compares gives the better answer 1 and the other 0, and both 0.5
@@ -213,6 +213,9 @@ def ask(
     ):
         ledger = read_journal(job.journal) if _has_journal(job.journal) else Ledger()
         return _labelled(job, cases, sent, ledger, Ending.FINISHED, new_calls=0, on_progress=on_progress)
+    if not _has_journal(job.journal):
+        with Journal(job.journal, ANSWERS_SETTINGS):
+            pass  # so that another judge may follow, who needs the same answers
     with Journal(job.journal, settings) as journal:
         before = journal.ledger.calls
 
@@ -236,8 +239,8 @@ def ask(
             ready = sum(_state(job, contest, journal.ledger).is_ready for contest in sent.contests)
             what = "answers" if job.judge is None else "a verdict"
             raise EndpointError(
-                f"{error}. {ready:,} of {len(cases):,} prompts have {what}. {job.journal} keeps every answer: the same "
-                "command goes on from there, and asks again only what failed"
+                f"{error}. {ready:,} of {len(cases):,} prompts have {what}: the same command goes on from "
+                f"{job.journal}, and asks again only what failed"
             ) from error
         ledger = journal.ledger
     return _labelled(

@@ -166,10 +166,14 @@ def _pattern(pattern: str, flags: int = 0) -> Callable[[str], Spans]:
     return lambda text: (match.span(group) for match in compiled.finditer(text))
 
 
+# Twice each digit, and the sum of the digits of that.
+_DOUBLED: Final = str.maketrans("0123456789", "0246813579")
+
+
 def passes_luhn(digits: str) -> bool:
     """Tell whether the last of these ASCII digits is the check digit of the others, as on payment cards."""
-    doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
-    return (sum(doubled) + sum(map(int, digits[-1::-2]))) % 10 == 0
+    doubled = digits[-2::-2].translate(_DOUBLED)
+    return sum(map(int, doubled + digits[-1::-2])) % 10 == 0
 
 
 def passes_mod_97(iban: str) -> bool:
@@ -178,35 +182,36 @@ def passes_mod_97(iban: str) -> bool:
     return int("".join(str(int(character, 36)) for character in turned)) % 97 == 1
 
 
-_MOST_GROUPS: Final = 19
 _DIGIT_RUN: Final = re.compile(r"(?<![0-9])[0-9](?:[ -]?[0-9]){12,}(?![0-9])")
-_CARD_DIGITS: Final = range(13, 20)
+_FEWEST_DIGITS: Final = 13
+_MOST_DIGITS: Final = 19
 
 
 def _cards(text: str) -> Iterator[tuple[int, int]]:
     """Find 13 to 19 digits with a check digit, alone or in groups, also beside other groups of digits."""
     for run in _DIGIT_RUN.finditer(text):
-        groups = [match.span() for match in re.finditer("[0-9]+", run[0])]
+        groups = [(run.start() + group.start(), group[0]) for group in re.finditer("[0-9]+", run[0])]
         first = 0
         while first < len(groups):
-            last = _card_end(run[0], groups, first)
+            last = _card_end(groups, first)
             if last is None:
                 first += 1
                 continue
-            yield run.start() + groups[first][0], run.start() + groups[last][1]
+            yield groups[first][0], groups[last][0] + len(groups[last][1])
             first = last + 1
 
 
-def _card_end(run: str, groups: Sequence[tuple[int, int]], first: int) -> int | None:
+def _card_end(groups: Sequence[tuple[int, str]], first: int) -> int | None:
     """Return the last group of the longest card number that begins with a group; None where none does."""
-    for last in range(min(first + _MOST_GROUPS, len(groups)) - 1, first - 1, -1):
-        begin, end = groups[first][0], groups[last][1]
-        if end - begin > 2 * _MOST_GROUPS:
-            continue
-        digits = re.sub("[ -]", "", run[begin:end])
-        if len(digits) in _CARD_DIGITS and passes_luhn(digits):
-            return last
-    return None
+    digits, found = "", None
+    for last in range(first, len(groups)):
+        group = groups[last][1]
+        if len(digits) + len(group) > _MOST_DIGITS:
+            break
+        digits += group
+        if len(digits) >= _FEWEST_DIGITS and passes_luhn(digits):
+            found = last
+    return found
 
 
 _IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?: ?[A-Za-z0-9]){11,30}")

@@ -213,6 +213,8 @@ class Ledger:
         if not self.began_with_answers:
             raise ValueError("the journal is another judge's")
         Mode(record["mode"])
+        if not isinstance(record["judge"], str):
+            raise TypeError("a judge has a name")
         settings = {key: value for key, value in record.items() if key != "record"}
         self.settings = {**settings, "format_version": self.settings["format_version"]}
         self.contests.clear()

@@ -23,7 +23,7 @@ def score(checker: str, answer: str, reference: str | None = None, prompt: str =
         ("Paris", "paris", 1.0),
         ("  **Paris.** \n", "Paris", 1.0),
         ("\u201cNew  York\u201d", "new york", 1.0),
-        ("ﬁne", "fine", 1.0),  # noqa: RUF001
+        ("ﬁne", "fine", 1.0),
         ("Paris, France", "Paris", 0.0),
         ("C", "C++", 0.0),
         ("C#", "C", 0.0),

@@ -103,7 +103,8 @@ def test_no_secret_of_the_environment_and_no_input_is_there(monkeypatch: pytest.
 
 def test_the_folder_is_a_new_one_and_gone_afterwards(tmp_path: Path) -> None:
     mark = tmp_path / "folder"
-    code = f"import os\nassert os.listdir('.') == []\nopen('kept', 'w').write('x')\nopen({str(mark)!r}, 'w').write(os.getcwd())"
+    code = "import os\nassert os.listdir('.') == []\nopen('kept', 'w').write('x')\n"
+    code += f"open({str(mark)!r}, 'w').write(os.getcwd())"
     assert passes(code, "assert True")
     assert not Path(mark.read_text()).exists()
     assert Path.cwd() != Path(mark.read_text())

@@ -138,7 +138,9 @@ def test_answers_alone_are_no_battles(server: FakeJudge, tmp_path: Path) -> None
     [
         ({"record": "judgement", "key": "k", "verdict": "first"}, "a judgement, and no judge is asked"),
         ({"record": "contest", "id": "i"}, "a contest, and no judge is asked"),
-        ({"record": "judge", "mode": "answers"}, "not a valid Mode"),
+        ({"record": "judge", "mode": "answers", "judge": "j"}, "not a valid Mode"),
+        ({"record": "judge", "mode": "score"}, "KeyError.*judge"),
+        ({"record": "judge", "mode": "score", "judge": 3}, "a judge has a name"),
     ],
 )
 def test_records_that_have_no_place_are_damage(tmp_path: Path, record: dict[str, Any], match: str) -> None:
