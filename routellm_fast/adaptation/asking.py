@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -68,15 +68,24 @@ class AskJob:
     max_cost_usd: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse two who say how good an answer is."""
+        """Refuse two who say how good an answer is, and one model in the place of two."""
         if self.judge is not None and self.checker is not None:
             raise InvalidArgumentError("answers are judged or checked: give a judge or a checker, not both")
+        if self.strong is not None and self.strong == self.weak:
+            raise InvalidArgumentError(
+                f"{self.pair.strong!r} and {self.pair.weak!r} are both model {self.strong.model!r} of one server, asked "
+                "in the same way: there is nothing to compare"
+            )
 
     @property
     def generators(self) -> dict[str, EndpointSettings]:
         """The endpoints of the models that can be asked, by model."""
         both = zip(self.pair, (self.strong, self.weak), strict=True)
-        return {model: settings for model, settings in both if settings is not None}
+        found = {model: settings for model, settings in both if settings is not None}
+        if len({(settings.model, settings.temperature) for settings in found.values()}) < len(found):
+            # Two servers may call their models the same, and one model may be asked at two limits.
+            return {model: replace(settings, variant=model) for model, settings in found.items()}
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,18 +253,21 @@ _AFTER_ITS_NAME: Final = (
     r"(?i:(?<![a-z])(?:pass(?:word|wd|phrase)?|pwd|secret(?:[_\- ]?key)?|api[_\- ]?key|access[_\- ]?(?:key|token)|"
     r"auth[_\- ]?token)[\"']?\s{0,3}[:=]\s{0,3}[\"']?|authorization:\s{0,3}(?:bearer|basic)\s{1,3}"
     r"|\bbearer\s{1,3}(?=[^\s\"',;]{0,64}[0-9]))"
-    r"(?P<value>[^\s\"',;]{6,4096})"
+    r"(?P<value>(?!\[[a-z0-9]{1,8}\])[^\s\"',;]{6,4096})"
 )
 
 
 def _keys(text: str) -> Iterator[tuple[int, int]]:
-    """Find keys by their own form, and values by the word before them; of two that overlap, what begins first."""
-    found = sorted([*_pattern(_KEYS)(text), *_pattern(_AFTER_ITS_NAME)(text)])
-    done = 0
-    for begin, end in found:
-        if end > done:
-            yield max(begin, done), end
-            done = end
+    """Find keys by their own form, and values by the word before them; places that overlap are one."""
+    begin = end = 0
+    for next_begin, next_end in sorted([*_pattern(_KEYS)(text), *_pattern(_AFTER_ITS_NAME)(text)]):
+        if next_begin >= end:
+            if end:
+                yield begin, end
+            begin = next_begin
+        end = max(end, next_end)
+    if end:
+        yield begin, end
 
 
 _RULES: Final = (

@@ -154,7 +154,10 @@ class Ledger:
     def mode(self) -> Mode:
         """The question that the judge was asked. Raises DataError where no judge was asked."""
         if not self.has_judge:
-            raise DataError("the journal holds answers of models, and no judge was asked about them yet")
+            raise DataError(
+                "the journal holds answers of models, and no judge was asked about them yet: a judging run with this "
+                "journal asks one"
+            )
         return Mode(self.settings["mode"])
 
     def apply(self, record: Mapping[str, Any]) -> None:

@@ -300,6 +300,23 @@ def test_a_journal_of_augment_judge_is_gone_on_with(server: FakeJudge, tmp_path:
     assert len(server.requests) == asked
 
 
+def test_two_servers_that_call_their_models_the_same_are_two(tmp_path: Path) -> None:
+    with FakeJudge(lambda request: "yes") as one, FakeJudge(lambda request: "no") as other:
+        made = AskJob(
+            PAIR,
+            tmp_path / "j",
+            endpoint(one, "api-big"),
+            endpoint(other, "api-big"),
+            checker=Checker("yes", lambda prompt, answer, reference: float(answer == "yes"), needs_reference=False),
+        )
+        for _ in range(2):
+            labels = run(made, cases(2)).labels
+            assert (labels.strong.tolist(), labels.weak.tolist()) == ([1.0, 1.0], [0.0, 0.0])
+        assert (len(one.requests), len(other.requests)) == (2, 2)
+        with pytest.raises(InvalidArgumentError, match="both model 'api-big' of one server.*nothing to compare"):
+            replace(made, weak=made.strong)
+
+
 # --- redaction
 
 
