@@ -73,8 +73,8 @@ class AskJob:
             raise InvalidArgumentError("answers are judged or checked: give a judge or a checker, not both")
         if self.strong is not None and self.strong == self.weak:
             raise InvalidArgumentError(
-                f"{self.pair.strong!r} and {self.pair.weak!r} are both model {self.strong.model!r} of one server, asked "
-                "in the same way: there is nothing to compare"
+                f"{self.pair.strong!r} and {self.pair.weak!r} are both model {self.strong.model!r} of one server, "
+                "asked in the same way: there is nothing to compare"
             )
 
     @property
