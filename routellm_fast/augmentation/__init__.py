@@ -12,12 +12,13 @@ from routellm_fast.augmentation.estimate import Estimate, estimate
 from routellm_fast.augmentation.golden import GoldenBattles, golden_battles
 from routellm_fast.augmentation.guard import forbidden_groups
 from routellm_fast.augmentation.journal import Journal, read_journal
-from routellm_fast.augmentation.judge import Ending, JudgeConfig, JudgeProgress, judge_contests
+from routellm_fast.augmentation.judge import JudgeConfig, judge_contests
 from routellm_fast.augmentation.outcomes import JudgeReport, judged_battles
 from routellm_fast.augmentation.questions import Questioner
 from routellm_fast.augmentation.scores import ScoreRules
 from routellm_fast.augmentation.templates import Template
 from routellm_fast.augmentation.verdict import Mode, parse_verdict
+from routellm_fast.augmentation.workers import Ending, JudgeProgress
 
 __all__ = [
     "BattleCounts",

@@ -1,26 +1,22 @@
-"""A whole judging run: it opens the journal, keeps the budget, asks the endpoints, and writes battles at the end."""
+"""A whole judging run: it opens the journal, asks all models, and makes battles of what the journal then holds."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from routellm_fast.augmentation.battle_rows import BattleRow
-from routellm_fast.augmentation.budget import Budget
-from routellm_fast.augmentation.clock import Clock, Stop, SystemClock
+from routellm_fast.augmentation.clock import Clock
 from routellm_fast.augmentation.contests import Contest
-from routellm_fast.augmentation.endpoint import ChatEndpoint
 from routellm_fast.augmentation.endpoint_settings import EndpointSettings
 from routellm_fast.augmentation.journal import Journal
-from routellm_fast.augmentation.judge import Ending, JudgeConfig, JudgeProgress, judge_contests
+from routellm_fast.augmentation.judge import JudgeConfig
 from routellm_fast.augmentation.outcomes import JudgeReport, judged_battles
 from routellm_fast.augmentation.questions import Questioner
 from routellm_fast.augmentation.scores import ScoreRules
-from routellm_fast.errors import EndpointError
+from routellm_fast.augmentation.session import ask_all
+from routellm_fast.augmentation.workers import Ending, JudgeProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +72,7 @@ def run_judge(
 ) -> JudgeResult:
     """Judge all contests of a job, and make battles of what the journal then holds.
 
-    In the main thread of a program the first ctrl-C ends the run as soon as the requests that were sent are answered; a
-    second ctrl-C abandons them.
+    For ctrl-C see session.ask_all.
 
     Args:
         job: What to do.
@@ -94,80 +89,16 @@ def run_judge(
     with Journal(job.journal, job.questioner.settings) as journal:
         # Rules that do not fit are found out before anything is paid for.
         judged_battles(journal.ledger, rules=job.rules, on_disagreement=job.on_disagreement)
-        ending, departures = asyncio.run(_judge(job, journal, clock or SystemClock(), on_progress, on_interrupt))
+        ending, departures = ask_all(
+            job.contests,
+            journal=journal,
+            questioner=job.questioner,
+            generators=job.generators,
+            config=job.config,
+            max_cost_usd=job.max_cost_usd,
+            clock=clock,
+            on_progress=on_progress,
+            on_interrupt=on_interrupt,
+        )
         rows, report = judged_battles(journal.ledger, rules=job.rules, on_disagreement=job.on_disagreement)
         return JudgeResult(ending, tuple(rows), report, journal.repaired_bytes, departures)
-
-
-async def _judge(
-    job: JudgeJob,
-    journal: Journal,
-    clock: Clock,
-    on_progress: Callable[[JudgeProgress], None] | None,
-    on_interrupt: Callable[[], None] | None,
-) -> tuple[Ending, tuple[str, ...]]:
-    stop = Stop()
-    budget = Budget(journal, job.max_cost_usd, clock=clock)
-    async with contextlib.AsyncExitStack() as stack:
-
-        def connect(settings: EndpointSettings) -> ChatEndpoint:
-            endpoint = ChatEndpoint(settings, budget=budget, stop=stop, clock=clock)
-            stack.push_async_callback(endpoint.aclose)
-            return endpoint
-
-        judge = connect(job.questioner.judge)
-        generators = {model: connect(settings) for model, settings in job.generators.items()}
-        stack.enter_context(_interruptible(stop, on_interrupt))
-        endpoints = (judge, *generators.values())
-        try:
-            ending = await judge_contests(
-                job.contests,
-                questioner=job.questioner,
-                judge=judge,
-                journal=journal,
-                stop=stop,
-                generators=generators,
-                config=job.config,
-                clock=clock,
-                on_progress=on_progress,
-            )
-        except EndpointError as error:
-            # What a server does otherwise than asked may be why it fails.
-            if departures := _departures(endpoints):
-                raise EndpointError(f"{error}. Note: {'; '.join(departures)}") from error
-            raise
-        return ending, _departures(endpoints)
-
-
-def _departures(endpoints: Iterable[ChatEndpoint]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text for endpoint in endpoints for text in endpoint.departures))
-
-
-@contextlib.contextmanager
-def _interruptible(stop: Stop, on_interrupt: Callable[[], None] | None) -> Iterator[None]:
-    """Let the first ctrl-C ask to stop, and give the signal back to Python then."""
-    loop = asyncio.get_running_loop()
-    previous = signal.getsignal(signal.SIGINT)
-    if previous is None or previous == signal.SIG_IGN:  # ignored, as in the background, or not Python's
-        yield
-        return
-
-    def restore() -> None:
-        loop.remove_signal_handler(signal.SIGINT)
-        signal.signal(signal.SIGINT, previous)
-
-    def interrupted() -> None:
-        restore()
-        stop.ask()
-        if on_interrupt is not None:
-            on_interrupt()
-
-    try:
-        loop.add_signal_handler(signal.SIGINT, interrupted)
-    except (NotImplementedError, RuntimeError, ValueError):  # not the main thread: whoever runs it decides
-        yield
-        return
-    try:
-        yield
-    finally:
-        restore()

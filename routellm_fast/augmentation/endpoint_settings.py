@@ -39,6 +39,7 @@ class EndpointSettings:
             that the server takes.
         response_format: Where JSON is asked for: "json_object" sends that `response_format`, "none" sends none, "auto"
             sends it unless the server refuses it.
+        variant: Tells this endpoint's answers from those of another whose server calls its model the same.
     """
 
     model: str
@@ -53,6 +54,7 @@ class EndpointSettings:
     max_retries: int = 5
     max_tokens_name: str = AUTO
     response_format: str = AUTO
+    variant: str = ""
 
     def __post_init__(self) -> None:
         if not self.model:

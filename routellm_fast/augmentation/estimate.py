@@ -59,11 +59,11 @@ class _Sum:
 def estimate(
     contests: Iterable[Contest],
     *,
-    questioner: Questioner,
+    questioner: Questioner | None,
     generators: Mapping[str, EndpointSettings],
     ledger: Ledger | None = None,
 ) -> Estimate:
-    """Count the calls that a run would make. See judge.judge_contests for the arguments."""
+    """Count the calls that a run would make. See session.ask_all for the arguments."""
     ledger = ledger or Ledger()
     total, judgements, seen = _Sum(), 0, set[str]()
     count = on_record = 0
@@ -77,7 +77,7 @@ def estimate(
                 continue
             settings = generators[model]
             key = response_key(settings, contest.prompt)
-            texts.append(ledger.responses.get(key, key))
+            texts.append(ledger.responses[key].text if key in ledger.responses else key)
             if key in ledger.responses:
                 on_record += key not in seen
             else:
@@ -85,6 +85,8 @@ def estimate(
                 if key not in seen:
                     total.add(settings, [{"role": "user", "content": sendable(contest.prompt)}])
             seen.add(key)
+        if questioner is None:
+            continue
         for question in questioner.questions(contest, *texts).values():
             if question.key in seen:
                 continue

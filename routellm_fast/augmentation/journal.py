@@ -1,4 +1,4 @@
-"""The journal of a judging run: append-only JSON lines, from which a run goes on.
+"""The journal of a run that asks models: append-only JSON lines, from which a run goes on.
 
 What a request may cost is written before the request is sent, and what became of it as soon as that is known: an answer
 before anything else is done with it. Both are handed to the operating system at once, so they outlive the process
@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Final
 
 from routellm_fast.augmentation.journal_lines import MAX_LINE_BYTES, begun_line, line_of, record_of
-from routellm_fast.augmentation.ledger import FIRST_FORMAT_VERSION, FORMAT_VERSION, Ledger
+from routellm_fast.augmentation.ledger import ANSWERS, FIRST_FORMAT_VERSION, FORMAT_VERSION, Ledger
 from routellm_fast.errors import DataError
 
 _FIRST_BYTES: Final = b'{"record": "settings"'
@@ -38,7 +38,9 @@ class Journal:
 
         Args:
             path: The file.
-            settings: What makes judgements comparable: mode, judge, template. A journal holds those of one kind.
+            settings: What makes judgements comparable: mode, judge, template. A journal that began with a judge holds
+                those of one kind. With ledger.ANSWERS_SETTINGS no judge is asked: any journal is taken, and one that
+                begins so takes any judges later, one after another.
             monotonic: Seconds since some moment; decides when to sync.
 
         Raises:
@@ -68,9 +70,14 @@ class Journal:
                 self.append({"record": "settings", **wanted})
                 self.sync()
                 _sync_folder(path.parent)
-            _check_settings(path, self.ledger.settings, wanted)
+            asks_judge = settings["mode"] != ANSWERS
+            is_other = asks_judge and _first_difference(self.ledger.settings, wanted) is not None
+            if is_other and not self.ledger.began_with_answers:
+                raise _other_settings(path, self.ledger.settings, wanted)
             if self.ledger.settings["format_version"] < FORMAT_VERSION:
                 self.append({"record": "format", "format_version": FORMAT_VERSION})
+            if is_other:
+                self.append({"record": "judge", **settings})
         except OSError as error:
             self._file.close()
             raise _unusable(path, error) from error
@@ -176,7 +183,7 @@ def read_journal(path: Path) -> Ledger:
     except OSError as error:
         raise _unusable(path, error) from error
     if not ledger.settings:
-        raise DataError(f"{path} is empty: nothing was judged")
+        raise DataError(f"{path} is empty: nothing was asked")
     return ledger
 
 
@@ -196,7 +203,7 @@ def _read(path: Path, file: BinaryIO) -> _Read:
     # Only a journal is ever repaired, never a file that was named by mistake.
     begin = file.read(len(_FIRST_BYTES))
     if not _FIRST_BYTES.startswith(begin):
-        raise DataError(f"{path} is no journal of judgements: give a new file, or one that an earlier run made")
+        raise DataError(f"{path} is no journal: give a new file, or one that an earlier run made")
     for number, line in enumerate(_lines(file), start=1):
         try:
             is_whole = True
@@ -244,21 +251,24 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
             yield line
 
 
-def _check_settings(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for key in sorted({*found, *wanted} - {"format_version"}):
-        if found.get(key) == wanted.get(key):
-            continue
-        if key == "template" and found["format_version"] == FIRST_FORMAT_VERSION:
-            raise DataError(
-                f"{path} was begun by an earlier version of this package, whose questions did not keep a response from "
-                "speaking as if it stood outside of its tags. They are asked in another form now, and the answers "
-                f"cannot be mixed: give another --journal; `augment judge --from-journal {path} --out FILE` makes "
-                "battles of the answers that are there"
-            )
-        raise DataError(
-            f"{path} holds judgements with {key.replace('_', ' ')} {found.get(key)!r}, not {wanted.get(key)!r}, "
-            "and they cannot be mixed: give another journal"
+def _first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    keys = sorted({*found, *wanted} - {"format_version"})
+    return next((key for key in keys if found.get(key) != wanted.get(key)), None)
+
+
+def _other_settings(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> DataError:
+    key = _first_difference(found, wanted) or ""
+    if key == "template" and found["format_version"] == FIRST_FORMAT_VERSION:
+        return DataError(
+            f"{path} was begun by an earlier version of this package, whose questions did not keep a response from "
+            "speaking as if it stood outside of its tags. They are asked in another form now, and the answers "
+            f"cannot be mixed: give another --journal; `augment judge --from-journal {path} --out FILE` makes "
+            "battles of the answers that are there"
         )
+    return DataError(
+        f"{path} holds judgements with {key.replace('_', ' ')} {found.get(key)!r}, not {wanted.get(key)!r}, "
+        "and they cannot be mixed: give another journal"
+    )
 
 
 def _check_regular(path: Path) -> None:

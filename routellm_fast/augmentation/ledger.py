@@ -3,6 +3,8 @@
 Each record is a JSON object with a `record`:
 
 * `settings`: first, once;
+* `judge`: in a journal that began with answers alone, from here on this judge is asked; contests before it were another
+  judge's and count no more;
 * `contest`: before its first call;
 * `reservation`: before each attempt at a call, with a number of its own and the most that the attempt can cost;
 * one for each attempt that ended, which settles its reservation: `judgement` (an answer of the judge, read or not),
@@ -10,8 +12,12 @@ Each record is a JSON object with a `record`:
 * `failure`: a call given up;
 * `format`: from here on the lines have a later format than the first line says.
 
+The settings say what is asked. Those of a judge hold for the whole journal. A journal whose `mode` is "answers" asks
+models alone; whoever judges these answers later, and one judge after another, goes on in the same journal.
+
 A reservation that nothing settles is that of an attempt that is under way, or was when its process was killed: it may
 have been paid for, so it counts as spent. Format 1 has no reservations, and losses only where the process lived on.
+Format 2 has no `judge` and no mode "answers".
 """
 
 from __future__ import annotations
@@ -19,13 +25,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from routellm_fast.augmentation.completion import Completion
 from routellm_fast.augmentation.verdict import Mode, Verdict, is_verdict
+from routellm_fast.errors import DataError
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 FIRST_FORMAT_VERSION: Final = 1
+# The mode of a journal that asks no judge.
+ANSWERS: Final = "answers"
+ANSWERS_SETTINGS: Final[Mapping[str, Any]] = MappingProxyType({"mode": ANSWERS})
 _LABELS: Final = {Mode.PAIRWISE: {"ab", "ba"}, Mode.SCORE: {"a", "b"}}
 
 
@@ -42,6 +53,23 @@ class Judgement:
     verdict: Verdict | None = None
     attempts: int = 0
     is_cut_off: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A generated response.
+
+    Attributes:
+        text: The text.
+        input_tokens: Tokens of the prompt, as the server counted; the most there can be where it did not tell.
+        output_tokens: Tokens of the text, likewise.
+        cost_usd: US dollars that the call cost; 0 where the run had no prices.
+    """
+
+    text: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +101,11 @@ class Ledger:
     """The sum of a journal.
 
     Attributes:
-        settings: The first record, without its kind.
-        contests: All contests, by id.
+        settings: The first record, without its kind; after a `judge` record, the settings of that judge.
+        began_with_answers: Whether the journal began without a judge, so that any judge may follow.
+        contests: All contests of the present judge, by id.
         judgements: All judgements, by key.
-        responses: All generated texts, by key.
+        responses: All generated responses, by key.
         failures: Why calls were given up, by key; a call that succeeded later is not among them.
         calls: Number of answered calls.
         input_tokens: Tokens sent in answered calls.
@@ -91,9 +120,10 @@ class Ledger:
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
+    began_with_answers: bool = False
     contests: dict[str, Recorded] = field(default_factory=dict)
     judgements: dict[str, Judgement] = field(default_factory=dict)
-    responses: dict[str, str] = field(default_factory=dict)
+    responses: dict[str, Response] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     calls: int = 0
     input_tokens: int = 0
@@ -116,8 +146,18 @@ class Ledger:
         return math.fsum((self.spent_usd, self.lost_usd, *self.unsettled.values()))
 
     @property
+    def has_judge(self) -> bool:
+        """Whether a judge is asked."""
+        return bool(self.settings) and self.settings["mode"] != ANSWERS
+
+    @property
     def mode(self) -> Mode:
-        """The question that the judge was asked."""
+        """The question that the judge was asked. Raises DataError where no judge was asked."""
+        if not self.has_judge:
+            raise DataError(
+                "the journal holds answers of models, and no judge was asked about them yet: a judging run with this "
+                "journal asks one"
+            )
         return Mode(self.settings["mode"])
 
     def apply(self, record: Mapping[str, Any]) -> None:
@@ -127,6 +167,10 @@ class Ledger:
             raise ValueError("settings are the first record, and only that")
         if kind == "settings":
             self._apply_settings(record)
+        elif kind == "judge":
+            self._apply_judge(record)
+        elif kind in ("contest", "judgement") and not self.has_judge:
+            raise ValueError(f"a {kind}, and no judge is asked")
         elif kind == "contest":
             self.contests[record["id"]] = self._contest(record)
         elif kind == "judgement":
@@ -140,7 +184,12 @@ class Ledger:
             judgement.verdict = verdict if judgement.verdict is None else judgement.verdict
         elif kind == "response":
             self._book(record)
-            self.responses[record["key"]] = str(record["text"])
+            self.responses[record["key"]] = Response(
+                str(record["text"]),
+                int(record["input_tokens"]),
+                int(record["output_tokens"]),
+                float(record["cost_usd"]),
+            )
             self.cut_off_responses += bool(record["is_cut_off"])
         elif kind == "reservation":
             self._reserve(record)
@@ -158,8 +207,20 @@ class Ledger:
 
     def _apply_settings(self, record: Mapping[str, Any]) -> None:
         _check_version(record["format_version"], FIRST_FORMAT_VERSION)
-        Mode(record["mode"])
+        self.began_with_answers = record["mode"] == ANSWERS
+        if not self.began_with_answers:
+            Mode(record["mode"])
         self.settings = {key: value for key, value in record.items() if key != "record"}
+
+    def _apply_judge(self, record: Mapping[str, Any]) -> None:
+        if not self.began_with_answers:
+            raise ValueError("the journal is another judge's")
+        Mode(record["mode"])
+        if not isinstance(record["judge"], str):
+            raise TypeError("a judge has a name")
+        settings = {key: value for key, value in record.items() if key != "record"}
+        self.settings = {**settings, "format_version": self.settings["format_version"]}
+        self.contests.clear()
 
     def _raise_format(self, record: Mapping[str, Any]) -> None:
         _check_version(record["format_version"], self.settings["format_version"] + 1)

@@ -171,13 +171,46 @@ def _verdicts(ledger: Ledger, contest: Recorded, tally: _Tally) -> Mapping[str, 
     return verdicts
 
 
-def _pairwise(verdicts: Mapping[str, Verdict], tally: _Tally) -> tuple[str, bool | None]:
-    """Return the winner, and whether both orders agree on it; None where there are no two."""
+def qualities(ledger: Ledger, calls: Mapping[str, str], mode: Mode) -> tuple[float, float] | None:
+    """Return how good both responses of a contest are by the verdicts on record, each from 0 to 1.
+
+    Args:
+        ledger: The sum of the journal.
+        calls: Key of each judgement by its label; see ledger.Recorded.
+        mode: What the judge was asked. Where responses are compared the better one has 1 and the other 0; both have 0.5
+            in a tie, where both are the same, and where the order of the responses changed the verdict. Scores of 1 to
+            5 become 0 to 1.
+
+    Returns:
+        The qualities of the first and the second response; None while a verdict is missing.
+    """
+    verdicts = {
+        label: judgement.verdict
+        for label, key in calls.items()
+        if (judgement := ledger.judgements.get(key)) is not None and judgement.verdict is not None
+    }
+    if len(verdicts) < len(calls):
+        return None
+    if mode is Mode.PAIRWISE:
+        winners = set(_winners(verdicts).values())
+        winner = winners.pop() if len(winners) == 1 else "tie"
+        return {"model_a": (1.0, 0.0), "model_b": (0.0, 1.0), "tie": (0.5, 0.5)}[winner]
+    span = float(HIGHEST_SCORE - LOWEST_SCORE)
+    return (float(verdicts["a"]) - LOWEST_SCORE) / span, (float(verdicts["b"]) - LOWEST_SCORE) / span
+
+
+def _winners(verdicts: Mapping[str, Verdict]) -> dict[str, str]:
+    """Return who won, by the order in which the responses were shown."""
     shown = {"ab": ("model_a", "model_b"), "ba": ("model_b", "model_a")}
-    winners = {
+    return {
         label: "tie" if verdict == "tie" else shown[label][0 if verdict == "first" else 1]
         for label, verdict in verdicts.items()
     }
+
+
+def _pairwise(verdicts: Mapping[str, Verdict], tally: _Tally) -> tuple[str, bool | None]:
+    """Return the winner, and whether both orders agree on it; None where there are no two."""
+    winners = _winners(verdicts)
     if len(winners) < 2:
         return next(iter(winners.values()), "tie"), None
     tally.both_orders += 1

@@ -87,8 +87,9 @@ class Questioner:
 
 
 def response_key(settings: EndpointSettings, prompt: str) -> str:
-    """Return the key of a generated response."""
-    return digest_of("response", settings.model, settings.temperature, prompt)
+    """Return the key of a generated response. The server's address is left out: a model may move."""
+    variant = [settings.variant] if settings.variant else []
+    return digest_of("response", settings.model, settings.temperature, prompt, *variant)
 
 
 def contest_record(contest: Contest, questions: Mapping[str, Question]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import math
 import sys
@@ -29,6 +30,10 @@ import safetensors.numpy
 
 import routellm_fast as rf
 from routellm_fast import data as battle_data
+from routellm_fast.adaptation.checking import chosen_letter, normalised
+from routellm_fast.adaptation.numerals import last_number
+from routellm_fast.adaptation.redaction import read_rules, redaction_of
+from routellm_fast.adaptation.unit_tests import code_of
 from routellm_fast.augmentation.completion import parse_completion
 from routellm_fast.augmentation.journal import read_journal
 from routellm_fast.augmentation.templates import Template
@@ -49,6 +54,7 @@ from tests.support.report_samples import evaluation
 
 WORKSPACE = workspace()
 ROUTER = mf_router()
+REDACTION = redaction_of(["all"])
 PART_BYTES = 64
 
 
@@ -207,6 +213,29 @@ def text(content: bytes) -> None:
         assert rates[0] == rates[-1], prompt
 
 
+def rules_of_redaction(content: bytes) -> None:
+    for name in ("rules.txt", "rules.jsonl"):
+        try:
+            rules = read_rules(written(name, content))
+        except rf.DataError:
+            continue
+        assert all(rule.applied("") == ("", 0) for rule in rules)
+
+
+def answer(content: bytes) -> None:
+    """An answer of a model has a number, a letter and code, or none; what is taken out of it stands in order."""
+    said = content.decode("utf-8", "surrogateescape")
+    number = last_number(said)
+    assert number is None or math.isfinite(number.value)
+    assert chosen_letter(said, said) in {None, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+    assert normalised(normalised(said)) == normalised(said)
+    assert isinstance(code_of(said), str | None)
+    for rule in REDACTION.rules:
+        ends = [place for span in rule.find(said) for place in span]
+        assert all(low <= high for low, high in itertools.pairwise([0, *ends, len(said)]))
+    REDACTION.redacted(said)
+
+
 def loaded(content: bytes) -> Any:
     try:
         return json.loads(content)
@@ -282,6 +311,20 @@ JOURNAL = lines(
     {"record": "loss", "usd": 0.25},
     {"record": "failure", "key": "f", "reason": "why"},
 )
+ANSWERS = lines(
+    {"record": "settings", "format_version": 1, "mode": "answers"},
+    {"record": "response", "key": "r", "text": "t", "input_tokens": 3, "output_tokens": 4, "is_metered": True,
+     "is_cut_off": False, "cost_usd": 0.5},
+    {"record": "judge", "mode": "score", "judge": "j"},
+    {"record": "contest", "id": "1", "prompt": "p", "group": "g", "source": "s", "model_a": "a", "model_b": "b",
+     "calls": {"a": "k", "b": "l"}, "winner": None},
+    {"record": "judge", "mode": "pairwise", "judge": "i"},
+)  # fmt: skip
+ANSWER = rb"""The area is \boxed{\frac{3}{4}} m^2, so 1,234.5 (12 %). The answer is (B). Ask a@b.de, +1 212 555 0123,
+4111 1111 1111 1111, DE89 3704 0044 0532 0130 00, 10.0.0.1, api_key: abcdef123 #### -5e3
+```python
+def f(): pass
+```"""
 CHAT = json.dumps(
     [
         {"role": "system", "content": "s"},
@@ -323,6 +366,9 @@ READERS = [
     Reader(chat, CHAT),
     Reader(tensors, safetensors.numpy.save({"w": np.ones((2, 3), np.float32), "half": np.ones(2, np.float16)})),
     Reader(text, b"\1" + "the a? \u4e2d\u00e9 b".encode("utf-16-le")),
+    Reader(journal, ANSWERS),
+    Reader(rules_of_redaction, b'# ours\na+\t[a]\n{"pattern": "b", "replacement": "c", "name": "d"}\n'),
+    Reader(answer, ANSWER),
 ]
 instrument()
 

@@ -100,14 +100,19 @@ FIELDS = (
     "id",
     "format_version",
     "mode",
+    "judge",
 )
-KINDS = st.sampled_from(["settings", "contest", "judgement", "response", "loss", "failure", "hm"])
+KINDS = st.sampled_from(["settings", "judge", "contest", "judgement", "response", "loss", "failure", "hm"])
 RECORDS = st.fixed_dictionaries({"record": KINDS | VALUES}, optional=dict.fromkeys(FIELDS, VALUES)).map(json.dumps)
 
 
-@given(st.sampled_from(list(Mode)), st.lists(RECORDS | st.text(max_size=20), max_size=4), st.integers(0, 40))
-def test_whatever_stands_in_a_journal_is_read_or_named(mode: Mode, lines: list[str], cut: int) -> None:
-    first = json.dumps({"record": "settings", "format_version": 1, "mode": mode.value, "judge": "j"})
+@given(
+    st.sampled_from([*(mode.value for mode in Mode), "answers"]),
+    st.lists(RECORDS | st.text(max_size=20), max_size=4),
+    st.integers(0, 40),
+)
+def test_whatever_stands_in_a_journal_is_read_or_named(mode: str, lines: list[str], cut: int) -> None:
+    first = json.dumps({"record": "settings", "format_version": 1, "mode": mode, "judge": "j"})
     content = "\n".join([first, *lines, ""]).encode("utf-8", "replace")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "j")

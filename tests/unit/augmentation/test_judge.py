@@ -651,7 +651,7 @@ def test_every_length_of_a_journal_can_be_gone_on_from(server: FakeJudge, tmp_pa
         (b"prompt,model_a\n", "is no journal"),
         (b"no newline at all", "is no journal"),
         (b'{"record": "contest"}\n', "is no journal"),
-        (b'{"record": "settings", "format_version": 3, "mode": "score"}\n', "format version 3.*reads 1 to 2"),
+        (b'{"record": "settings", "format_version": 4, "mode": "score"}\n', "format version 4.*reads 1 to 3"),
         (b'{"record": "settings", "format_version": 2, "mode": "score"}\n', "line 1: damaged.*no checksum"),
         (b'{"record": "settings", "format_version": true, "mode": "score"}\n', "line 1: damaged.*no format version"),
         (

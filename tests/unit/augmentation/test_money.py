@@ -654,7 +654,7 @@ def test_a_journal_of_format_1_is_read_and_gone_on_with(server: FakeJudge, tmp_p
     new = path.read_bytes()
     assert new.startswith(old)
     added = [json.loads(line) for line in new[len(old) :].splitlines()]
-    assert added[0] == {"record": "format", "format_version": 2, "crc": added[0]["crc"]}
+    assert added[0] == {"record": "format", "format_version": 3, "crc": added[0]["crc"]}
     assert run(job(server, path, 6)).rows == result.rows
     # From there on a line needs its checksum.
     path.write_bytes(new + b'{"record": "release"}\n')
