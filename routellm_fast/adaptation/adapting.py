@@ -190,4 +190,3 @@ def _provenance(labels: Labels, learning: Learning, plan: Planned, threshold: fl
         "prior": dict(wanted.prior.provenance).get("source", wanted.prior.kind),
         **dict(wanted.sources),
     }
-

@@ -156,9 +156,7 @@ class Collection:
     def _case(self, row: int) -> Case:
         prompt = self._traffic.prompts[row]
         case = self._cases[prompt]
-        return Case(
-            prompt, self.plan.groups[row], case.reference, case.strong_answer, case.weak_answer, case.place
-        )
+        return Case(prompt, self.plan.groups[row], case.reference, case.strong_answer, case.weak_answer, case.place)
 
     def _next(self, chosen: Sequence[int], take: int, found: Collected | None) -> list[int]:
         """Return the places in the plan of what is asked next."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from routellm_fast import __version__
-from routellm_fast.cli import _augment, _calibrate, _evaluate, _export, _import, _info, _rank, _route, _train
+from routellm_fast.cli import _adapt, _augment, _calibrate, _evaluate, _export, _import, _info, _rank, _route, _train
 from routellm_fast.cli._lack import lack_of
 from routellm_fast.cli._printing import say, tell
 from routellm_fast.cli._progress import told_when_long, working
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command("route")(_route.route)
 app.command("info")(_info.info)
 app.command("import")(_import.import_source)
+app.command("adapt")(_adapt.adapt)
 app.add_typer(_train.app, name="train")
 app.add_typer(_augment.app, name="augment")
 app.command("calibrate")(_calibrate.calibrate)

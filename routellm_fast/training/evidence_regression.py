@@ -26,7 +26,7 @@ VARIANCES: Final = (0.0, 0.003, 0.01, 0.03, 0.1)
 # How much likelier than each other hypothesis it is that features, or words, say nothing.
 _NOTHING: Final = 2.0
 # The coefficient of the prior's score: what it was on traffics that the prior had not seen, with its variance.
-_PRIOR_MEAN: Final = 0.07
+_PRIOR_MEAN: Final = 0.1
 _PRIOR_VARIANCE: Final = 0.0025
 # Gaps, features and words that vary by less are all alike.
 _ALIKE: Final = 1e-9

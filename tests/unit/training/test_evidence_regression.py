@@ -36,11 +36,11 @@ def test_the_mean_of_the_posterior_is_that_of_the_normal_model() -> None:
         for of_words in VARIANCES:
             spread = np.array([0.0025, *[of_words] * WORDS, *[of_features] * 3])
             covariance = columns @ np.diag(spread) @ columns.T + np.eye(40)
-            residual = target - 0.07 * prior
+            residual = target - 0.1 * prior
             solved = np.linalg.solve(covariance, residual)
             log = -0.5 * residual @ solved - 0.5 * np.linalg.slogdet(covariance)[1]
             logs.append(log + np.log(2.0) * ((of_features == 0) + (of_words == 0)))
-            means.append(0.07 * prior + columns @ (spread * (columns.T @ solved)))
+            means.append(0.1 * prior + columns @ (spread * (columns.T @ solved)))
     probability = np.exp(np.array(logs) - max(logs))
     probability /= probability.sum()
     learned = learn(embeddings, gaps, PRIOR, features=FEATURES)
