@@ -15,7 +15,7 @@ PYTEST_WORKERS ?= --numprocesses logical --maxprocesses 4 --dist worksteal
 # A wheel of this package, to install instead of compiling the package.
 WHEEL ?=
 
-.PHONY: run test test-python test-cpp build-cpp-tests examples triton-env lint format benchmark benchmark-triton quality \
+.PHONY: run test test-python test-cpp build-cpp-tests examples triton-env lint format benchmark benchmark-triton quality quality-adapt \
   quality-transformers benchmark-transformers paper fuzz attack clean
 
 run: $(VENV_RUN)/.installed
@@ -67,6 +67,10 @@ quality: $(VENV_DEV)/.installed
 	$(VENV_DEV)/bin/python -m recipes.mf_methods --data $(DATA) --out benchmarks/results
 	$(VENV_DEV)/bin/python -m recipes.ablation --data $(DATA) --out benchmarks/results
 	$(VENV_DEV)/bin/python -m benchmarks quality-pool --data $(DATA)
+
+# What labels of one's own traffic are worth. `--evaluations` looks at MMLU and GSM8K, and writes down that it did.
+quality-adapt: $(VENV_DEV)/.installed
+	$(VENV_DEV)/bin/python -m benchmarks quality-adapt --data $(DATA)
 
 # Trains what is not in build/transformers yet, and says what transformers and exports are worth; then times them.
 quality-transformers: $(VENV_DEV)/.transformers-installed

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "triton": ("benchmarks.triton.command", "the Triton backend in a real server", True),
     "before-after": ("benchmarks.before_after.command", "two versions of routellm_fast in turns", True),
     "quality-pool": ("benchmarks.quality.pool", "pools of models, and the shipped router on other pairs", False),
+    "quality-adapt": ("benchmarks.quality.adapt", "what labels of one's own traffic are worth", False),
     "quality-transformers": (
         "benchmarks.quality.transformers",
         "bert, causal_llm and exports: how good they are",
