@@ -3,7 +3,8 @@
 `python -m benchmarks quality-adapt --data DIR` takes other people's requests as traffics. For each it draws so many
 labels, learns from them as `routellm-fast adapt` does, and scores the rest of the prompts; beside it RouteLLM's own
 recipe on the same labels, prompt length, and learning from all but a fifth of the traffic. Then it asks how often
-`adapt` calls a router better than a fixed mixture where labels are noise. Writes adapt.json, adapt.md and adapt.svg.
+`adapt` calls a router better than a fixed mixture where labels are noise. Writes adapt.json, adapt.md,
+adapt.svg, and adapt_example.png: the picture of one run, which documents show.
 
 The recipe was chosen on these traffics. `--evaluations` runs MMLU and GSM8K instead, which were not looked at before;
 each such run is added to the list in adapt_evaluations.json.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,10 +28,14 @@ from benchmarks.quality.adapt_page import draw, evaluations_page, page
 from benchmarks.quality.adapt_traffics import EVALUATIONS, SOURCES, read, read_evaluation
 from benchmarks.quality.command import Result, run
 from routellm_fast import load_router
+from routellm_fast.adaptation.adapting import Wanted
+from routellm_fast.adaptation.command import RunJob, run_on_labels
+from routellm_fast.adaptation.folder import RunFolder
 from routellm_fast.adaptation.labels import Labels
 from routellm_fast.adaptation.learning import learn
 from routellm_fast.adaptation.proving import ADAPTED, SHIPPED, Choice, prove
 from routellm_fast.adaptation.recipes import AsBefore, Material, MatrixFactorization, Recipe, Ridge
+from routellm_fast.adaptation.report import pictures
 from routellm_fast.adaptation.sides import groups_of
 from routellm_fast.adaptation.verdict import verdict_on
 from routellm_fast.routers.base import Router
@@ -46,6 +52,9 @@ NOISE_TRAFFICS: Final = 200
 _NOISE_LABELS: Final = (100, 200, 400)
 _UNTOUCHED_SHARE: Final = 0.4
 _DECIMALS: Final = 5
+# The run that documents show.
+_EXAMPLE: Final = "LLMRouter"
+_EXAMPLE_LABELS: Final = 1000
 
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float64]
@@ -122,6 +131,22 @@ class Measured:
         }
 
 
+def example(labels: Labels, prior: Router, count: int) -> dict[str, Any]:
+    """Return what `adapt` says of so many labels of a traffic, and the picture of its report."""
+    rows, _ = drawn(labels.groups, count, np.random.default_rng(0))
+    with tempfile.TemporaryDirectory() as folder:
+        job = RunJob(
+            Path(folder) / "my-router",
+            RunFolder(Path(folder) / "my-router.adapt"),
+            Wanted(prior),
+            labels.pair,
+            dataset="labels.csv",
+        )
+        report = run_on_labels(job, labels.select(rows)).report
+    (picture,) = (plot for plot in pictures(report.proof) if plot.name == "quality")
+    return {"labels": count, "lines": report.lines(), "alt": picture.alt, "png": picture.png}
+
+
 def noise_verdicts(traffics: Mapping[str, Labels], prior: Router, count: int) -> list[dict[str, Any]]:
     """Return what `adapt` says of traffics whose scores were dealt out anew over their prompts."""
     names = list(traffics)
@@ -173,7 +198,8 @@ def _measure(options: argparse.Namespace, prior: Router) -> dict[str, Any]:
             "everything": measured.everything(),
         }
         say(f"{source.name}: {time.monotonic() - started_s:.0f} s")
-    return {"traffics": records, "noise": noise_verdicts(joined, prior, options.noise)}
+    shown = example(joined[_EXAMPLE], prior, _EXAMPLE_LABELS)
+    return {"traffics": records, "noise": noise_verdicts(joined, prior, options.noise), "example": shown}
 
 
 def _evaluate(options: argparse.Namespace, prior: Router) -> dict[str, Any]:
@@ -218,6 +244,7 @@ def make(options: argparse.Namespace) -> list[Result]:
     record = rounded(_measure(options, prior))
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "adapt.svg").write_text(draw(record), encoding="utf-8")
+    (options.out / "adapt_example.png").write_bytes(record["example"].pop("png"))
     return [Result("adapt", record, page(record))]
 
 

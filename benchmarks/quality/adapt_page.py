@@ -94,6 +94,17 @@ def page(record: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def excerpt(record: Mapping[str, Any]) -> str:
+    """Return what the README shows: the command, what it said, and its picture."""
+    shown = record["example"]
+    command = "routellm-fast adapt --labels labels.csv --strong-model … --weak-model … --out my-router"
+    said = "\n".join(shown["lines"])
+    return (
+        f"```\n$ {command}\n{said}\n```\n\n![Quality by the share of requests at the strong model: "
+        f"{shown['alt']}](benchmarks/results/adapt_example.png)\n"
+    )
+
+
 def evaluations_page(looks: Sequence[Mapping[str, Any]]) -> str:
     """Return adapt_evaluations.md: MMLU and GSM8K, every time that they were looked at."""
     parts = [

@@ -248,7 +248,7 @@ def _measured(proof: Proof) -> str:
     if proof.measured is None:
         return f'{models}<p class="note">{_WITHOUT_GAP}</p>\n{test}'
     try:
-        plots = _plots(proof, proof.measured)
+        plots = pictures(proof)
         missing = ""
     except MissingExtraError:
         plots, missing = [], f'<p class="note">{_WITHOUT_PICTURES}</p>\n'
@@ -288,8 +288,11 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "Intervals and tests", settings
 
 
-def _plots(proof: Proof, result: BenchmarkResult) -> list[Plot]:
-    """Draw the pictures. Raises MissingExtraError where matplotlib is not installed."""
+def pictures(proof: Proof) -> list[Plot]:
+    """Draw the pictures; none where APGR is undefined. Raises MissingExtraError where matplotlib is not installed."""
+    if proof.measured is None:
+        return []
+    result = proof.measured
     own = draw_plot("quality", lambda sheet: _draw_quality(proof, result, sheet), salt=_ID)
     others = [plot for plot in draw_plots(result, salt=_ID) if plot.name != "quality"]
     return others if own is None else [own, *others]
