@@ -21,9 +21,8 @@ from tests.support.real_pair import (
     WEAK_PRICE,
     WEAK_TOKENS,
     RealPair,
-    is_right,
 )
-from tests.support.small_tasks import tasks, write_prompts
+from tests.support.small_tasks import is_right, tasks, write_prompts
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_server_settings")]
 

@@ -17,7 +17,7 @@ from routellm_fast.prices import ModelPrice
 from tests.support.counting_proxy import CountingProxy
 from tests.support.fake_judge import FakeJudge, Request
 from tests.support.small_models import served_model
-from tests.support.small_tasks import tasks
+from tests.support.small_tasks import is_right
 
 STRONG = "smollm2-135m"
 WEAK = "smollm2-135m-brief"
@@ -26,13 +26,6 @@ STRONG_PRICE = ModelPrice(2.0, 8.0)
 WEAK_PRICE = ModelPrice(0.5, 1.0)
 JUDGE_PRICE = ModelPrice(10.0, 30.0)
 ROUNDING_USD = 1e-9
-
-_BY_PROMPT = {task.prompt: task for task in tasks()}
-
-
-def is_right(prompt: str, answer: str) -> bool:
-    """Whether an answer to one of small_tasks.tasks() is right."""
-    return _BY_PROMPT[prompt].is_right(answer)
 
 
 def knows_the_answers(request: Request) -> str:

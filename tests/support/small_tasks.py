@@ -1,11 +1,12 @@
 """Short requests whose answers a program can check, of several kinds and hard in different degrees.
 
-`tasks()` are always the same, in the same order. `python -m tests.support.small_tasks FILE` writes them as JSON lines
-with `prompt`, `reference` and `source` (the kind).
+`tasks()` are always the same, in the same order. `python -m tests.support.small_tasks FILE [ROUNDS]` writes them, as
+JSON lines with `prompt`, `reference` and `source` (the kind).
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import re
@@ -220,6 +221,9 @@ _FIELD_PHRASES = (
 )
 
 
+MOST_ROUNDS = 10
+
+
 def tasks(rounds: int = 1) -> tuple[Task, ...]:
     """All tasks, the kinds mixed; each further round adds tasks of the kinds that are made of numbers and names."""
     found = [
@@ -237,6 +241,16 @@ def tasks(rounds: int = 1) -> tuple[Task, ...]:
     distinct = list({task.prompt: task for task in found}.values())
     random.Random(0).shuffle(distinct)
     return tuple(distinct)
+
+
+def is_right(prompt: str, answer: str) -> bool:
+    """Whether an answer to the prompt of a task, of any round, is right."""
+    return _by_prompt()[prompt].is_right(answer)
+
+
+@functools.cache
+def _by_prompt() -> dict[str, Task]:
+    return {task.prompt: task for task in tasks(MOST_ROUNDS)}
 
 
 def write_prompts(path: Path, some: Sequence[Task]) -> None:
@@ -334,4 +348,4 @@ def _fields(rng: random.Random) -> list[Task]:
 
 
 if __name__ == "__main__":
-    write_prompts(Path(sys.argv[1]), tasks())
+    write_prompts(Path(sys.argv[1]), tasks(*map(int, sys.argv[2:])))
