@@ -29,6 +29,8 @@ pytestmark = [
 
 SOME = tasks()[:120]
 END_S = 600.0
+# What the first line may say; which of these is true of so few prompts is not for a test to know.
+VERDICTS = ("routing saves", "do not route", "fixed mixture", "send everything", "quality asked for is not reached")
 CONCURRENCY = 4
 
 
@@ -65,8 +67,8 @@ def check_router(folder: Path) -> None:
 
 def test_prompts_become_a_router_with_a_verdict_and_nothing_is_asked_twice(pair: RealPair, tmp_path: Path) -> None:
     said = finished(arguments(pair, tmp_path))
-    verdict = said.splitlines()[0]
-    assert ("routing saves" in verdict) != ("do not route" in verdict), verdict
+    verdict = said.splitlines()[0].casefold()
+    assert any(words in verdict for words in VERDICTS), verdict
     check_router(tmp_path / "router")
     for server in pair.models:
         assert set(server.asked) <= {task.prompt for task in SOME}
