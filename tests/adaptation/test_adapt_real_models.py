@@ -69,7 +69,7 @@ def test_prompts_become_a_router_with_a_verdict_and_nothing_is_asked_twice(pair:
     said = finished(arguments(pair, tmp_path))
     verdict = said.splitlines()[0].casefold()
     assert any(words in verdict for words in VERDICTS), verdict
-    check_router(tmp_path / "router")
+    check_router(tmp_path)
     for server in pair.models:
         assert set(server.asked) <= {task.prompt for task in SOME}
         assert set(server.asked.values()) == {1}
@@ -94,7 +94,7 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(pair: RealPair, tmp_path: P
     again += sum(pair.judge.questions.values()) - len(pair.judge.questions)
     # Whether a request that was under way was answered, nobody can know: these alone are asked again.
     assert again <= CONCURRENCY
-    check_router(tmp_path / "router")
+    check_router(tmp_path)
 
 
 def test_the_cap_on_cost_holds(pair: RealPair, tmp_path: Path) -> None:
