@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import routellm_fast as rf
+from routellm_fast.tables import read_table
 from tests.support.processes import started_cli
 from tests.support.real_pair import (
     JUDGE_PRICE,
@@ -19,7 +20,7 @@ from tests.support.real_pair import (
     WEAK_PRICE,
     RealPair,
 )
-from tests.support.small_tasks import tasks, write_prompts
+from tests.support.small_tasks import is_right, tasks, write_prompts
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("routellm_fast.cli._adapt") is None, reason="there is no adapt yet"),
 ]
 
-SOME = tasks()[:120]
+SOME = tasks()[:64]
 END_S = 600.0
 # What the first line may say; which of these is true of so few prompts is not for a test to know.
 VERDICTS = ("routing saves", "do not route", "fixed mixture", "send everything", "quality asked for is not reached")
@@ -37,16 +38,16 @@ CONCURRENCY = 4
 def arguments(pair: RealPair, folder: Path, *, max_cost_usd: float = 20.0) -> list[str]:
     write_prompts(folder / "prompts.jsonl", SOME)
     command = ["adapt", str(folder / "prompts.jsonl"), "--out", str(folder / "router")]
-    for role, name, server, price in (
-        ("strong", STRONG, pair.strong, STRONG_PRICE),
-        ("weak", WEAK, pair.weak, WEAK_PRICE),
-        ("judge", "judge-1", pair.judge, JUDGE_PRICE),
+    command += ["--strong-model", STRONG, "--weak-model", WEAK, "--judge", "judge-1", "--size", str(len(SOME))]
+    for role, server, price in (
+        ("strong", pair.strong, STRONG_PRICE),
+        ("weak", pair.weak, WEAK_PRICE),
+        ("judge", pair.judge, JUDGE_PRICE),
     ):
-        command += [f"--{role}-model", name, f"--{role}-base-url", server.url]
-        command += [f"--{role}-price-in", str(price.input_usd_per_1m)]
-        command += [f"--{role}-price-out", str(price.output_usd_per_1m)]
+        command += ["--base-url", f"{role}={server.url}"]
+        command += ["--price", f"{role}={price.input_usd_per_1m}/{price.output_usd_per_1m}"]
     command += ["--max-tokens", "40", "--max-concurrency", str(CONCURRENCY)]
-    return [*command, "--max-cost-usd", str(max_cost_usd)]
+    return [*command, "--recipe", "ridge", "--max-cost-usd", str(max_cost_usd)]
 
 
 def finished(command: list[str]) -> str:
@@ -57,30 +58,9 @@ def finished(command: list[str]) -> str:
     return said
 
 
-def check_router(folder: Path) -> None:
-    """The router is of these two models, and tells kinds of requests apart."""
-    router = rf.load_router(folder / "router")
-    assert (router.model_pair.strong, router.model_pair.weak) == (STRONG, WEAK)
-    win_rates = router.win_rates([task.prompt for task in tasks()])
-    assert len(set(win_rates.tolist())) > len(tasks()) // 2
-
-
-def test_prompts_become_a_router_with_a_verdict_and_nothing_is_asked_twice(pair: RealPair, tmp_path: Path) -> None:
-    said = finished(arguments(pair, tmp_path))
-    verdict = said.splitlines()[0].casefold()
-    assert any(words in verdict for words in VERDICTS), verdict
-    check_router(tmp_path)
-    for server in pair.models:
-        assert set(server.asked) <= {task.prompt for task in SOME}
-        assert set(server.asked.values()) == {1}
-    assert pair.strong.asked == pair.weak.asked
-    # All of it is there: a second run asks nobody.
-    asked = pair.asked
-    finished([*arguments(pair, tmp_path), "--force"])
-    assert pair.asked == asked
-
-
-def test_a_killed_run_goes_on_and_asks_nothing_twice(pair: RealPair, tmp_path: Path) -> None:
+def test_a_run_that_was_killed_goes_on_to_a_router_and_a_verdict_and_asks_nothing_twice(
+    pair: RealPair, tmp_path: Path
+) -> None:
     command = arguments(pair, tmp_path)
     with started_cli(*command) as process:
         deadline = time.monotonic() + END_S
@@ -89,15 +69,41 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(pair: RealPair, tmp_path: P
             assert time.monotonic() < deadline, "nothing is asked"
             time.sleep(0.005)
         process.kill()
-    finished(command)
-    again = sum(sum(server.asked.values()) - len(server.asked) for server in pair.models)
-    again += sum(pair.judge.questions.values()) - len(pair.judge.questions)
+    assert not (tmp_path / "router").exists()
+
+    verdict = finished(command).splitlines()[0].casefold()
+    assert any(words in verdict for words in VERDICTS), verdict
+    prompts = {task.prompt for task in SOME}
+    asked = [pair.strong.asked, pair.weak.asked, pair.judge.questions]
+    assert set(asked[0]) == set(asked[1]) == prompts
     # Whether a request that was under way was answered, nobody can know: these alone are asked again.
-    assert again <= CONCURRENCY
-    check_router(tmp_path)
+    assert sum(sum(server.values()) - len(server) for server in asked) <= CONCURRENCY
+
+    labels = {row.text("prompt"): row for row in read_table(tmp_path / "router.adapt" / "labels.jsonl")}
+    assert set(labels) == prompts
+    for prompt, row in labels.items():
+        strong, weak = (is_right(prompt, server.answers[prompt]) for server in pair.models)
+        expected = (0.5, 0.5) if strong == weak else (1.0, 0.0) if strong else (0.0, 1.0)
+        assert (row.number("strong"), row.number("weak")) == expected, prompt
+
+    router = rf.load_router(tmp_path / "router")
+    assert (router.model_pair.strong, router.model_pair.weak) == (STRONG, WEAK)
+    assert len(set(router.win_rates(sorted(prompts)).tolist())) > len(prompts) // 2
+
+    before = pair.asked
+    assert finished([*command, "--force"]).splitlines()[0].casefold() == verdict
+    assert pair.asked == before, "what is in the journal was asked again"
 
 
-def test_the_cap_on_cost_holds(pair: RealPair, tmp_path: Path) -> None:
-    with started_cli(*arguments(pair, tmp_path, max_cost_usd=0.02)) as process:
+def test_no_more_is_billed_than_the_cap_and_a_higher_cap_goes_on(pair: RealPair, tmp_path: Path) -> None:
+    cap_usd = 0.02
+    with started_cli(*arguments(pair, tmp_path, max_cost_usd=cap_usd)) as process:
+        _, errors = process.communicate(timeout=END_S)
+    assert process.returncode == 2, errors  # too few labels for a router
+    assert 0.0 < pair.billed_usd <= cap_usd + ROUNDING_USD
+    before = pair.asked
+    with started_cli(*arguments(pair, tmp_path, max_cost_usd=2 * cap_usd)) as process:
         process.communicate(timeout=END_S)
-    assert 0.0 < pair.billed_usd <= 0.02 + ROUNDING_USD
+    assert pair.asked > before
+    assert cap_usd < pair.billed_usd <= 2 * cap_usd + ROUNDING_USD
+    assert all(set(server.asked.values()) == {1} for server in pair.models)
