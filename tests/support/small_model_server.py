@@ -29,6 +29,7 @@ def main() -> None:
     # One request at a time, so that an answer does not depend on what else is asked.
     parameters.n_parallel = 1
     parameters.n_ctx = 2048
+    parameters.cache_ram_mib = 0  # remembers the prompt before, and not hundreds of them
     server = xllamacpp.Server(parameters)
     unfinished = address.with_suffix(".part")
     unfinished.write_text(server.listening_address, encoding="utf-8")
