@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 SOME = tasks()[:64]
-END_S = 600.0
+END_S = 1200.0
 # What the first line may say; which of these is true of so few prompts is not for a test to know.
 VERDICTS = ("routing saves", "do not route", "fixed mixture", "send everything", "quality asked for is not reached")
 CONCURRENCY = 4

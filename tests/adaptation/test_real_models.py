@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_server_settings")]
 SOME = tasks()[:32]
 MOST_TOKENS = 40
 CONCURRENCY = 4
-END_S = 600.0
+END_S = 1200.0
 
 
 def arguments(pair: RealPair, folder: Path) -> list[str]:
