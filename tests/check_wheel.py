@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-MAX_BYTES = 12 << 20
+MAX_BYTES = 25 << 19  # 12.5 MiB
 REQUIRED = ["routellm_fast/__init__.py", "routellm_fast/py.typed", "routellm_fast/_core.pyi",
             "routellm_fast/assets/mf/router.json", "routellm_fast/assets/mf/weights.safetensors",
             "routellm_fast/assets/mf/README.md", "routellm_fast/assets/sw_ranking/router.json",
