@@ -74,7 +74,7 @@ quality: $(VENV_DEV)/.installed
 
 # What labels of one's own traffic are worth. `--evaluations` looks at MMLU and GSM8K, and writes down that it did.
 quality-adapt: $(VENV_DEV)/.installed
-	$(VENV_DEV)/bin/python -m benchmarks quality-adapt --data $(DATA)
+	$(VENV_DEV)/bin/python -m benchmarks quality-adapt --data $(DATA) --documents
 
 # Trains what is not in build/transformers yet, and says what transformers and exports are worth; then times them.
 quality-transformers: $(VENV_DEV)/.transformers-installed

@@ -23,8 +23,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.harness.places import REPOSITORY
 from benchmarks.harness.progress import say
-from benchmarks.quality.adapt_page import draw, evaluations_page, page
+from benchmarks.harness.reports import splice_between
+from benchmarks.quality.adapt_page import MARKERS, draw, evaluations_page, excerpt, page, summary
 from benchmarks.quality.adapt_traffics import EVALUATIONS, SOURCES, read, read_evaluation
 from benchmarks.quality.command import Result, run
 from routellm_fast import load_router
@@ -52,6 +54,8 @@ NOISE_TRAFFICS: Final = 200
 _NOISE_LABELS: Final = (100, 200, 400)
 _UNTOUCHED_SHARE: Final = 0.4
 _DECIMALS: Final = 5
+# What documents show between their markers.
+DOCUMENTS: Final = {"README.md": excerpt, "docs/quality.md": summary}
 # The run that documents show.
 _EXAMPLE: Final = "LLMRouter"
 _EXAMPLE_LABELS: Final = 1000
@@ -245,11 +249,14 @@ def make(options: argparse.Namespace) -> list[Result]:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "adapt.svg").write_text(draw(record), encoding="utf-8")
     (options.out / "adapt_example.png").write_bytes(record["example"].pop("png"))
+    for name, show in DOCUMENTS.items() if options.documents else ():
+        splice_between(REPOSITORY / name, MARKERS, show(record))
     return [Result("adapt", record, page(record))]
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evaluations", action="store_true", help="MMLU and GSM8K instead; each run is written down")
+    parser.add_argument("--documents", action="store_true", help=f"put the results into {', '.join(DOCUMENTS)} too")
     parser.add_argument("--draws", type=int, default=DRAWS, help="draws of labels for each size; default: %(default)s")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="numbers of labels")
     parser.add_argument("--noise", type=int, default=NOISE_TRAFFICS, help="traffics of noise; default: %(default)s")

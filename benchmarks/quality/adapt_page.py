@@ -94,6 +94,37 @@ def page(record: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+MARKERS: Final = ("<!-- adapt:begin -->", "<!-- adapt:end -->")
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """Return what docs/quality.md shows: the picture of all traffics, and the mean gain by the number of labels."""
+    traffics = record["traffics"]
+    rows = []
+    for size in sizes_of(traffics):
+        means = _means(traffics, size)
+        if not means:
+            continue
+        best = max(
+            traffics, key=lambda name: gains(traffics[name], size).mean() if len(gains(traffics[name], size)) else -1
+        )
+        rows.append(
+            [
+                f"{size:,}",
+                str(len(means)),
+                f"{np.mean(means):+.3f}",
+                f"{min(means):+.3f}",
+                f"{max(means):+.3f} ({best})",
+            ]
+        )
+    head = ["labels", "traffics", "APGR gained over the router as shipped, mean", "least", "most"]
+    return (
+        f"![APGR gained by the number of labels](../benchmarks/results/adapt.svg)\n\n{_table(head, rows)}\n\n"
+        f"{_noise_sentence(record['noise'])} All of it is in [adapt.md](../benchmarks/results/adapt.md); "
+        "`make quality-adapt` makes it.\n"
+    )
+
+
 def excerpt(record: Mapping[str, Any]) -> str:
     """Return what the README shows: the command, what it said, and its picture."""
     shown = record["example"]

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.harness.places import RESULTS
+from benchmarks.harness.places import REPOSITORY, RESULTS
+from benchmarks.harness.reports import between
 from benchmarks.quality import adapt, adapt_page
 from routellm_fast import ModelPair, load_router
 from routellm_fast.adaptation.labels import Labels
@@ -91,3 +92,10 @@ def test_the_committed_page_is_that_of_the_committed_numbers(name: str) -> None:
     found = json.loads(path.read_text(encoding="utf-8"))
     page = adapt_page.page(found) if name == "adapt" else adapt_page.evaluations_page(found["looks"])
     assert path.with_suffix(".md").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize("name", adapt.DOCUMENTS)
+def test_documents_show_the_committed_numbers(name: str) -> None:
+    found = json.loads((RESULTS / "adapt.json").read_text(encoding="utf-8"))
+    shown = between(REPOSITORY / name, adapt_page.MARKERS)
+    assert shown.strip() == adapt.DOCUMENTS[name](found).strip()
