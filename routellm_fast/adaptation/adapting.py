@@ -14,11 +14,11 @@ from routellm_fast.adaptation.goal import Goal, Planned, planned
 from routellm_fast.adaptation.labels import Labels
 from routellm_fast.adaptation.learning import Learning, learn
 from routellm_fast.adaptation.proving import ADAPTED, SHIPPED, Choice, Proof, prove
-from routellm_fast.adaptation.recipes import DEFAULT
+from routellm_fast.adaptation.recipes import DEFAULT, check_names, checked_prior
 from routellm_fast.adaptation.saving import Monthly, monthly, priced
 from routellm_fast.arrays import brief_repr
 from routellm_fast.calibration.operating_points import Target
-from routellm_fast.errors import DataError
+from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.prices import PairPrices
 from routellm_fast.routers.base import Router
 from routellm_fast.scoring import OnStep
@@ -57,6 +57,28 @@ class Wanted:
     sources: Mapping[str, Any] = field(default_factory=dict)
 
     __repr__ = brief_repr
+
+    def check(self, *, has_costs: bool) -> None:
+        """Refuse what would only fail when labels are there and paid for.
+
+        Args:
+            has_costs: Whether labels will have what their answers cost.
+
+        Raises:
+            InvalidArgumentError: There is no recipe of a name, nothing can be learned on the prior, or something asks
+                for money and nothing says what answers cost.
+            MissingExtraError: A recipe needs a library that is not installed.
+        """
+        check_names(self.recipes)
+        checked_prior(self.prior)
+        if has_costs or self.prices is not None:
+            return
+        if self.goal.kind == "usd_per_1k" or self.requests_a_month is not None:
+            what = "a goal of cost" if self.goal.kind == "usd_per_1k" else "what a month costs"
+            raise InvalidArgumentError(
+                f"{what} needs what the answers of both models cost: give prices of both, and where nobody is asked the "
+                "mean number of tokens of an answer, or costs with all labels"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

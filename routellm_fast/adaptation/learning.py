@@ -10,10 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast.adaptation.labels import Labels
-from routellm_fast.adaptation.recipes import DEFAULT, RECIPES, AsBefore, Fitted, Material, Recipe, Scores
+from routellm_fast.adaptation.recipes import (
+    DEFAULT,
+    RECIPES,
+    AsBefore,
+    Fitted,
+    Material,
+    Recipe,
+    Scores,
+    check_names,
+)
 from routellm_fast.arrays import brief_repr
 from routellm_fast.data.battles import Battles, to_arrays
-from routellm_fast.errors import DataError, InvalidArgumentError, RouteLLMError
+from routellm_fast.errors import DataError, RouteLLMError
 from routellm_fast.interval import Interval
 from routellm_fast.routers.base import Router
 from routellm_fast.training.progress import OnProgress, Progress, ignore_progress
@@ -105,15 +114,10 @@ def learn(
     Raises:
         DataError: There are too few groups of prompts.
         InvalidArgumentError: There is no recipe of a name, or the prior is of another kind.
+        MissingExtraError: A recipe needs a library that is not installed.
     """
-    if unknown := [name for name in recipes if name not in RECIPES]:
-        raise InvalidArgumentError(f"there is no recipe {unknown[0]!r}, only {', '.join(RECIPES)}")
-    groups = len(set(labels.groups))
-    if groups < LEAST_GROUPS:
-        raise DataError(
-            f"there are labels of {groups:,} groups of prompts to learn from, which is too few: at least "
-            f"{LEAST_GROUPS} are needed, and from some 100 on they begin to tell"
-        )
+    check_names(recipes)
+    check_groups(len(set(labels.groups)))
     material = Material(labels, prior, on_progress)
     part = _parts(labels.groups, seed)
     names = tuple(dict.fromkeys((DEFAULT, *recipes)))
@@ -131,6 +135,15 @@ def learn(
     clearly = [other for other in others if other.lead is not None and other.lead.low > 0.0]
     chosen = max(clearly, key=lambda other: other.lead.value if other.lead else 0.0, default=default)
     return Learning(chosen, before, tuple(found))
+
+
+def check_groups(groups: int) -> None:
+    """Raise DataError where so many groups of prompts are too few to learn from."""
+    if groups < LEAST_GROUPS:
+        raise DataError(
+            f"{groups:,} {'group' if groups == 1 else 'groups'} of prompts to learn from are too few (prompts that are "
+            f"alike are one group): at least {LEAST_GROUPS} are needed, and from some 100 on they begin to tell"
+        )
 
 
 def _candidate(recipe: Recipe, part: NDArray[np.int64], judge: _Judge, default: Candidate | None) -> Candidate:
