@@ -13,7 +13,7 @@ from routellm_fast.adaptation.asking import Asked, AskJob, AskProgress, ask
 from routellm_fast.adaptation.cases import Case
 from routellm_fast.adaptation.goal import Goal, planned
 from routellm_fast.adaptation.labels import Labels
-from routellm_fast.adaptation.learning import check_groups, learn
+from routellm_fast.adaptation.learning import check_sides, learn
 from routellm_fast.adaptation.recipes import RECIPES, available
 from routellm_fast.adaptation.rounds import Enough, disagreement, next_batch, why_enough
 from routellm_fast.adaptation.sampling import Plan, plan_labels
@@ -130,20 +130,8 @@ class Collection:
             DataError: Too few of them could be learned from, whatever the answers are, or none could prove anything.
         """
         rows = self.plan.order[:count].tolist()
-        is_untouched = self.plan.is_untouched[:count]
-        groups = [self.plan.groups[row] for row in rows]
-        learned = {group for group, is_out in zip(groups, is_untouched.tolist(), strict=True) if not is_out}
-        what = f"{len(self._traffic.prompts):,} distinct prompts, of which {len(rows):,} would be labelled"
-        if not is_untouched.any() and not (self._known and any(self._known.values())):
-            raise DataError(
-                f"{what}: none of them would stay untouched, so nothing could be proved, since prompts of one group "
-                "stay together. Give more prompts, or prompts without a column prompt_group"
-            )
-        if not self._known:
-            try:
-                check_groups(len(learned))
-            except DataError as error:
-                raise DataError(f"{what}: {error}") from None
+        if not self._known:  # else there are labels already
+            check_sides([self.plan.groups[row] for row in rows], self.plan.is_untouched[:count])
         return [self._case(row) for row in rows]
 
     def collect(

@@ -117,7 +117,11 @@ def learn(
         MissingExtraError: A recipe needs a library that is not installed.
     """
     check_names(recipes)
-    check_groups(len(set(labels.groups)))
+    if (groups := len(set(labels.groups))) < LEAST_GROUPS:
+        raise DataError(
+            f"there are labels of {groups:,} groups of prompts to learn from, which is too few: at least "
+            f"{LEAST_GROUPS} are needed, and from some 100 on they begin to tell"
+        )
     material = Material(labels, prior, on_progress)
     part = _parts(labels.groups, seed)
     names = tuple(dict.fromkeys((DEFAULT, *recipes)))
@@ -137,13 +141,27 @@ def learn(
     return Learning(chosen, before, tuple(found))
 
 
-def check_groups(groups: int) -> None:
-    """Raise DataError where so many groups of prompts are too few to learn from."""
-    if groups < LEAST_GROUPS:
-        raise DataError(
-            f"{groups:,} {'group' if groups == 1 else 'groups'} of prompts to learn from are too few (prompts that are "
-            f"alike are one group): at least {LEAST_GROUPS} are needed, and from some 100 on they begin to tell"
-        )
+def check_sides(groups: Sequence[str], is_untouched: NDArray[np.bool_]) -> None:
+    """Refuse labels of which too few can be learned from, or none can prove anything.
+
+    Args:
+        groups: n names of groups of prompts.
+        is_untouched: (n,) which of them only prove.
+
+    Raises:
+        DataError: There are too few groups on one side.
+    """
+    sides = is_untouched.tolist()
+    proving, learned = ({group for group, side in zip(groups, sides, strict=True) if side is s} for s in (True, False))
+    if proving and len(learned) >= LEAST_GROUPS:
+        return
+    several = len(proving) + len(learned)
+    raise DataError(
+        f"labels of {len(groups):,} prompts in {several:,} {'group' if several == 1 else 'groups'} are too few: "
+        f"{len(learned):,} groups could be learned from, of at least {LEAST_GROUPS}, and {len(proving):,} would prove. "
+        "Prompts that are alike or have one prompt_group are a group, and stay together. From some 200 groups on "
+        "labels begin to tell"
+    )
 
 
 def _candidate(recipe: Recipe, part: NDArray[np.int64], judge: _Judge, default: Candidate | None) -> Candidate:
