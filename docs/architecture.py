@@ -33,6 +33,7 @@ _WAY: Final = (
 PURPOSES: Final = {
     "cli": "routellm-fast: flags and printing",
     "export": "ONNX, TensorRT, Triton repositories",
+    "adaptation": "own traffic → router with a proof",
     "evaluation": "what a router is worth: metrics, report",
     "augmentation": "more labels: golden, judge",
     "training": "labels → routers",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +12,19 @@ from numpy.typing import NDArray
 from routellm_fast.adaptation.card import adapted_card
 from routellm_fast.adaptation.goal import Goal, Planned, planned
 from routellm_fast.adaptation.labels import Labels
-from routellm_fast.adaptation.learning import Learning, learn
+from routellm_fast.adaptation.learning import Learning, check_sides, learn
 from routellm_fast.adaptation.proving import ADAPTED, SHIPPED, Choice, Proof, prove
-from routellm_fast.adaptation.recipes import DEFAULT
+from routellm_fast.adaptation.recipes import DEFAULT, check_names, checked_prior
 from routellm_fast.adaptation.saving import Monthly, monthly, priced
 from routellm_fast.arrays import brief_repr
 from routellm_fast.calibration.operating_points import Target
-from routellm_fast.errors import DataError
+from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.prices import PairPrices
 from routellm_fast.routers.base import Router
 from routellm_fast.scoring import OnStep
 from routellm_fast.thresholds.command import calibrate
 from routellm_fast.thresholds.token_counts import token_counts
 from routellm_fast.thresholds.traffic import Traffic
-
-# Fewer labels on one side say nothing; what a proof needs, it says itself.
-_LEAST_UNTOUCHED: Final = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +54,28 @@ class Wanted:
     sources: Mapping[str, Any] = field(default_factory=dict)
 
     __repr__ = brief_repr
+
+    def check(self, *, has_costs: bool) -> None:
+        """Refuse what would only fail when labels are there and paid for.
+
+        Args:
+            has_costs: Whether labels will have what their answers cost.
+
+        Raises:
+            InvalidArgumentError: There is no recipe of a name, nothing can be learned on the prior, or something asks
+                for money and nothing says what answers cost.
+            MissingExtraError: A recipe needs a library that is not installed.
+        """
+        check_names(self.recipes)
+        checked_prior(self.prior)
+        if has_costs or self.prices is not None:
+            return
+        if self.goal.kind == "usd_per_1k" or self.requests_a_month is not None:
+            what = "a goal of cost" if self.goal.kind == "usd_per_1k" else "what a month costs"
+            raise InvalidArgumentError(
+                f"{what} needs what the answers of both models cost: give prices of both (and, where nobody is asked, "
+                "the mean number of tokens of an answer), or costs with all labels"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +124,7 @@ def adapt(
         DataError: There are too few labels on one side, or all win rates are equal.
         InvalidArgumentError: The prior is of a kind that nothing is learned on, or the goal is a cost without prices.
     """
-    _check_sides(is_untouched)
+    check_sides(labels.groups, is_untouched)
     tell = on_progress or (lambda *_: None)
     labels = _priced(labels, wanted)
     learned_from, untouched = labels.select(~is_untouched), labels.select(is_untouched)
@@ -164,15 +183,6 @@ def _priced(labels: Labels, wanted: Wanted) -> Labels:
         return labels
     embedder = wanted.prior.embedder if wanted.prior.has_embedder else None
     return priced(labels, prices, token_counts(embedder, labels.prompts) if prices.counts_prompts else None)
-
-
-def _check_sides(is_untouched: NDArray[np.bool_]) -> None:
-    untouched = int(is_untouched.sum())
-    if untouched < _LEAST_UNTOUCHED:
-        raise DataError(
-            f"of {len(is_untouched):,} labels none stays untouched, so nothing can be proved: prompts of one group are "
-            "kept together, and all are of one side. Give more labels, or labels without a column prompt_group"
-        )
 
 
 def _provenance(labels: Labels, learning: Learning, plan: Planned, threshold: float, wanted: Wanted) -> dict[str, Any]:

@@ -78,6 +78,11 @@ class AskJob:
             )
 
     @property
+    def has_costs(self) -> bool:
+        """Whether it will be known what the answers of both models cost."""
+        return all(settings is not None and settings.prices is not None for settings in (self.strong, self.weak))
+
+    @property
     def generators(self) -> dict[str, EndpointSettings]:
         """The endpoints of the models that can be asked, by model."""
         both = zip(self.pair, (self.strong, self.weak), strict=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +13,21 @@ from routellm_fast.adaptation.asking import Asked, AskJob, AskProgress, ask
 from routellm_fast.adaptation.cases import Case
 from routellm_fast.adaptation.goal import Goal, planned
 from routellm_fast.adaptation.labels import Labels
-from routellm_fast.adaptation.learning import learn
+from routellm_fast.adaptation.learning import check_sides, learn
 from routellm_fast.adaptation.recipes import RECIPES, available
 from routellm_fast.adaptation.rounds import Enough, disagreement, next_batch, why_enough
 from routellm_fast.adaptation.sampling import Plan, plan_labels
 from routellm_fast.adaptation.sides import untouched_rows
-from routellm_fast.adaptation.sizing import Division, half_width, spread_of_ratio
+from routellm_fast.adaptation.sizing import Division, Outlook, half_width, spread_of_ratio
 from routellm_fast.arrays import brief_repr
 from routellm_fast.augmentation.workers import Ending
 from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.routers.base import Router
 from routellm_fast.thresholds.traffic import Traffic
 
+LABELS: Final = 400
 # Recipes whose disagreement is cheap to ask for after every round.
-_ASKED: tuple[str, ...] = ("ridge", "sw_ranking")
+_ASKED: Final = ("ridge", "sw_ranking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class Size:
     Attributes:
         labels: The most labels, >= 1.
         rounds: In how many rounds; after each but the last, what the routers so far disagree on is asked next.
-        half_width: Stop after a round when the 95 % interval of the share of quality kept is as narrow as this on both
-            sides; None never stops for that.
+        half_width: Stop after a round when the 95 % interval of the share of the strong model's quality that is kept
+            is as narrow as this on both sides; None never stops for that.
     """
 
     labels: int
@@ -45,11 +47,20 @@ class Size:
 
     def __post_init__(self) -> None:
         """Refuse numbers that collect nothing."""
-        if self.labels < 1 or self.rounds < 1 or (self.half_width is not None and not 0.0 < self.half_width < 1.0):
+        if self.labels < 1 or self.rounds < 1:
             raise InvalidArgumentError(
-                "labels and rounds are at least 1, and a half-width lies between 0 and 1; found "
-                f"{self.labels}, {self.rounds} and {self.half_width}"
+                f"labels and rounds are at least 1, found {self.labels} labels and {self.rounds} rounds"
             )
+        if self.half_width is not None and not 0.0 < self.half_width < 1.0:
+            raise InvalidArgumentError(f"a half-width lies between 0 and 1, e.g. 0.05, found {self.half_width:g}")
+
+    @classmethod
+    def of(cls, labels: int | None, rounds: int, half_width: float | None) -> Size:
+        """Return a size; without a number of labels, what the half-width takes as traffics usually are."""
+        found = cls(LABELS if labels is None else labels, rounds, half_width)
+        if labels is not None or half_width is None:
+            return found
+        return replace(found, labels=Outlook.for_kept(half_width, Division()).labels)
 
     def after(self, number: int) -> int:
         """Return how many labels there are to be after this round, from 1."""
@@ -109,11 +120,19 @@ class Collection:
         self._known = known
         self._division = division or Division()
         vectors = np.asarray(_words(prior, traffic.prompts), dtype=np.float32)
-        self.plan: Plan = plan_labels(traffic, vectors, division=self._division, seed=seed)
+        groups = [self._cases[prompt].group for prompt in traffic.prompts]
+        self.plan: Plan = plan_labels(traffic, vectors, groups=groups, division=self._division, seed=seed)
 
     def first(self, count: int) -> list[Case]:
-        """Return what the first so many labels would be of."""
-        return [self._case(row) for row in self.plan.order[:count].tolist()]
+        """Return what the first so many labels would be of.
+
+        Raises:
+            DataError: Too few of them could be learned from, whatever the answers are, or none could prove anything.
+        """
+        rows = self.plan.order[:count].tolist()
+        if not self._known:  # else there are labels already
+            check_sides([self.plan.groups[row] for row in rows], self.plan.is_untouched[:count])
+        return [self._case(row) for row in rows]
 
     def collect(
         self,
@@ -123,7 +142,6 @@ class Collection:
         *,
         on_progress: Callable[[AskProgress], None] | None = None,
         on_interrupt: Callable[[], None] | None = None,
-        on_round: Callable[[Collected], None] | None = None,
     ) -> Collected:
         """Ask for labels, round after round.
 
@@ -133,7 +151,6 @@ class Collection:
             goal: At what share the interval is looked at.
             on_progress: See asking.ask.
             on_interrupt: See asking.ask.
-            on_round: Called with what there is after each round.
 
         Raises:
             Whatever asking.ask raises; what was paid for is in the journal.
@@ -146,8 +163,6 @@ class Collection:
             cases = [self._case(row) for row in self.plan.order[chosen].tolist()]
             asked = ask(job, cases, on_progress=on_progress, on_interrupt=on_interrupt)
             found = self._collected(asked, number, len(chosen), size, goal)
-            if on_round is not None:
-                on_round(found)
             if found.ending:
                 break
         assert found is not None  # noqa: S101 - there is a first round

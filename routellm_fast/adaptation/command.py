@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from routellm_fast.adaptation.adapting import Adapted, Wanted, adapt
 from routellm_fast.adaptation.asking import AskJob, AskProgress, AskReport, plan
+from routellm_fast.adaptation.cases import Case
 from routellm_fast.adaptation.collecting import Collected, Collection, Size
 from routellm_fast.adaptation.folder import Kept, RunFolder, RunSettings
 from routellm_fast.adaptation.labels import Labels, joined
@@ -20,9 +18,10 @@ from routellm_fast.adaptation.report import Report, write_report
 from routellm_fast.adaptation.sides import groups_of, untouched_rows
 from routellm_fast.adaptation.sizing import Division, Outlook
 from routellm_fast.arrays import brief_repr
+from routellm_fast.artifact import ROUTER_LAYOUT, check_replaceable
 from routellm_fast.augmentation.estimate import Estimate
 from routellm_fast.decision import ModelPair
-from routellm_fast.errors import DataError, InvalidArgumentError, RouteLLMError
+from routellm_fast.errors import DataError, InvalidArgumentError
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.loading import load_router
 from routellm_fast.scoring import OnStep
@@ -66,40 +65,51 @@ class RunResult:
         report: What is written of them.
         written: The files of the report, the page first.
         digest: Digest of the router directory; None where the old router stays.
-        replacement: The new router held against the old one; None where there was none.
     """
 
     adapted: Adapted
     report: Report
     written: tuple[Path, ...]
     digest: str | None
-    replacement: Replacement | None
 
     __repr__ = brief_repr
 
 
-def start(job: RunJob) -> Kept | None:
-    """Check what stands at the places of a run, before anything is paid for; return what an earlier one left.
+def start(job: RunJob, *, has_costs: bool) -> Kept | None:
+    """Check all that can be checked before anything is paid for; return what an update goes on from.
+
+    Args:
+        job: The run.
+        has_costs: Whether the labels to come will have what their answers cost.
 
     Raises:
         DataError: The earlier run is damaged, or an update has none to go on from.
-        InvalidArgumentError: The earlier run is of other models or settings.
+        InvalidArgumentError: The earlier run is of other models or settings, the places of router and folder are in
+            one another, or see adapting.Wanted.check.
+        ArtifactWriteError: The router cannot be written to its place.
     """
+    check_replaceable(job.out, ROUTER_LAYOUT)
+    out, path = job.out.resolve(), job.folder.path.resolve()
+    if out == path or out in path.parents or path in out.parents:
+        raise InvalidArgumentError(
+            f"the router {job.out} and the folder {job.folder.path}, which keeps your prompts, must lie beside one "
+            "another, not one within the other"
+        )
     kept = job.folder.read()
-    if job.update and (kept is None or not job.out.exists()):
+    if kept is not None and kept.settings != _settings(job):
+        raise InvalidArgumentError(
+            f"{job.folder.path} holds a run of {kept.settings}, and this one is of {_settings(job)}: give the same, or "
+            "another --work folder"
+        )
+    if not job.update:
+        job.wanted.check(has_costs=has_costs)
+        return None
+    if kept is None or not job.out.exists():
         raise DataError(
             f"there is no earlier run to update: expected the router {job.out} and its folder {job.folder.path}. "
             "Leave out --update for a first run"
         )
-    if kept is not None:
-        settings = _settings(job)
-        if kept.settings != settings:
-            raise InvalidArgumentError(
-                f"{job.folder.path} holds a run of {kept.settings.strong_model} and {kept.settings.weak_model} with "
-                f"seed {kept.settings.seed} and an untouched share of {kept.settings.untouched_share:g}; this one is "
-                f"of {settings.strong_model} and {settings.weak_model} with {settings.seed} and "
-                f"{settings.untouched_share:g}: give the same, or another --work folder"
-            )
+    job.wanted.check(has_costs=has_costs and kept.labels.costs_usd is not None)
     return kept
 
 
@@ -117,25 +127,18 @@ def run_on_labels(
     Raises:
         RouteLLMError: See `start` and adapting.adapt. Labels are kept all the same.
     """
-    kept = start(job)
-    labels = replace(labels, groups=groups_of(labels.prompts, labels.groups))
-    known: dict[str, bool] = {}
-    if kept is not None and job.update:
-        known = dict(zip(kept.labels.prompts, kept.is_untouched.tolist(), strict=True))
-        labels = joined([kept.labels, labels])
-    is_untouched = untouched_rows(
-        labels.prompts, labels.groups, share=job.untouched_share, seed=job.wanted.seed, known=known
-    )
-    return _finish(job, labels, is_untouched, traffic or Traffic.of(labels.prompts), on_progress)
+    kept = start(job, has_costs=labels.costs_usd is not None)
+    return _finish(job, kept, labels, traffic, on_progress)
 
 
 def run_on_traffic(
     job: RunJob,
-    collection: Collection,
+    cases: Sequence[Case],
     ask: AskJob,
     size: Size,
     traffic: Traffic,
     *,
+    calibrated_on: Traffic | None = None,
     on_asked: Callable[[AskProgress], None] | None = None,
     on_interrupt: Callable[[], None] | None = None,
     on_progress: OnStep | None = None,
@@ -146,10 +149,11 @@ def run_on_traffic(
 
     Args:
         job: Where the results go.
-        collection: The traffic, and the order in which its prompts are labelled.
+        cases: What is known of each prompt of the traffic.
         ask: Whom to ask.
         size: How many labels, in how many rounds.
-        traffic: The prompts that the router is calibrated on.
+        traffic: The prompts, each with the number of times it was asked.
+        calibrated_on: The prompts that the router is calibrated on; None for those of the traffic.
         on_asked: See asking.ask.
         on_interrupt: See asking.ask.
         on_progress: Told of what is done after the asking.
@@ -157,52 +161,75 @@ def run_on_traffic(
     Raises:
         RouteLLMError: See `start`, asking.ask and adapting.adapt. What was paid for is in the journal.
     """
-    kept = start(job)
+    kept = start(job, has_costs=ask.has_costs)
+    collection = _collection(job, kept, cases, traffic)
+    collection.first(size.labels)
     job.folder.make()
     found = collection.collect(ask, size, job.wanted.goal, on_progress=on_asked, on_interrupt=on_interrupt)
     if found.is_interrupted:
         return found, None
-    labels = found.labels
-    known: dict[str, bool] = {}
-    if kept is not None and job.update:
-        known = dict(zip(kept.labels.prompts, kept.is_untouched.tolist(), strict=True))
-        labels = joined([kept.labels, labels])
-    if not len(labels):
+    if not len(found.labels):
         raise DataError(
-            f"no prompt has labels: {_lack(found.asked.report)}. Every answer is in {ask.journal}; the same command "
-            "goes on from there"
+            f"there is no label, since {found.ending}: {_lack(found.asked.report)}. What was answered is kept in "
+            f"{job.folder.path}; the same command goes on from there"
         )
-    is_untouched = untouched_rows(
-        labels.prompts, labels.groups, share=job.untouched_share, seed=job.wanted.seed, known=known
-    )
     report = found.asked.report
     spent = replace(job.wanted, labelling_usd=report.committed_usd or None)
     facts = {**job.labelling, **_asked_facts(found)}
-    return found, _finish(replace(job, wanted=spent, labelling=facts), labels, is_untouched, traffic, on_progress)
+    asked = replace(job, wanted=spent, labelling=facts)
+    return found, _finish(asked, kept, found.labels, calibrated_on or traffic, on_progress)
 
 
-def outlook(collection: Collection, ask: AskJob, size: Size) -> tuple[Estimate, Outlook]:
-    """Return what collecting labels would take, and what they promise, without any call."""
-    cases = collection.first(size.labels)
-    return plan(ask, cases), Outlook.of(len(cases), Division())
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """What a run would ask for, and what it promises.
+
+    Attributes:
+        estimate: Calls, tokens and costs.
+        outlook: How many labels, and how narrow intervals are likely to be.
+        prompts: Number of different requests in the traffic.
+    """
+
+    estimate: Estimate
+    outlook: Outlook
+    prompts: int
+
+
+def outlines(job: RunJob, cases: Sequence[Case], ask: AskJob, size: Size, traffic: Traffic) -> Outlines:
+    """Return what a run would ask for, without any call and without a file. Raises as run_on_traffic does."""
+    kept = start(job, has_costs=ask.has_costs)
+    collection = _collection(job, kept, cases, traffic)
+    first = collection.first(size.labels)
+    return Outlines(plan(ask, first), Outlook.of(len(first), Division()), len(collection.plan))
+
+
+def _collection(job: RunJob, kept: Kept | None, cases: Sequence[Case], traffic: Traffic) -> Collection:
+    known = None if kept is None else kept.sides
+    return Collection(cases, traffic, job.wanted.prior, seed=job.wanted.seed, known=known)
 
 
 def _finish(
-    job: RunJob,
-    labels: Labels,
-    is_untouched: NDArray[np.bool_],
-    traffic: Traffic,
-    on_progress: OnStep | None,
+    job: RunJob, kept: Kept | None, labels: Labels, traffic: Traffic | None, on_progress: OnStep | None
 ) -> RunResult:
+    if kept is not None:
+        labels = joined([kept.labels, labels])
+    labels = replace(labels, groups=groups_of(labels.prompts, labels.groups))
+    is_untouched = untouched_rows(
+        labels.prompts,
+        labels.groups,
+        share=job.untouched_share,
+        seed=job.wanted.seed,
+        known=None if kept is None else kept.sides,
+    )
     # Labels are kept first: whatever fails from here on, they are there.
     job.folder.write(_settings(job), labels, is_untouched)
+    calibrated_on = traffic or Traffic.of(labels.prompts)
     try:
-        adapted = adapt(labels, is_untouched, traffic, job.wanted, dataset=job.dataset, on_progress=on_progress)
-    except RouteLLMError as error:
-        error.args = (f"{error}. The {len(labels):,} labels so far are kept in {job.folder.path}",)
-        raise
+        adapted = adapt(labels, is_untouched, calibrated_on, job.wanted, dataset=job.dataset, on_progress=on_progress)
+    except DataError as error:
+        raise DataError(f"{error}. The {len(labels):,} labels so far are kept in {job.folder.path}") from error
     replacement = None
-    if job.update:
+    if kept is not None:
         replacement = _against(load_router(job.out), adapted, labels.select(is_untouched), job.wanted.seed)
     takes_place = replacement is None or replacement.takes_place
     digest = adapted.router.save(job.out) if takes_place else None
@@ -212,8 +239,9 @@ def _finish(
         router=str(job.out) if takes_place else "",
         labelling=job.labelling,
         monthly=adapted.monthly,
+        replacement=replacement,
     )
-    return RunResult(adapted, report, tuple(write_report(report, job.folder.path)), digest, replacement)
+    return RunResult(adapted, report, tuple(write_report(report, job.folder.path)), digest)
 
 
 def _against(old: Router, adapted: Adapted, untouched: Labels, seed: int) -> Replacement:

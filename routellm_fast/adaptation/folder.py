@@ -51,6 +51,13 @@ class RunSettings:
         """The two models."""
         return ModelPair(self.strong_model, self.weak_model)
 
+    def __str__(self) -> str:
+        """All of them in words."""
+        return (
+            f"{self.strong_model!r} and {self.weak_model!r} with seed {self.seed} and an untouched share of "
+            f"{self.untouched_share:g}"
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
@@ -67,6 +74,11 @@ class Kept:
     is_untouched: NDArray[np.bool_]
 
     __repr__ = brief_repr
+
+    @property
+    def sides(self) -> dict[str, bool]:
+        """By prompt, whether it was left untouched."""
+        return dict(zip(self.labels.prompts, self.is_untouched.tolist(), strict=True))
 
 
 class RunFolder:

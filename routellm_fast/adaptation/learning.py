@@ -10,10 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast.adaptation.labels import Labels
-from routellm_fast.adaptation.recipes import DEFAULT, RECIPES, AsBefore, Fitted, Material, Recipe, Scores
+from routellm_fast.adaptation.recipes import (
+    DEFAULT,
+    RECIPES,
+    AsBefore,
+    Fitted,
+    Material,
+    Recipe,
+    Scores,
+    check_names,
+)
 from routellm_fast.arrays import brief_repr
 from routellm_fast.data.battles import Battles, to_arrays
-from routellm_fast.errors import DataError, InvalidArgumentError, RouteLLMError
+from routellm_fast.errors import DataError, RouteLLMError
 from routellm_fast.interval import Interval
 from routellm_fast.routers.base import Router
 from routellm_fast.training.progress import OnProgress, Progress, ignore_progress
@@ -105,11 +114,10 @@ def learn(
     Raises:
         DataError: There are too few groups of prompts.
         InvalidArgumentError: There is no recipe of a name, or the prior is of another kind.
+        MissingExtraError: A recipe needs a library that is not installed.
     """
-    if unknown := [name for name in recipes if name not in RECIPES]:
-        raise InvalidArgumentError(f"there is no recipe {unknown[0]!r}, only {', '.join(RECIPES)}")
-    groups = len(set(labels.groups))
-    if groups < LEAST_GROUPS:
+    check_names(recipes)
+    if (groups := len(set(labels.groups))) < LEAST_GROUPS:
         raise DataError(
             f"there are labels of {groups:,} groups of prompts to learn from, which is too few: at least "
             f"{LEAST_GROUPS} are needed, and from some 100 on they begin to tell"
@@ -131,6 +139,29 @@ def learn(
     clearly = [other for other in others if other.lead is not None and other.lead.low > 0.0]
     chosen = max(clearly, key=lambda other: other.lead.value if other.lead else 0.0, default=default)
     return Learning(chosen, before, tuple(found))
+
+
+def check_sides(groups: Sequence[str], is_untouched: NDArray[np.bool_]) -> None:
+    """Refuse labels of which too few can be learned from, or none can prove anything.
+
+    Args:
+        groups: n names of groups of prompts.
+        is_untouched: (n,) which of them only prove.
+
+    Raises:
+        DataError: There are too few groups on one side.
+    """
+    sides = is_untouched.tolist()
+    proving, learned = ({group for group, side in zip(groups, sides, strict=True) if side is s} for s in (True, False))
+    if proving and len(learned) >= LEAST_GROUPS:
+        return
+    several = len(proving) + len(learned)
+    raise DataError(
+        f"labels of {len(groups):,} prompts in {several:,} {'group' if several == 1 else 'groups'} are too few: "
+        f"{len(learned):,} groups could be learned from, of at least {LEAST_GROUPS}, and {len(proving):,} would prove. "
+        "Prompts that are alike or have one prompt_group are a group, and stay together. From some 200 groups on "
+        "labels begin to tell"
+    )
 
 
 def _candidate(recipe: Recipe, part: NDArray[np.int64], judge: _Judge, default: Candidate | None) -> Candidate:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from routellm_fast.adaptation.labels import Labels
+from routellm_fast.adaptation.labels import Labels, joined
 from routellm_fast.arrays import brief_repr
 from routellm_fast.data import Labelled, Prompts, known_aliases, models_of, read_battles, read_golden
 from routellm_fast.data.counts import Counts
@@ -53,6 +53,38 @@ class _Rated:
     weak: float
     weight: float
     costs_usd: tuple[float, float] | None = None
+
+
+def read_labels(
+    tables: Sequence[Path],
+    votes: Sequence[Path],
+    pair: ModelPair,
+    *,
+    prompts: Prompts | None = None,
+    left_out: LeftOut | None = None,
+) -> tuple[Labels, dict[str, str]]:
+    """Read several files, and return their labels as one, with what was read of each file in words.
+
+    Args:
+        tables: See read_scores.
+        votes: See read_votes.
+        pair: The two models.
+        prompts: The prompts by the id that `prompt_id` refers to.
+        left_out: Takes rows that break the layout; None raises. See tables.LeftOut.
+
+    Raises:
+        InvalidArgumentError: There is no file.
+        DataError, UnknownModelError: See read_scores and read_votes.
+    """
+    found = [read_scores(path, pair, prompts=prompts, left_out=left_out) for path in tables]
+    found += [read_votes(path, pair, prompts=prompts, left_out=left_out) for path in votes]
+    facts = {
+        str(path): f"{len(read.labels):,} labels of {read.rows:,} rows"
+        + (f", {read.others:,} rows that are not of both models left out" if read.others else "")
+        + (f"; scores were divided by {read.scale:g}" if read.scale != 1.0 else "")
+        for path, read in zip([*tables, *votes], found, strict=True)
+    }
+    return joined([read.labels for read in found]), facts
 
 
 def read_votes(

@@ -20,7 +20,7 @@ from routellm_fast.calibration.probability import sigmoid
 from routellm_fast.data.battles import Battle, Battles, to_arrays
 from routellm_fast.embedders.static import SURFACE_FEATURES, StaticEmbedder
 from routellm_fast.errors import InvalidArgumentError
-from routellm_fast.extras import is_installed
+from routellm_fast.extras import is_installed, require
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
@@ -63,6 +63,17 @@ class Recipe(Protocol):
         """Learn from these rows of the labels. Raises RouteLLMError where they do not suffice."""
 
 
+def checked_prior(prior: Router) -> tuple[MatrixFactorizationRouter, StaticEmbedder]:
+    """Return the router before and its embedder. Raises InvalidArgumentError where nothing can be learned on it."""
+    embedder = prior.embedder if prior.has_embedder else None
+    if isinstance(prior, MatrixFactorizationRouter) and isinstance(embedder, StaticEmbedder):
+        return prior, embedder
+    raise InvalidArgumentError(
+        "own traffic is learned on top of an mf router with a static embedder, such as the one that ships; found a "
+        f"{prior.kind} router{'' if embedder is None else f' with the embedder {embedder.name}'}"
+    )
+
+
 class Material:
     """What recipes learn from: labels, the router before, and the vectors of the labelled prompts."""
 
@@ -77,19 +88,13 @@ class Material:
         Raises:
             InvalidArgumentError: The prior is no mf router with a static embedder.
         """
-        if not isinstance(prior, MatrixFactorizationRouter) or not isinstance(prior.embedder, StaticEmbedder):
-            embedder = f" with the embedder {prior.embedder.name}" if prior.has_embedder else ""
-            raise InvalidArgumentError(
-                "own traffic is learned on top of an mf router with a static embedder, such as the one that ships; "
-                f"found a {prior.kind} router{embedder}"
-            )
         self.labels = labels
-        self.prior = prior
-        self.embedder = prior.embedder.replace(surface_features=SURFACE_FEATURES)
+        self.prior, embedder = checked_prior(prior)
+        self.embedder = embedder.replace(surface_features=SURFACE_FEATURES)
         self.embeddings = embedded(labels.prompts, self.embedder, on_progress).astype(np.float64)
         words = self.embedder.dim - len(SURFACE_FEATURES)
         self.features = np.arange(words, self.embedder.dim)
-        self.prior_vector = self._widened(prior.pair_vector, prior.embedder.surface_features)
+        self.prior_vector = self._widened(self.prior.pair_vector, embedder.surface_features)
 
     def _widened(self, vector: Scores, features: Sequence[str]) -> Scores:
         """Return the vector for embeddings with all surface features."""
@@ -243,6 +248,15 @@ _NEEDS: Final = {MatrixFactorization.name: "torch"}
 def available() -> tuple[str, ...]:
     """Return the names of the recipes whose libraries are installed."""
     return tuple(name for name in RECIPES if name not in _NEEDS or is_installed(_NEEDS[name]))
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise InvalidArgumentError where there is no recipe of a name, and MissingExtraError where it lacks a library."""
+    for name in names:
+        if name not in RECIPES:
+            raise InvalidArgumentError(f"there is no recipe {name!r}, only {', '.join(RECIPES)}")
+        if name in _NEEDS:
+            require(_NEEDS[name], extra="train")
 
 
 def _as_win_rate(learned: Learned, scores: Scores, gaps: Scores) -> tuple[Scores, float]:

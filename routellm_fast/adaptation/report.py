@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from routellm_fast.adaptation.proving import ADAPTED, AtThreshold, Proof
+from routellm_fast.adaptation.replacing import Replacement
 from routellm_fast.adaptation.saving import Monthly
-from routellm_fast.adaptation.sentences import headline, number_of, percent_of, reasons, usd
+from routellm_fast.adaptation.sentences import headline, number_of, percent_of, reasons, replacement, usd
 from routellm_fast.adaptation.verdict import Verdict, is_recommended, verdict_on
 from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import MissingExtraError
@@ -61,6 +62,7 @@ class Report:
         router: The directory of the adapted router, as it shall be shown; "" where there is none.
         labelling: How the labels were made, by what each entry says, e.g. {"Judge": "gpt-4o, both orders"}.
         monthly: What a month costs; None where costs or the number of requests are not known.
+        replacement: The router held against the one before; None where there was none.
     """
 
     proof: Proof
@@ -68,6 +70,7 @@ class Report:
     router: str = ""
     labelling: Mapping[str, str] = field(default_factory=dict)
     monthly: Monthly | None = None
+    replacement: Replacement | None = None
 
     __repr__ = brief_repr
 
@@ -76,11 +79,22 @@ class Report:
         """What the proof comes to."""
         return verdict_on(self.proof)
 
+    @property
+    def headline(self) -> str:
+        """The verdict: one line."""
+        found = headline(self.proof, self.verdict)
+        is_refused = self.replacement is not None and not self.replacement.takes_place
+        return f"The old router stays. Of the new one: {found}" if is_refused else found
+
+    @property
+    def reasons(self) -> tuple[tuple[str, str], ...]:
+        """Labels and sentences that follow the verdict."""
+        update = () if self.replacement is None else (("Update", replacement(self.replacement)),)
+        return *update, *reasons(self.proof, self.verdict, self.monthly)
+
     def lines(self) -> list[str]:
         """Return the report in a few lines of text, the verdict first. Nothing in them is unfit for a terminal."""
-        verdict = self.verdict
-        points = reasons(self.proof, verdict, self.monthly)
-        return [headline(self.proof, verdict), *(f"{label}: {text}" for label, text in points)]
+        return [self.headline, *(f"{label}: {text}" for label, text in self.reasons)]
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able object; numbers that are not finite are None."""
@@ -88,13 +102,14 @@ class Report:
         found = {
             "format_version": FORMAT_VERSION,
             "created": self.created,
-            "headline": headline(self.proof, verdict),
-            "reasons": [list(pair) for pair in reasons(self.proof, verdict, self.monthly)],
+            "headline": self.headline,
+            "reasons": [list(pair) for pair in self.reasons],
             "is_recommended": is_recommended(verdict),
             "verdict": dataclasses.asdict(verdict),
             "router": self.router,
             "labelling": dict(self.labelling),
             "monthly": None if self.monthly is None else dataclasses.asdict(self.monthly),
+            "replacement": None if self.replacement is None else dataclasses.asdict(self.replacement),
             "proof": self.proof.to_json(),
         }
         return {key: _finite(value) for key, value in found.items()}
@@ -123,11 +138,8 @@ def write_report(report: Report, folder: Path) -> list[Path]:
 
 def page(report: Report) -> str:
     """Return the report as one HTML page that needs no other file."""
-    proof, verdict = report.proof, report.verdict
-    first = headline(proof, verdict)
-    points = "".join(
-        f"<li><b>{escape(label)}:</b> {escape(text)}</li>" for label, text in reasons(proof, verdict, report.monthly)
-    )
+    proof, first = report.proof, report.headline
+    points = "".join(f"<li><b>{escape(label)}:</b> {escape(text)}</li>" for label, text in report.reasons)
     links = "".join(
         f'<li><a href="#{name}">{title}</a></li>'
         for name, title in (
@@ -153,11 +165,10 @@ def page(report: Report) -> str:
 
 def markdown(report: Report) -> str:
     """Return the report as Markdown, without pictures."""
-    proof, verdict = report.proof, report.verdict
-    parts = [f"# {in_markdown(headline(proof, verdict))}"]
+    proof = report.proof
+    parts = [f"# {in_markdown(report.headline)}"]
     parts.append(f"Strong: {in_markdown(proof.strong_model)}. Weak: {in_markdown(proof.weak_model)}. {report.created}")
-    points = reasons(proof, verdict, report.monthly)
-    parts.append("\n".join(f"* **{in_markdown(label)}:** {in_markdown(text)}" for label, text in points))
+    parts.append("\n".join(f"* **{in_markdown(label)}:** {in_markdown(text)}" for label, text in report.reasons))
     parts.append("## What to set")
     if report.router:
         parts.append(f"Router: {in_markdown(report.router)}")

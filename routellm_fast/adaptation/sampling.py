@@ -1,6 +1,6 @@
 """Which of a user's prompts are labelled, and in which order.
 
-The prompts are divided once, by a hash of what each asks (see near_duplicates) and the seed:
+The prompts are divided once, by a hash of the group (by default of what each asks; see near_duplicates) and the seed:
 
 * The untouched part is a random sample of the different requests, each as likely as any other, whatever its kind and
   however often it was asked. It is labelled in random order, so that any number of its labels is such a sample too:
@@ -17,7 +17,7 @@ file, and prompts that are added to it shift others by no more than the places t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_fast.adaptation.near_duplicates import collapsed, waiting_times
+from routellm_fast.adaptation.sides import groups_of, untouched_rows
 from routellm_fast.adaptation.sizing import Division
 from routellm_fast.adaptation.strata import Strata, strata_of
 from routellm_fast.arrays import FloatArray, brief_repr
-from routellm_fast.data.split import held_out, marks
+from routellm_fast.data.split import marks
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.thresholds.traffic import Traffic
 
@@ -45,7 +46,8 @@ class Plan:
         is_untouched: (k,) whether each of them belongs to the untouched part, whose labels only prove.
         requests: (k,) int64 how often each was asked, near-duplicates included.
         strata: The stratum of each of them.
-        groups: (m,) of every prompt of the traffic the name of its group: near-duplicates have the same one.
+        groups: (m,) of every prompt of the traffic the name of its group: near-duplicates have the same one. Prompts of
+            one group are all untouched, or none is.
         seed: The seed that the plan was made with.
     """
 
@@ -74,12 +76,21 @@ class Plan:
         return places[np.array(is_open, dtype=np.bool_)]
 
 
-def plan_labels(traffic: Traffic, vectors: FloatArray, *, division: Division | None = None, seed: int = 0) -> Plan:
+def plan_labels(
+    traffic: Traffic,
+    vectors: FloatArray,
+    *,
+    groups: Sequence[str] | None = None,
+    division: Division | None = None,
+    seed: int = 0,
+) -> Plan:
     """Plan which prompts of a traffic are labelled.
 
     Args:
         traffic: m distinct prompts, and how often each was asked.
         vectors: (m, dim) float32 token dimensions of the prompts, as `StaticEmbedder.tokens_only().embed` gives them.
+        groups: (m,) names of groups: prompts of one group are all untouched, or none is. Those of near-duplicates are
+            joined. None: near-duplicates alone are groups.
         division: How labels are divided; None for Division().
         seed: Another seed chooses other prompts; in [0, 2^63). A run that goes on from an earlier one needs its seed
             and its division, or prompts change sides.
@@ -98,8 +109,13 @@ def plan_labels(traffic: Traffic, vectors: FloatArray, *, division: Division | N
     requests = collapsed(traffic.prompts, traffic.counts, seed=seed)
     texts = [traffic.prompts[row] for row in requests.representative]
     strata = strata_of(requests.names, texts, vectors, requests.representative, seed=seed)
-    # A use of its own: `held_out` decides on the same groups when a router is trained on the rest.
-    apart = held_out(requests.names, division.untouched_share, seed=seed, use="untouched")
+    if groups is None:
+        names = tuple(requests.names[request] for request in requests.of_prompt)
+    else:
+        names = groups_of(traffic.prompts, groups)
+    apart = untouched_rows(
+        texts, [names[row] for row in requests.representative], share=division.untouched_share, seed=seed
+    )
     untouched, rest = np.flatnonzero(apart), np.flatnonzero(~apart)
     untouched = untouched[
         np.argsort(marks([requests.names[i] for i in untouched.tolist()], seed=seed, use="proof"), kind="stable")
@@ -111,7 +127,7 @@ def plan_labels(traffic: Traffic, vectors: FloatArray, *, division: Division | N
         is_untouched,
         requests.counts[order],
         strata.select(order),
-        tuple(requests.names[request] for request in requests.of_prompt),
+        names,
         seed,
     )
 

@@ -368,8 +368,8 @@ def _how_sure(proof: Proof) -> str:
     groups = "" if proof.groups == proof.prompts else f" in {proof.groups:,} groups"
     apgr, oracle = proof.apgr(ADAPTED), proof.apgr(ORACLE)
     text = (
-        f"Measured on {proof.prompts:,} prompts{groups} that nothing was learned from or chosen on; in brackets: 95 % "
-        "intervals over the choice of these prompts."
+        f"Measured on {proof.prompts:,} different prompts{groups} that nothing was learned from or chosen on, each "
+        "counted once, however often it is asked; in brackets: 95 % intervals over the choice of these prompts."
     )
     if apgr is None or oracle is None:
         return f"{text} APGR, which divides by what the strong model is better by, is undefined here."

@@ -38,6 +38,7 @@ def untouched_rows(
         seed: The same for all runs.
         known: By prompt, whether an earlier run left it untouched.
     """
+    # A use of its own: `held_out` decides on the same groups when a router is trained on the rest.
     by_hash = held_out(groups, share, seed=seed, use="untouched")
     decided: dict[str, bool] = {}
     for prompt, group in zip(prompts, groups, strict=True):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from routellm_fast.adaptation.proving import ADAPTED, SHIPPED, AtThreshold, Proof
+from routellm_fast.adaptation.sizing import labels_to_tell, spread_of_interval
 from routellm_fast.evaluation.results import LENGTH
 from routellm_fast.interval import Interval
 
@@ -36,10 +37,6 @@ LEAST_DIFFERENT: Final = 5
 # With a smaller share of calls saved, or fewer prompts that the strong model does not win, nothing is to be saved.
 _NOTHING: Final = 0.01
 _EVERYWHERE: Final = 0.95
-# Quantiles of the normal distribution: of the level, and of a chance of 80 % to find an effect that is there.
-_Z_LEVEL: Final = 2.0537
-_Z_POWER: Final = 0.8416
-_Z_INTERVAL: Final = 1.96
 _CHANCE: Final = 0.5
 # If none of n prompts did something, fewer than 3 of n do it (95 %).
 _RULE_OF_THREE: Final = 3.0
@@ -132,14 +129,14 @@ def _groups_to_tell(groups: int, apgr: Interval) -> tuple[int | None, int | None
     The first is for the APGR that was measured, the second for the upper end of its interval; None where that is no
     more than a mixture has.
     """
-    error = apgr.width / (2.0 * _Z_INTERVAL)
+    spread = spread_of_interval(apgr, groups)
 
     def more(effect: float) -> int | None:
-        if effect <= 0.0 or error == 0.0:
+        if effect <= 0.0 or spread == 0.0:
             return None
-        needed = groups * ((_Z_LEVEL + _Z_POWER) * error / effect) ** 2
+        found = labels_to_tell(effect, spread, groups, confidence=1.0 - 2.0 * LEVEL)
         # Measured or not, an effect that one more tenth of the labels would settle is not sure to be there.
-        return math.ceil(max(needed - groups, groups / 10.0))
+        return None if found is None else max(found, math.ceil(groups / 10.0))
 
     return more(apgr.value - _CHANCE), more(apgr.high - _CHANCE)
 

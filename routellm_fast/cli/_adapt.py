@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -15,27 +16,22 @@ from routellm_fast.cli._outputs import Force, check_vacant_outputs
 from routellm_fast.cli._printing import say, say_json, tell
 from routellm_fast.cli._progress import busy, progress_bar
 from routellm_fast.cli._prompts import PromptFormat
-from routellm_fast.errors import DataError, InvalidArgumentError
+from routellm_fast.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from routellm_fast.adaptation.asking import AskJob
     from routellm_fast.adaptation.cases import Case
-    from routellm_fast.adaptation.command import RunJob, RunResult
+    from routellm_fast.adaptation.command import Outlines, RunJob, RunResult
     from routellm_fast.adaptation.goal import Goal
-    from routellm_fast.adaptation.labels import Labels
-    from routellm_fast.augmentation.endpoint_settings import EndpointSettings
+    from routellm_fast.data import Prompts
     from routellm_fast.decision import ModelPair
-    from routellm_fast.prices import ModelPrice, PairPrices
     from routellm_fast.tables import LeftOut
     from routellm_fast.thresholds.traffic import Traffic
 
 # The packages behind this command import an event loop and numpy's linear algebra: they are imported when it runs.
 
 _INTERRUPTED: Final = 130
-_LABELS: Final = 400
 _QUALITY: Final = 0.95
-_TEXT_FILES: Final = ("", ".txt")
-_WHO: Final = ("strong", "weak", "judge")
 
 
 def adapt(
@@ -115,7 +111,15 @@ def adapt(
         float | None,
         typer.Option(help="Stop before the call that could exceed this many US dollars, earlier runs included."),
     ] = None,
-    size: Annotated[int, typer.Option("--size", min=1, help="The most labels to collect.")] = _LABELS,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size",
+            min=1,
+            help="The most labels to collect. Not given: as many as --half-width usually takes, else 400.",
+            show_default=False,
+        ),
+    ] = None,
     rounds: Annotated[
         int,
         typer.Option(min=1, help="Collect labels in so many rounds: prompts that routers disagree on come next."),
@@ -123,8 +127,9 @@ def adapt(
     half_width: Annotated[
         float | None,
         typer.Option(
-            help="Stop after a round when the share of the strong model's quality that is kept is known within this on "
-            "both sides, e.g. 0.05."
+            help="How well the share of the strong model's quality that is kept is to be known: within this on both "
+            "sides, e.g. 0.05. It says how many labels are collected; with --rounds, collecting stops as soon as it is "
+            "reached."
         ),
     ] = None,
     dry_run: Annotated[
@@ -212,48 +217,48 @@ def adapt(
     """From your own prompts to a router of your own, with a proof of what it saves."""
     from routellm_fast.adaptation import command
     from routellm_fast.adaptation.adapting import Wanted
+    from routellm_fast.adaptation.collecting import Size
     from routellm_fast.adaptation.folder import RunFolder
+    from routellm_fast.adaptation.reading import read_labels
     from routellm_fast.adaptation.recipes import available
-    from routellm_fast.artifact import ROUTER_LAYOUT, check_replaceable
+    from routellm_fast.cli._adapt_asking import asking_of, pair_prices, prices_of
     from routellm_fast.decision import checked_pair
     from routellm_fast.routers import load_router
 
     pair = checked_pair(strong_model, weak_model)
-    goal = _goal(quality, strong_share, usd_per_1k)
-    prices = _prices(price or [])
     is_labelled = bool(labels or votes)
-    _check_sources(prompts, is_labelled=is_labelled, judge=judge, check=check, answers=answers)
-    check_replaceable(out, ROUTER_LAYOUT)
-    if not update and not dry_run:
-        check_vacant_outputs(out, force=force)
-    left_out = left_out_of(strict=strict)
-    prior = load_router(router, allow_server=allow_server) if router else load_router()
+    only_for_asking = {
+        "PROMPTS": prompts, "--judge": judge, "--check": check, "--answers": answers, "--dry-run": dry_run,
+        "--size": size, "--half-width": half_width, "--max-cost-usd": max_cost_usd, "--redact": redact,
+        "--base-url": base_url, "--api-key-env": api_key_env,
+    }  # fmt: skip
+    _check_sources(is_labelled, {name for name, given in only_for_asking.items() if given not in (None, False)})
+    prices = prices_of(price or [])
     wanted = Wanted(
-        prior,
-        goal,
+        load_router(router, allow_server=allow_server) if router else load_router(),
+        _goal(quality, strong_share, usd_per_1k),
         recipes=tuple(recipe) if recipe else available(),
-        prices=_pair_prices(prices, output_tokens),
+        prices=pair_prices(prices, output_tokens, is_asked=not (is_labelled or answers)),
         requests_a_month=requests_a_month,
         created=created or datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
         seed=seed,
     )
     folder = RunFolder(work) if work is not None else RunFolder.of_router(out)
     job = command.RunJob(out, folder, wanted, pair, dataset=_dataset(traffic, prompts, labels, votes), update=update)
-    command.start(job)
+    if not update and not dry_run:
+        check_vacant_outputs(out, force=force)
+    left_out = left_out_of(strict=strict)
     ids = _ids(prompt_ids, left_out)
     own_traffic = None if traffic is None else _traffic(traffic, form, ids, left_out)
     if is_labelled:
         with busy("reading"):
-            known, facts = _read_labels(labels or [], votes or [], pair, ids, left_out)
+            known, facts = read_labels(labels or [], votes or [], pair, prompts=ids, left_out=left_out)
         say_left_out(left_out)
         with progress_bar("learning") as on_progress:
-            result = command.run_on_labels(_with(job, facts), known, own_traffic, on_progress=on_progress)
+            result = command.run_on_labels(replace(job, labelling=facts), known, own_traffic, on_progress=on_progress)
         _show(result, job, as_json=as_json)
         return
     assert prompts is not None  # noqa: S101 - checked with the sources
-    with busy("reading"):
-        asked_traffic, cases = _read_prompts(prompts, pair, form, ids, left_out, asks=not answers)
-    say_left_out(left_out)
     common: dict[str, Any] = {
         "requests_per_min": requests_per_min,
         "tokens_per_min": tokens_per_min,
@@ -263,12 +268,14 @@ def adapt(
         "max_tokens": max_tokens,
     }
     names = {"strong": strong_name or strong_model, "weak": weak_name or weak_model, "judge": judge}
-    endpoints = _endpoints(names, base_url or [], api_key_env or [], prices, common)
-    ask = _ask_job(
+    ask = asking_of(
         pair,
         folder.journal,
-        endpoints,
-        asks=not answers,
+        names if not answers else {"judge": judge},
+        base_url or [],
+        api_key_env or [],
+        prices,
+        common,
         mode=mode,
         template=template,
         check=check,
@@ -277,39 +284,23 @@ def adapt(
         max_failure_share=max_failure_share,
         max_cost_usd=max_cost_usd,
     )
-    _collect(
-        job, ask, asked_traffic, cases, own_traffic,
-        size=(size, rounds, half_width), dry_run=dry_run, as_json=as_json,
-    )  # fmt: skip
-
-
-def _collect(
-    job: RunJob,
-    ask: AskJob,
-    traffic: Traffic,
-    cases: Sequence[Case],
-    own_traffic: Traffic | None,
-    *,
-    size: tuple[int, int, float | None],
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    from routellm_fast.adaptation import command
-    from routellm_fast.adaptation.collecting import Collection, Size
-
-    wanted_size = Size(*size)
-    with busy("choosing prompts"):
-        collection = Collection(cases, traffic, job.wanted.prior, seed=job.wanted.seed)
+    wanted_size = Size.of(size, rounds, half_width)
+    with busy("reading"):
+        asked_traffic, cases = _read_prompts(prompts, pair, form, ids, left_out, asks=not answers)
+    say_left_out(left_out)
     if dry_run:
-        _show_outlook(*command.outlook(collection, ask, wanted_size), len(collection.plan), ask)
+        with busy("choosing prompts"):
+            found = command.outlines(job, cases, ask, wanted_size, asked_traffic)
+        _show_outlines(found, ask, as_json=as_json)
         return
     with progress_bar("asking") as on_progress:
-        found, result = command.run_on_traffic(
+        collected, asked = command.run_on_traffic(
             job,
-            collection,
+            cases,
             ask,
             wanted_size,
-            own_traffic or traffic,
+            asked_traffic,
+            calibrated_on=own_traffic,
             on_asked=lambda at: on_progress(
                 f"{at.stage}, ${at.spent_usd:.4f}, {at.failed:,} without a label", at.done, at.total
             ),
@@ -318,33 +309,38 @@ def _collect(
             ),
             on_progress=on_progress,
         )
-    for departure in found.asked.departures:
+    for departure in collected.asked.departures:
         tell(departure, by="note: ")
-    if result is None:
-        tell(f"every answer so far is in {ask.journal}. The same command goes on from there.", by="interrupted: ")
+    if asked is None:
+        tell(f"every answer so far is in {folder.journal}. The same command goes on from there.", by="interrupted: ")
         raise typer.Exit(_INTERRUPTED)
-    _show(result, job, as_json=as_json)
+    _show(asked, job, as_json=as_json)
     if not as_json:
-        report = found.asked.report
+        report = collected.asked.report
         say(
             f"labels: {report.labelled:,} of {report.prompts:,} prompts asked about; {report.new_calls:,} calls in "
-            f"this run, {report.calls:,} in all; at most ${report.committed_usd:.4f} spent; ended because {found.ending}"
+            f"this run, {report.calls:,} in all; at most ${report.committed_usd:.4f} spent; ended because "
+            f"{collected.ending}"
         )
 
 
-def _check_sources(
-    prompts: Path | None, *, is_labelled: bool, judge: str | None, check: str | None, answers: bool
-) -> None:
-    if is_labelled and (prompts is not None or judge or check or answers):
+def _check_sources(is_labelled: bool, for_asking: set[str]) -> None:
+    """Refuse options that do not go together.
+
+    Args:
+        is_labelled: Whether --labels or --votes are given.
+        for_asking: The options that are given of those that have a meaning for prompts alone.
+    """
+    if is_labelled and for_asking:
         raise InvalidArgumentError(
-            "--labels and --votes hold what is known of each prompt, and nobody is asked: leave out PROMPTS, --judge, "
-            "--check and --answers; --traffic names prompts to calibrate on"
+            "--labels and --votes hold what is known of each prompt, and nobody is asked: leave out "
+            f"{', '.join(sorted(for_asking))} (--traffic names prompts to calibrate on)"
         )
-    if not is_labelled and prompts is None:
+    if not is_labelled and "PROMPTS" not in for_asking:
         raise InvalidArgumentError(
             "there is nothing to adapt to: give a file of your prompts, with --judge or --check, or --labels or --votes"
         )
-    if prompts is not None and (judge is None) == (check is None):
+    if not is_labelled and len(for_asking & {"--judge", "--check"}) != 1:
         raise InvalidArgumentError("answers are judged or checked: give --judge or --check, one of the two")
 
 
@@ -359,204 +355,91 @@ def _goal(quality: float | None, strong_share: float | None, usd_per_1k: float |
     return Goal(kind, value)  # type: ignore[arg-type]
 
 
-def _by_who(entries: Sequence[str], option: str) -> dict[str, str]:
-    """Return what each of strong, weak and judge is given; an entry without a name is for all."""
-    found: dict[str, str] = {}
-    for entry in entries:
-        who, mark, value = entry.partition("=")
-        if not mark or who not in _WHO:
-            who, value = "", entry
-        for name in (who,) if who else _WHO:
-            if who and name in found and found[name] != value and entry in entries[:-1]:
-                raise InvalidArgumentError(f"{option} names {name} twice")
-            if who or name not in found:
-                found[name] = value
-    return found
-
-
-def _prices(entries: Sequence[str]) -> dict[str, ModelPrice]:
-    from routellm_fast.prices import ModelPrice, assigned_usd
-
-    found: dict[str, ModelPrice] = {}
-    for entry in entries:
-        assigned = assigned_usd(entry, 2)
-        if assigned is None or assigned[0] not in _WHO:
-            raise InvalidArgumentError(
-                f"--price must be WHO=IN/OUT with strong, weak or judge, e.g. strong=2.5/10, found {entry!r}"
-            )
-        who, (price_in, price_out) = assigned
-        if who in found:
-            raise InvalidArgumentError(f"--price names {who} twice")
-        found[who] = ModelPrice(price_in, price_out)
-    return found
-
-
-def _pair_prices(prices: dict[str, ModelPrice], output_tokens: float | None) -> PairPrices | None:
-    """Return the prices of both models; None where costs of answers are measured, or unknown."""
-    from routellm_fast.prices import PairPrices
-
-    if output_tokens is None:
-        return None
-    if not {"strong", "weak"} <= set(prices):
-        raise InvalidArgumentError("--output-tokens needs the prices of both models: --price strong=… --price weak=…")
-    return PairPrices(prices["strong"], prices["weak"], output_tokens)
-
-
-def _endpoints(
-    names: dict[str, str | None],
-    base_urls: Sequence[str],
-    key_variables: Sequence[str],
-    prices: dict[str, ModelPrice],
-    common: dict[str, Any],
-) -> dict[str, EndpointSettings]:
-    from routellm_fast.augmentation.endpoint_settings import EndpointSettings
-
-    urls, keys = _by_who(base_urls, "--base-url"), _by_who(key_variables, "--api-key-env")
-    return {
-        who: EndpointSettings(
-            name, base_url=urls.get(who), api_key_variable=keys.get(who), prices=prices.get(who), **common
-        )
-        for who, name in names.items()
-        if name
-    }
-
-
-def _ask_job(
-    pair: ModelPair,
-    journal: Path,
-    endpoints: dict[str, EndpointSettings],
-    *,
-    asks: bool,
-    mode: str,
-    template: Path | None,
-    check: str | None,
-    redact: Sequence[str],
-    max_concurrency: int,
-    max_failure_share: float,
-    max_cost_usd: float | None,
-) -> AskJob:
-    from routellm_fast.adaptation.asking import AskJob
-    from routellm_fast.adaptation.checking import checker_of
-    from routellm_fast.adaptation.redaction import redaction_of
-    from routellm_fast.augmentation import JudgeConfig, Questioner
-    from routellm_fast.cli._judging import template_of
-
-    questioner = None
-    if "judge" in endpoints:
-        questioner = Questioner(endpoints["judge"], template_of(mode, template, as_json=False))
-    return AskJob(
-        pair,
-        journal,
-        strong=endpoints["strong"] if asks else None,
-        weak=endpoints["weak"] if asks else None,
-        judge=questioner,
-        checker=None if check is None else checker_of(check),
-        redaction=redaction_of(redact),
-        config=JudgeConfig(max_concurrency=max_concurrency, max_failure_share=max_failure_share),
-        max_cost_usd=max_cost_usd,
-    )
-
-
-def _ids(paths: list[Path] | None, left_out: LeftOut) -> Any:
+def _ids(paths: list[Path] | None, left_out: LeftOut) -> Prompts | None:
     from routellm_fast.cli._judging import read_all_prompts
 
     return read_all_prompts(paths, left_out)
 
 
-def _traffic(path: Path, form: PromptFormat, ids: Any, left_out: LeftOut) -> Traffic:
+def _traffic(path: Path, form: PromptFormat, ids: Prompts | None, left_out: LeftOut) -> Traffic:
     from routellm_fast.cli._prompts import read_prompts
     from routellm_fast.thresholds.traffic import Traffic
 
-    file = None if str(path) == "-" else path
+    file = None if _is_input(path) else path
     return Traffic.of(
         prompt.text for prompt in read_prompts([], file, form, ids=ids, keep_blank=True, left_out=left_out)
     )
 
 
 def _read_prompts(
-    path: Path, pair: ModelPair, form: PromptFormat, ids: Any, left_out: LeftOut, *, asks: bool
+    path: Path, pair: ModelPair, form: PromptFormat, ids: Prompts | None, left_out: LeftOut, *, asks: bool
 ) -> tuple[Traffic, Sequence[Case]]:
     """Return the prompts with their counts, and what is known of each."""
     from routellm_fast.adaptation.cases import cases_of, read_cases
+    from routellm_fast.tables import LeftOut, form_of
     from routellm_fast.thresholds.traffic import Traffic
 
-    counted = _traffic(path, form, ids, left_out)
-    if str(path) == "-" or path.suffix in _TEXT_FILES:
+    if _is_input(path) or form is PromptFormat.TEXT or form_of(path) is None:
+        if not asks:
+            raise InvalidArgumentError(
+                f"--answers needs a table that holds the answers, in columns `response:{pair.strong}` and "
+                f"`response:{pair.weak}`; {path} holds prompts alone"
+            )
+        counted = _traffic(path, form, ids, left_out)
         return counted, cases_of(counted.prompts)
     cases = read_cases(path, pair, asks=asks, prompts=ids, left_out=left_out).found
+    # What cannot be read has been counted by now.
+    counted = _traffic(path, form, ids, LeftOut(strict=left_out.strict))
     known = {case.prompt for case in cases}
-    counts = zip(counted.prompts, counted.counts.tolist(), strict=True)
-    kept = Traffic.of(prompt for prompt, count in counts if prompt in known for _ in range(count))
-    return kept, [case for case in cases if case.prompt in set(kept.prompts)]
+    asked = zip(counted.prompts, counted.counts.tolist(), strict=True)
+    kept = Traffic.of(prompt for prompt, count in asked if prompt in known for _ in range(count))
+    return kept, cases
 
 
-def _read_labels(
-    tables: Sequence[Path], votes: Sequence[Path], pair: ModelPair, ids: Any, left_out: LeftOut
-) -> tuple[Labels, dict[str, str]]:
-    from routellm_fast.adaptation.labels import joined
-    from routellm_fast.adaptation.reading import read_scores, read_votes
-
-    found = [read_scores(path, pair, prompts=ids, left_out=left_out) for path in tables]
-    found += [read_votes(path, pair, prompts=ids, left_out=left_out) for path in votes]
-    if not found:
-        raise DataError("there are no labels")
-    facts = {
-        str(path): f"{len(read.labels):,} labels of {read.rows:,} rows"
-        + (f", {read.others:,} rows of other models left out" if read.others else "")
-        + (f"; scores were divided by {read.scale:g}" if read.scale != 1.0 else "")
-        for path, read in zip([*tables, *votes], found, strict=True)
-    }
-    return joined([read.labels for read in found]), facts
-
-
-def _with(job: RunJob, labelling: dict[str, str]) -> RunJob:
-    from dataclasses import replace
-
-    return replace(job, labelling=labelling)
+def _is_input(path: Path) -> bool:
+    return str(path) == "-"
 
 
 def _dataset(traffic: Path | None, prompts: Path | None, labels: list[Path] | None, votes: list[Path] | None) -> str:
-    named = [path for path in (traffic, prompts, *(labels or []), *(votes or [])) if path is not None]
-    return "standard input" if str(named[0]) == "-" else named[0].name
+    named = next(path for path in (traffic, prompts, *(labels or []), *(votes or [])) if path is not None)
+    return "standard input" if _is_input(named) else named.name
 
 
-def _show_outlook(found: Any, promise: Any, prompts: int, ask: AskJob) -> None:
+def _show_outlines(found: Outlines, ask: AskJob, *, as_json: bool) -> None:
+    if as_json:
+        say_json(asdict(found))
+        return
+    estimate, outlook = found.estimate, found.outlook
     say(
-        f"{promise.labels:,} of {prompts:,} prompts would be labelled: {promise.training:,} to learn from, "
-        f"{promise.untouched:,} to prove"
+        f"{outlook.labels:,} of {found.prompts:,} different prompts would be labelled: {outlook.training:,} to learn "
+        f"from, {outlook.untouched:,} to prove"
     )
     say(
-        f"  the share of the strong model's quality that is kept would be known within about {promise.kept:.1%} on "
-        f"both sides, and the saving within about {promise.saving:.0%}"
+        f"  the share of the strong model's quality that is kept would be known within about {outlook.kept:.1%} on "
+        f"both sides, and the saving within about {outlook.saving:.0%}"
     )
     say(
-        f"  calls: {found.judgements + found.responses:,} ({found.responses:,} answers, {found.judgements:,} "
-        f"judgements); on record already: {found.on_record:,}"
+        f"  calls: {estimate.judgements + estimate.responses:,} ({estimate.responses:,} answers, "
+        f"{estimate.judgements:,} judgements); on record already: {estimate.on_record:,}"
     )
-    say(f"  tokens: about {found.input_tokens:,} in, at most {found.output_tokens:,} out")
-    if found.cost_usd is None or found.most_usd is None:
+    say(f"  tokens: about {estimate.input_tokens:,} in, at most {estimate.output_tokens:,} out")
+    if estimate.cost_usd is None or estimate.most_usd is None:
         say("  cost: not known without prices (--price WHO=IN/OUT)")
         return
     say(
-        f"  cost: about ${found.cost_usd:.4f} if every answer is as long as it may be, and not more than "
-        f"${found.most_usd:.4f} without retries"
+        f"  cost: about ${estimate.cost_usd:.4f} if every answer is as long as it may be, and not more than "
+        f"${estimate.most_usd:.4f} without retries"
     )
     if ask.max_cost_usd is not None:
         say(f"  cap: ${ask.max_cost_usd:.4f}")
 
 
 def _show(result: RunResult, job: RunJob, *, as_json: bool) -> None:
-    from routellm_fast.adaptation.sentences import replacement
-
     if as_json:
-        record = result.report.to_json()
-        change = None if result.replacement is None else replacement(result.replacement)
-        say_json({**record, "replacement": change, "digest": result.digest})
+        say_json({**result.report.to_json(), "digest": result.digest})
         return
     for line in result.report.lines():
         say(line)
-    if result.replacement is not None:
-        say(replacement(result.replacement))
     say("")
     if result.digest is not None:
         say(f"router: {job.out} ({result.adapted.learning.chosen.name}), digest {result.digest}")

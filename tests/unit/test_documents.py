@@ -33,6 +33,7 @@ DOCUMENTS = [
 FENCE = re.compile(r"^([ ]*)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 EXTRAS = {
+    "docs/adapt.md": ("openai",),
     "docs/embedding-servers.md": ("openai",),
     "docs/export.md": ("onnx", "onnxruntime"),
     "docs/quality.md": ("torch", "matplotlib", "openai"),
