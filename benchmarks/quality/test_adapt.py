@@ -38,7 +38,8 @@ def record(count: int = 160) -> dict[str, Any]:
         "everything": measured.everything(),
     }
     found = adapt.noise_verdicts({"topics": labels(420)}, load_router(), 3)
-    return adapt.rounded({"traffics": {"topics": traffic}, "noise": found})
+    rounded: dict[str, Any] = adapt.rounded({"traffics": {"topics": traffic}, "noise": found})
+    return rounded
 
 
 def test_no_group_is_learned_from_and_scored() -> None:
