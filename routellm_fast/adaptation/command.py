@@ -177,7 +177,10 @@ def run_on_traffic(
     spent = replace(job.wanted, labelling_usd=report.committed_usd or None)
     facts = {**job.labelling, **_asked_facts(found)}
     asked = replace(job, wanted=spent, labelling=facts)
-    return found, _finish(asked, kept, found.labels, calibrated_on or traffic, on_progress)
+    try:
+        return found, _finish(asked, kept, found.labels, calibrated_on or traffic, on_progress)
+    except DataError as error:
+        raise DataError(f"{error}. No more were asked for, since {found.ending}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -436,6 +436,15 @@ def test_the_cap_ends_the_asking_and_what_is_there_is_used(run: Run, tmp_path: P
     assert set(models.asked.values()) == {1}
 
 
+def test_a_cap_that_ends_the_asking_too_soon_is_named(run: Run, tmp_path: Path, models: Models) -> None:
+    models.input_tokens = 20
+    arguments = [*asking(models, text_file(tmp_path, prompts(COUNT))), "--max-tokens", 10, "--max-concurrency", 1]
+    found = run(*arguments, "--max-cost-usd", 0.012)
+    assert_is_refused(found, "are too few", "labels so far are kept in", "since the money is spent")
+    assert models.requests
+    assert 0 < len(kept(tmp_path).labels) < COUNT
+
+
 def test_a_budget_of_nothing_asks_nobody(run: Run, tmp_path: Path, models: Models) -> None:
     found = run(*asking(models, text_file(tmp_path, prompts(COUNT))), "--max-cost-usd", 0)
     assert_is_refused(found, "no label", "the money is spent", "80 were not asked about")
