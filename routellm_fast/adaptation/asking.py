@@ -20,6 +20,7 @@ from routellm_fast.adaptation.cases import Case, check_distinct
 from routellm_fast.adaptation.checking import Checker
 from routellm_fast.adaptation.labels import Labels
 from routellm_fast.adaptation.redaction import Redaction
+from routellm_fast.adaptation.sizing import affordable
 from routellm_fast.arrays import brief_repr
 from routellm_fast.augmentation.clock import Clock
 from routellm_fast.augmentation.contests import Contest
@@ -275,6 +276,19 @@ def plan(job: AskJob, cases: Sequence[Case]) -> Estimate:
     ledger = read_journal(job.journal) if _has_journal(job.journal) else None
     sent = _prepared(job, cases)
     return estimate(sent.contests, questioner=job.judge, generators=job.generators, ledger=ledger)
+
+
+def affordable_cases(job: AskJob, cases: Sequence[Case]) -> int | None:
+    """Return of how many of the cases, in their order, the cap pays for what `plan` expects; None without a cap.
+
+    Raises InvalidArgumentError where a model that is asked has no price.
+    """
+    if job.max_cost_usd is None:
+        return None
+    ledger = read_journal(job.journal) if _has_journal(job.journal) else Ledger()
+    left_usd = job.max_cost_usd - ledger.spent_usd - ledger.lost_usd - ledger.unsettled_usd
+    contests = _prepared(job, cases).contests
+    return affordable(contests, left_usd, questioner=job.judge, generators=job.generators, ledger=ledger)
 
 
 def _has_journal(path: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from routellm_fast.adaptation.adapting import Adapted, Wanted, adapt
-from routellm_fast.adaptation.asking import AskJob, AskProgress, AskReport, plan
+from routellm_fast.adaptation.asking import AskJob, AskProgress, AskReport, affordable_cases, plan
 from routellm_fast.adaptation.cases import Case
 from routellm_fast.adaptation.collecting import Collected, Collection, Size
 from routellm_fast.adaptation.folder import Kept, RunFolder, RunSettings
@@ -177,30 +177,36 @@ def run_on_traffic(
     spent = replace(job.wanted, labelling_usd=report.committed_usd or None)
     facts = {**job.labelling, **_asked_facts(found)}
     asked = replace(job, wanted=spent, labelling=facts)
-    return found, _finish(asked, kept, found.labels, calibrated_on or traffic, on_progress)
+    try:
+        return found, _finish(asked, kept, found.labels, calibrated_on or traffic, on_progress)
+    except DataError as error:
+        raise DataError(f"{error}. No more were asked for, since {found.ending}") from error
 
 
 @dataclass(frozen=True, slots=True)
-class Outlines:
+class DryRun:
     """What a run would ask for, and what it promises.
 
     Attributes:
         estimate: Calls, tokens and costs.
         outlook: How many labels, and how narrow intervals are likely to be.
         prompts: Number of different requests in the traffic.
+        affordable: For about how many of the labels the cap is enough; None without one.
     """
 
     estimate: Estimate
     outlook: Outlook
     prompts: int
+    affordable: int | None
 
 
-def outlines(job: RunJob, cases: Sequence[Case], ask: AskJob, size: Size, traffic: Traffic) -> Outlines:
+def dry_run(job: RunJob, cases: Sequence[Case], ask: AskJob, size: Size, traffic: Traffic) -> DryRun:
     """Return what a run would ask for, without any call and without a file. Raises as run_on_traffic does."""
     kept = start(job, has_costs=ask.has_costs)
     collection = _collection(job, kept, cases, traffic)
     first = collection.first(size.labels)
-    return Outlines(plan(ask, first), Outlook.of(len(first), Division()), len(collection.plan))
+    outlook = Outlook.of(len(first), Division())
+    return DryRun(plan(ask, first), outlook, len(collection.plan), affordable_cases(ask, first))
 
 
 def _collection(job: RunJob, kept: Kept | None, cases: Sequence[Case], traffic: Traffic) -> Collection:

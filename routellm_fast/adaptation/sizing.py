@@ -228,7 +228,7 @@ def affordable(
     contests: Sequence[Contest],
     max_cost_usd: float,
     *,
-    questioner: Questioner,
+    questioner: Questioner | None,
     generators: Mapping[str, EndpointSettings],
     ledger: Ledger | None = None,
 ) -> int:

@@ -21,7 +21,7 @@ from routellm_fast.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from routellm_fast.adaptation.asking import AskJob
     from routellm_fast.adaptation.cases import Case
-    from routellm_fast.adaptation.command import Outlines, RunJob, RunResult
+    from routellm_fast.adaptation.command import DryRun, RunJob, RunResult
     from routellm_fast.adaptation.goal import Goal
     from routellm_fast.data import Prompts
     from routellm_fast.decision import ModelPair
@@ -290,8 +290,8 @@ def adapt(
     say_left_out(left_out)
     if dry_run:
         with busy("choosing prompts"):
-            found = command.outlines(job, cases, ask, wanted_size, asked_traffic)
-        _show_outlines(found, ask, as_json=as_json)
+            found = command.dry_run(job, cases, ask, wanted_size, asked_traffic)
+        _show_dry_run(found, ask, as_json=as_json)
         return
     with progress_bar("asking") as on_progress:
         collected, asked = command.run_on_traffic(
@@ -405,7 +405,7 @@ def _dataset(traffic: Path | None, prompts: Path | None, labels: list[Path] | No
     return "standard input" if _is_input(named) else named.name
 
 
-def _show_outlines(found: Outlines, ask: AskJob, *, as_json: bool) -> None:
+def _show_dry_run(found: DryRun, ask: AskJob, *, as_json: bool) -> None:
     if as_json:
         say_json(asdict(found))
         return
@@ -431,7 +431,7 @@ def _show_outlines(found: Outlines, ask: AskJob, *, as_json: bool) -> None:
         f"${estimate.most_usd:.4f} without retries"
     )
     if ask.max_cost_usd is not None:
-        say(f"  cap: ${ask.max_cost_usd:.4f}")
+        say(f"  cap: ${ask.max_cost_usd:.4f}, which is enough for about {found.affordable:,} of these labels")
 
 
 def _show(result: RunResult, job: RunJob, *, as_json: bool) -> None:

@@ -9,8 +9,11 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
+from typing import Final
 
 from routellm_fast.errors import UnknownModelError
+
+_SHOWN_NAMES: Final = 20
 
 
 @cache
@@ -44,4 +47,7 @@ def check_known(wanted: Collection[str], known: Collection[str], *, what: str = 
         if name not in known:
             close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.4)
             hint = f" Did you mean {' or '.join(close)}?" if close else ""
-            raise UnknownModelError(f"the data has no {what} of {name!r}, only of: {', '.join(sorted(known))}.{hint}")
+            names = sorted(known)
+            more = f" … ({len(names):,} in all)" if len(names) > _SHOWN_NAMES else ""
+            listed = ", ".join(names[:_SHOWN_NAMES])
+            raise UnknownModelError(f"the data has no {what} of {name!r}, only of: {listed}{more}.{hint}")

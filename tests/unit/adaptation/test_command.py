@@ -18,7 +18,7 @@ from routellm_fast.adaptation.asking import AskJob
 from routellm_fast.adaptation.cases import Case
 from routellm_fast.adaptation.checking import checker_of
 from routellm_fast.adaptation.collecting import Size
-from routellm_fast.adaptation.command import RunJob, outlines, run_on_labels, run_on_traffic, start
+from routellm_fast.adaptation.command import RunJob, dry_run, run_on_labels, run_on_traffic, start
 from routellm_fast.adaptation.folder import Kept, RunFolder
 from routellm_fast.adaptation.goal import Goal
 from routellm_fast.adaptation.proving import prove
@@ -89,7 +89,7 @@ def test_an_update_never_learns_from_what_proves_and_never_proves_by_what_was_le
     run_on_labels(job(tmp_path), labels_of(prompts(100)))
     first = kept(tmp_path)
     # Near-duplicates of labels that are there, and new ones.
-    more = [f"{text[:-1]} !!" for text in prompts(100)] + prompts(60, first=100)
+    more = [f"{text.upper()}.." for text in prompts(100)] + prompts(60, first=100)
     result = run_on_labels(job(tmp_path, update=True), labels_of(more))
     second = kept(tmp_path)
     assert len(second.labels) == 260
@@ -138,9 +138,9 @@ def test_the_threshold_may_be_found_on_another_traffic(tmp_path: Path) -> None:
     assert share == pytest.approx(0.5, abs=0.05)
 
 
-def test_outlines_make_no_file(tmp_path: Path) -> None:
+def test_dry_run_make_no_file(tmp_path: Path) -> None:
     texts = prompts(100)
-    found = outlines(job(tmp_path), cases(texts), ask(tmp_path), Size(60), Traffic.of(texts))
+    found = dry_run(job(tmp_path), cases(texts), ask(tmp_path), Size(60), Traffic.of(texts))
     assert (found.prompts, found.outlook.labels, found.estimate.responses) == (100, 60, 0)
     assert list(tmp_path.iterdir()) == []
 

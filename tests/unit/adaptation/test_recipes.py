@@ -9,10 +9,9 @@ from routellm_fast import InvalidArgumentError, MissingExtraError, load_router
 from routellm_fast.adaptation import recipes
 from routellm_fast.adaptation.recipes import RECIPES, AsBefore, Material, available, check_names, checked_prior
 from routellm_fast.embedders.static import SURFACE_FEATURES
-from routellm_fast.routers import MatrixFactorizationRouter
+from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter
 from routellm_fast.routers.base import Router
 from tests.support.adapt_traffic import PAIR, is_hard, labels_of, prompts
-from tests.support.builders import mf_router
 
 
 @cache
@@ -70,7 +69,7 @@ def test_battles_say_by_how_much_the_strong_model_won() -> None:
 def test_only_some_routers_can_be_learned_on() -> None:
     prior, embedder = checked_prior(shipped())
     assert (prior, embedder) == (shipped(), shipped().embedder)
-    for other in (load_router("sw_ranking"), mf_router(None)):
+    for other in (load_router("sw_ranking"), RandomRouter(PAIR)):
         with pytest.raises(InvalidArgumentError, match="on top of an mf router with a static embedder"):
             checked_prior(other)
 

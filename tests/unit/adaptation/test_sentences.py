@@ -227,8 +227,8 @@ def test_what_follows_the_verdict(proof):
     )
     assert "does as well here: the adapted router's APGR exceeds its by" in lines["As shipped"]
     assert lines["How sure"].startswith(
-        "Measured on 400 prompts that nothing was learned from or chosen on; in brackets: 95 % intervals over the "
-        "choice of these prompts. APGR 0."
+        "Measured on 400 different prompts that nothing was learned from or chosen on, each counted once, however "
+        "often it is asked; in brackets: 95 % intervals over the choice of these prompts. APGR 0."
     )
 
 

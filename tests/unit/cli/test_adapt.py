@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gzip
+import html
 import json
 import signal
 import time
@@ -114,7 +115,7 @@ def test_scores_become_a_router_with_a_proof(run: Run, tmp_path: Path) -> None:
     assert hard > easy
     check_labels(tmp_path)
     page = (tmp_path / "out.adapt" / "report.html").read_text(encoding="utf-8")
-    assert f"<h1>{first}</h1>" in page
+    assert f"<h1>{html.escape(first)}</h1>" in page
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "Routing saves" in card
     assert not any(prompt in card or prompt in page for prompt in prompts(300))
@@ -202,11 +203,16 @@ def test_too_few_labels_say_how_many_are_needed(run: Run, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("", "empty"), ("prompt,large,small\n", "no"), ("prompt,large\nHello,1\n", "small"), ("a,b\n1,2\n", "prompt")],
+    [
+        ("", "labels.csv holds no rows"),
+        ("prompt,large,small\n", "labels.csv"),
+        ("prompt,large\nHello,1\n", "no scores of 'small', only of: large"),
+        ("a,b\n1,2\n", "labels.csv, line 2"),
+    ],
 )
 def test_tables_without_labels_are_refused(run: Run, tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "labels.csv").write_text(content)
-    assert_is_refused(run("--labels", tmp_path / "labels.csv"), "labels.csv", words)
+    assert_is_refused(run("--labels", tmp_path / "labels.csv"), words)
     assert not (tmp_path / "out.adapt").exists()
 
 
@@ -381,12 +387,12 @@ def test_rounds_collect_as_many_labels_as_are_wanted(run: Run, tmp_path: Path, m
 
 def test_a_dry_run_asks_nobody_and_writes_nothing(run: Run, tmp_path: Path, models: Models) -> None:
     file = text_file(tmp_path, prompts(COUNT))
-    status, output, _ = run(*asking(models, file), "--dry-run", "--max-cost-usd", 3)
+    status, output, _ = run(*asking(models, file), "--dry-run", "--max-cost-usd", 0.6)
     assert status == 0
     for words in (
         "80 of 80 different prompts would be labelled: 40 to learn from, 40 to prove",
         "calls: 320 (160 answers, 160 judgements); on record already: 0",
-        "cap: $3.0000",
+        "cap: $0.6000, which is enough for about 33 of these labels",
     ):
         assert words in output
     record = json.loads(run(*asking(models, file), "--dry-run", "--json")[1])
@@ -415,11 +421,12 @@ def test_a_dry_run_after_a_run_says_what_is_on_record(run: Run, tmp_path: Path, 
 
 
 def test_the_cap_ends_the_asking_and_what_is_there_is_used(run: Run, tmp_path: Path, models: Models) -> None:
-    # A call of 100 and 10 tokens: $0.0011 of the strong model, $0.00011 of the others, but it may cost more beforehand.
+    # A call of 20 and 10 tokens: $0.0003 of the strong model, $0.00003 of the others, but it may cost more beforehand.
+    models.input_tokens = 20
     file = text_file(tmp_path, prompts(200))
     arguments = [*asking(models, file), "--max-tokens", 10, "--max-concurrency", 1, "--max-cost-usd"]
-    status, output, _ = run(*arguments, 0.15)
-    assert status == 0
+    status, output, errors = run(*arguments, 0.045)
+    assert status == 0, errors
     assert "ended because the money is spent" in output
     first = kept(tmp_path)
     assert 60 < len(first.labels) < 200
@@ -427,6 +434,15 @@ def test_the_cap_ends_the_asking_and_what_is_there_is_used(run: Run, tmp_path: P
     assert run(*arguments, 10, "--force")[0] == 0
     assert len(kept(tmp_path).labels) == 200
     assert set(models.asked.values()) == {1}
+
+
+def test_a_cap_that_ends_the_asking_too_soon_is_named(run: Run, tmp_path: Path, models: Models) -> None:
+    models.input_tokens = 20
+    arguments = [*asking(models, text_file(tmp_path, prompts(COUNT))), "--max-tokens", 10, "--max-concurrency", 1]
+    found = run(*arguments, "--max-cost-usd", 0.012)
+    assert_is_refused(found, "are too few", "labels so far are kept in", "since the money is spent")
+    assert models.requests
+    assert 0 < len(kept(tmp_path).labels) < COUNT
 
 
 def test_a_budget_of_nothing_asks_nobody(run: Run, tmp_path: Path, models: Models) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from routellm_fast import DataError, InvalidArgumentError, ModelPair, data
-from routellm_fast.data.names import known_aliases
+from routellm_fast import DataError, InvalidArgumentError, ModelPair, UnknownModelError, data
+from routellm_fast.data.names import check_known, known_aliases
 from routellm_fast.data.split import group_of, held_out, numbered
 from routellm_fast.tables import read_table
 
@@ -424,3 +424,13 @@ def test_groups_are_numbered_as_they_first_appear():
     assert count == 3
     assert group.tolist() == [0, 1, 0, 2]
     assert numbered([])[0] == 0
+
+
+def test_of_many_names_some_are_listed_and_similar_ones_are_named() -> None:
+    known = [f"model-{number:03}" for number in range(100)]
+    with pytest.raises(UnknownModelError) as error:
+        check_known(["model-0990"], known)
+    assert "model-019 … (100 in all). Did you mean model-099" in str(error.value)
+    assert "model-020" not in str(error.value)
+    with pytest.raises(UnknownModelError, match=r"only of: a, b\.$"):
+        check_known(["z"], ["b", "a"])
