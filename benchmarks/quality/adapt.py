@@ -46,8 +46,8 @@ from routellm_fast.training.verdict import gain
 
 SIZES: Final = (50, 100, 200, 500, 1000, 2000)
 DRAWS: Final = 16
-# The rest must be enough to score on.
-_MOST_OF_TRAFFIC: Final = 0.7
+# So many prompts must be left to score.
+_LEAST_LEFT: Final = 200
 _FOLDS: Final = 5
 _QUALITY: Final = 0.95
 NOISE_TRAFFICS: Final = 200
@@ -91,6 +91,8 @@ def drawn(groups: Sequence[str], count: int, generator: np.random.Generator) -> 
 class Measured:
     """A traffic, with what every way to score it makes of the rest."""
 
+    least_left = _LEAST_LEFT
+
     def __init__(self, name: str, labels: Labels, prior: Router, *, with_routellm: bool) -> None:
         self.name = name
         self.labels = labels
@@ -104,7 +106,7 @@ class Measured:
     def curves(self, sizes: Sequence[int], draws: int) -> Iterator[dict[str, Any]]:
         """Yield one record a size and draw."""
         for size in sizes:
-            if size > _MOST_OF_TRAFFIC * len(self.labels):
+            if len(self.labels) - size < self.least_left:
                 continue
             for number in range(draws):
                 seen, rest = drawn(self.labels.groups, size, np.random.default_rng([size, number]))

@@ -26,6 +26,7 @@ def labels(count: int, *, noise: float = 0.1) -> Labels:
 def record(count: int = 160) -> dict[str, Any]:
     given = labels(count)
     measured = adapt.Measured("topics", given, load_router(), with_routellm=False)
+    measured.least_left = 40
     traffic = {
         "about": "two kinds",
         "strong_model": "large",

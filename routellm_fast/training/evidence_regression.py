@@ -24,9 +24,9 @@ from routellm_fast.arrays import brief_repr
 # The share of the variance of gaps that features, or words, explain before anything is known of a traffic.
 VARIANCES: Final = (0.0, 0.003, 0.01, 0.03, 0.1)
 # How much likelier than each other hypothesis it is that features, or words, say nothing.
-_NOTHING: Final = 2.0
+_NOTHING: Final = 8.0
 # The coefficient of the prior's score: what it was on traffics that the prior had not seen, with its variance.
-_PRIOR_MEAN: Final = 0.1
+_PRIOR_MEAN: Final = 0.12
 _PRIOR_VARIANCE: Final = 0.0025
 # Gaps, features and words that vary by less are all alike.
 _ALIKE: Final = 1e-9
@@ -94,25 +94,32 @@ def learn(embeddings: Matrix, gaps: Vector, prior: Vector, *, features: Sequence
 
 
 class _Columns:
-    """What is regressed on: the prior's score, each feature, and the words, centred and scaled."""
+    """What is regressed on: the prior's score, each feature, and the words along their main directions.
+
+    Prompts differ most along the directions that tell kinds of requests apart. So the prior variance of the coefficient
+    of a direction is in proportion to the variance of the prompts along it: fine shades take more labels.
+    """
 
     def __init__(self, embeddings: Matrix, prior: Vector, features: NDArray[np.int64]) -> None:
         dim = embeddings.shape[1]
-        mean = embeddings.mean(axis=0)
-        centred = embeddings - mean
-        words = np.setdiff1d(np.arange(dim), features)
+        self._mean = embeddings.mean(axis=0)
+        centred = embeddings - self._mean
         score = centred @ prior
-        scale = np.zeros(dim)
+        self._prior = prior / score.std() if score.std() > _ALIKE else np.zeros(dim)
         spread = centred[:, features].std(axis=0)
-        told_apart = spread > _ALIKE
+        told_apart = features[spread > _ALIKE]
         # All features together have the variance of one, and so have all words.
-        scale[features[told_apart]] = 1.0 / (spread[told_apart] * np.sqrt(max(1, told_apart.sum())))
-        length = np.sqrt(np.mean(np.sum(centred[:, words] ** 2, axis=1))) if len(words) else 0.0
-        scale[words] = 1.0 / length if length > _ALIKE else 0.0
-        self._mean, self._scale, self._prior = mean, scale, prior
-        self._prior_scale = 1.0 / score.std() if score.std() > _ALIKE else 0.0
-        self._is_feature = np.isin(np.arange(dim), features)
-        self.values = np.hstack([score[:, None] * self._prior_scale, centred * scale])
+        self._features = np.zeros((dim, len(told_apart)))
+        self._features[told_apart, np.arange(len(told_apart))] = 1.0 / (
+            spread[spread > _ALIKE] * np.sqrt(max(1, len(told_apart)))
+        )
+        self._words = np.zeros((dim, dim - len(features)))
+        words = np.setdiff1d(np.arange(dim), features)
+        variance, directions = np.linalg.eigh(centred[:, words].T @ centred[:, words] / max(1, len(centred)))
+        self._words[words] = directions * np.sqrt(np.maximum(variance, 0.0))
+        mean_square = float(np.sum(np.maximum(variance, 0.0) ** 2))
+        self._words *= 1.0 / np.sqrt(mean_square) if mean_square > _ALIKE**4 else 0.0
+        self.values = np.column_stack([centred @ self._prior, centred @ self._features, centred @ self._words])
 
     @property
     def count(self) -> int:
@@ -121,12 +128,14 @@ class _Columns:
 
     def variances(self, of_features: float, of_words: float) -> Vector:
         """Return the (count,) variances of the coefficients under a hypothesis."""
-        of_each = np.where(self._is_feature, of_features, of_words)
-        return np.concatenate([[_PRIOR_VARIANCE], of_each])
+        features, words = self._features.shape[1], self._words.shape[1]
+        return np.concatenate([[_PRIOR_VARIANCE], np.full(features, of_features), np.full(words, of_words)])
 
     def learned(self, coefficients: Vector, evidence: tuple[tuple[float, float, float], ...]) -> Learned:
         """Return coefficients of the columns as a vector for embeddings."""
-        vector = coefficients[1:] * self._scale + coefficients[0] * self._prior_scale * self._prior
+        features = self._features.shape[1]
+        vector = coefficients[0] * self._prior
+        vector = vector + self._features @ coefficients[1 : 1 + features] + self._words @ coefficients[1 + features :]
         return Learned(vector, -float(vector @ self._mean), evidence)
 
 
