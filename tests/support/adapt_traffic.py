@@ -34,9 +34,8 @@ def scores(prompt: str) -> tuple[float, float]:
     return 1.0, 0.0 if is_hard(prompt) else 1.0
 
 
-def labels_of(texts: Sequence[str], *, first: int = 0) -> Labels:
-    """Labels as known."""
-    del first
+def labels_of(texts: Sequence[str]) -> Labels:
+    """The labels that a perfect judge gives."""
     strong, weak = np.array([scores(prompt) for prompt in texts]).T
     return Labels(PAIR, tuple(texts), tuple(texts), strong.copy(), weak.copy())
 
