@@ -30,7 +30,6 @@ from routellm_fast.training.verdict import compared
 
 # Fewer groups of prompts cannot be cut into parts that say anything.
 LEAST_GROUPS: Final = 20
-_FOLDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +122,6 @@ def learn(
             f"{LEAST_GROUPS} are needed, and from some 100 on they begin to tell"
         )
     material = Material(labels, prior, on_progress)
-    part = _parts(labels.groups, seed)
     names = tuple(dict.fromkeys((DEFAULT, *recipes)))
     made: list[Recipe] = [AsBefore(material), *(RECIPES[name](material) for name in names)]
     report = on_progress or ignore_progress
@@ -132,7 +130,7 @@ def learn(
     for number, recipe in enumerate(made):
         report(Progress(f"learning by {recipe.name}", number, len(made)))
         default = next((candidate for candidate in found if candidate.name == DEFAULT), None)
-        found.append(_candidate(recipe, part, judge, default))
+        found.append(_candidate(recipe, _parts(labels.groups, recipe.folds, seed), judge, default))
     before, default, *others = found
     if default.failure:
         raise DataError(default.failure)
@@ -169,7 +167,7 @@ def _candidate(recipe: Recipe, part: NDArray[np.int64], judge: _Judge, default: 
     rows = np.arange(len(part))
     scores = np.empty(len(part))
     try:
-        for index in range(_FOLDS):
+        for index in range(recipe.folds):
             out = part == index
             if out.any():
                 scores[out] = _standardized(recipe.fit(rows[~out]), rows, out)
@@ -203,9 +201,9 @@ class _Judge:
         return gain, lead
 
 
-def _parts(groups: Sequence[str], seed: int) -> NDArray[np.int64]:
+def _parts(groups: Sequence[str], parts: int, seed: int) -> NDArray[np.int64]:
     """Return (n,) the number of the part that each label is in; parts hold about as many groups each."""
     names = sorted(set(groups))
     order = np.random.default_rng(seed).permutation(len(names))
-    number = {name: int(at) % _FOLDS for name, at in zip(names, order, strict=True)}
+    number = {name: int(at) % parts for name, at in zip(names, order, strict=True)}
     return np.array([number[group] for group in groups], dtype=np.int64)

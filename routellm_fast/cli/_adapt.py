@@ -173,8 +173,8 @@ def adapt(
     recipe: Annotated[
         list[str] | None,
         typer.Option(
-            help="Way to learn: ridge, mf or sw_ranking. May be given several times; not given: ridge and sw_ranking, "
-            "and mf where torch is installed."
+            help="Way to learn: ridge, mf, sw_ranking or bert. May be given several times; not given: ridge and "
+            "sw_ranking, and mf where torch is installed. bert takes minutes, and its router milliseconds a decision."
         ),
     ] = None,
     update: Annotated[

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from routellm_fast.adaptation.learning import Candidate, learn
 from routellm_fast.adaptation.recipes import DEFAULT, RECIPES, Fitted, Material, available
 from routellm_fast.embedders.static import SURFACE_FEATURES
 from routellm_fast.routers import MatrixFactorizationRouter, RandomRouter
+from routellm_fast.training.packaged_base import PackagedBase
+from tests.support.transformer_builders import encoder_folder
 
 PAIR = ModelPair("large", "small")
 TOPICS = ("the proof of a theorem", "an integral", "a poem about rain", "a greeting", "a shopping list", "an equation")
@@ -78,6 +81,7 @@ def test_a_recipe_replaces_the_default_only_where_it_is_clearly_better() -> None
 def test_a_recipe_that_cannot_learn_says_why_and_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     class Unable:
         name = "unable"
+        folds = 10
 
         def __init__(self, material: Material) -> None:
             pass
@@ -147,3 +151,24 @@ def test_candidates_are_json() -> None:
     record = found.chosen.to_json()
     assert set(record) == {"name", "gain", "lead", "said_by_features", "said_by_words"}
     assert isinstance(found.chosen, Candidate)
+
+
+@pytest.mark.slow
+def test_an_encoder_is_fine_tuned_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers")
+    base = encoder_folder(tmp_path / "encoder", pooling=None)
+    monkeypatch.setattr(PackagedBase, "find", lambda _: base / "model.safetensors")
+    found = learn(labels(60), shipped(), recipes=("bert",))
+    candidate = found.candidates[-1]
+    assert (candidate.name, candidate.failure) == ("bert", "")
+    assert candidate.fitted is not None
+    router = candidate.fitted.router()
+    assert (router.kind, router.model_pair) == ("bert", PAIR)
+    np.testing.assert_array_equal(
+        candidate.fitted.scores(np.arange(3)), router.win_rates(labels(60).prompts[:3]).astype(np.float64)
+    )
+
+
+def test_slow_recipes_are_tried_by_name_only() -> None:
+    assert "bert" in RECIPES
+    assert "bert" not in available()

@@ -78,7 +78,7 @@ def test_names_are_checked_and_so_are_their_libraries(monkeypatch: pytest.Monkey
     check_names(["ridge", "sw_ranking"])
     with pytest.raises(InvalidArgumentError, match="no recipe 'magic', only ridge, mf, sw_ranking"):
         check_names(["ridge", "magic"])
-    monkeypatch.setitem(recipes._NEEDS, "mf", "no_such_library")  # type: ignore[index]
+    monkeypatch.setitem(recipes._NEEDS, "mf", ("no_such_library", "train"))  # type: ignore[index]
     assert available() == ("ridge", "sw_ranking")
     with pytest.raises(MissingExtraError, match="no_such_library"):
         check_names(["mf"])
