@@ -73,8 +73,8 @@ class Wanted:
         if self.goal.kind == "usd_per_1k" or self.requests_a_month is not None:
             what = "a goal of cost" if self.goal.kind == "usd_per_1k" else "what a month costs"
             raise InvalidArgumentError(
-                f"{what} needs what the answers of both models cost: give prices of both (and, where nobody is asked, "
-                "the mean number of tokens of an answer), or costs with all labels"
+                f"{what} needs what the answers of both models cost: give --price strong=IN/OUT and --price "
+                "weak=IN/OUT (and, where nobody is asked, --output-tokens N), or costs with all labels"
             )
 
 

@@ -87,10 +87,12 @@ def replacement(found: Replacement) -> str:
             else "The new router looks worse than the old one, though not beyond doubt, and the old one stays"
         )
     value, low, high = (f"{100.0 * part:+.1f}" for part in found.quality.to_list())
+    mean = f"{100.0 * found.mean_quality.value:+.1f}"
     apgr = "" if found.apgr is None else f", APGR {number_of(found.apgr, sign=True)}"
     return (
-        f"{what}: on {found.prompts:,} prompts that neither learned from, its quality at a strong share of "
-        f"{percent(found.strong_share)} % differs by {value} points ({low} to {high}){apgr}."
+        f"{what}: on {found.prompts:,} prompts that neither learned from, its quality differs by {mean} points on "
+        f"average over all strong shares, and by {value} ({low} to {high}) at today's strong share of "
+        f"{percent(found.strong_share)} %{apgr}."
     )
 
 
@@ -101,7 +103,11 @@ def _decimals(share: float) -> int:
 
 def _saves(proof: Proof, _: Verdict) -> str:
     point = proof.points[0]
-    return f"Routing saves {percent_of(point.saved_calls)} of the calls to the strong model at {_kept(point)}."
+    found = f"Routing saves {percent_of(point.saved_calls)} of the calls to the strong model at {_kept(point)}"
+    wanted = point.choice.kept_quality
+    if wanted is not None and point.kept is not None and round(point.kept.value, 2) < wanted:
+        return f"{found}, which may be less than the {_wanted(point)} that was asked for."
+    return f"{found}."
 
 
 def _missed_quality(proof: Proof, _: Verdict) -> str:
@@ -136,10 +142,7 @@ def _more_labels(verdict: Verdict) -> str:
         return f"It would take more than {_MANY_LABELS:,} more labels to change that."
     if verdict.more_labels is None or verdict.more_labels > _MANY_LABELS:
         return f"It would take at least {verdict.least_more_labels:,} more labels to change that."
-    return (
-        f"About {verdict.more_labels:,} more labels could change that, and at least "
-        f"{verdict.least_more_labels:,} are needed."
-    )
+    return f"About {verdict.more_labels:,} more labels could change that, if what was seen here holds."
 
 
 def _send_weak(proof: Proof, _: Verdict) -> str:
@@ -204,8 +207,8 @@ _HEADLINES: Final[dict[str, Callable[[Proof, Verdict], str]]] = {
 
 def _kept(point: AtThreshold) -> str:
     if point.kept is None:
-        return f"a mean score of {percent(point.quality.value)} %"
-    return f"{percent(point.kept.value)} % of the strong model's quality"
+        return f"a mean score of {percent_of(point.quality)}"
+    return f"{percent_of(point.kept)} of the strong model's quality"
 
 
 def _wanted(point: AtThreshold) -> str:
@@ -214,6 +217,7 @@ def _wanted(point: AtThreshold) -> str:
 
 def _reasons(proof: Proof, verdict: Verdict, monthly: Monthly | None) -> Iterator[tuple[str, str]]:
     point = proof.points[0]
+    yield "Both models", _both_models(proof)
     for name in verdict.as_good:
         lead = proof.lead(name)
         if lead is not None:
@@ -237,6 +241,13 @@ def _reasons(proof: Proof, verdict: Verdict, monthly: Monthly | None) -> Iterato
     if verdict.kind == "send_weak" and proof.p_values[ADAPTED] <= LEVEL:
         yield "If quality counts more than money", _raises_quality()
     yield "How sure", _how_sure(proof)
+
+
+def _both_models(proof: Proof) -> str:
+    return (
+        f"{shown(proof.strong_model)} scores {percent_of(proof.strong_quality)}, {shown(proof.weak_model)} "
+        f"{percent_of(proof.weak_quality)}; they do equally well on {proof.ties:,} of {proof.prompts:,} prompts."
+    )
 
 
 def _beside(name: str, lead: Interval) -> str:
@@ -270,7 +281,7 @@ def _what_to_set(point: AtThreshold, proof: Proof) -> str:
     if point.choice.kept_quality is not None and point.kept is not None:
         inside = point.kept.low < point.choice.kept_quality
         asked = f" {_wanted(point)} was asked for" + (
-            ", which these labels do not prove: it lies within the interval." if inside else "."
+            f"; the true figure may be as low as {percent(point.kept.low)} %." if inside else "."
         )
     kept = "" if point.kept is None else f", and keeps {percent_of(point.kept)} of its quality"
     return (
@@ -285,13 +296,13 @@ def _beyond_mixture(point: AtThreshold) -> str:
     points = point.beyond_mixture
     if points.value <= 0.0:
         return (
-            f"A fixed mixture of the same quality sends {percent_of(point.mixture_share)} of requests to the strong "
-            f"model; the router sends {percent(point.strong_share.value)} %, which is no less."
+            f"Picked at random, {percent_of(point.mixture_share)} of requests at the strong model would keep the same "
+            f"quality (a fixed mixture); the router sends it {percent(point.strong_share.value)} %, which is no less."
         )
     return (
-        f"A fixed mixture of the same quality sends {percent_of(point.mixture_share)} of requests to the strong model, "
-        f"the router {percent(point.strong_share.value)} %. The difference is what looking at prompts saves: "
-        f"{percent_of(points)} of all requests."
+        f"Picked at random, {percent_of(point.mixture_share)} of requests at the strong model would keep the same "
+        f"quality (a fixed mixture); the router sends it {percent(point.strong_share.value)} %. The difference is what "
+        f"looking at prompts saves: {percent_of(points)} of all requests."
     )
 
 
@@ -342,8 +353,8 @@ def _why_not(proof: Proof) -> str:
     p = proof.p_values[ADAPTED]
     measured = "" if apgr is None else f" Its APGR is {number_of(apgr)}; a fixed mixture has 0.5."
     return (
-        f"If the router knew nothing about these prompts, an order as good as its own would come about in "
-        f"{percent(p)} % of cases; to be believed it has to be {percent(LEVEL)} % at most.{measured}"
+        f"A router that guesses would look as good as this one in {percent(p)} of 100 tries; to be believed, that must "
+        f"be {percent(LEVEL)} at most.{measured}"
     )
 
 

@@ -16,12 +16,13 @@ from routellm_fast.cli._outputs import Force, check_vacant_outputs
 from routellm_fast.cli._printing import say, say_json, tell
 from routellm_fast.cli._progress import busy, progress_bar
 from routellm_fast.cli._prompts import PromptFormat
-from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.errors import InvalidArgumentError, OutputExistsError
 
 if TYPE_CHECKING:
     from routellm_fast.adaptation.asking import AskJob
     from routellm_fast.adaptation.cases import Case
     from routellm_fast.adaptation.command import DryRun, RunJob, RunResult
+    from routellm_fast.adaptation.folder import RunFolder
     from routellm_fast.adaptation.goal import Goal
     from routellm_fast.data import Prompts
     from routellm_fast.decision import ModelPair
@@ -246,7 +247,7 @@ def adapt(
     folder = RunFolder(work) if work is not None else RunFolder.of_router(out)
     job = command.RunJob(out, folder, wanted, pair, dataset=_dataset(traffic, prompts, labels, votes), update=update)
     if not update and not dry_run:
-        check_vacant_outputs(out, force=force)
+        _check_vacant(out, folder, force=force)
     left_out = left_out_of(strict=strict)
     ids = _ids(prompt_ids, left_out)
     own_traffic = None if traffic is None else _traffic(traffic, form, ids, left_out)
@@ -427,14 +428,29 @@ def _show_dry_run(found: DryRun, ask: AskJob, *, as_json: bool) -> None:
         say("  cost: not known without prices (--price WHO=IN/OUT)")
         return
     say(
-        f"  cost: about ${estimate.cost_usd:.4f} if every answer is as long as it may be, and not more than "
-        f"${estimate.most_usd:.4f} without retries"
+        f"  cost: at most ${estimate.most_usd:.4f}, and retries; about ${estimate.cost_usd:.4f} if every answer is as "
+        "long as it may be, less if they are shorter"
     )
     if ask.max_cost_usd is not None:
         say(f"  cap: ${ask.max_cost_usd:.4f}, which is enough for about {found.affordable:,} of these labels")
 
 
+def _check_vacant(out: Path, folder: RunFolder, *, force: bool) -> None:
+    """Refuse to replace a router of an earlier run, and say how to add to it."""
+    try:
+        check_vacant_outputs(out, force=force)
+    except OutputExistsError as error:
+        if (kept := folder.read()) is None:
+            raise
+        raise OutputExistsError(
+            f"{out} exists already. --update adds labels to its {len(kept.labels):,}; --force starts over without them "
+            "(answers that were paid for stay in the journal)"
+        ) from error
+
+
 def _show(result: RunResult, job: RunJob, *, as_json: bool) -> None:
+    from routellm_fast.evaluation.verdict import threshold_text
+
     if as_json:
         say_json({**result.report.to_json(), "digest": result.digest})
         return
@@ -442,5 +458,7 @@ def _show(result: RunResult, job: RunJob, *, as_json: bool) -> None:
         say(line)
     say("")
     if result.digest is not None:
+        threshold = threshold_text(result.adapted.threshold)
         say(f"router: {job.out} ({result.adapted.learning.chosen.name}), digest {result.digest}")
+        say(f"use it: routellm-fast route --router {job.out} --threshold {threshold} --file PROMPTS")
     say(f"report: {result.written[0]}")

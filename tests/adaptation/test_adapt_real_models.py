@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from pathlib import Path
 
@@ -25,13 +24,15 @@ from tests.support.small_tasks import is_right, tasks, write_prompts
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.usefixtures("no_server_settings"),
-    pytest.mark.skipif(importlib.util.find_spec("routellm_fast.cli._adapt") is None, reason="there is no adapt yet"),
 ]
 
 SOME = tasks()[:64]
 END_S = 1200.0
 # What the first line may say; which of these is true of so few prompts is not for a test to know.
-VERDICTS = ("routing saves", "do not route", "fixed mixture", "send everything", "quality asked for is not reached")
+VERDICTS = (
+    "routing saves", "do not route", "fixed mixture", "send everything", "quality asked for is not reached",
+    "do equally well", "too few labels",
+)  # fmt: skip
 CONCURRENCY = 4
 
 

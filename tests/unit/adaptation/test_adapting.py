@@ -128,7 +128,7 @@ def test_what_would_fail_later_is_refused_at_once() -> None:
     Wanted(shipped()).check(has_costs=False)
     for wanted in (Wanted(shipped(), Goal("usd_per_1k", 1.0)), Wanted(shipped(), requests_a_month=10.0)):
         wanted.check(has_costs=True)
-        with pytest.raises(InvalidArgumentError, match="give prices of both"):
+        with pytest.raises(InvalidArgumentError, match="give --price strong=IN/OUT"):
             wanted.check(has_costs=False)
         prices = PairPrices(ModelPrice(1.0, 1.0), ModelPrice(1.0, 1.0), 100)
         replace(wanted, prices=prices).check(has_costs=False)

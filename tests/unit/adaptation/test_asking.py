@@ -460,6 +460,15 @@ def test_a_cap_is_kept_and_a_higher_one_goes_on(server: FakeJudge, tmp_path: Pat
 # --- interrupts
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """Take SIGINT as a program at a terminal does: in the background it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_the_first_ctrl_c_ends_the_asking_and_returns_the_labels_so_far(server: FakeJudge, tmp_path: Path) -> None:
     told: list[int] = []
 

@@ -100,10 +100,15 @@ def with_point(proof, **fields):
 
 def test_saves(proof):
     assert headline(proof, Verdict("saves")) == (
-        "Routing saves 41 % (33 to 48) of the calls to the strong model at 98 % of the strong model's quality."
+        "Routing saves 41 % (33 to 48) of the calls to the strong model at 98 % (96 to 100) of the strong model's "
+        "quality."
     )
     scored = with_point(proof, kept=None, quality=Interval(0.5, 0.4, 0.6))
-    assert headline(scored, Verdict("saves")).endswith("at a mean score of 50 %.")
+    assert headline(scored, Verdict("saves")).endswith("at a mean score of 50 % (40 to 60).")
+    short = headline(with_point(proof, kept=Interval(0.93, 0.9, 0.97)), Verdict("saves"))
+    assert short.endswith(
+        "at 93 % (90 to 97) of the strong model's quality, which may be less than the 95 % that was asked for."
+    )
 
 
 def test_a_missed_quality(proof):
@@ -120,7 +125,7 @@ def test_nothing_beyond_a_mixture(proof):
         "same quality: choose another quality, share or budget."
     )
     lines = dict(reasons(with_point(proof, beyond_mixture=Interval(-0.02, -0.1, 0.1)), Verdict("saves_nothing_here")))
-    assert lines["Beyond a fixed mixture"].endswith("the router sends 59 %, which is no less.")
+    assert lines["Beyond a fixed mixture"].endswith("the router sends it 59 %, which is no less.")
 
 
 @pytest.mark.parametrize(("rival", "name"), [(SHIPPED, "the router as shipped"), (LENGTH, "a rule on prompt length")])
@@ -133,7 +138,7 @@ def test_a_rival(proof, rival, name):
 @pytest.mark.parametrize(
     ("more", "least", "text"),
     [
-        (3000, 400, "About 3,000 more labels could change that, and at least 400 are needed."),
+        (3000, 400, "About 3,000 more labels could change that, if what was seen here holds."),
         (None, 400, "It would take at least 400 more labels to change that."),
         (200_000, 400, "It would take at least 400 more labels to change that."),
         (None, 200_000, "It would take more than 100,000 more labels to change that."),
@@ -212,8 +217,9 @@ def test_what_follows_the_verdict(proof):
         "keeps 98 % (96 to 100) of its quality. 95 % was asked for."
     )
     assert lines["Beyond a fixed mixture"] == (
-        "A fixed mixture of the same quality sends 90 % (80 to 100) of requests to the strong model, the router 59 %. "
-        "The difference is what looking at prompts saves: 31 % (20 to 40) of all requests."
+        "Picked at random, 90 % (80 to 100) of requests at the strong model would keep the same quality (a fixed "
+        "mixture); the router sends it 59 %. The difference is what looking at prompts saves: 31 % (20 to 40) of all "
+        "requests."
     )
     assert lines["In money"] == (
         "Routing saves 40 % (30 to 50) of what the strong model alone would cost: 1,000 requests cost 6.00 USD instead "
@@ -225,6 +231,8 @@ def test_what_follows_the_verdict(proof):
     assert lines["What the labels cost"] == (
         "The labels cost 20.00 USD, which 5,000 requests earn back: 2 days at this volume, 2 days at the latest (95 %)."
     )
+    assert lines["Both models"].startswith("large scores ")
+    assert "; they do equally well on " in lines["Both models"]
     assert "does as well here: the adapted router's APGR exceeds its by" in lines["As shipped"]
     assert lines["How sure"].startswith(
         "Measured on 400 different prompts that nothing was learned from or chosen on, each counted once, however "
@@ -252,9 +260,7 @@ def test_prompt_length_that_does_as_well(proof, lead, text):
 
 def test_a_quality_that_is_not_proved(proof):
     lines = dict(reasons(with_point(proof, kept=Interval(0.95, 0.9, 0.99)), Verdict("saves")))
-    assert lines["What to set"].endswith(
-        "95 % was asked for, which these labels do not prove: it lies within the interval."
-    )
+    assert lines["What to set"].endswith("95 % was asked for; the true figure may be as low as 90 %.")
 
 
 def test_labels_that_routing_does_not_earn_back(proof):
@@ -278,7 +284,7 @@ def test_what_to_do_instead_of_routing():
         assert verdict.kind == "no_router"
         lines = dict(reasons(proof, verdict))
         assert lines["What to do instead"].startswith(text)
-        assert "of cases; to be believed it has to be 2.0 % at most. Its APGR is " in lines["Why"]
+        assert "of 100 tries; to be believed, that must be 2.0 at most. Its APGR is " in lines["Why"]
 
 
 def test_a_better_quality_than_either_model_has():
@@ -313,6 +319,7 @@ def test_an_update(takes, outcome, text):
     line = replacement(found)
     assert line.startswith(text)
     assert line.endswith(
-        "its quality at a strong share of 40 % differs by +1.2 points (-1.0 to +3.0), APGR +0.020 (-0.010 to +0.050)."
+        "its quality differs by +1.2 points on average over all strong shares, and by +1.2 (-1.0 to +3.0) at today's "
+        "strong share of 40 %, APGR +0.020 (-0.010 to +0.050)."
     )
     assert ", APGR" not in replacement(dataclasses.replace(found, apgr=None))
