@@ -218,12 +218,6 @@ def _finish(
     job: RunJob, kept: Kept | None, labels: Labels, traffic: Traffic | None, on_progress: OnStep | None
 ) -> RunResult:
     if kept is not None:
-        new = set(labels.prompts).difference(kept.labels.prompts)
-        if not new:
-            raise DataError(
-                f"there is nothing new: the earlier run has labels of all {len(labels):,} prompts, and its router "
-                "stays as it is"
-            )
         labels = joined([kept.labels, labels])
     labels = replace(labels, groups=groups_of(labels.prompts, labels.groups))
     is_untouched = untouched_rows(
