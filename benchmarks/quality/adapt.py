@@ -204,7 +204,8 @@ def _measure(options: argparse.Namespace, prior: Router) -> dict[str, Any]:
             "everything": measured.everything(),
         }
         say(f"{source.name}: {time.monotonic() - started_s:.0f} s")
-    shown = example(joined[_EXAMPLE], prior, _EXAMPLE_LABELS)
+    about = next(source.about for source in SOURCES if source.name == _EXAMPLE)
+    shown = {"traffic": _EXAMPLE, "about": about, **example(joined[_EXAMPLE], prior, _EXAMPLE_LABELS)}
     return {"traffics": records, "noise": noise_verdicts(joined, prior, options.noise), "example": shown}
 
 

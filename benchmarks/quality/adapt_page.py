@@ -11,7 +11,7 @@ import numpy as np
 from routellm_fast.evaluation.report.plot_style import GRID, INK, MUTED, RC, SERIES
 from routellm_fast.extras import require
 
-# What issue and design ask for: labels → (must, aim), and the worst traffic.
+# What labels have to be worth, and should be: labels → (must, aim), and the worst traffic.
 MEAN_GAIN: Final = {100: (0.02, 0.03), 200: (0.03, 0.05), 500: (0.05, 0.08), 1000: (0.065, 0.10)}
 WORST: Final = (-0.01, -0.005)
 FALSE_VERDICTS: Final = (0.05, 0.025)
@@ -130,10 +130,13 @@ def excerpt(record: Mapping[str, Any]) -> str:
     shown = record["example"]
     command = "routellm-fast adapt --labels labels.csv --strong-model … --weak-model … --out my-router"
     said = "\n".join(shown["lines"])
-    return (
-        f"```\n$ {command}\n{said}\n```\n\n![Quality by the share of requests at the strong model: "
-        f"{shown['alt']}](benchmarks/results/adapt_example.png)\n"
+    about = (
+        f"These are {shown['labels']:,} labels of the public table {shown['traffic']} ({shown['about']}), of which "
+        "some prompts were among those that the shipped router learned from. On other traffics labels are worth [more or "
+        "less](benchmarks/results/adapt.md), and sometimes the verdict is not to route."
     )
+    picture = f"![Quality by the share of requests at the strong model: {shown['alt']}]"
+    return f"```\n$ {command}\n{said}\n```\n\n{about}\n\n{picture}(benchmarks/results/adapt_example.png)\n"
 
 
 def evaluations_page(looks: Sequence[Mapping[str, Any]]) -> str:

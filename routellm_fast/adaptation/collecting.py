@@ -14,7 +14,7 @@ from routellm_fast.adaptation.cases import Case
 from routellm_fast.adaptation.goal import Goal, planned
 from routellm_fast.adaptation.labels import Labels
 from routellm_fast.adaptation.learning import check_sides, learn
-from routellm_fast.adaptation.recipes import RECIPES, available
+from routellm_fast.adaptation.recipes import Ridge, Similarity, checked_prior
 from routellm_fast.adaptation.rounds import Enough, disagreement, next_batch, why_enough
 from routellm_fast.adaptation.sampling import Plan, plan_labels
 from routellm_fast.adaptation.sides import untouched_rows
@@ -27,7 +27,7 @@ from routellm_fast.thresholds.traffic import Traffic
 
 LABELS: Final = 400
 # Recipes whose disagreement is cheap to ask for after every round.
-_ASKED: Final = ("ridge", "sw_ranking")
+_ASKED: Final = (Ridge.name, Similarity.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,8 @@ class Collection:
         self._seed = seed
         self._known = known
         self._division = division or Division()
-        vectors = np.asarray(_words(prior, traffic.prompts), dtype=np.float32)
+        # The words alone tell kinds of requests apart.
+        vectors = checked_prior(prior)[1].tokens_only().embed(traffic.prompts)
         groups = [self._cases[prompt].group for prompt in traffic.prompts]
         self.plan: Plan = plan_labels(traffic, vectors, groups=groups, division=self._division, seed=seed)
 
@@ -196,7 +197,7 @@ class Collection:
             learning = learn(
                 found.labels.select(~found.is_untouched),
                 self._prior,
-                recipes=[name for name in _ASKED if name in RECIPES and name in available()],
+                recipes=_ASKED,
                 seed=self._seed,
             )
         except DataError:  # too few labels to learn from: the next ones come in turn
@@ -248,11 +249,3 @@ class Collection:
 
 
 _ENDINGS: Mapping[Ending, str] = {Ending.COST_CAP: Enough.NO_MONEY.value, Ending.INTERRUPTED: "it was interrupted"}
-
-
-def _words(prior: Router, prompts: Sequence[str]) -> NDArray[np.float32]:
-    """Return the vectors by which kinds of requests are told apart."""
-    from routellm_fast.embedders.static import StaticEmbedder
-
-    embedder = prior.embedder
-    return (embedder.tokens_only() if isinstance(embedder, StaticEmbedder) else embedder).embed(prompts)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from routellm_fast.cli import _asking_options as asking
 from routellm_fast.cli._allowed import AllowServer
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._outputs import Force, check_vacant_outputs
@@ -108,10 +109,7 @@ def adapt(
     output_tokens: Annotated[
         float | None, typer.Option(help="Mean number of tokens of an answer, where labels do not hold costs.")
     ] = None,
-    max_cost_usd: Annotated[
-        float | None,
-        typer.Option(help="Stop before the call that could exceed this many US dollars, earlier runs included."),
-    ] = None,
+    max_cost_usd: asking.MaxCostUsd = None,
     size: Annotated[
         int | None,
         typer.Option(
@@ -197,13 +195,11 @@ def adapt(
     temperature: Annotated[
         float, typer.Option(help="Temperature of both models and the judge; a negative number sends none.")
     ] = 0.0,
-    requests_per_min: Annotated[float | None, typer.Option(help="The most requests a minute to each model.")] = None,
-    tokens_per_min: Annotated[float | None, typer.Option(help="The most tokens a minute of each model.")] = None,
-    max_concurrency: Annotated[int, typer.Option(min=1, help="The most requests at once.")] = 8,
-    timeout_s: Annotated[float, typer.Option(help="Seconds that one attempt may take.")] = 120.0,
-    max_retries: Annotated[
-        int, typer.Option(min=0, help="Further attempts after status 429 or 5xx, a time-out or a broken connection.")
-    ] = 5,
+    requests_per_min: asking.RequestsPerMin = None,
+    tokens_per_min: asking.TokensPerMin = None,
+    max_concurrency: asking.MaxConcurrency = 8,
+    timeout_s: asking.TimeoutS = 120.0,
+    max_retries: asking.MaxRetries = 5,
     max_failure_share: Annotated[
         float, typer.Option(help="Stop when more than this share of the prompts has no answer or verdict.")
     ] = 0.1,

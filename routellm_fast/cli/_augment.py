@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from routellm_fast.cli import _asking_options as asking
 from routellm_fast.cli._left_out import Strict, left_out_of, say_left_out
 from routellm_fast.cli._outputs import Force, check_vacant_outputs
 from routellm_fast.cli._printing import say
@@ -197,28 +198,18 @@ def judge(
     models: _Model = None,
     prompts: _PromptFiles = None,
     not_in: _NotIn = None,
-    requests_per_min: Annotated[float | None, typer.Option(help="The most requests a minute to each model.")] = None,
-    tokens_per_min: Annotated[
-        float | None, typer.Option(help="The most tokens a minute of each model, questions and answers together.")
-    ] = None,
-    max_concurrency: Annotated[int, typer.Option(min=1, help="The most requests at once.")] = 8,
-    timeout_s: Annotated[float, typer.Option(help="Seconds that one attempt may take.")] = 120.0,
-    max_retries: Annotated[
-        int, typer.Option(min=0, help="Further attempts after status 429 or 5xx, a time-out or a broken connection.")
-    ] = 5,
+    requests_per_min: asking.RequestsPerMin = None,
+    tokens_per_min: asking.TokensPerMin = None,
+    max_concurrency: asking.MaxConcurrency = 8,
+    timeout_s: asking.TimeoutS = 120.0,
+    max_retries: asking.MaxRetries = 5,
     parse_retries: Annotated[
         int, typer.Option(min=0, help="How often to ask again when an answer holds no verdict.")
     ] = 2,
     max_failure_share: Annotated[
         float, typer.Option(help="Stop when more than this share of the contests has no verdict.")
     ] = 0.1,
-    max_cost_usd: Annotated[
-        float | None,
-        typer.Option(
-            help="Stop before the call that could exceed this many US dollars, earlier runs included; calls that were "
-            "under way when one was killed count at the most that they can cost."
-        ),
-    ] = None,
+    max_cost_usd: asking.MaxCostUsd = None,
     journal: Annotated[
         Path | None, typer.Option(help="File that keeps every answer; not given: OUT.journal beside --out.")
     ] = None,

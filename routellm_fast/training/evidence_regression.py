@@ -25,7 +25,8 @@ from routellm_fast.arrays import brief_repr
 VARIANCES: Final = (0.0, 0.003, 0.01, 0.03, 0.1)
 # How much likelier than each other hypothesis it is that features, or words, say nothing.
 _NOTHING: Final = 8.0
-# The coefficient of the prior's score: what it was on traffics that the prior had not seen, with its variance.
+# What is expected of the coefficient of the prior's score, and the variance of that. Like _NOTHING and VARIANCES they
+# were chosen on the traffics of `python -m benchmarks quality-adapt`, for the mean gain and for the least of all.
 _PRIOR_MEAN: Final = 0.12
 _PRIOR_VARIANCE: Final = 0.0025
 # Gaps, features and words that vary by less are all alike.
