@@ -132,8 +132,8 @@ def excerpt(record: Mapping[str, Any]) -> str:
     said = "\n".join(shown["lines"])
     about = (
         f"These are {shown['labels']:,} labels of the public table {shown['traffic']} ({shown['about']}), of which "
-        "some prompts were among those that the shipped router learned from. On other traffics labels are worth [more or "
-        "less](benchmarks/results/adapt.md), and sometimes the verdict is not to route."
+        "some prompts were among those that the shipped router learned from. On other traffics labels are worth [more "
+        "or less](benchmarks/results/adapt.md), and sometimes the verdict is not to route."
     )
     picture = f"![Quality by the share of requests at the strong model: {shown['alt']}]"
     return f"```\n$ {command}\n{said}\n```\n\n{about}\n\n{picture}(benchmarks/results/adapt_example.png)\n"
