@@ -154,3 +154,7 @@ class TritonClosedError(TritonError, RuntimeError):
 
 class TritonAnswerError(TritonError):
     """The model at the server is no router of this package, or was exported by an incompatible version."""
+
+
+class RoutingError(RouteLLMError, ValueError):
+    """A request names no router, or no threshold, that exists."""

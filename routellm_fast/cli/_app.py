@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from routellm_fast import __version__
-from routellm_fast.cli import _adapt, _augment, _calibrate, _evaluate, _export, _import, _info, _rank, _route, _train
+from routellm_fast.cli import _adapt, _augment, _calibrate, _evaluate, _export, _import, _info, _rank, _route, _serve, _train
 from routellm_fast.cli._lack import lack_of
 from routellm_fast.cli._printing import say, tell
 from routellm_fast.cli._progress import told_when_long, working
@@ -34,6 +34,7 @@ app.command("calibrate")(_calibrate.calibrate)
 app.command("evaluate")(_evaluate.evaluate)
 app.add_typer(_export.app, name="export")
 app.command("rank")(_rank.rank)
+app.command("serve")(_serve.serve)
 
 
 def _version(show: bool) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
+
+_IDS_AT_A_TIME: Final = 256
 
 # Why a model was chosen. "router": by the win rate. "pool": by a pool. "session": the router would have chosen another
 # model, but for the conversation's prompt cache. "rule": a rule. "shadow": all goes to the strong model. "fallback":
@@ -43,6 +45,8 @@ class Asked(NamedTuple):
         client: The client's name; "" where the gateway knows no clients.
         conversation: What names the conversation, a digest; "" where the request is its first turn and cannot be named.
         is_continued: Whether the conversation had an answer before.
+        previous_response: The id of an answer that lives at its upstream and that this request goes on from; "" for
+            none. Only the model that gave it can go on.
     """
 
     model: str
@@ -52,6 +56,7 @@ class Asked(NamedTuple):
     client: str
     conversation: str
     is_continued: bool
+    previous_response: str = ""
 
 
 class Choice(NamedTuple):
@@ -81,17 +86,32 @@ class Choice(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """Tokens that an upstream says it counted.
+    """The tokens of a request and its answer.
 
     Attributes:
         input_tokens: Of the request, cached ones included.
         output_tokens: Of the answer.
         cached_tokens: Of the request, those that were in its prompt cache.
+        is_estimated: Whether the upstream said nothing, and the numbers are guessed from lengths.
     """
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+    is_estimated: bool = False
+
+
+_ids: list[str] = []
+
+
+def new_id() -> str:
+    """Return 128 random bits as 32 hexadecimal digits. The system is asked for many at a time: it takes its time."""
+    try:
+        return _ids.pop()
+    except IndexError:
+        digits = os.urandom(16 * _IDS_AT_A_TIME).hex()
+        _ids.extend(digits[at : at + 32] for at in range(32, len(digits), 32))
+        return digits[:32]
 
 
 @dataclass(slots=True)
@@ -111,12 +131,13 @@ class Exchange:
         error: Why it failed, one word such as "timeout"; "" where it did not. See relay.py.
         is_stream: Whether the answer was a stream of events.
         is_complete: Whether the client got all of the answer.
-        usage: Tokens; None where the upstream did not say.
-        cost_usd: What it cost; None where price or usage are unknown.
+        usage: Tokens; None where there was no answer.
+        cost_usd: What it cost; None where there was no answer or the model has no price.
         strong_cost_usd: What the strong model would have cost with as many tokens; None likewise.
         text: What was routed on. Only in memory, for those that the user told to keep it.
         prompt: The messages or the prompt as the client sent them, parsed; likewise.
-        answer: The answer's text, where the store keeps it; else "".
+        answer: The answer's text, where the request is to be mirrored; else "".
+        response_id: The id under which the upstream keeps the answer; "" where it keeps none.
         mirrored: The other model's answer, where the request was mirrored.
         traceparent: The W3C trace context that the client sent; "" for none.
         started_s: Seconds since 1970.
@@ -127,7 +148,7 @@ class Exchange:
     """
 
     endpoint: str
-    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    id: str = field(default_factory=new_id)
     client: str = ""
     asked_model: str = ""
     choice: Choice | None = None
@@ -144,6 +165,7 @@ class Exchange:
     text: str = ""
     prompt: object = None
     answer: str = ""
+    response_id: str = ""
     mirrored: Exchange | None = None
     traceparent: str = ""
     started_s: float = field(default_factory=time.time)
@@ -161,3 +183,6 @@ class Sink(Protocol):
 
     def ended(self, exchange: Exchange) -> None:
         """It has ended, however it did. Called once for each that began."""
+
+    def mirrored(self, exchange: Exchange) -> None:
+        """The other model has answered too, or failed to: `exchange.mirrored`. After `ended`, for a sample only."""

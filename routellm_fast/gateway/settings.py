@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -11,6 +12,7 @@ from routellm_fast.decision import NoText
 from routellm_fast.endpoints import checked_url
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.prices import ModelPrice
+from routellm_fast.serving.triton_protocol import DEFAULT_NAME
 
 Share: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0.0, le=86_400.0)]
@@ -48,8 +50,7 @@ class UpstreamSettings(_Section):
         api_key_file: The file that holds its key, which is read again at each reload.
         headers: Further headers of each request to it.
         connect_timeout_s: How long connecting may take.
-        first_byte_timeout_s: How long the first byte of an answer may take.
-        idle_timeout_s: How long an answer may pause between two bytes.
+        silence_timeout_s: How long it may send nothing, before an answer or within one.
         total_timeout_s: How long a whole answer may take.
         max_connections: The most connections to it at once; further requests wait.
     """
@@ -60,8 +61,7 @@ class UpstreamSettings(_Section):
     api_key_file: str | None = None
     headers: Mapping[str, str] = Field(default_factory=dict)
     connect_timeout_s: Seconds = 5.0
-    first_byte_timeout_s: Seconds = 300.0
-    idle_timeout_s: Seconds = 300.0
+    silence_timeout_s: Seconds = 300.0
     total_timeout_s: Seconds = 1800.0
     max_connections: Count = 2_000
 
@@ -97,12 +97,12 @@ class ModelSettings(_Section):
     cached_input_usd_per_1m: Usd | None = None
     request_usd: Usd = 0.0
 
-    @property
+    @cached_property
     def has_price(self) -> bool:
         """Whether any price is given."""
         return any((self.input_usd_per_1m, self.output_usd_per_1m, self.request_usd))
 
-    @property
+    @cached_property
     def price(self) -> ModelPrice:
         """What a request costs without a prompt cache."""
         return ModelPrice(self.input_usd_per_1m, self.output_usd_per_1m, self.request_usd)
@@ -135,8 +135,11 @@ class RouterSettings(_Section):
     default holds.
 
     Attributes:
-        source: "shipped", a router directory, or the address of a Triton server as TritonRouter takes it.
+        source: "mf" or "sw_ranking" for a router that ships, "random", a router directory, or the addresses of a Triton
+            server's replicas, each http://host:port or grpc://host:port, separated by commas.
         digest: The directory's digest, which is then checked; None checks none.
+        allow_server: The embedding server that the directory may name; see load_router.
+        triton_model: The router's name on the Triton server.
         strong: The strong model.
         weak: The weak model.
         pool: More than two models; strong and weak are then not given.
@@ -147,8 +150,10 @@ class RouterSettings(_Section):
         shadow: Decide and record, but send all to the strong model.
     """
 
-    source: str = "shipped"
+    source: str = "mf"
     digest: str | None = None
+    allow_server: str | None = None
+    triton_model: str = DEFAULT_NAME
     strong: Name | None = None
     weak: Name | None = None
     pool: PoolSettings | None = None
@@ -178,6 +183,11 @@ class RouterSettings(_Section):
         if self.pool is not None:
             return tuple(self.pool.models)
         return (self.strong or "", self.weak or "")
+
+    @property
+    def strong_models(self) -> tuple[str, ...]:
+        """The models of which the most expensive is what a saving is measured against."""
+        return tuple(self.pool.models) if self.pool is not None else (self.strong or "",)
 
 
 class Condition(_Section):
@@ -287,6 +297,8 @@ class LimitSettings(_Section):
 
     Attributes:
         max_body_bytes: The largest body.
+        max_head_bytes: The most bytes of a request's first line and headers.
+        head_timeout_s: How long a client may take to send them.
         max_in_flight: The most requests at once in a worker; further ones get status 429 with Retry-After.
         max_in_flight_per_client: The same for one client of `clients`.
         body_timeout_s: How long a client may take to send a body.
@@ -294,6 +306,8 @@ class LimitSettings(_Section):
     """
 
     max_body_bytes: Annotated[int, Field(ge=1_000, le=2_000_000_000)] = 50_000_000
+    max_head_bytes: Annotated[int, Field(ge=1_000, le=10_000_000)] = 65_536
+    head_timeout_s: Seconds = 20.0
     max_in_flight: Count = 2_000
     max_in_flight_per_client: Count | None = None
     body_timeout_s: Seconds = 60.0

