@@ -154,3 +154,11 @@ class TritonClosedError(TritonError, RuntimeError):
 
 class TritonAnswerError(TritonError):
     """The model at the server is no router of this package, or was exported by an incompatible version."""
+
+
+class RoutingError(RouteLLMError):
+    """A model's name leads to no router and no model, or its threshold is none; the text names those that there are."""
+
+
+class RouterFailedError(RouteLLMError):
+    """A router could not decide, and the settings say that requests then fail."""

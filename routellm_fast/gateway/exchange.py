@@ -43,6 +43,8 @@ class Asked(NamedTuple):
         client: The client's name; "" where the gateway knows no clients.
         conversation: What names the conversation, a digest; "" where the request is its first turn and cannot be named.
         is_continued: Whether the conversation had an answer before.
+        previous_response: The id of an answer that lives at its upstream and that this request goes on from; "" for
+            none. Only the model that gave it can go on.
     """
 
     model: str
@@ -52,6 +54,7 @@ class Asked(NamedTuple):
     client: str
     conversation: str
     is_continued: bool
+    previous_response: str = ""
 
 
 class Choice(NamedTuple):
@@ -87,11 +90,13 @@ class Usage(NamedTuple):
         input_tokens: Of the request, cached ones included.
         output_tokens: Of the answer.
         cached_tokens: Of the request, those that were in its prompt cache.
+        is_estimated: Whether the upstream said nothing, and the numbers are guessed from lengths.
     """
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+    is_estimated: bool = False
 
 
 @dataclass(slots=True)
@@ -117,6 +122,7 @@ class Exchange:
         text: What was routed on. Only in memory, for those that the user told to keep it.
         prompt: The messages or the prompt as the client sent them, parsed; likewise.
         answer: The answer's text, where the store keeps it; else "".
+        response_id: The id under which the upstream keeps the answer; "" where it keeps none.
         mirrored: The other model's answer, where the request was mirrored.
         traceparent: The W3C trace context that the client sent; "" for none.
         started_s: Seconds since 1970.
@@ -144,6 +150,7 @@ class Exchange:
     text: str = ""
     prompt: object = None
     answer: str = ""
+    response_id: str = ""
     mirrored: Exchange | None = None
     traceparent: str = ""
     started_s: float = field(default_factory=time.time)
