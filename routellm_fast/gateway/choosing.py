@@ -163,9 +163,9 @@ class Chooser:
 
         A model that is named by itself is taken. For a router's name, what comes first of these decides: the model that
         keeps the answer which the request goes on from; the first rule that holds; the router, with the threshold in
-        the name, else that of its settings, of their strong share or budget, or the calibrated default. A conversation
-        whose server has it in its prompt cache moves that threshold (see sessions.py). In shadow mode the strong model is taken in the end.
-        A budget whose money is gone leaves only the weak model, but for thresholds in the name.
+        the name, else that of its settings, of their strong share or budget, or the calibrated default. The prompt
+        cache of a conversation moves that threshold (see sessions.py). In shadow mode the strong model is taken in the
+        end. A budget whose money is gone leaves only the weak model, but for thresholds in the name.
 
         What was decided by a rule, by name, or by an earlier answer is never sent to another model: `other` is None.
 
