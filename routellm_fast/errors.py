@@ -157,4 +157,8 @@ class TritonAnswerError(TritonError):
 
 
 class RoutingError(RouteLLMError, ValueError):
-    """A request names no router, or no threshold, that exists."""
+    """A model's name leads to no router and no model, or its threshold is none; the text names those that there are."""
+
+
+class RouterFailedError(RouteLLMError):
+    """A router could not decide, and the settings say that requests then fail."""

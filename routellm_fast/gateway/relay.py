@@ -113,7 +113,7 @@ class Relay:
     def _end(self, live: Live, call: _Call) -> None:
         exchange = call.exchange
         if call.asked is not None:
-            live.chooser.settle(call.asked, exchange)
+            live.chooser.answered(call.asked, exchange)
         for sink in self._sinks:
             sink.ended(exchange)
         if call.wants_mirror and exchange.is_complete and 200 <= exchange.status < 300:

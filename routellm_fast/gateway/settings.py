@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from routellm_fast.decision import NoText
 from routellm_fast.endpoints import checked_url
 from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.gateway.languages import known_languages
+from routellm_fast.gateway.patterns import regex
 from routellm_fast.prices import ModelPrice
 from routellm_fast.serving.triton_protocol import DEFAULT_NAME
 
@@ -203,8 +205,9 @@ class Condition(_Section):
         min_chars: The least length of the text that is routed on.
         max_chars: The greatest length.
         min_turns: The least number of messages.
-        regex: A regular expression that is found in the text; of at most 10,000 characters of it.
-        language: ISO 639-1 codes, one of which the text is in.
+        regex: A regular expression in RE2's syntax that is found in the text's first 10,000 characters.
+        language: ISO 639-1 codes, one of which the text is in; a text whose language is not clear, such as one of a
+            word or two, is in none.
     """
 
     model: str | None = None
@@ -219,10 +222,28 @@ class Condition(_Section):
     regex: str | None = None
     language: tuple[str, ...] = ()
 
+    @field_validator("regex")
+    @classmethod
+    def _can_be_compiled(cls, value: str | None) -> str | None:
+        if value is not None:
+            regex(value)
+        return value
+
+    @field_validator("language")
+    @classmethod
+    def _is_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(value) - known_languages()) if value else []
+        if unknown:
+            known = ", ".join(sorted(known_languages()))
+            raise InvalidArgumentError(f"no language that can be told apart: {', '.join(unknown)}. There are: {known}")
+        return value
+
     @model_validator(mode="after")
     def _asks_something(self) -> Condition:
-        if not self.model_fields_set:
+        if all(getattr(self, name) in (None, {}, ()) for name in type(self).model_fields):
             raise InvalidArgumentError(f"give at least one condition: {', '.join(type(self).model_fields)}")
+        if self.min_chars is not None and self.max_chars is not None and self.min_chars > self.max_chars:
+            raise InvalidArgumentError(f"no text has {self.min_chars} characters or more and {self.max_chars} or fewer")
         return self
 
 
