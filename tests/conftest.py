@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from routellm_fast import _core
+from routellm_fast.errors import MissingExtraError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -31,6 +32,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the data folder at {folder} (ROUTELLM_FAST_DATA names another)")
     return folder
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are written as where matplotlib is not installed: pictures take seconds."""
+    from routellm_fast.adaptation import report
+
+    def missing(*_: object, **__: object) -> object:
+        raise MissingExtraError("matplotlib is not installed")
+
+    monkeypatch.setattr(report, "draw_plot", missing)
 
 
 @pytest.fixture(params=_core.supported_isas())

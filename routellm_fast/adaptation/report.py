@@ -305,7 +305,7 @@ def pictures(proof: Proof) -> list[Plot]:
         return []
     result = proof.measured
     own = draw_plot("quality", lambda sheet: _draw_quality(proof, result, sheet), salt=_ID)
-    others = [plot for plot in draw_plots(result, salt=_ID) if plot.name != "quality"]
+    others = draw_plots(result, salt=_ID, without=["quality"])
     return others if own is None else [own, *others]
 
 

@@ -33,7 +33,7 @@ class Lasting:
 
     Attributes:
         state_dir: Where it is kept on disk.
-        sessions: Which model each conversation went to; None before they are asked for.
+        sessions: Which model each conversation went to; None before the first settings.
         budgets: The budgets by router.
     """
 
@@ -77,8 +77,9 @@ def make_live(settings: Settings, lasting: Lasting, upstreams: Mapping[str, Upst
                 pools[name] = _pool(router_settings, routers[name], settings.models)
         except RouteLLMError as error:
             raise DataError(f"routers.{name}: {error}") from error
-    if settings.sessions is not None and lasting.sessions is None:
+    if lasting.sessions is None:
         lasting.sessions = Sessions(settings.sessions, lasting.state_dir)
+    lasting.sessions.settings = settings.sessions
     for name, router_settings in settings.routers.items():
         if router_settings.monthly_budget_usd is not None and name not in lasting.budgets:
             lasting.budgets[name] = Budget(name, lasting.state_dir)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,18 +56,23 @@ class Plot:
     png: bytes
 
 
-def draw_plots(result: BenchmarkResult, *, salt: str) -> list[Plot]:
+def draw_plots(result: BenchmarkResult, *, salt: str, without: Collection[str] = ()) -> list[Plot]:
     """Draw what the result holds, the same bytes for the same result.
 
     Args:
         result: One benchmark.
         salt: Keeps element ids of several pictures on one page apart.
+        without: Names of pictures that are not drawn.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
     drawers = {"quality": draw_quality, "cost": draw_cost, "win_rates": _win_rates, "domains": _domains}
-    found = [draw_plot(name, functools.partial(draw, result), salt=salt) for name, draw in drawers.items()]
+    found = [
+        draw_plot(name, functools.partial(draw, result), salt=salt)
+        for name, draw in drawers.items()
+        if name not in without
+    ]
     return [plot for plot in found if plot is not None]
 
 

@@ -26,6 +26,8 @@ from routellm_fast.routers.base import Router
 from routellm_fast.thresholds.traffic import Traffic
 from tests.support.adapt_traffic import PAIR, labels_of, prompts, scores
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @cache
 def shipped() -> Router:

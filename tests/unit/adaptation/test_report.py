@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from routellm_fast import ModelPair
-from routellm_fast.adaptation import report as module
 from routellm_fast.adaptation.proving import Choice
 from routellm_fast.adaptation.report import OUTPUTS, Report, markdown, page, write_report
 from routellm_fast.adaptation.saving import monthly
 from routellm_fast.adaptation.sentences import headline
 from routellm_fast.adaptation.verdict import verdict_on
-from routellm_fast.errors import DataError, MissingExtraError
+from routellm_fast.errors import DataError
 from tests.support.proof_builders import QUALITY, known_traffic, made_labels, quick_proof
 from tests.unit.evaluation.test_report import Page
 
@@ -40,14 +39,6 @@ def drawn(report) -> str:
     """The page with its pictures, which take seconds."""
     pytest.importorskip("matplotlib")
     return page(report)
-
-
-@pytest.fixture
-def no_pictures(monkeypatch) -> None:
-    def missing(*_: object, **__: object) -> object:
-        raise MissingExtraError("matplotlib is not installed")
-
-    monkeypatch.setattr(module, "draw_plot", missing)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from tests.support.c_library import CRouter
 from tests.support.fake_judge import Reply, Request, nonsense
 from tests.support.processes import assert_refused, run_cli, started_cli
 
-pytestmark = pytest.mark.usefixtures("no_server_settings")
+pytestmark = pytest.mark.usefixtures("no_server_settings", "no_pictures")
 
 Run = Callable[..., "tuple[int, str, str]"]
 COUNT = 80
