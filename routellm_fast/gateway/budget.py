@@ -111,11 +111,12 @@ class _Aim(NamedTuple):
 class Budget:
     """One router's budget. Thread-safe.
 
-    How near it comes: with traffic that goes on as it has, day and night included, a month costs the budget to within
-    1 %, and to within 2 % where the traffic doubles in the middle of the month. Where even the weak model alone would
-    cost more than the budget, or the strong model alone less, nothing can be done. When the money is gone, everything
-    goes to the weak model until the month ends: what that costs is counted on and reported as `overrun_usd`. Requests
-    that are under way at that moment, and those of the half second until other worker processes know, are in it too.
+    How near it comes: a month costs 99 to 100.5 % of the budget, with traffic of days, nights and weekends, where it
+    doubles in the middle of the month, and where the calibration is of other traffic (simulated in the tests). Where
+    even the weak model alone would cost more than the budget, or the strong model alone less, nothing can be done. When
+    the money is gone, everything goes to the weak model until the month ends: what that costs is counted on and
+    reported as `overrun_usd`. Requests that are under way at that moment, and those of the second until other worker
+    processes know, are in it too.
 
     Months are of UTC; with a new one the money is there anew. Worker processes share what was spent through a file in
     the state folder, added up in transactions: a process that is killed loses at most what it spent in its last second,
