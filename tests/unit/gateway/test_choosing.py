@@ -153,14 +153,15 @@ def test_without_a_goal_the_calibrated_default_holds() -> None:
 
 
 def test_a_router_without_calibration_needs_a_threshold() -> None:
+    uncalibrated = mf_router().with_calibration(None)
     with pytest.raises(InvalidArgumentError, match=r"routers\.r: this router has no calibration"):
-        chooser(settings({"threshold": None}), mf_router())
+        chooser(settings({"threshold": None}), uncalibrated)
     with pytest.raises(InvalidArgumentError, match=r"routers\.r: this router has no calibration"):
-        chooser(settings({"threshold": None, "monthly_budget_usd": 1.0}), mf_router())
+        chooser(settings({"threshold": None, "monthly_budget_usd": 1.0}), uncalibrated)
     tied = Calibration("x", 100, ((0.0, 1.0), (0.1, 0.5), (0.9, 0.5), (1.0, 0.0)))
     with pytest.raises(UnreachableTargetError, match=r"routers\.r: no threshold yields|routers\.r: no threshold sends"):
         chooser(settings({"threshold": None, "strong_share": 0.5}), mf_router().with_calibration(tied))
-    assert choose(chooser(settings(), mf_router()), asked("hello")).threshold == 0.5
+    assert choose(chooser(settings(), uncalibrated), asked("hello")).threshold == 0.5
 
 
 # --- texts without text
@@ -463,7 +464,7 @@ class Controlled:
         if self.error is not None:
             raise self.error
         assert threshold is not None
-        return Decision("trained-strong", 0.9, threshold, 0.9 >= threshold)
+        return Decision("trained-strong", 0.9, threshold, threshold <= 0.9)
 
 
 def test_a_slow_router_does_not_hold_up_other_requests() -> None:
@@ -492,10 +493,9 @@ def test_a_slow_router_does_not_hold_up_other_requests() -> None:
 
 def test_a_triton_server_decides() -> None:
     with fake_triton("http") as server, TritonRouter(server.url, timeout_s=60.0) as router:
-        made = chooser(settings({"threshold": WIN_RATE}), router)
-        choice = choose(made, asked("hello"))
-        assert (choice.model, choice.win_rate, choice.reason) == ("s", WIN_RATE, "router")
-        assert choose(made, asked("hello", "router-r-0.3")).model == "w"
+        choice = choose(chooser(router=router), asked("hello"))
+        assert (choice.model, choice.win_rate, choice.threshold, choice.reason) == ("w", WIN_RATE, 0.5, "router")
+        assert server.inferences == 1
 
 
 def test_a_server_that_is_not_there_yet_is_asked_for_its_threshold_later() -> None:
