@@ -144,6 +144,7 @@ class Budget:
         self._share: float | None = None
         self._asked = DEFAULT_STRONG_SHARE
         self._threshold = 1.0
+        self._bounds_s = 0.0, 0.0
         self._planned_s = 0.0
         self._is_due = True
         self._file = StateFile(state_dir / _FILE, _SCHEMA, self._save)
@@ -199,7 +200,7 @@ class Budget:
     def spent_usd(self) -> float:
         """US dollars spent in this month, by all worker processes."""
         with self._lock:
-            return self._spent_usd(_month(self._clock())[0])
+            return self._spent_usd(self._month(self._clock())[0])
 
     @property
     def overrun_usd(self) -> float:
@@ -230,7 +231,7 @@ class Budget:
                 cost_usd = strong_usd if model == aim.strong else weak_usd
             added = _Sums(1, cost_usd, int(is_by_threshold), self._asked if is_by_threshold else 0.0, now_s)
             self._unsaved.setdefault((int(now_s // _HOUR_S), model), _Sums()).add(added)
-            if self._spent_usd(_month(now_s)[0]) >= aim.monthly_usd:
+            if self._spent_usd(self._month(now_s)[0]) >= aim.monthly_usd:
                 self._is_due = True
         self._file.wake()
 
@@ -263,7 +264,7 @@ class Budget:
 
     def _planned_share(self, now_s: float) -> float:
         """Return the share that spends what is left evenly over what is left of the month."""
-        month_s, next_month_s = _month(now_s)
+        month_s, next_month_s = self._month(now_s)
         left_usd = self._aim.monthly_usd - self._spent_usd(month_s)
         if left_usd <= 0.0:
             return 0.0
@@ -303,6 +304,13 @@ class Budget:
         return min(_MOST_CORRECTION, max(1.0 / _MOST_CORRECTION, (asked + prior) / (came + prior)))
 
     # --- the books
+
+    def _month(self, now_s: float) -> tuple[float, float]:
+        """Return when the month began and when the next one does; reckoned out once a month, since all ask for it."""
+        bounds = self._bounds_s
+        if not bounds[0] <= now_s < bounds[1]:
+            bounds = self._bounds_s = _month(now_s)
+        return bounds
 
     def _spent_usd(self, month_s: float) -> float:
         spent = self._books.spent_usd if self._books.month_s == month_s else 0.0
@@ -350,7 +358,7 @@ class Budget:
             self._books, self._writing = books, {}
 
     def _read(self, connection: sqlite3.Connection, now_s: float) -> _Books:
-        month_s, _ = _month(now_s)
+        month_s, _ = self._month(now_s)
         hour = int(now_s // _HOUR_S)
         (spent_usd,) = connection.execute(
             "SELECT total(usd) FROM hours WHERE router = ? AND hour >= ?", (self._router, int(month_s // _HOUR_S))
