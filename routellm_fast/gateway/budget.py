@@ -111,11 +111,12 @@ class _Aim(NamedTuple):
 class Budget:
     """One router's budget. Thread-safe.
 
-    How near it comes: with traffic that goes on as it has, day and night included, a month costs the budget to within
-    1 %, and to within 2 % where the traffic doubles in the middle of the month. Where even the weak model alone would
-    cost more than the budget, or the strong model alone less, nothing can be done. When the money is gone, everything
-    goes to the weak model until the month ends: what that costs is counted on and reported as `overrun_usd`. Requests
-    that are under way at that moment, and those of the half second until other worker processes know, are in it too.
+    How near it comes: a month costs 99 to 100.5 % of the budget, with traffic of days, nights and weekends, where it
+    doubles in the middle of the month, and where the calibration is of other traffic (simulated in the tests). Where
+    even the weak model alone would cost more than the budget, or the strong model alone less, nothing can be done. When
+    the money is gone, everything goes to the weak model until the month ends: what that costs is counted on and
+    reported as `overrun_usd`. Requests that are under way at that moment, and those of the second until other worker
+    processes know, are in it too.
 
     Months are of UTC; with a new one the money is there anew. Worker processes share what was spent through a file in
     the state folder, added up in transactions: a process that is killed loses at most what it spent in its last second,
@@ -143,6 +144,7 @@ class Budget:
         self._share: float | None = None
         self._asked = DEFAULT_STRONG_SHARE
         self._threshold = 1.0
+        self._bounds_s = 0.0, 0.0
         self._planned_s = 0.0
         self._is_due = True
         self._file = StateFile(state_dir / _FILE, _SCHEMA, self._save)
@@ -198,7 +200,7 @@ class Budget:
     def spent_usd(self) -> float:
         """US dollars spent in this month, by all worker processes."""
         with self._lock:
-            return self._spent_usd(_month(self._clock())[0])
+            return self._spent_usd(self._month(self._clock())[0])
 
     @property
     def overrun_usd(self) -> float:
@@ -229,7 +231,7 @@ class Budget:
                 cost_usd = strong_usd if model == aim.strong else weak_usd
             added = _Sums(1, cost_usd, int(is_by_threshold), self._asked if is_by_threshold else 0.0, now_s)
             self._unsaved.setdefault((int(now_s // _HOUR_S), model), _Sums()).add(added)
-            if self._spent_usd(_month(now_s)[0]) >= aim.monthly_usd:
+            if self._spent_usd(self._month(now_s)[0]) >= aim.monthly_usd:
                 self._is_due = True
         self._file.wake()
 
@@ -262,7 +264,7 @@ class Budget:
 
     def _planned_share(self, now_s: float) -> float:
         """Return the share that spends what is left evenly over what is left of the month."""
-        month_s, next_month_s = _month(now_s)
+        month_s, next_month_s = self._month(now_s)
         left_usd = self._aim.monthly_usd - self._spent_usd(month_s)
         if left_usd <= 0.0:
             return 0.0
@@ -302,6 +304,13 @@ class Budget:
         return min(_MOST_CORRECTION, max(1.0 / _MOST_CORRECTION, (asked + prior) / (came + prior)))
 
     # --- the books
+
+    def _month(self, now_s: float) -> tuple[float, float]:
+        """Return when the month began and when the next one does; reckoned out once a month, since all ask for it."""
+        bounds = self._bounds_s
+        if not bounds[0] <= now_s < bounds[1]:
+            bounds = self._bounds_s = _month(now_s)
+        return bounds
 
     def _spent_usd(self, month_s: float) -> float:
         spent = self._books.spent_usd if self._books.month_s == month_s else 0.0
@@ -349,7 +358,7 @@ class Budget:
             self._books, self._writing = books, {}
 
     def _read(self, connection: sqlite3.Connection, now_s: float) -> _Books:
-        month_s, _ = _month(now_s)
+        month_s, _ = self._month(now_s)
         hour = int(now_s // _HOUR_S)
         (spent_usd,) = connection.execute(
             "SELECT total(usd) FROM hours WHERE router = ? AND hour >= ?", (self._router, int(month_s // _HOUR_S))

@@ -1,4 +1,8 @@
-"""Which natural language a text is in, by the library py3langid: offline, 4.6 MB, a tenth of a millisecond a text."""
+"""Which natural language a text is in, by the library py3langid.
+
+It works offline and takes some tenths of a millisecond a text at most. Its model has 4.6 MB on disk, and takes half a
+second and 75 MB of memory once it is loaded: only where a rule asks for a language.
+"""
 
 from __future__ import annotations
 

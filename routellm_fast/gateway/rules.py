@@ -53,6 +53,8 @@ class Rules:
 
         A text whose language is not clear (see languages.language_of) is in none: a rule with `language` does not hold.
         """
+        if not self._rules:
+            return None
         # Found only where a rule comes to ask for it, and once for all rules.
         language = functools.cache(functools.partial(language_of, asked.text))
         for rule in self._rules:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from routellm_fast.decision import NoText
 from routellm_fast.endpoints import checked_url
@@ -219,7 +219,7 @@ class Condition(_Section):
     min_chars: Annotated[int, Field(ge=0)] | None = None
     max_chars: Annotated[int, Field(ge=0)] | None = None
     min_turns: Annotated[int, Field(ge=0)] | None = None
-    regex: str | None = None
+    regex: Annotated[str, StringConstraints(strip_whitespace=False)] | None = None
     language: tuple[str, ...] = ()
 
     @field_validator("regex")

@@ -108,11 +108,11 @@ class Month:
 
 
 def constant(_: float) -> float:
-    return 40.0
+    return 15.0
 
 
 def day_and_night(now_s: float) -> float:
-    return 40.0 * (1.0 + 0.9 * math.sin(2.0 * math.pi * (now_s % DAY_S) / DAY_S - 2.0))
+    return 15.0 * (1.0 + 0.9 * math.sin(2.0 * math.pi * (now_s % DAY_S) / DAY_S - 2.0))
 
 
 def weekdays(now_s: float) -> float:
@@ -121,8 +121,8 @@ def weekdays(now_s: float) -> float:
 
 @pytest.fixture
 def month(tmp_path: Path) -> Iterator[Month]:
-    # All strong costs 288 dollars, all weak 28.8: the budget is a share of about 0.35.
-    made = Month(tmp_path, 120.0)
+    # All strong costs 108 dollars, all weak 10.8: the budget is a share of about 0.35.
+    made = Month(tmp_path, 45.0)
     yield made
     made.close()
 
@@ -130,16 +130,17 @@ def month(tmp_path: Path) -> Iterator[Month]:
 @pytest.mark.parametrize("traffic", [constant, day_and_night, weekdays])
 def test_a_month_costs_the_budget_to_within_a_percent(month: Month, traffic: Callable[[float], float]) -> None:
     month.run(traffic)
-    assert 0.99 <= month.ratio <= 1.01
+    assert 0.99 <= month.ratio <= 1.005
     assert month.workers[0].spent_usd == 0.0  # July has begun
     month.clock.now_s -= 1.0
+    month.flush()
     assert month.workers[0].spent_usd == pytest.approx(month.spent_usd)
 
 
 def test_the_money_is_spent_evenly(month: Month) -> None:
     month.run(constant)
     for week in range(4):
-        assert sum(month.spent_by_day[7 * week : 7 * week + 7]) == pytest.approx(7 * 120.0 / 30.0, rel=0.15)
+        assert sum(month.spent_by_day[7 * week : 7 * week + 7]) == pytest.approx(7 * 45.0 / 30.0, rel=0.15)
 
 
 def test_day_and_night_leave_the_share_alone(month: Month) -> None:
@@ -152,13 +153,13 @@ def test_day_and_night_leave_the_share_alone(month: Month) -> None:
 
 
 def test_a_doubling_in_the_middle_is_made_good(month: Month) -> None:
-    month.run(lambda now_s: 40.0 if now_s < JUNE_S + 14 * DAY_S else 80.0)
-    assert 0.98 <= month.ratio <= 1.02
+    month.run(lambda now_s: 15.0 if now_s < JUNE_S + 14 * DAY_S else 30.0)
+    assert 0.99 <= month.ratio <= 1.005
     assert month.shares[-2] < 0.6 * month.shares[13]
 
 
 def test_a_tenth_of_the_traffic_after_a_while_is_spent_on_the_strong_model(month: Month) -> None:
-    month.run(lambda now_s: 40.0 if now_s < JUNE_S + 14 * DAY_S else 4.0)
+    month.run(lambda now_s: 15.0 if now_s < JUNE_S + 14 * DAY_S else 1.5)
     # All strong, what is left cannot be spent any more.
     assert month.ratio < 0.9
     assert month.shares[-2] == 1.0
@@ -168,16 +169,16 @@ def test_a_calibration_that_is_wrong_is_corrected(month: Month) -> None:
     # Twice as many requests as the calibration says have a high win rate.
     month.win_rate = lambda: math.sqrt(month.random.random())
     month.run(day_and_night)
-    assert 0.99 <= month.ratio <= 1.01
+    assert 0.99 <= month.ratio <= 1.005
     for week in range(1, 4):
-        assert sum(month.spent_by_day[7 * week : 7 * week + 7]) == pytest.approx(7 * 120.0 / 30.0, rel=0.2)
+        assert sum(month.spent_by_day[7 * week : 7 * week + 7]) == pytest.approx(7 * 45.0 / 30.0, rel=0.2)
 
 
 def test_requests_of_another_length_than_prices_reckon_with(month: Month) -> None:
-    month.strong_usd, month.weak_usd, month.monthly_usd = 0.3, 0.02, 3_000.0
-    month.workers[0].aim(3_000.0, STRONG, WEAK, exact)
+    month.strong_usd, month.weak_usd, month.monthly_usd = 0.3, 0.02, 1_200.0
+    month.workers[0].aim(1_200.0, STRONG, WEAK, exact)
     month.run(day_and_night)
-    assert 0.98 <= month.ratio <= 1.01
+    assert 0.98 <= month.ratio <= 1.005
 
 
 def test_two_workers_and_a_restart_share_a_budget(month: Month) -> None:
@@ -190,19 +191,20 @@ def test_two_workers_and_a_restart_share_a_budget(month: Month) -> None:
     month.workers[0].close()
     month.workers = month.workers[1:]
     month.run(day_and_night)
-    assert 0.99 <= month.ratio <= 1.01
+    assert 0.99 <= month.ratio <= 1.005
 
 
 def test_a_budget_below_the_weak_model_is_overrun_and_says_so(month: Month) -> None:
-    month.monthly_usd = 10.0
-    month.workers[0].aim(10.0, STRONG, WEAK, exact)
+    month.monthly_usd = 5.0
+    month.workers[0].aim(5.0, STRONG, WEAK, exact)
     month.run(constant)
     month.clock.now_s = JULY_S - 1.0
+    month.flush()
     budget = month.workers[0]
     assert budget.is_spent
-    assert budget.overrun_usd == pytest.approx(month.spent_usd - 10.0)
+    assert budget.overrun_usd == pytest.approx(month.spent_usd - 5.0)
     # A share that was guessed before anything was known, and then the weak model alone.
-    assert month.spent_usd == pytest.approx(28.8, rel=0.1)
+    assert month.spent_usd == pytest.approx(10.8, rel=0.1)
     assert month.shares[-2] == 0.0
 
 
@@ -245,28 +247,14 @@ def test_the_share_rises_slowly(tmp_path: Path) -> None:
         clock.now_s += 1.0
         budget.note("w", 0.001, is_by_threshold=True)
         budget.threshold()
-    assert budget.strong_share == 0.0  # so much a minute would cost far too much
-    clock.now_s += 20 * DAY_S  # and then nothing comes
-    for hour in range(1, 4):
+    assert budget.strong_share == 0.0  # so many a minute would cost far too much
+    # Then hardly anything comes, and after some days the money would be enough for the strong model alone.
+    clock.now_s += 5 * DAY_S
+    budget.threshold()
+    for _ in range(3):
+        before = budget.strong_share
         clock.now_s += HOUR_S
-        budget.threshold()
-        assert budget.strong_share <= 1.0
-    budget.close()
-    budget = budget_of(tmp_path, clock, 1000.0)
-    assert budget.strong_share == 1.0  # a worker that starts has nothing to rise from
-    budget.close()
-
-
-def test_raising_is_bounded_by_the_hour(tmp_path: Path) -> None:
-    clock = Clock()
-    budget = budget_of(tmp_path, clock, 1.0)
-    for _ in range(100):
-        clock.now_s += 1.0
-        budget.note("w", 0.001, is_by_threshold=True)
-        budget.threshold()
-    before = budget.strong_share
-    clock.now_s += HOUR_S
-    assert budget.strong_share <= before + 0.1 + 1e-9
+        assert budget.strong_share <= before + 0.1 + 1e-9
     budget.close()
 
 
@@ -368,6 +356,7 @@ def test_what_a_killed_process_spent_is_lost_by_no_more_than_a_second(tmp_path: 
     process.send_signal(signal.SIGKILL)
     lines += process.stdout.readlines()
     process.wait()
+    process.stdout.close()
     noted = [line for line in lines if line.endswith("\n")]
     budget = budget_of(tmp_path, Clock())
     # Nothing is counted twice; the last line may not have been printed.

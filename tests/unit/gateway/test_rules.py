@@ -74,6 +74,11 @@ def test_a_regular_expression_reads_the_first_ten_thousand_characters() -> None:
     assert not holds({"regex": "end"}, asked("x" * 9_998 + "end"))
 
 
+def test_blanks_of_a_regular_expression_count() -> None:
+    assert holds({"regex": " ok "}, asked("is it ok now"))
+    assert not holds({"regex": " ok "}, asked("ok"))
+
+
 def test_no_language_library_is_loaded_where_no_rule_asks_for_a_language() -> None:
     code = (
         "import sys; from routellm_fast.gateway.rules import Rules; from routellm_fast.gateway.settings import *; "
