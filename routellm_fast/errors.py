@@ -36,6 +36,10 @@ class OnnxRuntimesWarning(UserWarning):
     """Several packages that bring the module onnxruntime are installed: the one that was installed last runs."""
 
 
+class RoutingError(RouteLLMError, ValueError):
+    """A request names no router, an unknown one, or a threshold that is none."""
+
+
 class DataError(RouteLLMError, ValueError):
     """A training, calibration or evaluation file does not hold what it should; the text names file and line."""
 
