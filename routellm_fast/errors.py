@@ -36,6 +36,10 @@ class OnnxRuntimesWarning(UserWarning):
     """Several packages that bring the module onnxruntime are installed: the one that was installed last runs."""
 
 
+class RoutingError(RouteLLMError, ValueError):
+    """A request names no router, an unknown one or an unknown model, or a threshold that is none."""
+
+
 class DataError(RouteLLMError, ValueError):
     """A training, calibration or evaluation file does not hold what it should; the text names file and line."""
 
@@ -154,10 +158,6 @@ class TritonClosedError(TritonError, RuntimeError):
 
 class TritonAnswerError(TritonError):
     """The model at the server is no router of this package, or was exported by an incompatible version."""
-
-
-class RoutingError(RouteLLMError, ValueError):
-    """A model's name leads to no router and no model, or its threshold is none; the text names those that there are."""
 
 
 class RouterFailedError(RouteLLMError):

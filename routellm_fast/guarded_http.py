@@ -8,6 +8,8 @@ A guard stands between the openai package and httpx, and rules every request tha
 * A redirect is not followed: its status and address are the answer.
 * One deadline covers connecting, sending, waiting and reading.
 * An answer is read in pieces, decompressed in pieces, and given up where it is larger than the caller expects.
+
+Open clients leave out the last two, as their answers may be streams without an end.
 """
 
 from __future__ import annotations
@@ -103,6 +105,37 @@ def new_async_client(
     return _client(openai.AsyncOpenAI, guard, server, key, timeout_s, max_retries)
 
 
+def new_open_client(openai: Any, server: str, key: ApiKey) -> Any:
+    """Return an openai.OpenAI for answers of any length, streams too: only what is sent, and where, is ruled.
+
+    Its time-outs and retries are the openai package's. Arguments are those of new_client.
+    """
+    return _open_client(openai, openai.OpenAI, openai.DefaultHttpxClient(follow_redirects=False), server, key)
+
+
+def new_open_async_client(openai: Any, server: str, key: ApiKey) -> Any:
+    """Return an openai.AsyncOpenAI of the same kind."""
+    inner = openai.DefaultAsyncHttpxClient(follow_redirects=False)
+    return _open_client(openai, openai.AsyncOpenAI, inner, server, key)
+
+
+def _open_client(openai: Any, kind: Any, http_client: Any, server: str, key: ApiKey) -> Any:
+    if not may_see_environment(server):
+        headers = _own_headers(openai, key)
+        # Headers that a call names itself are added to these.
+        kind = type(kind.__name__, (kind,), {"default_headers": property(lambda _: dict(headers))})
+    return kind(api_key=key.reveal(), **client_address(server), http_client=http_client)
+
+
+def _own_headers(openai: Any, key: ApiKey) -> dict[str, str]:
+    return {
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+        "User-Agent": f"OpenAI/Python {openai.__version__}",
+        "Authorization": f"Bearer {key.reveal()}",
+    }
+
+
 def _client(kind: Any, guard: Any, server: str, key: ApiKey, timeout_s: float, max_retries: int) -> Any:
     return kind(
         api_key=key.reveal(),
@@ -129,12 +162,7 @@ def _guard(
         raise TypeError(f"an HTTP client of this kind is an httpx.{base_name}, found {type(inner).__name__}")
     httpx = sys.modules[base.__module__.partition(".")[0]]
     guard = type(kind.__name__, (kind, base), {})(transport=httpx.MockTransport(_unused), trust_env=False)
-    headers = {
-        "Accept": "application/json",
-        "Content-Type": "application/json",
-        "User-Agent": f"OpenAI/Python {openai.__version__}",
-        "Authorization": f"Bearer {key.reveal()}",
-    }
+    headers = _own_headers(openai, key)
     guard.ruled_by(inner, httpx, None if may_see_environment(server) else headers, timeout_s, is_given=is_given)
     return guard
 

@@ -16,13 +16,9 @@ from routellm_fast.gateway.sessions import Sessions
 from routellm_fast.gateway.settings import ModelSettings, RouterSettings, Settings
 from routellm_fast.gateway.upstream import Upstream
 from routellm_fast.pool import ModelPool, PoolModel
-from routellm_fast.routers.loading import load_router
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
-from routellm_fast.routers.random import RandomRouter
-from routellm_fast.routing import RoutesPrompts, RouterSet
-from routellm_fast.serving.triton import TritonRouter
+from routellm_fast.routing import RouterSet, RoutesPrompts, open_router
 
-_SCHEMES: Final = ("http://", "https://", "grpc://", "grpcs://")
 # A pool weighs the models' prices against one another for a request of this length.
 _POOL_TOKENS: Final = (500.0, 300.0)
 
@@ -89,20 +85,13 @@ def make_live(settings: Settings, lasting: Lasting, upstreams: Mapping[str, Upst
 
 
 def _router(settings: RouterSettings) -> RoutesPrompts:
-    source = settings.source
-    if source.startswith(_SCHEMES):
-        urls = [url.strip() for url in source.split(",")]
-        pair = checked_pair(settings.strong, settings.weak) if settings.strong and settings.weak else None
-        return TritonRouter(urls, model=settings.triton_model, model_pair=pair)
-    pair = checked_pair(settings.strong or "strong", settings.weak or "weak")
-    if source == "random":
-        return RandomRouter(pair)
-    return load_router(
-        source,
-        strong_model=settings.strong,
-        weak_model=settings.weak,
+    pair = checked_pair(settings.strong, settings.weak) if settings.strong and settings.weak else None
+    return open_router(
+        settings.source,
+        model_pair=pair,
         digest=settings.digest,
         allow_server=settings.allow_server,
+        triton_model=settings.triton_model,
     )
 
 

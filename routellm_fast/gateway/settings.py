@@ -411,7 +411,7 @@ class Settings(_Section):
     listen: Listen = Listen()
     upstreams: Annotated[Mapping[Name, UpstreamSettings], Field(min_length=1)]
     models: Annotated[Mapping[Name, ModelSettings], Field(min_length=1)]
-    routers: Mapping[Name, RouterSettings] = Field(default_factory=dict)
+    routers: Annotated[Mapping[Name, RouterSettings], Field(min_length=1)]
     aliases: Mapping[Name, Name] = Field(default_factory=dict)
     rules: tuple[RuleSettings, ...] = ()
     sessions: SessionSettings | None = None

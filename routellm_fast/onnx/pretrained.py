@@ -11,6 +11,7 @@ from typing import Any, Final
 from routellm_fast.arrays import brief_repr
 from routellm_fast.errors import ArtifactFormatError, ArtifactNotFoundError
 from routellm_fast.extras import quiet_transformers, require
+from routellm_fast.hub import downloaded
 from routellm_fast.json_file import read_json_object
 from routellm_fast.memory import enough_memory
 
@@ -140,13 +141,7 @@ def _folder(source: str | Path) -> Path:
         raise ArtifactNotFoundError(
             f"{path} is no folder: expected one written by transformers, or the name of one on a hub"
         )
-    hub = require("huggingface_hub", "transformers")
-    try:
-        return Path(hub.snapshot_download(source, allow_patterns=list(_PATTERNS)))
-    except Exception as error:  # of any class, from several libraries
-        raise ArtifactNotFoundError(
-            f"{source} is no folder here, and the hub did not give it: {str(error).strip().splitlines()[0]}"
-        ) from error
+    return downloaded(source, _PATTERNS, extra="transformers")
 
 
 def _max_tokens(config: Mapping[str, Any], tokenizer: Mapping[str, Any], pad_id: int, folder: Path) -> int:

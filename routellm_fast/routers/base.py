@@ -137,6 +137,11 @@ class Router(ABC):
         """What a reader wants to know of this kind of router, JSON-able; `routellm-fast info` shows it."""
         return {}
 
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether a prompt takes microseconds, without input or output: an event loop may then ask in place."""
+        return False
+
     @abstractmethod
     def win_rate(self, prompt: str) -> float:
         """Return the strong model's win rate in [0, 1]. Defined for every str, the empty one too."""

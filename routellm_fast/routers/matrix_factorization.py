@@ -161,6 +161,11 @@ class MatrixFactorizationRouter(EmbeddingRouter):
         return {"scoring pair": list(self._scoring_pair), "models": len(self._names), "dimensions": self.dim}
 
     @property
+    def answers_at_once(self) -> bool:
+        """Whether text goes to win rate in one call of the core, without an embedder that Python asks."""
+        return self._reads_text
+
+    @property
     def model_names(self) -> tuple[str, ...]:
         """The models that the router has a vector for."""
         return self._names

@@ -35,6 +35,11 @@ class RandomRouter(Router):
         self._seed = seed
         self._key = seed.to_bytes(8, "little")
 
+    @property
+    def answers_at_once(self) -> bool:
+        """True."""
+        return True
+
     def win_rate(self, prompt: str) -> float:
         """Return the prompt's draw."""
         return self._draw(check_texts([prompt])[0])

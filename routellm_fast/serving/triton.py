@@ -84,6 +84,16 @@ class TritonRouter:
         """Choose the strong model when its win rate is at least the threshold; see AsyncTritonRouter.route."""
         return self._run(lambda router: router.route(prompt, threshold, no_text=no_text))
 
+    async def aroute(self, prompt: str, threshold: float | None = None, *, no_text: NoText = "strong") -> Decision:
+        """Return route, without keeping the running event loop, whichever it is; cancelling it cuts the call."""
+        future = self._handed_over(lambda router: router.route(prompt, threshold, no_text=no_text))
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError as error:
+            if self._is_closed and not _is_cancelled(asyncio.current_task()):  # the client's own loop ended first
+                raise TritonClosedError(_CLOSED) from error
+            raise
+
     def route_batch(
         self, prompts: Sequence[str], threshold: float | None = None, *, no_text: NoText = "strong"
     ) -> list[Decision]:
@@ -130,15 +140,7 @@ class TritonRouter:
         self.close()
 
     def _run(self, call: Callable[[AsyncTritonRouter], Coroutine[Any, Any, _AnyT]]) -> _AnyT:
-        # Handed over under the lock: what is handed over before close() is there for close() to cut.
-        with self._in_this_process():
-            loop = self._running()
-            coroutine = call(self._router)
-            try:
-                future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-            except RuntimeError as error:  # a signal handler closed the client in this very moment
-                coroutine.close()
-                raise TritonClosedError(_CLOSED) from error
+        future = self._handed_over(call)
         try:
             return future.result()
         except futures.CancelledError as error:  # the loop ended first
@@ -146,6 +148,17 @@ class TritonRouter:
         except BaseException:
             future.cancel()
             raise
+
+    def _handed_over(self, call: Callable[[AsyncTritonRouter], Coroutine[Any, Any, _AnyT]]) -> futures.Future[_AnyT]:
+        # Handed over under the lock: what is handed over before close() is there for close() to cut.
+        with self._in_this_process():
+            loop = self._running()
+            coroutine = call(self._router)
+            try:
+                return asyncio.run_coroutine_threadsafe(coroutine, loop)
+            except RuntimeError as error:  # a signal handler closed the client in this very moment
+                coroutine.close()
+                raise TritonClosedError(_CLOSED) from error
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._is_closed:
@@ -167,6 +180,11 @@ class TritonRouter:
 
     def _make(self) -> AsyncTritonRouter:
         return AsyncTritonRouter(self._urls, **self._settings)
+
+
+def _is_cancelled(task: asyncio.Task[Any] | None) -> bool:
+    """Tell whether somebody has asked to cancel a task; before Python 3.11 nothing says so."""
+    return task is None or getattr(task, "cancelling", lambda: 0)() > 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from routellm_fast.errors import ArtifactFormatError, ArtifactIntegrityError, ArtifactNotFoundError
-from routellm_fast.extras import require
+from routellm_fast.hub import downloaded
 
 CONFIG_FILE: Final = "config.json"
 MODEL_FILE: Final = "model.safetensors"
@@ -106,14 +106,7 @@ def fetched(directory_or_id: str | Path) -> Path:
     if path.exists() or name.count("/") != 1 or name.startswith(("/", ".", "~")):
         model_files(path)
         return path
-    hub = require("huggingface_hub", "transformers")
-    try:
-        return Path(hub.snapshot_download(name, allow_patterns=list(_HUB_FILES)))
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ArtifactNotFoundError(
-            f"{name} is no directory, and no model that the hub gives ({type(error).__name__}: {reason[:200]})"
-        ) from error
+    return downloaded(name, _HUB_FILES, extra="transformers")
 
 
 def _is_file_entry(item: tuple[str, Any]) -> bool:
