@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import lru_cache
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -99,15 +99,15 @@ class ModelSettings(_Section):
     cached_input_usd_per_1m: Usd | None = None
     request_usd: Usd = 0.0
 
-    @cached_property
+    @property
     def has_price(self) -> bool:
         """Whether any price is given."""
         return any((self.input_usd_per_1m, self.output_usd_per_1m, self.request_usd))
 
-    @cached_property
+    @property
     def price(self) -> ModelPrice:
         """What a request costs without a prompt cache."""
-        return ModelPrice(self.input_usd_per_1m, self.output_usd_per_1m, self.request_usd)
+        return _price(self.input_usd_per_1m, self.output_usd_per_1m, self.request_usd)
 
     def cost_usd(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
         """Return the US dollars that a request costs, of whose input tokens some were in the server's prompt cache."""
@@ -384,6 +384,11 @@ class TracingSettings(_Section):
     endpoint: str
     share: Share = 1.0
     service_name: str = "routellm-fast"
+
+
+@lru_cache(maxsize=1024)  # every answer asks
+def _price(input_usd_per_1m: float, output_usd_per_1m: float, request_usd: float) -> ModelPrice:
+    return ModelPrice(input_usd_per_1m, output_usd_per_1m, request_usd)
 
 
 class Settings(_Section):
