@@ -230,6 +230,13 @@ class Chooser:
                 is_by_threshold=is_by_threshold and not is_explicit and model == choice.model,
             )
 
+    def mirrored(self, exchange: Exchange) -> None:
+        """Count for the budget what the other model's answer to a mirrored request cost: `exchange.mirrored`."""
+        choice, second = exchange.choice, exchange.mirrored
+        plan = None if choice is None else self._plans.get(choice.router)
+        if plan is not None and plan.budget is not None and second is not None and second.usage is not None:
+            plan.budget.note(second.model, second.cost_usd, is_by_threshold=False)
+
     # --- two models
 
     def _of_pair(self, plan: _Plan, decision: Decision, asked: Asked, *, is_explicit: bool) -> Choice:

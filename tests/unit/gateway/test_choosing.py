@@ -369,6 +369,18 @@ def test_what_was_not_answered_is_not_noted(budget: Budget, sessions: Sessions) 
     assert budget.spent_usd == 0.0
 
 
+def test_a_mirrored_answer_costs_money_too(budget: Budget) -> None:
+    made = chooser(settings(BUDGETED), budgets={"r": budget})
+    exchange = answer(choose(made, asked(HARD)))
+    made.mirrored(exchange)
+    exchange.mirrored = Exchange("/v1/chat/completions", model="w", cost_usd=0.125)
+    made.mirrored(exchange)  # it failed
+    assert budget.spent_usd == 0.0
+    exchange.mirrored.usage = Usage(100, 10)
+    made.mirrored(exchange)
+    assert budget.spent_usd == 0.125
+
+
 def test_only_what_the_budgets_threshold_decided_teaches_it(budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = [{"name": "tools", "when": {"tools": True}, "use": "strong"}]
     made = chooser(settings(BUDGETED, rules=rules, aliases={"x": "router-r-0.1"}), budgets={"r": budget})
