@@ -9,7 +9,19 @@ from collections.abc import Sequence
 import typer
 
 from routellm_fast import __version__
-from routellm_fast.cli import _adapt, _augment, _calibrate, _evaluate, _export, _import, _info, _rank, _route, _serve, _train
+from routellm_fast.cli import (
+    _adapt,
+    _augment,
+    _calibrate,
+    _evaluate,
+    _export,
+    _import,
+    _info,
+    _rank,
+    _route,
+    _serve,
+    _train,
+)
 from routellm_fast.cli._lack import lack_of
 from routellm_fast.cli._printing import say, tell
 from routellm_fast.cli._progress import told_when_long, working

@@ -17,10 +17,11 @@ _NEEDED: Final = ("pydantic", "yaml", "starlette", "uvicorn", "uvloop", "httptoo
 
 
 def serve(
+    further: list[str] = typer.Argument(None, hidden=True),
     config: Path | None = typer.Option(
         None,
-        help="The gateway's YAML file, which is read again whenever it changes. RouteLLM's file of routers is taken too, "
-        "together with the options below.",
+        help="The gateway's YAML file, which is read again whenever it changes. RouteLLM's file of routers is taken "
+        "too, together with the options below.",
     ),
     routers: list[str] = typer.Option(
         [],
@@ -31,6 +32,9 @@ def serve(
     weak_model: str | None = typer.Option(None, help="The weak model's name at its server."),
     base_url: str | None = typer.Option(None, help="The server of both models.  [default: OpenAI's]", metavar="URL"),
     weak_base_url: str | None = typer.Option(None, help="The weak model's server, where it is another.", metavar="URL"),
+    api_key: str | None = typer.Option(
+        None, help="Its key. Others on this machine can read command lines: --api-key-env is safer.", show_default=False
+    ),
     api_key_env: str | None = typer.Option(
         None, help="The environment variable that holds the key.  [default: OPENAI_API_KEY, for OpenAI's server]"
     ),
@@ -51,29 +55,29 @@ def serve(
         require(module, "serve")
     from routellm_fast.gateway import flags as gateway_flags
     from routellm_fast.gateway import keys, server, settings_file, worker
+    from routellm_fast.routing import read_config
 
     if new_key:
         key, digest = keys.new_key()
         say(f"key:        {key}")
         say(f"key_sha256: {digest}")
         return
-    names = [name for entry in routers for name in entry.split(",") if name]
-    flags = gateway_flags.Flags(
-        names, strong_model, weak_model, base_url, weak_base_url, api_key_env, weak_api_key_env
-    )
+    # RouteLLM's own server takes names after --routers with blanks between them.
+    names = [name for entry in (*routers, *(further or ())) for name in entry.split(",") if name]
+    flags = gateway_flags.Flags(names, strong_model, weak_model, base_url, weak_base_url, api_key_env, weak_api_key_env)
+    if further and not routers:
+        raise InvalidArgumentError(f"{further[0]!r} is no option: routers are named by --routers")
     watched: Path | None = None
     if config is None:
         settings = gateway_flags.settings_of_flags(flags)
+    elif settings_file.is_routellm_config(config):
+        settings = gateway_flags.settings_of_flags(flags, read_config(config))
+    elif flags.given:
+        raise InvalidArgumentError(
+            f"{config} names models and routers itself: leave out {', '.join(flags.given)}, or change the file"
+        )
     else:
-        sources = settings_file.routellm_sources(config)
-        if sources is not None:
-            settings = gateway_flags.settings_of_flags(flags, sources)
-        elif flags.given:
-            raise InvalidArgumentError(
-                f"{config} names models and routers itself: leave out {', '.join(flags.given)}, or change the file"
-            )
-        else:
-            settings, watched = settings_file.read_settings(config), config
+        settings, watched = settings_file.read_settings(config), config
     listen = settings.listen.model_copy(
         update={name: value for name, value in (("host", host), ("port", port)) if value is not None}
     )

@@ -6,10 +6,9 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from routellm_fast.decision import DEFAULT_STRONG_SHARE, Decision, NoText, has_text
-from routellm_fast.embedders.static import StaticEmbedder
+from routellm_fast.decision import DEFAULT_STRONG_SHARE, Decision, has_text
 from routellm_fast.errors import (
     EmbedderUnavailableError,
     InvalidArgumentError,
@@ -26,39 +25,11 @@ from routellm_fast.gateway.rules import Rules
 from routellm_fast.gateway.sessions import CHARS_PER_TOKEN, Sessions
 from routellm_fast.gateway.settings import RouterSettings, Settings
 from routellm_fast.pool import ModelPool, PoolDecision, RankedModel
-from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
-from routellm_fast.routers.random import RandomRouter
+from routellm_fast.routing import RouterName, RouterSet, RoutesPrompts
 
 _LOGGER: Final = logging.getLogger(__name__)
 # Faults of something outside, which a breaker keeps the next requests from waiting for. Others may be a request's own.
 _OUTAGES: Final = (EmbedderUnavailableError, OSError, TimeoutError, asyncio.TimeoutError)
-
-
-class RoutesText(Protocol):
-    """A router, here or at a Triton server."""
-
-    @property
-    def default_threshold(self) -> float:
-        """The threshold of decisions for which none is given."""
-
-    def threshold_for(self, strong_share: float) -> float:
-        """Return the threshold of a strong share."""
-
-    def route(self, prompt: str, threshold: float | None = None, *, no_text: NoText = "strong") -> Decision:
-        """Choose a model."""
-
-
-class Routers(Protocol):
-    """The routers by name, as routellm_fast.routing.RouterSet has them."""
-
-    def is_router_name(self, model: str) -> bool:
-        """Whether a model's name asks for a router."""
-
-    def parse(self, model: str) -> tuple[str, float | None]:
-        """Return the router's name and the threshold in a model's name. Raises RoutingError."""
-
-    def __getitem__(self, name: str) -> Any:
-        """Return a router."""
 
 
 class _Weighed(NamedTuple):
@@ -95,7 +66,7 @@ class _Plan:
 
     name: str
     settings: RouterSettings
-    router: RoutesText
+    router: RoutesPrompts
     pool: ModelPool | None
     budget: Budget | None
     breaker: Breaker
@@ -135,7 +106,7 @@ class Chooser:
     def __init__(
         self,
         settings: Settings,
-        routers: Routers,
+        routers: RouterSet,
         pools: Mapping[str, ModelPool],
         sessions: Sessions | None,
         budgets: Mapping[str, Budget],
@@ -310,11 +281,19 @@ class Chooser:
                 f"router {plan.name} failed {plan.breaker.rule[0]} times in a row and is asked again in "
                 f"{plan.breaker.retry_after_s:.0f} s"
             )
+        weighed: Decision | _Weighed
         try:
             if plan.is_quick:
                 weighed = plan.weigh(text, threshold)
-            else:
+            elif plan.pool is not None:
                 weighed = await asyncio.to_thread(plan.weigh, text, threshold)
+            else:
+                if threshold is None:
+                    # A router at a server is asked for it, once.
+                    known = plan.threshold is not None or plan.budget is not None
+                    threshold = plan.base_threshold() if known else await asyncio.to_thread(plan.base_threshold)
+                name = RouterName(plan.name, threshold)
+                weighed = await self._routers.adecide(text, name, no_text=plan.settings.no_text)
         except _OUTAGES:
             plan.breaker.failed()
             raise
@@ -359,7 +338,7 @@ class Chooser:
             Breaker(failure.breaker_failures, failure.breaker_open_s),
             strong,
             weak,
-            _is_quick(router),
+            getattr(router, "answers_at_once", False),
             settings.threshold,
         )
         if pool is None:
@@ -382,10 +361,3 @@ class Chooser:
 def _is_strong(plan: _Plan, model: str) -> bool | None:
     """Whether a model is the strong one of two; None where it is neither."""
     return None if plan.pool is not None or model not in (plan.strong, plan.weak) else model == plan.strong
-
-
-def _is_quick(router: object) -> bool:
-    if isinstance(router, MatrixFactorizationRouter):
-        embedder = router.embedder if router.has_embedder else None
-        return isinstance(embedder, StaticEmbedder) and embedder.native is not None
-    return isinstance(router, RandomRouter)

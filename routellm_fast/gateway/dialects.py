@@ -44,7 +44,7 @@ class Dialect:
         return _objects(messages, "message")
 
     def text(self, fields: Mapping[str, Any]) -> str:
-        """Return the text that is routed on, "" for none. Raises InvalidArgumentError where the request is malformed."""
+        """Return the text that is routed on, "" for none. Raises InvalidArgumentError for a malformed request."""
         return text_of(self.messages(fields))
 
     def system(self, fields: Mapping[str, Any]) -> Any:
@@ -269,7 +269,7 @@ def _usage(input_tokens: Any, output_tokens: Any, cached_tokens: Any) -> Usage |
     counts = [0 if count is None else count for count in (input_tokens, output_tokens, cached_tokens)]
     if not all(isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 1 << 40 for count in counts):
         return None
-    return Usage(*counts)
+    return Usage(counts[0], counts[1], counts[2])
 
 
 def _length(value: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,7 @@ from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.gateway.settings import Settings
 
 _DEFAULT_ROUTERS: Final = ("mf",)
+_KEY_VARIABLE: Final = "ROUTELLM_FAST_SERVE_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Flags:
         weak_model: The weak model's name.
         base_url: The server of both models; None for OpenAI's.
         weak_base_url: The weak model's server, where it is another.
+        api_key: The server's key; None for that of a variable.
         api_key_env: The environment variable that holds the key; None for OPENAI_API_KEY at OpenAI's server.
         weak_api_key_env: The same for the weak model's server.
     """
@@ -35,6 +38,7 @@ class Flags:
     weak_model: str | None
     base_url: str | None = None
     weak_base_url: str | None = None
+    api_key: str | None = None
     api_key_env: str | None = None
     weak_api_key_env: str | None = None
 
@@ -45,12 +49,13 @@ class Flags:
         return [f"--{name.replace('_', '-')}" for name, value in named.items() if value]
 
 
-def settings_of_flags(flags: Flags, sources: Mapping[str, str] | None = None) -> Settings:
+def settings_of_flags(flags: Flags, config: Mapping[str, Any] | None = None) -> Settings:
     """Return the settings that a command line means.
 
     Args:
         flags: What it says.
-        sources: Where routers by name come from, of a file in RouteLLM's layout; None for no file.
+        config: What RouteLLM's configuration has for each router; None for no file. Without names of routers all
+            of it is loaded.
 
     Raises:
         InvalidArgumentError: A model is missing, or a name or an address cannot be used.
@@ -66,15 +71,21 @@ def settings_of_flags(flags: Flags, sources: Mapping[str, str] | None = None) ->
             "the others, or give a file of settings by --config"
         )
     pair = checked_pair(flags.strong_model or "", flags.weak_model or "")
-    upstreams: dict[str, Any] = {"strong": _upstream(flags.base_url, flags.api_key_env)}
+    if flags.api_key and flags.api_key_env:
+        raise InvalidArgumentError("give the key by --api-key or by --api-key-env, not by both")
+    if flags.api_key:
+        # Worker processes inherit the environment, and no settings hold a key.
+        os.environ[_KEY_VARIABLE] = flags.api_key
+    key_variable = _KEY_VARIABLE if flags.api_key else flags.api_key_env
+    upstreams: dict[str, Any] = {"strong": _upstream(flags.base_url, key_variable)}
     has_two = bool(flags.weak_base_url or flags.weak_api_key_env)
     if has_two:
         upstreams["weak"] = _upstream(flags.weak_base_url or flags.base_url, flags.weak_api_key_env)
     routers = {}
-    for entry in flags.routers or (sources or _DEFAULT_ROUTERS):
+    for entry in flags.routers or (config or _DEFAULT_ROUTERS):
         name, _, source = entry.partition("=")
         routers[name] = {
-            "source": source or (sources or {}).get(name, name),
+            "source": source or (config or {}).get(name) or name,
             "strong": pair.strong,
             "weak": pair.weak,
         }

@@ -1,1 +1,5 @@
-class RequestLog: pass
+from __future__ import annotations
+
+
+class RequestLog:
+    pass

@@ -17,7 +17,7 @@ from routellm_fast.gateway.settings import ModelSettings, RouterSettings, Settin
 from routellm_fast.gateway.upstream import Upstream
 from routellm_fast.pool import ModelPool, PoolModel
 from routellm_fast.routers.matrix_factorization import MatrixFactorizationRouter
-from routellm_fast.routing import RouterSet, RoutesPrompts, open_router
+from routellm_fast.routing import RouterSet, RoutesPrompts, load_routers, open_router
 
 # A pool weighs the models' prices against one another for a request of this length.
 _POOL_TOKENS: Final = (500.0, 300.0)
@@ -56,23 +56,13 @@ def make_live(settings: Settings, lasting: Lasting, upstreams: Mapping[str, Upst
     Raises:
         RouteLLMError: A router cannot be loaded, or a key is missing; the text names which.
     """
-    servers = {}
-    for name, entry in settings.upstreams.items():
-        try:
-            fresh = Upstream(name, entry, settings.on_failure)
-        except RouteLLMError as error:
-            raise DataError(f"upstreams.{name}: {error}") from error
-        known = upstreams.get(name)
-        servers[name] = known if known is not None and known.is_like(fresh) else fresh
+    servers = {name: _upstream(name, settings, upstreams.get(name)) for name in settings.upstreams}
     routers: dict[str, RoutesPrompts] = {}
     pools: dict[str, ModelPool] = {}
     for name, router_settings in settings.routers.items():
-        try:
-            routers[name] = _router(router_settings)
-            if router_settings.pool is not None:
-                pools[name] = _pool(router_settings, routers[name], settings.models)
-        except RouteLLMError as error:
-            raise DataError(f"routers.{name}: {error}") from error
+        routers[name], pool = _named_router(name, router_settings, settings.models)
+        if pool is not None:
+            pools[name] = pool
     if lasting.sessions is None:
         lasting.sessions = Sessions(settings.sessions, lasting.state_dir)
     lasting.sessions.settings = settings.sessions
@@ -84,8 +74,28 @@ def make_live(settings: Settings, lasting: Lasting, upstreams: Mapping[str, Upst
     return Live(settings, router_set, chooser, servers)
 
 
-def _router(settings: RouterSettings) -> RoutesPrompts:
+def _upstream(name: str, settings: Settings, known: Upstream | None) -> Upstream:
+    try:
+        fresh = Upstream(name, settings.upstreams[name], settings.on_failure)
+    except RouteLLMError as error:
+        raise DataError(f"upstreams.{name}: {error}") from error
+    return known if known is not None and known.is_like(fresh) else fresh
+
+
+def _named_router(
+    name: str, settings: RouterSettings, models: Mapping[str, ModelSettings]
+) -> tuple[RoutesPrompts, ModelPool | None]:
+    try:
+        router = _router(name, settings)
+        return router, None if settings.pool is None else _pool(settings, router, models)
+    except RouteLLMError as error:
+        raise DataError(f"routers.{name}: {error}") from error
+
+
+def _router(name: str, settings: RouterSettings) -> RoutesPrompts:
     pair = checked_pair(settings.strong, settings.weak) if settings.strong and settings.weak else None
+    if not isinstance(settings.source, str):
+        return load_routers({name: settings.source}, model_pair=pair)[name]
     return open_router(
         settings.source,
         model_pair=pair,

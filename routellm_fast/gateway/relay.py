@@ -117,13 +117,12 @@ class Relay:
         for sink in self._sinks:
             sink.ended(exchange)
         if call.wants_mirror and exchange.is_complete and 200 <= exchange.status < 300:
-            choice = exchange.choice
-            if choice is not None and choice.other and choice.router and exchange.model == choice.model:
-                if len(self._mirrors) < live.settings.mirror.max_in_flight:
-                    live.enter()
-                    task = asyncio.get_running_loop().create_task(self._mirror(live, call, choice.other))
-                    self._mirrors.add(task)
-                    task.add_done_callback(self._mirrors.discard)
+            choice, has_room = exchange.choice, len(self._mirrors) < live.settings.mirror.max_in_flight
+            if has_room and choice is not None and choice.other and choice.router and exchange.model == choice.model:
+                live.enter()
+                task = asyncio.get_running_loop().create_task(self._mirror(live, call, choice.other))
+                self._mirrors.add(task)
+                task.add_done_callback(self._mirrors.discard)
 
     async def _mirror(self, live: Live, call: _Call, model: str) -> None:
         """Send the request to the other model too, and tell the sinks of its answer."""
@@ -144,6 +143,7 @@ class Relay:
         finally:
             other.total_s = time.perf_counter() - began
             exchange.mirrored = other
+            live.chooser.mirrored(exchange)
             live.leave()
             for sink in self._sinks:
                 sink.mirrored(exchange)
@@ -174,7 +174,7 @@ class _Call:
             await self._relay(body, choice)
         except Refusal as refusal:
             await self._refuse(refusal)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log gets the fault
             _log.exception("a fault of the gateway's own, in request %s", self.exchange.id)
             if self.exchange.status:  # the answer has begun: the server cuts it off
                 self.exchange.error = "internal"
@@ -265,7 +265,8 @@ class _Call:
             exchange.read_s = (started := time.perf_counter()) - self._began
             choice = await live.chooser.choose(asked)
         except RoutingError as error:
-            status = 404 if "router" not in body.model else 400
+            # RouteLLM's server answers 400 to a router's name that it does not know.
+            status = 400 if live.routers.is_router_name(body.model) else 404
             raise Refusal(status, "model_not_found", str(error)) from None
         except InvalidArgumentError as error:
             raise Refusal(400, "invalid_request", str(error)) from None
@@ -275,24 +276,21 @@ class _Call:
         exchange.choice = choice
         _, upstream = live.model(choice.model)
         if upstream.settings.dialect != dialect.api:
-            raise Refusal(
-                400,
-                "wrong_endpoint",
-                f"{choice.model} is served by {upstream.settings.dialect}'s API, and {dialect.path} is of {dialect.api}'s",
-            )
+            text = f"{choice.model} is behind {upstream.settings.dialect}'s API, and {dialect.path} is {dialect.api}'s"
+            raise Refusal(400, "wrong_endpoint", text)
         return choice
 
     def _asked(self, body: RequestBody) -> Asked:
         live, dialect, fields = self.live, self._dialect, body.fields
         model = live.settings.aliases.get(body.model, body.model)
         sessions = live.settings.sessions
-        if not live.routers.is_router_name(model) and model in live.settings.models:
+        if not live.routers.is_router_name(model):
             text, traits = "", _NO_TRAITS  # nothing is routed, so nothing needs to be understood
             conversation, is_continued = "", False
         else:
             if not dialect.is_routed:
                 raise RoutingError(
-                    f"{dialect.path} takes the name of a model, not of a router: vectors of two models cannot be mixed. "
+                    f"{dialect.path} takes a model's name, not a router's: vectors of two models cannot be mixed. "
                     f"Models: {', '.join(live.settings.models)}"
                 )
             text = dialect.text(fields)

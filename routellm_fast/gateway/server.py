@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +19,6 @@ from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.gateway.application import Application
 from routellm_fast.gateway.bounded_head import bounded_protocol
 from routellm_fast.gateway.settings import Settings
-from routellm_fast.gateway.settings_file import settings_of
 
 # How worker processes learn what their parent knows.
 _DIRECTORY: Final = "ROUTELLM_FAST_GATEWAY_DIR"
@@ -109,7 +106,7 @@ class _Workers(Multiprocess):
         super().keep_subprocess_alive()
         for pid in before - {process.pid for process in self.processes}:
             if pid is not None:
-                mark_process_dead(pid)
+                mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -122,7 +119,9 @@ def _bound(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         bound.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidArgumentError(f"cannot listen on {host} port {port}: {reason}. Choose another --port or --host") from error
+        raise InvalidArgumentError(
+            f"cannot listen on {host} port {port}: {reason}. Choose another --port or --host"
+        ) from error
     bound.set_inheritable(True)
     return bound
 
@@ -130,7 +129,7 @@ def _bound(host: str, port: int) -> socket.socket:
 def _quieten_uvicorn() -> None:
     """Let uvicorn report what went wrong, through our own log, and nothing else.
 
-    An answer that an upstream breaks off is left incomplete on purpose: uvicorn then closes the connection, and says so.
+    An answer that an upstream breaks off is left incomplete on purpose: uvicorn closes the connection, and says so.
     """
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -138,7 +138,8 @@ class RouterSettings(_Section):
 
     Attributes:
         source: "mf" or "sw_ranking" for a router that ships, "random", a router directory, or the addresses of a Triton
-            server's replicas, each http://host:port or grpc://host:port, separated by commas.
+            server's replicas, each http://host:port or grpc://host:port, separated by commas; or a mapping, as
+            RouteLLM's configuration has it for a router.
         digest: The directory's digest, which is then checked; None checks none.
         allow_server: The embedding server that the directory may name; see load_router.
         triton_model: The router's name on the Triton server.
@@ -152,7 +153,7 @@ class RouterSettings(_Section):
         shadow: Decide and record, but send all to the strong model.
     """
 
-    source: str = "mf"
+    source: str | Mapping[str, Any] = "mf"
     digest: str | None = None
     allow_server: str | None = None
     triton_model: str = DEFAULT_NAME

@@ -73,9 +73,13 @@ def settings_of(text: str, name: str) -> Settings:
     raise DataError(f"{name}: " + "; ".join(lines))
 
 
-def routellm_sources(path: Path) -> dict[str, str] | None:
-    """Return the routers in a file of RouteLLM's layout and where each comes from; None for a file of another layout."""
-    return None
+def is_routellm_config(path: Path) -> bool:
+    """Tell whether a file has RouteLLM's layout, a mapping of settings by router, rather than the gateway's."""
+    try:
+        content = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return False  # whoever reads it for what it is says what is wrong
+    return isinstance(content, dict) and bool(content) and not set(content) & set(Settings.model_fields)
 
 
 class _Loader(yaml.SafeLoader):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,8 +12,7 @@ from starlette.applications import Starlette
 
 from routellm_fast.gateway.application import Application, Doorman, application
 from routellm_fast.gateway.exchange import Sink
-from routellm_fast.gateway.logs import RequestLog
-from routellm_fast.gateway.making import Lasting
+from routellm_fast.gateway.making import Lasting, make_live
 from routellm_fast.gateway.metrics import Metrics
 from routellm_fast.gateway.relay import Relay
 from routellm_fast.gateway.runtime import Runtime
@@ -20,7 +20,7 @@ from routellm_fast.gateway.settings import Settings
 
 
 class Worker:
-    """All that one process needs. Made before the event loop runs; started and stopped by the application's lifespan."""
+    """All that one process needs. Made before the event loop runs; the application's lifespan starts and stops it."""
 
     def __init__(self, settings: Settings, directory: Path, path: Path | None) -> None:
         """Load the routers.
@@ -71,3 +71,13 @@ class Worker:
             readiness=lambda: "stopping" if self._is_stopping else "",
             lifespan=lifespan,
         )
+
+
+def check(settings: Settings) -> None:
+    """Load all that the settings name, and keep nothing. Raises RouteLLMError where something cannot be loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        lasting = Lasting(Path(folder))
+        try:
+            make_live(settings, lasting, {})
+        finally:
+            lasting.close()

@@ -112,7 +112,9 @@ def test_each_event_of_a_stream_comes_at_once(gateway):
     parts = urlsplit(gateway.url)
     body = json.dumps(chat(EASY, stream=True, note="@pause=0.05 @words=3")).encode()
     with socket.create_connection((parts.hostname, parts.port), 30) as connection:
-        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        connection.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+        )
         times, data = [], b""
         while not data.endswith(b"0\r\n\r\n"):
             piece = connection.recv(65536)
@@ -190,7 +192,9 @@ def test_a_client_that_goes_away_ends_its_request_at_the_model(gateway, upstream
     parts = urlsplit(gateway.url)
     body = json.dumps(chat(f"{EASY} gone", stream=True, note="@pause=0.02 @words=100000")).encode()
     connection = socket.create_connection((parts.hostname, parts.port), 30)
-    connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+    connection.sendall(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    )
     assert connection.recv(1000)
     connection.close()
     deadline = time.monotonic() + 60

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+
 from routellm_fast.gateway.bounded_head import bounded_protocol
 from routellm_fast.gateway.settings_file import settings_of
 from routellm_fast.gateway.worker import Worker
@@ -71,5 +72,3 @@ def running_gateway(text: str, folder: Path, *, path: Path | None = None, **opti
         server.should_exit = True
         thread.join(60)
         assert not thread.is_alive(), "the gateway did not stop"
-
-

@@ -91,7 +91,12 @@ class Upstream:
 def answer_of(path: str, plan: Plan, model: str, is_stream: bool) -> tuple[str, bytes | list[bytes]]:
     """Return the content type and the body, or the events of a stream."""
     words = [_WORDS[number % len(_WORDS)] + " " for number in range(plan.words)]
-    make = {"/chat/completions": _chat, "/completions": _completion, "/responses": _response, "/messages": _message}.get(path)
+    make = {
+        "/chat/completions": _chat,
+        "/completions": _completion,
+        "/responses": _response,
+        "/messages": _message,
+    }.get(path)
     if make is None:
         vector = {"object": "embedding", "index": 0, "embedding": [0.25, 0.5]}
         value = {"object": "list", "data": [vector], "model": model, "usage": {"prompt_tokens": 3, "total_tokens": 3}}
@@ -117,7 +122,11 @@ def _chat(plan: Plan, words: list[str], model: str, is_stream: bool) -> tuple[st
         if plan.form == "tools":
             message = {"role": "assistant", "content": None, "tool_calls": [call]}
         reason = "tool_calls" if plan.form == "tools" else "stop"
-        value = {**head, "object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": reason}]}
+        value = {
+            **head,
+            "object": "chat.completion",
+            "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+        }
         if plan.usage:
             value["usage"] = usage
         return "application/json", json.dumps(value, ensure_ascii=False).encode()
@@ -164,18 +173,29 @@ def _response(plan: Plan, words: list[str], model: str, is_stream: bool) -> tupl
 
 
 def _message(plan: Plan, words: list[str], model: str, is_stream: bool) -> tuple[str, bytes | list[bytes]]:
-    usage = {"input_tokens": 6, "cache_read_input_tokens": 30, "cache_creation_input_tokens": 0, "output_tokens": len(words)}
+    usage = {
+        "input_tokens": 6,
+        "cache_read_input_tokens": 30,
+        "cache_creation_input_tokens": 0,
+        "output_tokens": len(words),
+    }
     head = {"id": "msg_1", "type": "message", "role": "assistant", "model": model, "stop_sequence": None}
     if not is_stream:
         content = [{"type": "text", "text": "".join(words)}]
-        return "application/json", json.dumps({**head, "content": content, "stop_reason": "end_turn", "usage": usage}).encode()
+        return "application/json", json.dumps(
+            {**head, "content": content, "stop_reason": "end_turn", "usage": usage}
+        ).encode()
     start = {**head, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
     values: list[dict[str, Any]] = [
         {"type": "message_start", "message": start},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}} for word in words),
         {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": len(words)}},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": len(words)},
+        },
         {"type": "message_stop"},
     ]
     return "text/event-stream", _events(values, named=True, end=False)
@@ -300,7 +320,12 @@ class _Connection(asyncio.Protocol):
 
 def _head(status: int, content_type: str, headers: list[tuple[str, str]], length: int | None) -> bytes:
     size = ("transfer-encoding", "chunked") if length is None else ("content-length", str(length))
-    own = [("x-request-id", "req-1"), ("x-ratelimit-remaining-requests", "99"), ("set-cookie", "a=b"), ("server", "tests")]
+    own = [
+        ("x-request-id", "req-1"),
+        ("x-ratelimit-remaining-requests", "99"),
+        ("set-cookie", "a=b"),
+        ("server", "tests"),
+    ]
     lines = [f"{name}: {value}" for name, value in [("content-type", content_type), size, *own, *headers]]
     return "\r\n".join([f"HTTP/1.1 {status} Status", *lines, "", ""]).encode()
 
@@ -317,7 +342,9 @@ def _whole(path: str, is_stream: bool) -> bytes:
 
 
 async def _serve(upstream: Upstream, port: int, ready: Callable[[], None], stop: asyncio.Event) -> None:
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(upstream), "127.0.0.1", port, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: _Connection(upstream), "127.0.0.1", port, backlog=1024
+    )
     upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     ready()
     await stop.wait()
@@ -331,7 +358,9 @@ def running_upstream() -> Iterator[Upstream]:
     loop = asyncio.new_event_loop()
     is_ready = threading.Event()
     stop = asyncio.Event()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(_serve(upstream, 0, is_ready.set, stop)), daemon=True)
+    thread = threading.Thread(
+        target=lambda: loop.run_until_complete(_serve(upstream, 0, is_ready.set, stop)), daemon=True
+    )
     thread.start()
     assert is_ready.wait(30)
     try:

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from routellm_fast.gateway.answers import AnswerReader
 from routellm_fast.gateway.dialects import DIALECTS, Dialect
 from routellm_fast.gateway.exchange import Usage
@@ -24,7 +25,12 @@ CHAT = [
     b": a comment\n\n",
     event({"choices": [{"delta": {"content": "Gr\u00fc\u00dfe"}}]}),
     event({"choices": [{"delta": {"content": ", world"}}]}),
-    event({"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 8}}}),
+    event(
+        {
+            "choices": [],
+            "usage": {"prompt_tokens": 11, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 8}},
+        }
+    ),
     event("[DONE]"),
 ]
 RESPONSES = [

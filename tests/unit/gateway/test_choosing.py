@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -21,6 +21,7 @@ from routellm_fast.gateway.sessions import Sessions
 from routellm_fast.gateway.settings import Settings
 from routellm_fast.pool import ModelPool
 from routellm_fast.routers import RandomRouter
+from routellm_fast.routing import RouterSet
 from routellm_fast.serving.triton import TritonRouter
 from tests.support.builders import mf_router
 from tests.support.fake_triton import WIN_RATE, fake_triton
@@ -29,30 +30,6 @@ from tests.support.pool_builders import written_pool
 ROUTER = RandomRouter(ModelPair("trained-strong", "trained-weak"))
 PRICED = {"input_usd_per_1m": 10.0, "output_usd_per_1m": 30.0, "cached_input_usd_per_1m": 1.0}
 CHEAP = {"input_usd_per_1m": 1.0, "output_usd_per_1m": 2.0, "cached_input_usd_per_1m": 0.5}
-
-
-class RouterName(NamedTuple):
-    router: str
-    threshold: float | None
-
-
-class Routers:
-    """A stand-in for the set of routers: names like "router-mf" and "router-mf-0.5"."""
-
-    def __init__(self, routers: Mapping[str, Any]) -> None:
-        self._routers = dict(routers)
-
-    def is_router_name(self, model: str) -> bool:
-        return model.startswith("router-")
-
-    def parse(self, model: str) -> RouterName:
-        name, _, number = model.removeprefix("router-").partition("-")
-        if name not in self._routers:
-            raise RoutingError(f"Invalid router {name}. Available routers are {list(self._routers)}.")
-        return RouterName(name, float(number) if number else None)
-
-    def __getitem__(self, name: str) -> Any:
-        return self._routers[name]
 
 
 def settings(router: Mapping[str, Any] | None = None, *, free: bool = False, **more: Any) -> Settings:
@@ -78,7 +55,7 @@ def chooser(
     sessions: Sessions | None = None,
     budgets: Mapping[str, Budget] | None = None,
 ) -> Chooser:
-    return Chooser(given or settings(), Routers({"r": router}), {}, sessions, budgets or {})
+    return Chooser(given or settings(), RouterSet({"r": router}), {}, sessions, budgets or {})
 
 
 def text_of(low: float, high: float) -> str:
@@ -470,6 +447,9 @@ class Controlled:
     def threshold_for(self, strong_share: float) -> float:
         return 1.0 - strong_share
 
+    def win_rates(self, prompts: object) -> object:
+        raise AssertionError(prompts)
+
     def route(self, prompt: str, threshold: float | None = None, *, no_text: str = "strong") -> Decision:
         self.calls += 1
         assert self.may_answer.wait(60.0)
@@ -484,7 +464,7 @@ def test_a_slow_router_does_not_hold_up_other_requests() -> None:
     router.may_answer.clear()
     made = Chooser(
         settings().model_copy(update={"routers": {name: settings().routers["r"] for name in ("r", "quick")}}),
-        Routers({"r": router, "quick": ROUTER}),
+        RouterSet({"r": router, "quick": ROUTER}),
         {},
         None,
         {},
@@ -549,7 +529,7 @@ def pooled(sessions: Sessions | None = None, pool: ModelPool | None = None, **ro
             "rules": [{"name": "tools", "when": {"tools": True}, "use": "strong"}],
         }
     )
-    return Chooser(given, Routers({"r": pool.router}), {"r": pool}, sessions, {})
+    return Chooser(given, RouterSet({"r": pool.router}), {"r": pool}, sessions, {})
 
 
 def test_a_pool_takes_the_cheapest_model_that_is_good_enough() -> None:

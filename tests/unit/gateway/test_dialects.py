@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.gateway.dialects import DIALECTS
 

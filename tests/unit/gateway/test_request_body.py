@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from routellm_fast.errors import InvalidArgumentError
 from routellm_fast.gateway.request_body import read_body
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from routellm_fast.errors import DataError
 from routellm_fast.gateway.settings_file import read_settings, settings_of
 
