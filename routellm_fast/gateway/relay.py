@@ -225,19 +225,16 @@ class _Call:
         declared = self._headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > limits.max_body_bytes:
             raise _too_large(limits.max_body_bytes)
-        message = await self._received(receive)
-        data = message.get("body", b"")
-        if message.get("more_body"):
-            pieces, size = [data], len(data)
-            while message.get("more_body"):
-                message = await self._received(receive)
-                pieces.append(message.get("body", b""))
-                size += len(pieces[-1])
-                if size > limits.max_body_bytes:
-                    raise _too_large(limits.max_body_bytes)
-            data = b"".join(pieces)
-        if len(data) > limits.max_body_bytes:
-            raise _too_large(limits.max_body_bytes)
+        pieces: list[bytes] = []
+        size, has_more = 0, True
+        while has_more:
+            message = await self._received(receive)
+            pieces.append(message.get("body", b""))
+            has_more = message.get("more_body", False)
+            size += len(pieces[-1])
+            if size > limits.max_body_bytes:
+                raise _too_large(limits.max_body_bytes)
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         try:
             body = read_body(data)
         except InvalidArgumentError as error:

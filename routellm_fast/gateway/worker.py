@@ -37,14 +37,14 @@ class Worker:
         state_dir = Path(settings.state_dir) if settings.state_dir else directory / "state"
         state_dir.mkdir(parents=True, exist_ok=True)
         self._lasting = Lasting(state_dir)
-        self._runtime = Runtime(settings, self._lasting, path=path)
+        self.runtime = Runtime(settings, self._lasting, path=path)
         self._metrics = Metrics(settings)
         self._sinks: list[Sink] = [self._metrics]
         self._is_stopping = False
 
     def application(self) -> Application:
         """Return the ASGI application."""
-        runtime = self._runtime
+        runtime = self.runtime
         relay = Relay(runtime.live, self._sinks)
         doorman = Doorman(runtime.live)
 

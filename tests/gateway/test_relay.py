@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.gateway import EASY, HARD, running_gateway, settings_text
+from tests.support.gateway import EASY, HARD, running_gateway, settings_text, until
 from tests.support.upstream import Plan, answer_of, running_upstream
 
 
@@ -197,10 +197,7 @@ def test_a_client_that_goes_away_ends_its_request_at_the_model(gateway, upstream
     )
     assert connection.recv(1000)
     connection.close()
-    deadline = time.monotonic() + 60
-    while not upstream.requests[0].is_cut_off:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: upstream.requests[0].is_cut_off)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,11 @@ def running_gateway(text: str, folder: Path, *, path: Path | None = None, **opti
         server.should_exit = True
         thread.join(60)
         assert not thread.is_alive(), "the gateway did not stop"
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until something holds, for a minute at most."""
+    deadline_s = time.monotonic() + 60.0
+    while not condition():
+        assert time.monotonic() < deadline_s, "it never came to be"
+        time.sleep(0.01)
