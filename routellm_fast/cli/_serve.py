@@ -64,7 +64,9 @@ def serve(
         return
     # RouteLLM's own server takes names after --routers with blanks between them.
     names = [name for entry in (*routers, *(further or ())) for name in entry.split(",") if name]
-    flags = gateway_flags.Flags(names, strong_model, weak_model, base_url, weak_base_url, api_key_env, weak_api_key_env)
+    flags = gateway_flags.Flags(
+        names, strong_model, weak_model, base_url, weak_base_url, api_key, api_key_env, weak_api_key_env
+    )
     if further and not routers:
         raise InvalidArgumentError(f"{further[0]!r} is no option: routers are named by --routers")
     watched: Path | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -15,10 +16,11 @@ import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 from routellm_fast.atomic import replaced_file
-from routellm_fast.errors import InvalidArgumentError
+from routellm_fast.errors import InvalidArgumentError, RouteLLMError
 from routellm_fast.gateway.application import Application
 from routellm_fast.gateway.bounded_head import bounded_protocol
 from routellm_fast.gateway.settings import Settings
+from routellm_fast.gateway.settings_file import read_settings
 
 # How worker processes learn what their parent knows.
 _DIRECTORY: Final = "ROUTELLM_FAST_GATEWAY_DIR"
@@ -91,9 +93,13 @@ def worker_application() -> Application:
 
     _quieten_uvicorn()
     directory = Path(os.environ[_DIRECTORY])
-    watched = os.environ.get(_WATCHED)
+    watched = Path(os.environ[_WATCHED]) if _WATCHED in os.environ else None
     settings = Settings.model_validate_json((directory / _SETTINGS).read_bytes())
-    return Worker(settings, directory, Path(watched) if watched else None).application()
+    if watched is not None:
+        # A process that takes the place of another one begins with what is in force now.
+        with contextlib.suppress(RouteLLMError):
+            return Worker(read_settings(watched), directory, watched).application()
+    return Worker(settings, directory, watched).application()
 
 
 class _Workers(Multiprocess):

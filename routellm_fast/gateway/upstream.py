@@ -34,7 +34,7 @@ _KEEP_IDLE_S: Final = 4.0
 _MOST_HEADER_BYTES: Final = 1 << 16
 
 
-class UpstreamFailure(Exception):
+class UpstreamFailure(Exception):  # noqa: N818
     """An upstream gave no answer. Raised and caught within the gateway.
 
     Attributes:

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from routellm_fast.gateway.application import Application, Doorman, application
 from routellm_fast.gateway.exchange import Sink
+from routellm_fast.gateway.logs import RequestLog
 from routellm_fast.gateway.making import Lasting, make_live
 from routellm_fast.gateway.metrics import Metrics
 from routellm_fast.gateway.relay import Relay
@@ -38,8 +39,9 @@ class Worker:
         state_dir.mkdir(parents=True, exist_ok=True)
         self._lasting = Lasting(state_dir)
         self.runtime = Runtime(settings, self._lasting, path=path)
-        self._metrics = Metrics(settings)
-        self._sinks: list[Sink] = [self._metrics]
+        self._metrics = Metrics()
+        self._log = RequestLog(settings.log)
+        self._sinks: list[Sink] = [self._metrics, self._log]
         self._is_stopping = False
 
     def application(self) -> Application:
@@ -51,6 +53,7 @@ class Worker:
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             del app
+            self._log.start()
             await runtime.start()
             # What is there now stays: the collector need not look through it again and again.
             gc.collect()
@@ -62,6 +65,7 @@ class Worker:
                 await relay.finish(self._settings.limits.shutdown_s)
                 await runtime.stop()
                 self._lasting.close()
+                self._log.stop()
 
         return application(
             runtime.live,

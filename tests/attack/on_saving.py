@@ -230,7 +230,7 @@ def _children(*works: Callable[[], object]) -> Iterator[list[int]]:
                 try:
                     work()
                     status = 0
-                except Exception:
+                except Exception:  # noqa: BLE001 - said here, and counted by the status
                     traceback.print_exc()
                 finally:
                     os._exit(status)

@@ -39,6 +39,12 @@ def known(key=KEY):
     return {"authorization": f"Bearer {key}"}
 
 
+def head_of(*headers, path="/v1/chat/completions"):
+    """Return the head of a request with a key."""
+    lines = [f"POST {path} HTTP/1.1", "host: x", f"authorization: Bearer {KEY}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
 def sent(gateway, data, *, wait_s=30.0):
     """Return all that comes back to raw bytes until the connection closes."""
     parts = urlsplit(gateway.url)
@@ -74,13 +80,11 @@ def test_a_body_that_is_too_large_is_refused(gateway):
     body = chat("x" * 3000)
     status, _, answer = ask(gateway, body, headers=known())
     assert (status, json.loads(answer)["error"]["code"]) == (413, "request_too_large")
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ntransfer-encoding: chunked\r\n\r\n"
-    assert sent(gateway, head.encode() + b"1000\r\n" + b"x" * 4096).startswith(b"HTTP/1.1 413 ")
+    assert sent(gateway, head_of("transfer-encoding: chunked") + b"1000\r\n" + b"x" * 4096).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(gateway):
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: 100\r\nconnection: close\r\n\r\n"
-    assert sent(gateway, head.encode() + b"{").startswith(b"HTTP/1.1 408 ")
+    assert sent(gateway, head_of("content-length: 100", "connection: close") + b"{").startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.parametrize("data", [b"", b"POST /v1/chat", b"POST / HTTP/1.1\r\nhost: x\r\n"])
@@ -107,9 +111,8 @@ def test_a_client_has_no_more_requests_under_way_than_it_may(gateway, upstream):
     slow = []
     for number in range(2):
         body = json.dumps(chat(f"{EASY} {number}", note="@slow=600")).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: {len(body)}"
         slow.append(socket.create_connection((parts.hostname, parts.port), 30))
-        slow[-1].sendall(head.encode() + b"\r\n\r\n" + body)
+        slow[-1].sendall(head_of(f"content-length: {len(body)}") + body)
     until(lambda: len(upstream.requests) == 2)
     status, headers, body = ask(gateway, chat(EASY), headers=known())
     assert (status, headers["retry-after"]) == (429, "1")

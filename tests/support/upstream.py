@@ -1,8 +1,8 @@
 """A server of models over real sockets, whose answers and faults each request chooses for itself.
 
 It speaks OpenAI's chat completions, completions, responses, embeddings and models, and Anthropic's messages. What a
-request should meet stands in its text: `@slow=0.2`, `@status=429`, `@cut=3` and so on; see `Plan`. Bytes are the same each
-time, so that a test can compare them.
+request should meet stands in its text: `@slow=0.2`, `@status=429`, `@cut=3` and so on; see `Plan`. Bytes are the same
+each time, so that a test can compare them.
 
 As a process of its own: `python -m tests.support.upstream --port 9000`; it ends with its standard input.
 """

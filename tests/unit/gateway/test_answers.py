@@ -52,14 +52,21 @@ MESSAGES = [
     event(
         {
             "type": "message_start",
-            "message": {"usage": {"input_tokens": 5, "cache_read_input_tokens": 90, "cache_creation_input_tokens": 5, "output_tokens": 1}},
+            "message": {
+                "usage": {
+                    "input_tokens": 5,
+                    "cache_read_input_tokens": 90,
+                    "cache_creation_input_tokens": 5,
+                    "output_tokens": 1,
+                }
+            },
         },
         "message_start",
     ),
     event({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Hel"}}, "content_block_delta"),
     event({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "lo"}}, "content_block_delta"),
     event({"type": "message_delta", "usage": {"output_tokens": 12}}, "message_delta"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
@@ -110,8 +117,16 @@ def test_tokens_that_nobody_counted_are_guessed_from_lengths():
 
 @pytest.mark.parametrize(
     "usage",
-    [{"prompt_tokens": -1}, {"prompt_tokens": "3"}, {"prompt_tokens": 1 << 60}, {"prompt_tokens": True}, "many", [], {"prompt_tokens": 1.5}],
-)  # fmt: skip
+    [
+        {"prompt_tokens": -1},
+        {"prompt_tokens": "3"},
+        {"prompt_tokens": 1 << 60},
+        {"prompt_tokens": True},
+        "many",
+        [],
+        {"prompt_tokens": 1.5},
+    ],
+)
 def test_a_count_that_is_none_is_not_taken(usage):
     reader = AnswerReader(Dialect(), is_stream=False, wants_text=False)
     reader.feed(json.dumps({"usage": usage}).encode())

@@ -26,18 +26,48 @@ HISTORY = [
     [
         (CHAT, {"messages": [*HISTORY, {"role": "user", "content": "Second?"}]}, "Second?"),
         (CHAT, {"messages": HISTORY}, "First?"),
-        (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:"}}]}]}, "a"),
+        (
+            CHAT,
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "text", "text": "a"},
+                            {"type": "image_url", "image_url": {"url": "data:"}},
+                        ],
+                    }
+                ]
+            },
+            "a",
+        ),
         (COMPLETIONS, {"prompt": "Say"}, "Say"),
         (COMPLETIONS, {"prompt": ["Say", "Sing"]}, "Say\nSing"),
         (COMPLETIONS, {"prompt": [1, 2, 3]}, ""),
         (COMPLETIONS, {"prompt": [[1, 2], [3]]}, ""),
         (RESPONSES, {"input": "Say", "instructions": "Be brief."}, "Say"),
-        (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_text", "text": "Say"}]}, {"type": "function_call_output", "output": "x"}]}, "Say"),
+        (
+            RESPONSES,
+            {
+                "input": [
+                    {"role": "user", "content": [{"type": "input_text", "text": "Say"}]},
+                    {"type": "function_call_output", "output": "x"},
+                ]
+            },
+            "Say",
+        ),
         (RESPONSES, {"input": []}, ""),
-        (MESSAGES, {"system": "Be brief.", "messages": [{"role": "user", "content": [{"type": "tool_result", "content": "x"}]}]}, ""),
+        (
+            MESSAGES,
+            {
+                "system": "Be brief.",
+                "messages": [{"role": "user", "content": [{"type": "tool_result", "content": "x"}]}],
+            },
+            "",
+        ),
         (MESSAGES, {"messages": [{"role": "user", "content": "Say"}]}, "Say"),
     ],
-)  # fmt: skip
+)
 def test_the_text_is_the_users_newest(dialect, fields, text):
     assert dialect.text(fields) == text
 
@@ -49,10 +79,29 @@ def test_the_text_is_the_users_newest(dialect, fields, text):
         (CHAT, {"messages": HISTORY[:2], "tools": [{"type": "function"}]}, True, False, False, 2),
         (CHAT, {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, False, True, False, 1),
         (CHAT, {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, False, False, True, 1),
-        (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_image"}]}, {"type": "function_call", "arguments": "{}"}]}, True, True, False, 2),
-        (MESSAGES, {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "tool_result"}]}]}, True, True, False, 1),
+        (
+            RESPONSES,
+            {
+                "input": [
+                    {"role": "user", "content": [{"type": "input_image"}]},
+                    {"type": "function_call", "arguments": "{}"},
+                ]
+            },
+            True,
+            True,
+            False,
+            2,
+        ),
+        (
+            MESSAGES,
+            {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "tool_result"}]}]},
+            True,
+            True,
+            False,
+            1,
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_text_is_seen(dialect, fields, tools, image, audio, turns):
     traits = dialect.traits(fields, dialect.text(fields))
     assert (traits.has_tools, traits.has_image, traits.has_audio, traits.turns) == (tools, image, audio, turns)

@@ -52,21 +52,53 @@ def test_a_cost_takes_cached_tokens_at_their_own_price():
 @pytest.mark.parametrize(
     ("old", "new", "messages"),
     [
-        ("threshold: 0.4", "treshold: 0.4", ["line 11: routers.mf.treshold: there is no such key; did you mean threshold?", "strong_share"]),
+        (
+            "threshold: 0.4",
+            "treshold: 0.4",
+            ["line 11: routers.mf.treshold: there is no such key; did you mean threshold?", "strong_share"],
+        ),
         ("threshold: 0.4", "threshold: 40", ["line 11: routers.mf.threshold: ", "less than or equal to 1", "found 40"]),
-        ("threshold: 0.4", "threshold: 0.4\n    strong_share: 0.2", ["line 8: routers.mf: give one of", "found threshold and strong_share"]),
-        ("threshold: 0.4", "monthly_budget_usd: 9", ["line 8: routers.mf: a pool and a budget need prices", "of small"]),
+        (
+            "threshold: 0.4",
+            "threshold: 0.4\n    strong_share: 0.2",
+            ["line 8: routers.mf: give one of", "found threshold and strong_share"],
+        ),
+        (
+            "threshold: 0.4",
+            "monthly_budget_usd: 9",
+            ["line 8: routers.mf: a pool and a budget need prices", "of small"],
+        ),
         ("threshold: 0.4", "no_text: maybe", ["line 11: routers.mf.no_text: ", "'strong'", "found 'maybe'"]),
-        ("weak: small", "weak: smal", ["line 10: routers.mf.weak: 'smal' is no model; did you mean 'small'? There are: big, small"]),
+        (
+            "weak: small",
+            "weak: smal",
+            ["line 10: routers.mf.weak: 'smal' is no model; did you mean 'small'? There are: big, small"],
+        ),
         ("weak: small", "weak: big", ["line 8: routers.mf: strong and weak are both 'big'"]),
         ("    weak: small\n", "", ["line 8: routers.mf: name both models"]),
-        ("upstream: local}", "upstream: locla}", ["line 6: models.small.upstream: 'locla' is no upstream; did you mean 'local'?"]),
+        (
+            "upstream: local}",
+            "upstream: locla}",
+            ["line 6: models.small.upstream: 'locla' is no upstream; did you mean 'local'?"],
+        ),
         ("http://127.0.0.1:8000/v1/", "ftp://x", ["line 3: upstreams.local.base_url: base_url must be like"]),
-        ("http://127.0.0.1:8000/v1/", "http://u:p@x/v1", ["line 3: upstreams.local.base_url: base_url must hold no user name"]),
-        ("api_key_env: OPENAI_API_KEY", "api_key: sk-123", ["line 2: upstreams.cloud.api_key: there is no such key", "api_key_env"]),
+        (
+            "http://127.0.0.1:8000/v1/",
+            "http://u:p@x/v1",
+            ["line 3: upstreams.local.base_url: base_url must hold no user name"],
+        ),
+        (
+            "api_key_env: OPENAI_API_KEY",
+            "api_key: sk-123",
+            ["line 2: upstreams.cloud.api_key: there is no such key", "api_key_env"],
+        ),
         ("auto: router-mf,", "auto: router-fm,", ["line 12: aliases.auto: 'router-fm' is no model or router"]),
         ("when: {tools: true}", "when: {}", ["line 15: rules.0.when: give at least one condition"]),
-        ("when: {tools: true}", "when: {tool: true}", ["line 15: rules.0.when.tool: there is no such key; did you mean tools?"]),
+        (
+            "when: {tools: true}",
+            "when: {tool: true}",
+            ["line 15: rules.0.when.tool: there is no such key; did you mean tools?"],
+        ),
         ("use: big", "use: bigger", ["line 19: rules.1.use: 'bigger' is no model"]),
         ("name: named", "name: tools", ["line 17: rules.1.name: 'tools' is given twice"]),
         ("0" * 64, "sk-secret", ["line 21: clients.0.key_sha256: "]),
@@ -78,7 +110,7 @@ def test_a_cost_takes_cached_tokens_at_their_own_price():
         ("  big: {", "  router-big: {", ["line 5: models.router-big: a model's name must not begin with router-"]),
         ("  big: {", "  'bi g': {", ["line 5: models.bi g"]),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_said_with_line_key_and_what_is_allowed(old, new, messages):
     assert old in GOOD
     text = GOOD.replace(old, new, 1)
