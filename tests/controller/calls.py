@@ -1,6 +1,7 @@
-"""The same calls to a Controller, whoever made it: `python calls.py MODULE SETTINGS` prints what came of them, as JSON.
+"""The same calls to Controllers, whoever made them: `python calls.py RUNS` prints what came of each, as JSON.
 
-MODULE is `routellm.controller` or `routellm_fast.controller`. It runs in an environment that may hold no pytest.
+RUNS is a JSON list of the modules that have a Controller, each with the Controller's arguments. It runs in an
+environment that may hold no pytest.
 """
 
 from __future__ import annotations
@@ -63,10 +64,10 @@ RIGHT = ("router-random-0.5", "router-random-0", "router-random-1", "router-rand
 PROMPTS = ("hello", "Prove that there are infinitely many primes.", "", "x" * 300)
 
 
-def outcome(call: Callable[[], Any], seed: int = 0) -> Any:
+def outcome(call: Callable[..., Any], *arguments: Any, seed: int = 0) -> Any:
     random.seed(seed)  # before each call: LiteLLM draws numbers too, when it likes
     try:
-        return call()
+        return call(*arguments)
     except Exception as error:  # noqa: BLE001 - what is raised is the result
         return [type(error).__name__, str(error)]
 
@@ -108,27 +109,24 @@ def user(text: str) -> list[dict[str, str]]:
 def results(client: Any, mf_thresholds: list[float]) -> dict[str, Any]:
     import pandas
 
+    def chat(request: dict[str, Any]) -> Any:
+        return told(client.chat.completions.create(**{"messages": user("hello"), **request}))
+
     found: dict[str, Any] = {"attributes": [client.model_pair.strong, client.model_pair.weak, sorted(client.routers)]}
-    found["wrong"] = [outcome(lambda: told(client.completion(messages=user("a"), **wrong))) for wrong in WRONG]
-    found["right"] = [
-        outcome(lambda: told(client.chat.completions.create(model=name, messages=user("hello"))), seed)
-        for name in RIGHT
-        for seed in range(5)
-    ]
-    apart = {"router": "random", "threshold": 0.5, "messages": user("hello"), "max_tokens": 5}
-    found["apart"] = outcome(lambda: told(client.completion(**apart)))
-    found["rich"] = [outcome(lambda: told(client.completion(model="router-random-0.5", **RICH)), n) for n in range(3)]
+    found["wrong"] = [outcome(chat, wrong) for wrong in WRONG]
+    found["right"] = [outcome(chat, {"model": name}, seed=seed) for name in RIGHT for seed in range(5)]
+    found["apart"] = outcome(chat, {"router": "random", "threshold": 0.5, "max_tokens": 5})
+    found["rich"] = [outcome(chat, {"model": "router-random-0.5", **RICH}, seed=seed) for seed in range(3)]
     stream = {"model": "router-random-0.5", "messages": user("hello"), "stream": True}
     found["stream"] = outcome(lambda: streamed(client.completion(**stream)))
-    found["route"] = [outcome(lambda: client.route("hello", "random", 0.5), seed) for seed in range(20)]
+    found["route"] = [outcome(client.route, "hello", "random", 0.5, seed=seed) for seed in range(20)]
     found["wrong route"] = [
-        outcome(lambda: client.route("a", router, threshold))
-        for router, threshold in (("none", 0.5), ("random", 1.5), ("random", None), (None, 0.5))
+        outcome(client.route, "a", *wrong) for wrong in (("none", 0.5), ("random", 1.5), ("random", None), (None, 0.5))
     ]
     series = pandas.Series(["a", "b", "c"], index=[5, 3, 9], name="prompts")
-    rates = outcome(lambda: client.batch_calculate_win_rate(series, "random"))
+    rates = outcome(client.batch_calculate_win_rate, series, "random")
     found["batch"] = [list(rates.index), rates.name, str(rates.dtype), [round(rate, 6) for rate in rates]]
-    found["wrong batch"] = outcome(lambda: client.batch_calculate_win_rate(series, "none"))
+    found["wrong batch"] = outcome(client.batch_calculate_win_rate, series, "none")
     found["async"] = asyncio.run(in_event_loop(client))
     texts = pandas.Series([prompt for prompt in PROMPTS if prompt])
     found["mf win rates"] = [float(rate) for rate in client.batch_calculate_win_rate(texts, "mf")]
@@ -139,7 +137,7 @@ def results(client: Any, mf_thresholds: list[float]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    settings = json.loads(sys.argv[2])
-    thresholds = settings.pop("mf_thresholds")
-    controller = importlib.import_module(sys.argv[1]).Controller(**settings)
-    print("RESULTS " + json.dumps(results(controller, thresholds)))
+    for module, settings in json.loads(sys.argv[1]):
+        thresholds = settings.pop("mf_thresholds")
+        controller = importlib.import_module(module).Controller(**settings)
+        print("RESULTS " + json.dumps(results(controller, thresholds)))

@@ -6,12 +6,13 @@ makes a missing one a failure.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -23,7 +24,6 @@ from tests.support.fake_openai import FakeOpenAI
 REPOSITORY = Path(__file__).resolve().parents[2]
 CALLS = Path(__file__).with_name("calls.py")
 STRONG, WEAK = "openai/strong-model", "openai/weak-model"
-SECRET = "sk-of-the-environment"
 
 
 @pytest.fixture(scope="module")
@@ -49,42 +49,64 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Run:
+class Run(NamedTuple):
     """What came of the calls, and what the upstream was sent."""
 
-    def __init__(self, python: str, module: str, checkpoint: Path, **settings: Any) -> None:
-        with FakeChat() as chat, FakeOpenAI(1536) as embeddings:
-            arguments = {
-                "routers": ["random", "mf"],
-                "strong_model": STRONG,
-                "weak_model": WEAK,
-                "config": {"mf": {"checkpoint_path": str(checkpoint), "hidden_size": 16}},
-                "api_base": chat.url,
-                "mf_thresholds": [0.2, 0.4, 0.5, 0.6, 0.8],
-                **settings,
-            }
-            keep = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-            environment = {
-                **keep,
-                "OPENAI_API_KEY": SECRET,  # RouteLLM does not import without one
-                "OPENAI_BASE_URL": embeddings.url,
-                "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-                "HF_HUB_OFFLINE": "1",
-                "TOKENIZERS_PARALLELISM": "false",
-                "OMP_NUM_THREADS": "1",
-            }
-            command = [python, "-W", "ignore", str(CALLS), module, json.dumps(arguments)]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-            assert done.returncode == 0, done.stderr[-4000:]
-            line = next(line for line in done.stdout.splitlines() if line.startswith("RESULTS "))
-            self.results: dict[str, Any] = json.loads(line.removeprefix("RESULTS "))
-            self.bodies = chat.bodies
-            self.keys = {head.split("authorization: bearer ")[1].split("\r")[0] for head in chat.heads}
+    results: dict[str, Any]
+    bodies: list[dict[str, Any]]
+    keys: set[str]
+
+
+def runs_of(python: str, checkpoint: Path, *controllers: tuple[str, dict[str, Any]]) -> list[Run]:
+    """Make the calls to each Controller, a module and arguments, one after the other in one process."""
+    with FakeOpenAI(1536) as embeddings, contextlib.ExitStack() as stack:
+        chats = [stack.enter_context(FakeChat()) for _ in controllers]
+        arguments = {
+            "routers": ["random", "mf"],
+            "strong_model": STRONG,
+            "weak_model": WEAK,
+            "config": {"mf": {"checkpoint_path": str(checkpoint), "hidden_size": 16}},
+            "mf_thresholds": [0.2, 0.4, 0.5, 0.6, 0.8],
+        }
+        asked = [
+            (module, {**arguments, "api_base": chat.url, **own})
+            for (module, own), chat in zip(controllers, chats, strict=True)
+        ]
+        environment = {
+            **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
+            "OPENAI_API_KEY": "sk-of-the-environment",  # RouteLLM does not import without one
+            "OPENAI_BASE_URL": embeddings.url,
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [python, "-W", "ignore", str(CALLS), json.dumps(asked)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-4000:]
+        lines = [line for line in done.stdout.splitlines() if line.startswith("RESULTS ")]
+        return [
+            Run(
+                json.loads(line.removeprefix("RESULTS ")),
+                chat.bodies,
+                {head.split("authorization: bearer ")[1].split("\r")[0] for head in chat.heads},
+            )
+            for line, chat in zip(lines, chats, strict=True)
+        ]
 
 
 @pytest.fixture(scope="module")
-def theirs(routellm: str, checkpoint: Path) -> Run:
-    return Run(routellm, "routellm.controller", checkpoint, api_key="given-key")
+def runs(routellm: str, checkpoint: Path) -> dict[str, Run]:
+    """RouteLLM and this package through LiteLLM, in one environment; through the openai package in this one."""
+    ours = "routellm_fast.controller"
+    theirs, by_litellm = runs_of(
+        routellm,
+        checkpoint,
+        ("routellm.controller", {"api_key": "given-key"}),
+        (ours, {"strong_api_key": "own-key", "upstream": "litellm"}),
+    )
+    (by_openai,) = runs_of(sys.executable, checkpoint, (ours, {"strong_api_key": "own-key", "upstream": "openai"}))
+    return {"routellm": theirs, "litellm": by_litellm, "openai": by_openai}
 
 
 def without_what_litellm_drops(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -99,7 +121,8 @@ def without_what_litellm_drops(bodies: list[dict[str, Any]]) -> list[dict[str, A
     ]
 
 
-def test_what_came_of_the_calls_is_worth_comparing(theirs: Run) -> None:
+def test_what_came_of_the_calls_is_worth_comparing(runs: dict[str, Run]) -> None:
+    theirs = runs["routellm"]
     results = theirs.results
     errors = [entry for entry in results["wrong"] if entry[0] == "RoutingError"]
     assert len(errors) == len(results["wrong"])
@@ -111,10 +134,8 @@ def test_what_came_of_the_calls_is_worth_comparing(theirs: Run) -> None:
 
 
 @pytest.mark.parametrize("upstream", ["litellm", "openai"])
-def test_the_same_calls_have_the_same_results(routellm: str, checkpoint: Path, theirs: Run, upstream: str) -> None:
-    # Through LiteLLM in RouteLLM's own environment; through the openai package in this one.
-    python = routellm if upstream == "litellm" else sys.executable
-    ours = Run(python, "routellm_fast.controller", checkpoint, strong_api_key="own-key", upstream=upstream)
+def test_the_same_calls_have_the_same_results(runs: dict[str, Run], upstream: str) -> None:
+    theirs, ours = runs["routellm"], runs[upstream]
     for what, expected in theirs.results.items():
         if what == "mf win rates":  # float32, added in another order
             assert ours.results[what] == pytest.approx(expected, abs=1e-5)

@@ -124,7 +124,7 @@ RICH: dict[str, Any] = {
         }
     ],
     "tool_choice": {"type": "function", "function": {"name": "weather"}},
-    "response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": {"type": "null"}}},
+    "response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": {}}},
     "logit_bias": {"50256": -100},
     "stop": ["\n"],
     "seed": 7,
@@ -167,8 +167,8 @@ def test_each_model_may_have_a_server_and_a_key_of_its_own(server: FakeChat) -> 
                 client.completion(model="router-word-0.5", messages=PROVE)
                 client.completion(model="router-word-0.5", messages=HELLO)
         keys = [
-            [(model, head.split("authorization: bearer ")[1].split("\r")[0]) for model, head in zip(*found, strict=True)]
-            for found in ((server.models, server.heads), (other.models, other.heads))
+            [(model, head.split("authorization: bearer ")[1].split("\r")[0]) for model, head in sent]
+            for sent in (zip(found.models, found.heads, strict=True) for found in (server, other))
         ]
     weak = ("weak", "common-key")
     # A key goes to the address that it was given for, and to no other.

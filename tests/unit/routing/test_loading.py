@@ -49,10 +49,9 @@ def test_what_ships_is_opened_by_its_name() -> None:
 def test_names_lead_to_directories_servers_and_routers(tmp_path: Path) -> None:
     mf_router().save(tmp_path / "saved")
     own = FunctionRouter(lambda prompt: 0.5)
+    saved = tmp_path / "saved"
     with fake_triton("http") as triton:
-        routers = load_routers(
-            {"a": tmp_path / "saved", "b": str(tmp_path / "saved"), "c": f"triton+{triton.url}", "d": own, "e": "random"}
-        )
+        routers = load_routers({"a": saved, "b": str(saved), "c": f"triton+{triton.url}", "d": own, "e": "random"})
         decision = routers.decide("a", RouterName("c", None))
         routers.close()
     assert [router.kind for router in routers.values()] == ["mf", "mf", "triton", "function", "random"]
