@@ -6,6 +6,7 @@ VENV_RUN := build/venv-run
 VENV_DEV := build/venv-dev
 VENV_TRITON := build/triton-env
 VENV_MODELS := build/models-env
+VENV_ROUTELLM := build/routellm-env
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc routellm_fast export -type f -not -name '*.pyc' 2>/dev/null)
 PIP_QUIET := --quiet --disable-pip-version-check
 
@@ -16,7 +17,7 @@ PYTEST_WORKERS ?= --numprocesses logical --maxprocesses 4 --dist worksteal
 # A wheel of this package, to install instead of compiling the package.
 WHEEL ?=
 
-.PHONY: run test test-python test-cpp build-cpp-tests examples triton-env models-env lint format benchmark benchmark-triton \
+.PHONY: run test test-python test-cpp build-cpp-tests examples triton-env models-env routellm-env lint format benchmark benchmark-triton \
   quality quality-adapt quality-transformers benchmark-transformers paper fuzz attack clean
 
 run: $(VENV_RUN)/.installed
@@ -47,6 +48,9 @@ triton-env: $(VENV_TRITON)/.installed
 
 # A small language model and its server (0.2 GB), for the tests of adaptation; without it they are skipped.
 models-env: $(VENV_MODELS)/.installed
+
+# RouteLLM itself and LiteLLM (0.1 GB), for the tests of the controller; without them they are skipped.
+routellm-env: $(VENV_ROUTELLM)/.installed
 
 lint: $(VENV_DEV)/.lint-installed
 	sh csrc/tools/lint.sh $(VENV_DEV)/bin
@@ -128,6 +132,10 @@ $(VENV_TRITON)/.installed: $(SOURCES) tests/serving/triton-env.sh
 
 $(VENV_MODELS)/.installed: tests/adaptation/models-env.sh
 	sh tests/adaptation/models-env.sh $(VENV_MODELS) $(PYTHON)
+	touch $@
+
+$(VENV_ROUTELLM)/.installed: $(VENV_DEV)/.installed tests/controller/routellm-env.sh
+	sh tests/controller/routellm-env.sh $(VENV_ROUTELLM) $(VENV_DEV)/bin/python
 	touch $@
 
 $(VENV_DEV)/.lint-installed: $(VENV_DEV)/.installed

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from routellm_fast.arrays import FloatArray
 from routellm_fast.decision import Decision, ModelPair, NoText
 
 
-@runtime_checkable
 class RoutesPrompts(Protocol):
     """A router in this process (`routellm_fast.routers.Router`), behind Triton (`TritonRouter`), or one's own.
 

@@ -200,6 +200,7 @@ class _Settings:
         return router
 
     def from_battles(self) -> Router:
+        from routellm_fast.data.names import known_aliases
         from routellm_fast.data.routellm_datasets import read_battles, read_embeddings
         from routellm_fast.routers.similarity.router import SimilarityWeightedRouter
 
@@ -207,12 +208,14 @@ class _Settings:
             raise self._error(f"give {_PATH}, or {_BATTLES} and {_EMBEDDINGS}, not both")
         battles = [battle for path in self._datasets(_BATTLES) for battle in read_battles(path)]
         outcomes = {1.0: "model_a", 0.0: "model_b"}
+        aliases = known_aliases()  # as those of the battles
+        scored = {key: aliases.get(model, model) for key, model in self._scored_pair().items()}
         return SimilarityWeightedRouter.build(
             read_embeddings(self._datasets(_EMBEDDINGS)),
             [battle.model_a for battle in battles],
             [battle.model_b for battle in battles],
             [outcomes.get(battle.target, "tie") for battle in battles],
-            **self._scored_pair(),
+            **scored,
             embedder=_openai_embedder(),
             num_tiers=self._given.get("num_tiers", 10),
             solver="routellm",  # thresholds come along with such a configuration

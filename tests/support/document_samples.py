@@ -9,6 +9,12 @@ from collections.abc import Iterable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import save_file
+
+from routellm_fast import OpenAIEmbedder
+from routellm_fast.routers import MatrixFactorizationRouter
+
 TASKS = {
     "maths": "Prove that {} is bounded by {} for every n.",
     "code": "Write a function that turns {} into {}.",
@@ -59,8 +65,19 @@ def write_samples(folder: Path) -> None:
         for index, (_, prompt) in enumerate(prompts(12))
     )
     _jsonl(folder / "responses.jsonl", responses)
+    _checkpoint(folder / "mf_gpt4_augmented")
     models = [["my-405b", "5.0", ""], ["my-70b", "0.7", ""], ["our-finetuned-8b", "0.1", "my-8b"]]
     _csv(folder / "models.csv", ["model", "cost_usd_per_1k", "scored_as"], models)
+
+
+def _checkpoint(folder: Path) -> None:
+    """A small mf router as RouteLLM saves one, and a directory of it, as `routellm-fast import` makes it."""
+    rng = np.random.default_rng(0)
+    shapes = {"P.weight": (64, 4), "text_proj.0.weight": (4, 1536), "classifier.0.weight": (1, 4)}
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    folder.mkdir()
+    save_file(weights, folder / "model.safetensors")
+    MatrixFactorizationRouter.from_routellm(folder, embedder=OpenAIEmbedder()).save(folder.parent / "my-mf")
 
 
 def _csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

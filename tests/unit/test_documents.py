@@ -36,6 +36,7 @@ EXTRAS = {
     "docs/adapt.md": ("openai",),
     "docs/embedding-servers.md": ("openai",),
     "docs/export.md": ("onnx", "onnxruntime"),
+    "docs/from-routellm.md": ("openai",),
     "docs/quality.md": ("torch", "matplotlib", "openai"),
     "docs/pool.md": ("torch",),
     "docs/triton.md": ("tritonclient",),
