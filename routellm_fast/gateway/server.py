@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import shutil
@@ -18,9 +19,10 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 from routellm_fast.atomic import replaced_file
 from routellm_fast.errors import InvalidArgumentError, RouteLLMError
 from routellm_fast.gateway.application import Application
-from routellm_fast.gateway.bounded_head import bounded_protocol
+from routellm_fast.gateway.bounded_head import BoundedProtocol
 from routellm_fast.gateway.settings import Settings
 from routellm_fast.gateway.settings_file import read_settings
+from routellm_fast.gateway.worker import Worker, check
 
 # How worker processes learn what their parent knows.
 _DIRECTORY: Final = "ROUTELLM_FAST_GATEWAY_DIR"
@@ -47,18 +49,51 @@ def serve(settings: Settings, *, path: Path | None, workers: int, on_listening: 
     directory = Path(tempfile.mkdtemp(prefix="routellm-fast-gateway-"))
     try:
         host, port = bound.getsockname()[:2]
-        on_listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-        _run(settings, path, workers, bound, directory)
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        _quieten_uvicorn()
+        if workers == 1:
+            _serve_here(settings, path, bound, directory, lambda: on_listening(address))
+        else:
+            check(settings)
+            on_listening(address)
+            _serve_in_workers(settings, path, workers, bound, directory)
     finally:
         bound.close()
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _run(settings: Settings, path: Path | None, workers: int, bound: socket.socket, directory: Path) -> None:
+def _serve_here(
+    settings: Settings, path: Path | None, bound: socket.socket, directory: Path, on_ready: Callable[[], None]
+) -> None:
+    worker = Worker(settings, directory, path)
+    server = uvicorn.Server(uvicorn.Config(worker.application(), **_options(settings)))
+    on_ready()
+    server.run(sockets=[bound])
+
+
+def _serve_in_workers(
+    settings: Settings, path: Path | None, workers: int, bound: socket.socket, directory: Path
+) -> None:
+    (directory / "metrics").mkdir()
+    with replaced_file(directory / _SETTINGS) as file:
+        file.write(settings.model_dump_json().encode())
+    os.environ.update({_DIRECTORY: str(directory), _METRICS: str(directory / "metrics")})
+    if path is not None:
+        os.environ[_WATCHED] = str(path.absolute())
+    config = uvicorn.Config(
+        "routellm_fast.gateway.server:worker_application", factory=True, workers=workers, **_options(settings)
+    )
+    _Workers(config, sockets=[bound]).run()
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """Return what uvicorn is told."""
     limits = settings.limits
-    common: dict[str, Any] = {
+    return {
         "loop": "uvloop",
-        "http": bounded_protocol(limits.max_head_bytes, limits.head_timeout_s),
+        "http": functools.partial(
+            BoundedProtocol, max_head_bytes=limits.max_head_bytes, head_timeout_s=limits.head_timeout_s
+        ),
         "ws": "none",
         "lifespan": "on",
         "log_config": None,
@@ -69,28 +104,10 @@ def _run(settings: Settings, path: Path | None, workers: int, bound: socket.sock
         "backlog": _BACKLOG,
         "timeout_graceful_shutdown": int(limits.shutdown_s),
     }
-    _quieten_uvicorn()
-    if workers == 1:
-        from routellm_fast.gateway.worker import Worker
-
-        worker = Worker(settings, directory, path)
-        server = uvicorn.Server(uvicorn.Config(worker.application(), **common))
-        server.run(sockets=[bound])
-        return
-    (directory / "metrics").mkdir()
-    with replaced_file(directory / _SETTINGS) as file:
-        file.write(settings.model_dump_json().encode())
-    os.environ.update({_DIRECTORY: str(directory), _METRICS: str(directory / "metrics")})
-    if path is not None:
-        os.environ[_WATCHED] = str(path.absolute())
-    config = uvicorn.Config("routellm_fast.gateway.server:worker_application", factory=True, workers=workers, **common)
-    _Workers(config, sockets=[bound]).run()
 
 
 def worker_application() -> Application:
     """Return the application of a worker process that `serve` started; uvicorn calls this there."""
-    from routellm_fast.gateway.worker import Worker
-
     _quieten_uvicorn()
     directory = Path(os.environ[_DIRECTORY])
     watched = Path(os.environ[_WATCHED]) if _WATCHED in os.environ else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from routellm_fast.gateway.bounded_head import bounded_protocol
+from routellm_fast.gateway.bounded_head import BoundedProtocol
 from routellm_fast.gateway.settings_file import settings_of
 from routellm_fast.gateway.worker import Worker
 
@@ -54,7 +55,9 @@ def running_gateway(text: str, folder: Path, *, path: Path | None = None, **opti
     config = uvicorn.Config(
         worker.application(),
         loop="uvloop",
-        http=bounded_protocol(limits.max_head_bytes, limits.head_timeout_s),
+        http=functools.partial(
+            BoundedProtocol, max_head_bytes=limits.max_head_bytes, head_timeout_s=limits.head_timeout_s
+        ),
         ws="none",
         log_config=None,
         access_log=False,

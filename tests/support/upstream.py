@@ -82,7 +82,7 @@ class Upstream:
     requests: list[Request] = field(default_factory=list)
     keeps_requests: bool = True
     seen: dict[str, int] = field(default_factory=dict)
-    connections: int = 0
+    connections: set[Any] = field(default_factory=set)
 
     def bodies(self) -> list[dict[str, Any]]:
         return [request.fields for request in self.requests]
@@ -212,11 +212,11 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        self._upstream.connections += 1
+        self._upstream.connections.add(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         del error
-        self._upstream.connections -= 1
+        self._upstream.connections.discard(self._transport)
         if self._current is not None:
             self._current.is_cut_off = True
         if self._task is not None:
@@ -349,6 +349,10 @@ async def _serve(upstream: Upstream, port: int, ready: Callable[[], None], stop:
     ready()
     await stop.wait()
     server.close()
+    for transport in list(upstream.connections):
+        transport.abort()
+    while upstream.connections:
+        await asyncio.sleep(0.001)
 
 
 @contextmanager
