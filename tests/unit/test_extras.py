@@ -25,7 +25,7 @@ def test_an_error_names_commands_that_work_without_a_release(extra: str, monkeyp
     message = str(caught.value)
     assert f"'.[{extra}]'" in message
     assert "routellm-fast[" not in message  # no index holds it
-    (line,) = re.findall(rf"^{re.escape(extra)} = \[(.*?)\]", PYPROJECT, re.MULTILINE)
+    (line,) = re.findall(rf"^{re.escape(extra)} = \[(.*?)\]$", PYPROJECT, re.MULTILINE | re.DOTALL)
     command = message.split("its packages alone: pip install ")[1].split(". Only one", maxsplit=1)[0]
     packages = shlex.split(command.rstrip("."))
     # The brackets of a requirement's own extras end the pattern above early; its first packages are enough.
