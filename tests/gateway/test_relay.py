@@ -131,6 +131,14 @@ def test_a_compressed_answer_passes_as_it_is(gateway, upstream):
     assert upstream.requests[-1].headers["accept-encoding"] == "identity"
 
 
+def test_long_headers_come_back_within_reason(gateway):
+    status, headers, _ = ask(gateway, chat(EASY, note="@header_bytes=30000"))
+    assert (status, headers["x-long"]) == (200, "x" * 30_000)
+    status, headers, body = ask(gateway, chat(EASY, note="@header_bytes=3000000"))
+    assert (status, "x-long" in headers) == (502, False)
+    assert len(body) < 2000
+
+
 def test_a_redirect_is_not_followed(gateway):
     status, headers, _ = ask(gateway, chat(EASY, note="@form=redirect"))
     assert (status, headers["location"]) == (307, "http://127.0.0.1:1/v1/chat/completions")

@@ -4,7 +4,8 @@ It speaks OpenAI's chat completions, completions, responses, embeddings and mode
 request should meet stands in its text: `@slow=0.2`, `@status=429`, `@cut=3` and so on; see `Plan`. Bytes are the same
 each time, so that a test can compare them.
 
-As a process of its own: `python -m tests.support.upstream --port 9000`; it ends with its standard input.
+As a process of its own, fast enough for load: `python -m tests.support.upstream --port 9000`; it writes its address, keeps
+no requests, and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ import json
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import uvloop
+
+_NOW: Final = "NOW"  # in an event that says when it was sent
 _WORDS: Final = [f"word{number}" for number in range(1000)]
 
 
@@ -36,8 +41,10 @@ class Plan:
         words: Number of words in the answer, each an event of a stream.
         cut: Close the connection after so many events, or bytes of a body; -1 never.
         fails: The first so many requests with this text get the status, those after it get an answer; -1 all do.
-        form: "json", "gzip", "malformed", "redirect", "nothing" (the connection is closed without an answer), "tools".
+        form: "json", "gzip", "malformed", "redirect", "nothing" (the connection is closed without an answer), "tools",
+            "clock" (each word says when it was sent, `t=` and time.monotonic_ns()).
         usage: Whether the answer tells its tokens.
+        header_bytes: The length of a further header, x-long; 0 for none.
     """
 
     status: int = 200
@@ -49,12 +56,15 @@ class Plan:
     fails: int = -1
     form: str = "json"
     usage: bool = True
+    header_bytes: int = 0
 
     @classmethod
     def of(cls, text: str) -> Plan:
         found: dict[str, Any] = {}
         for name, value in re.findall(r"@(\w+)=([\w.:-]+)", text):
-            kind = type(getattr(cls, name))
+            kind = type(getattr(cls, name, None))
+            if kind is type(None):
+                continue  # a text with a mark like ours, such as an address
             found[name] = value == "True" if kind is bool else kind(value)
         return cls(**found)
 
@@ -91,6 +101,8 @@ class Upstream:
 def answer_of(path: str, plan: Plan, model: str, is_stream: bool) -> tuple[str, bytes | list[bytes]]:
     """Return the content type and the body, or the events of a stream."""
     words = [_WORDS[number % len(_WORDS)] + " " for number in range(plan.words)]
+    if plan.form == "clock":
+        words = [f"t={_NOW} "] * plan.words
     make = {
         "/chat/completions": _chat,
         "/completions": _completion,
@@ -206,7 +218,8 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
-        self._data = b""
+        self._data = bytearray()
+        self._needed = 0  # bytes of the request that is coming, once its head is there
         self._task: asyncio.Task[None] | None = None
         self._current: Request | None = None
 
@@ -224,22 +237,26 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._data += data
-        self._next()
+        if len(self._data) >= self._needed:
+            self._next()
 
     def _next(self) -> None:
         if self._task is not None:
             return
-        head, mark, rest = self._data.partition(b"\r\n\r\n")
-        if not mark:
+        end = self._data.find(b"\r\n\r\n")
+        if end < 0:
             return
-        lines = head.decode("latin-1").split("\r\n")
+        lines = self._data[:end].decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
         length = int(headers.get("content-length", "0"))
-        if len(rest) < length:
+        self._needed = end + 4 + length
+        if len(self._data) < self._needed:
             return
-        self._data = rest[length:]
+        body = bytes(self._data[end + 4 : self._needed])
+        del self._data[: self._needed]
+        self._needed = 0
         method, path, _ = lines[0].split(" ")
-        request = Request(method, path, headers, rest[:length])
+        request = Request(method, path, headers, body)
         if self._upstream.keeps_requests:
             self._upstream.requests.append(request)
         fast = self._fast(request)
@@ -276,7 +293,9 @@ class _Connection(asyncio.Protocol):
         text = request.body.decode("utf-8", "replace")
         plan = Plan.of(text)
         fields = json.loads(text)
-        seen = self._upstream.seen[text] = self._upstream.seen.get(text, 0) + 1
+        seen = 1
+        if plan.fails >= 0:
+            seen = self._upstream.seen[text] = self._upstream.seen.get(text, 0) + 1
         if plan.slow:
             await asyncio.sleep(plan.slow)
         fails = plan.fails < 0 or seen <= plan.fails
@@ -292,25 +311,27 @@ class _Connection(asyncio.Protocol):
             self._write(plan.status, "application/json", json.dumps(error).encode(), headers)
             return
         content_type, body = answer_of(path, plan, fields.get("model", ""), fields.get("stream") is True)
+        headers = [("x-long", "x" * plan.header_bytes)] if plan.header_bytes else []
         if isinstance(body, bytes):
-            headers = []
             if plan.form == "malformed":
                 body = b'{"id": "chatcmpl-1", "choices": [{'
             if plan.form == "gzip":
-                body, headers = gzip.compress(body, mtime=0), [("content-encoding", "gzip")]
+                body, headers = gzip.compress(body, mtime=0), [*headers, ("content-encoding", "gzip")]
             if plan.cut >= 0 and fails:
                 self._transport.write(_head(200, content_type, headers, len(body)) + body[: plan.cut])
                 self._transport.close()
                 return
             self._write(200, content_type, body, headers)
             return
-        self._transport.write(_head(200, content_type, [], None))
+        self._transport.write(_head(200, content_type, headers, None))
         for number, event in enumerate(body):
             if number == plan.cut and fails:
                 self._transport.close()
                 return
             if plan.pause:
                 await asyncio.sleep(plan.pause)
+            if plan.form == "clock":
+                event = event.replace(_NOW.encode(), b"%d" % time.monotonic_ns())  # noqa: PLW2901 - the same event
             self._transport.write(b"%x\r\n%s\r\n" % (len(event), event))
         self._transport.write(b"0\r\n\r\n")
 
@@ -383,7 +404,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     port = parser.parse_args().port
     upstream = Upstream(keeps_requests=False)
-    loop = asyncio.new_event_loop()
+    loop = uvloop.new_event_loop()
     stop = asyncio.Event()
 
     def ready() -> None:
