@@ -7,6 +7,7 @@ VENV_DEV := build/venv-dev
 VENV_TRITON := build/triton-env
 VENV_MODELS := build/models-env
 VENV_ROUTELLM := build/routellm-env
+VENV_GATEWAYS := build/gateway-peers
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc routellm_fast export -type f -not -name '*.pyc' 2>/dev/null)
 PIP_QUIET := --quiet --disable-pip-version-check
 
@@ -17,7 +18,8 @@ PYTEST_WORKERS ?= --numprocesses logical --maxprocesses 4 --dist worksteal
 # A wheel of this package, to install instead of compiling the package.
 WHEEL ?=
 
-.PHONY: run test test-python test-cpp build-cpp-tests examples triton-env models-env routellm-env lint format benchmark benchmark-triton \
+.PHONY: run test test-python test-cpp build-cpp-tests examples triton-env models-env routellm-env gateway-peers-env lint format benchmark benchmark-triton \
+  benchmark-gateway \
   quality quality-adapt quality-transformers benchmark-transformers paper fuzz attack clean
 
 run: $(VENV_RUN)/.installed
@@ -52,6 +54,9 @@ models-env: $(VENV_MODELS)/.installed
 # RouteLLM itself and LiteLLM (0.1 GB), for the tests of the controller; without them they are skipped.
 routellm-env: $(VENV_ROUTELLM)/.installed
 
+# Other gateways (1 GB), which the benchmark of ours stands beside.
+gateway-peers-env: $(VENV_GATEWAYS)/.installed
+
 lint: $(VENV_DEV)/.lint-installed
 	sh csrc/tools/lint.sh $(VENV_DEV)/bin
 
@@ -68,6 +73,10 @@ benchmark: $(VENV_DEV)/.bench-installed
 benchmark-triton: $(VENV_DEV)/.bench-installed $(if $(TRITON_ENV),,triton-env)
 	$(VENV_DEV)/bin/python -m benchmarks triton --environment $(or $(TRITON_ENV),$(VENV_TRITON)) \
 	  --document docs/performance.md
+
+# The gateway under load beside others. Writes benchmarks/results/gateway.json and gateway.md.
+benchmark-gateway: $(VENV_DEV)/.bench-installed gateway-peers-env
+	$(VENV_DEV)/bin/python -m benchmarks gateway --document docs/performance.md
 
 # Trains, and evaluates with intervals; DATA names the data folder. The results go to benchmarks/results/.
 quality: $(VENV_DEV)/.installed
@@ -136,6 +145,10 @@ $(VENV_MODELS)/.installed: tests/adaptation/models-env.sh
 
 $(VENV_ROUTELLM)/.installed: $(VENV_DEV)/.installed tests/controller/routellm-env.sh
 	sh tests/controller/routellm-env.sh $(VENV_ROUTELLM) $(VENV_DEV)/bin/python
+	touch $@
+
+$(VENV_GATEWAYS)/.installed: $(VENV_DEV)/.installed benchmarks/gateway/peers-env.sh tests/controller/routellm-env.sh
+	sh benchmarks/gateway/peers-env.sh $(VENV_GATEWAYS) $(VENV_DEV)/bin/python
 	touch $@
 
 $(VENV_DEV)/.lint-installed: $(VENV_DEV)/.installed

@@ -18,6 +18,7 @@ COMMANDS: Final = {
         True,
     ),
     "triton": ("benchmarks.triton.command", "the Triton backend in a real server", True),
+    "gateway": ("benchmarks.gateway.command", "the gateway under load, beside other gateways", True),
     "features": ("benchmarks.text.features", "what surface features cost from text to decision", True),
     "before-after": ("benchmarks.before_after.command", "two versions of routellm_fast in turns", True),
     "quality-pool": ("benchmarks.quality.pool", "pools of models, and the shipped router on other pairs", False),

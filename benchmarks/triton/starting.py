@@ -6,10 +6,10 @@ import contextlib
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.processes import family, resident_mb
 from benchmarks.triton.contenders import BATCHING, Contenders
 from tests.support.triton_server import Server
 
@@ -55,21 +55,3 @@ def seconds_until_ready(server: Server) -> float:
         ready.set()
         thread.join()
     return took[0]
-
-
-def family(pid: int) -> Iterator[int]:
-    """Yield a process and all that it has started."""
-    yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from family(int(child))
-
-
-def resident_mb(pid: int) -> float:
-    """Return the resident memory of a process and its children; what they share counts for each of them once."""
-    total = 0
-    for member in family(pid):
-        for line in Path(f"/proc/{member}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
-    return total / 1e6

@@ -4,8 +4,8 @@ It speaks OpenAI's chat completions, completions, responses, embeddings and mode
 request should meet stands in its text: `@slow=0.2`, `@status=429`, `@cut=3` and so on; see `Plan`. Bytes are the same
 each time, so that a test can compare them.
 
-As a process of its own, fast enough for load: `python -m tests.support.upstream --port 9000`; it writes its address, keeps
-no requests, and ends with its standard input.
+As a process of its own, fast enough for load: `python -m tests.support.upstream --port 9000`. It writes its address,
+keeps no requests, and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ class Plan:
         status: The answer's status.
         retry_after: The header Retry-After; "" for none.
         slow: Seconds before the first byte.
-        pause: Seconds before each event of a stream.
+        pause: Seconds between the events of a stream.
         words: Number of words in the answer, each an event of a stream.
         cut: Close the connection after so many events, or bytes of a body; -1 never.
+        hang: Send nothing more of a stream after so many events; -1 never.
         fails: The first so many requests with this text get the status, those after it get an answer; -1 all do.
         form: "json", "gzip", "malformed", "redirect", "nothing" (the connection is closed without an answer), "tools",
             "clock" (each word says when it was sent, `t=` and time.monotonic_ns()).
@@ -53,6 +54,7 @@ class Plan:
     pause: float = 0.0
     words: int = 5
     cut: int = -1
+    hang: int = -1
     fails: int = -1
     form: str = "json"
     usage: bool = True
@@ -328,7 +330,9 @@ class _Connection(asyncio.Protocol):
             if number == plan.cut and fails:
                 self._transport.close()
                 return
-            if plan.pause:
+            if number == plan.hang:
+                await asyncio.get_running_loop().create_future()
+            if plan.pause and number:
                 await asyncio.sleep(plan.pause)
             if plan.form == "clock":
                 event = event.replace(_NOW.encode(), b"%d" % time.monotonic_ns())  # noqa: PLW2901 - the same event

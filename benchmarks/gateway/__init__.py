@@ -1,0 +1,3 @@
+"""The gateway under load, beside other gateways."""
+
+from __future__ import annotations
