@@ -54,7 +54,7 @@ def serve(
     for module in _NEEDED:
         require(module, "serve")
     from routellm_fast.gateway import flags as gateway_flags
-    from routellm_fast.gateway import keys, server, settings_file, worker
+    from routellm_fast.gateway import keys, runtime, server, settings_file, worker
     from routellm_fast.routing import read_config
 
     if new_key:
@@ -69,7 +69,7 @@ def serve(
     )
     if further and not routers:
         raise InvalidArgumentError(f"{further[0]!r} is no option: routers are named by --routers")
-    watched: Path | None = None
+    watched: runtime.Watched | None = None
     if config is None:
         settings = gateway_flags.settings_of_flags(flags)
     elif settings_file.is_routellm_config(config):
@@ -79,7 +79,8 @@ def serve(
             f"{config} names models and routers itself: leave out {', '.join(flags.given)}, or change the file"
         )
     else:
-        settings, watched = settings_file.read_settings(config), config
+        watched = runtime.Watched.now(config)
+        settings = settings_file.read_settings(config)
     listen = settings.listen.model_copy(
         update={name: value for name, value in (("host", host), ("port", port)) if value is not None}
     )
@@ -91,7 +92,7 @@ def serve(
     working("")  # it runs until it is stopped, and has a log of its own
     server.serve(
         settings,
-        path=watched,
+        watched=watched,
         workers=workers,
         on_listening=lambda address: tell(f"listening on {address}, with {', '.join(settings.routers) or 'no router'}"),
     )

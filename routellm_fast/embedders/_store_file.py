@@ -25,9 +25,10 @@ _JOURNAL_FILE: Final = f"{DATA_FILE}-journal"  # SQLite's name for it
 _OWN_FILES: Final = frozenset({DATA_FILE, DAMAGED_FILE, _LOCK_FILE, _JOURNAL_FILE})
 
 _MAGIC: Final = b"SQLite format 3\0"
-# Of SQLite's header: the versions needed for writing and for reading, at 18; the schema's format, at 44; the
-# application's id, at 68.
-_HEADER: Final = struct.Struct(">18xBB24xI20xI28x")
+# Of SQLite's header: the versions needed for writing and for reading, at 18; fractions that are always the same, at 21;
+# the schema's format, at 44; the application's id, at 68; the version of SQLite that wrote last, at 96.
+_HEADER: Final = struct.Struct(">18xBBx3s20xI20xI24xI")
+_FRACTIONS: Final = b"\x40\x20\x20"
 # As SQLite writes them for a rollback journal. A write-ahead log, whose index SQLite maps, would have (2, 2, 4).
 _WRITTEN: Final = (1, 1, 4)
 _APPLICATION_ID: Final = 0x524C4645  # "RLFE"
@@ -177,7 +178,7 @@ class StoreFile:
 
     def _connect(self) -> sqlite3.Connection:
         self.why_read_only = self._find_why_read_only()
-        is_new = self._check_header()
+        self._check_header()
         mode = "rwc" if self.why_read_only is None else "ro"
         connection = sqlite3.connect(
             f"{self._path.absolute().as_uri()}?mode={mode}&nolock=1",
@@ -188,7 +189,7 @@ class StoreFile:
         try:
             connection.text_factory = bytes  # damaged text may be no UTF-8
             self._set_up(connection)
-            if is_new and self.why_read_only is None:
+            if self.why_read_only is None and _is_blank(connection):
                 _create(connection)
             self._check_contents(connection)
             self._bound(connection)
@@ -215,12 +216,12 @@ class StoreFile:
             return f"{error.strerror} ({error.filename})"
         return None
 
-    def _check_header(self) -> bool:
-        """Return whether the file is missing or empty. Raises DamagedStoreError where it is no such database."""
+    def _check_header(self) -> None:
+        """Raise DamagedStoreError where the file is there, holds something, and is no such database."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
-            return True
+            return
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise unusable(self._folder, f"{DATA_FILE} is no regular file", "Remove it, or give another folder")
@@ -228,15 +229,16 @@ class StoreFile:
         finally:
             os.close(descriptor)
         if not header:
-            return True
+            return
         if len(header) < _HEADER.size or not header.startswith(_MAGIC):
             raise DamagedStoreError(f"{DATA_FILE} is no SQLite file")
-        *written, application = _HEADER.unpack(header)
-        if tuple(written) != _WRITTEN:
-            if application != _APPLICATION_ID:
+        writing, reading, fractions, schema, application, sqlite = _HEADER.unpack(header)
+        if (writing, reading, schema) != _WRITTEN:
+            # What SQLite itself never writes is no other program's database, but this one with a damaged beginning.
+            is_sound = {writing, reading} <= {1, 2} and fractions == _FRACTIONS and schema <= 4 and sqlite != 0
+            if application != _APPLICATION_ID and is_sound:
                 raise self._foreign()
             raise DamagedStoreError(f"the header of {DATA_FILE} was changed")
-        return False
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
         for setting in (
@@ -293,6 +295,14 @@ class StoreFile:
 def unusable(path: Path, reason: str, advice: str) -> EmbedderUnavailableError:
     """Return the error that says why a folder cannot be a store."""
     return EmbedderUnavailableError(f"the embedding store at {path} cannot be used: {reason}. {advice}.")
+
+
+def _is_blank(connection: sqlite3.Connection) -> bool:
+    """Tell whether nothing was ever written: the file is new, or its maker was killed in the first transaction."""
+    (count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return (count, application, version) == (0, 0, 0)
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from routellm_fast.errors import RouteLLMError
 from routellm_fast.gateway.live import Live
@@ -22,26 +22,42 @@ _FIXED: Final = ("listen", "log", "store", "tracing", "state_dir", "page")
 _log: Final = logging.getLogger("routellm_fast.gateway")
 
 
+class Watched(NamedTuple):
+    """A settings file, and what it was like before it was read: a change while it was read is then seen, too.
+
+    Attributes:
+        path: The file.
+        stamp: What changes whenever it does; None where there is no file.
+    """
+
+    path: Path
+    stamp: tuple[int, int, int] | None
+
+    @classmethod
+    def now(cls, path: Path) -> Watched:
+        """Look at a file."""
+        return cls(path, _stamp(path))
+
+
 class Runtime:
     """The settings in force, reloaded when their file changes. Belongs to one event loop once it has started.
 
     A file that is broken changes nothing: the settings before it stay in force, and `complaint` says what is wrong.
     """
 
-    def __init__(self, settings: Settings, lasting: Lasting, *, path: Path | None = None) -> None:
+    def __init__(self, settings: Settings, lasting: Lasting, *, watched: Watched | None = None) -> None:
         """Load the routers.
 
         Args:
             settings: The settings to start with.
             lasting: What outlives a reload.
-            path: The file that is watched; None watches none.
+            watched: The file that is watched; None watches none.
 
         Raises:
             RouteLLMError: A router cannot be loaded, or a key is missing.
         """
-        self._lasting, self._path = lasting, path
+        self._lasting, self._watched = lasting, watched
         self._live = make_live(settings, lasting, {})
-        self._stamp = _stamp(path)
         self._retiring: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
         self.complaint = ""
@@ -55,8 +71,8 @@ class Runtime:
         """Open the upstreams, and watch the file."""
         for upstream in self._live.upstreams.values():
             await upstream.open()
-        if self._path is not None:
-            self._watch = asyncio.get_running_loop().create_task(self._watching(self._path))
+        if self._watched is not None:
+            self._watch = asyncio.get_running_loop().create_task(self._watching(self._watched))
 
     async def stop(self) -> None:
         """Close everything. No request is under way."""
@@ -96,13 +112,13 @@ class Runtime:
     def _made(self, path: Path, old: Live) -> Live:
         return make_live(read_settings(path), self._lasting, old.upstreams)
 
-    async def _watching(self, path: Path) -> None:
+    async def _watching(self, watched: Watched) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            stamp = _stamp(path)
-            if stamp != self._stamp:
-                self._stamp = stamp
-                await self.reload(path)
+            now = Watched.now(watched.path)
+            if now != watched:
+                watched = now
+                await self.reload(now.path)
 
 
 async def _retire(old: Live, upstreams: Sequence[Upstream], earlier: Sequence[asyncio.Task[None]]) -> None:
@@ -114,10 +130,7 @@ async def _retire(old: Live, upstreams: Sequence[Upstream], earlier: Sequence[as
             await upstream.close()
 
 
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    """Return what changes whenever a file does."""
-    if path is None:
-        return None
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         status = path.stat()
     except OSError:

@@ -7,8 +7,11 @@ import functools
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +23,7 @@ from routellm_fast.atomic import replaced_file
 from routellm_fast.errors import InvalidArgumentError, RouteLLMError
 from routellm_fast.gateway.application import Application
 from routellm_fast.gateway.bounded_head import BoundedProtocol
+from routellm_fast.gateway.runtime import Watched
 from routellm_fast.gateway.settings import Settings
 from routellm_fast.gateway.settings_file import read_settings
 from routellm_fast.gateway.worker import Worker, check
@@ -30,14 +34,15 @@ _WATCHED: Final = "ROUTELLM_FAST_GATEWAY_CONFIG"
 _METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"
 _SETTINGS: Final = "settings.json"
 _BACKLOG: Final = 2048
+_PARENT_POLL_S: Final = 1.0
 
 
-def serve(settings: Settings, *, path: Path | None, workers: int, on_listening: Callable[[str], None]) -> None:
+def serve(settings: Settings, *, watched: Watched | None, workers: int, on_listening: Callable[[str], None]) -> None:
     """Serve until a signal ends it: SIGTERM and SIGINT let answers that are under way finish.
 
     Args:
         settings: The settings, read already.
-        path: Their file, which is watched; None where there is none.
+        watched: Their file, which is watched; None where there is none.
         workers: Number of processes that answer requests.
         on_listening: Called with the address once the socket is bound.
 
@@ -52,34 +57,34 @@ def serve(settings: Settings, *, path: Path | None, workers: int, on_listening: 
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         _quieten_uvicorn()
         if workers == 1:
-            _serve_here(settings, path, bound, directory, lambda: on_listening(address))
+            _serve_here(settings, watched, bound, directory, lambda: on_listening(address))
         else:
             check(settings)
             on_listening(address)
-            _serve_in_workers(settings, path, workers, bound, directory)
+            _serve_in_workers(settings, watched, workers, bound, directory)
     finally:
         bound.close()
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def _serve_here(
-    settings: Settings, path: Path | None, bound: socket.socket, directory: Path, on_ready: Callable[[], None]
+    settings: Settings, watched: Watched | None, bound: socket.socket, directory: Path, on_ready: Callable[[], None]
 ) -> None:
-    worker = Worker(settings, directory, path)
+    worker = Worker(settings, directory, watched)
     server = uvicorn.Server(uvicorn.Config(worker.application(), **_options(settings)))
     on_ready()
     server.run(sockets=[bound])
 
 
 def _serve_in_workers(
-    settings: Settings, path: Path | None, workers: int, bound: socket.socket, directory: Path
+    settings: Settings, watched: Watched | None, workers: int, bound: socket.socket, directory: Path
 ) -> None:
     (directory / "metrics").mkdir()
     with replaced_file(directory / _SETTINGS) as file:
         file.write(settings.model_dump_json().encode())
     os.environ.update({_DIRECTORY: str(directory), _METRICS: str(directory / "metrics")})
-    if path is not None:
-        os.environ[_WATCHED] = str(path.absolute())
+    if watched is not None:
+        os.environ[_WATCHED] = str(watched.path.absolute())
     config = uvicorn.Config(
         "routellm_fast.gateway.server:worker_application", factory=True, workers=workers, **_options(settings)
     )
@@ -109,14 +114,22 @@ def _options(settings: Settings) -> dict[str, Any]:
 def worker_application() -> Application:
     """Return the application of a worker process that `serve` started; uvicorn calls this there."""
     _quieten_uvicorn()
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
     directory = Path(os.environ[_DIRECTORY])
-    watched = Path(os.environ[_WATCHED]) if _WATCHED in os.environ else None
+    watched = Watched.now(Path(os.environ[_WATCHED])) if _WATCHED in os.environ else None
     settings = Settings.model_validate_json((directory / _SETTINGS).read_bytes())
     if watched is not None:
         # A process that takes the place of another one begins with what is in force now.
         with contextlib.suppress(RouteLLMError):
-            return Worker(read_settings(watched), directory, watched).application()
+            return Worker(read_settings(watched.path), directory, watched).application()
     return Worker(settings, directory, watched).application()
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent has: nobody would stop it any more."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_POLL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Workers(Multiprocess):

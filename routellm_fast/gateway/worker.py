@@ -16,20 +16,20 @@ from routellm_fast.gateway.logs import RequestLog
 from routellm_fast.gateway.making import Lasting, make_live
 from routellm_fast.gateway.metrics import Metrics
 from routellm_fast.gateway.relay import Relay
-from routellm_fast.gateway.runtime import Runtime
+from routellm_fast.gateway.runtime import Runtime, Watched
 from routellm_fast.gateway.settings import Settings
 
 
 class Worker:
     """All that one process needs. Made before the event loop runs; the application's lifespan starts and stops it."""
 
-    def __init__(self, settings: Settings, directory: Path, path: Path | None) -> None:
+    def __init__(self, settings: Settings, directory: Path, watched: Watched | None) -> None:
         """Load the routers.
 
         Args:
             settings: The settings to start with.
             directory: The gateway's directory for this run, which all its processes share.
-            path: The settings' file, which is watched; None watches none.
+            watched: The settings' file, which is watched; None watches none.
 
         Raises:
             RouteLLMError: A router cannot be loaded, or a key is missing.
@@ -38,7 +38,7 @@ class Worker:
         state_dir = Path(settings.state_dir) if settings.state_dir else directory / "state"
         state_dir.mkdir(parents=True, exist_ok=True)
         self._lasting = Lasting(state_dir)
-        self.runtime = Runtime(settings, self._lasting, path=path)
+        self.runtime = Runtime(settings, self._lasting, watched=watched)
         self._metrics = Metrics()
         self._log = RequestLog(settings.log)
         self._sinks: list[Sink] = [self._metrics, self._log]

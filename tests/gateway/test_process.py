@@ -60,9 +60,23 @@ def serve(upstream, tmp_path):
 
     yield start
     for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+        process.terminate()  # its worker processes end with it
+        process.wait(60)
+
+
+def worker_ids(gateway):
+    parent = gateway.process.pid
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    workers = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    assert len(workers) == 2
+    return workers
+
+
+def runs(pid):
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()  # else nobody has asked how it ended
+    except OSError:
+        return False
 
 
 def get(port, path):
@@ -119,11 +133,7 @@ def test_a_worker_that_dies_is_replaced_with_the_newest_settings(serve, upstream
     gateway = serve("--workers", 2)
     gateway.path.write_text(settings_text(upstream.url, router="threshold: 0.1"))
     until(lambda: all(ask(gateway, chat(EASY))[1]["x-routellm-model"] == "big" for _ in range(12)))
-    parent = gateway.process.pid
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    workers = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
-    assert len(workers) == 2
-    for pid in workers:
+    for pid in worker_ids(gateway):
         os.kill(int(pid), signal.SIGKILL)
 
     def is_back():
@@ -134,6 +144,14 @@ def test_a_worker_that_dies_is_replaced_with_the_newest_settings(serve, upstream
 
     time.sleep(0.2)
     until(is_back)
+
+
+def test_workers_end_with_their_parent(serve):
+    gateway = serve("--workers", 2)
+    workers = worker_ids(gateway)
+    gateway.process.kill()
+    gateway.process.wait()
+    until(lambda: not any(runs(pid) for pid in workers))
 
 
 def test_the_log_has_a_line_for_each_request_and_no_prompt(serve):

@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from routellm_fast.gateway.bounded_head import BoundedProtocol
+from routellm_fast.gateway.runtime import Watched
 from routellm_fast.gateway.settings_file import settings_of
 from routellm_fast.gateway.worker import Worker
 
@@ -47,8 +48,9 @@ class Gateway:
 @contextmanager
 def running_gateway(text: str, folder: Path, *, path: Path | None = None, **options: Any) -> Iterator[Gateway]:
     """Serve in a thread, until the block ends; `path` is watched."""
+    watched = None if path is None else Watched.now(path)
     settings = settings_of(text, "gateway.yaml")
-    worker = Worker(settings, folder, path)
+    worker = Worker(settings, folder, watched)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     limits = settings.limits

@@ -711,6 +711,31 @@ def test_a_database_of_another_program_is_left_alone(path: Path, journal: str) -
     assert (path / DATA_FILE).read_bytes() == before
 
 
+def test_a_beginning_of_zeros_is_damage_wherever_it_begins(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Both marks of a store may be gone, and it is still no other program's."""
+    with rf.CachedEmbedder(Model(), 0, path) as cached:
+        cached.embed(["a"])
+    sound = (path / DATA_FILE).read_bytes()
+    for begin in range(0, 100, 2):
+        (path / DATA_FILE).write_bytes(sound[:begin] + bytes(4096 - begin) + sound[4096:])
+        with rf.CachedEmbedder(Model(), 0, path) as cached, caplog.at_level(logging.CRITICAL):
+            cached.embed(["a"])
+            cached.embed(["a"])
+            assert cached.stats.store_hits == 1, begin
+
+
+def test_a_store_whose_maker_was_killed_at_once_is_begun_again(path: Path) -> None:
+    """SQLite rolls the first transaction back, and leaves a database without a mark of anybody's."""
+    path.mkdir()
+    with contextlib.closing(sqlite3.connect(path / DATA_FILE)) as database:
+        database.execute("CREATE TABLE embeddings (key)")
+        database.execute("DROP TABLE embeddings")
+    with rf.CachedEmbedder(Model(), 0, path) as cached:
+        cached.embed(["a"])
+        cached.embed(["a"])
+        assert (cached.stats.store_hits, cached.stats.store_rejected) == (1, 0)
+
+
 def test_an_lmdb_store_of_earlier_versions_is_named_and_left_alone(path: Path) -> None:
     path.mkdir()
     for name in ("data.mdb", "lock.mdb"):
