@@ -20,7 +20,7 @@ WHEEL ?=
 
 .PHONY: run test test-python test-cpp build-cpp-tests examples triton-env models-env routellm-env gateway-peers-env lint format benchmark benchmark-triton \
   benchmark-gateway \
-  quality quality-adapt quality-transformers benchmark-transformers paper fuzz attack clean
+  quality quality-adapt quality-transformers benchmark-transformers paper fuzz attack soak run-gateway clean
 
 run: $(VENV_RUN)/.installed
 	$(VENV_RUN)/bin/routellm-fast route --file examples/prompts.txt
@@ -114,6 +114,10 @@ build/RouteLLM:
 # Everything that may fail or be made to, as often as the page docs/attacks.md says; takes hours.
 attack: $(VENV_DEV)/.fuzz-installed
 	$(VENV_DEV)/bin/python -m tests.attack.command
+
+# A million requests through a gateway whose models' servers are killed and whose settings change; takes a quarter of an hour.
+soak: $(VENV_DEV)/.installed
+	$(VENV_DEV)/bin/python -m tests.soak.command
 
 fuzz: $(VENV_DEV)/.fuzz-installed
 	sh csrc/fuzz/run.sh $(VENV_DEV)/bin

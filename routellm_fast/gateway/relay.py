@@ -174,6 +174,8 @@ class _Call:
             await self._relay(body, choice)
         except Refusal as refusal:
             await self._refuse(refusal)
+        except ClientGone:
+            raise
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log gets the fault
             _log.exception("a fault of the gateway's own, in request %s", self.exchange.id)
             if self.exchange.status:  # the answer has begun: the server cuts it off

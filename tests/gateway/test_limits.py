@@ -7,6 +7,7 @@ import socket
 from urllib.parse import urlsplit
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from routellm_fast.gateway.keys import new_key
 from tests.gateway.test_relay import ask, chat
@@ -81,6 +82,33 @@ def test_a_body_that_is_too_large_is_refused(gateway):
     status, _, answer = ask(gateway, body, headers=known())
     assert (status, json.loads(answer)["error"]["code"]) == (413, "request_too_large")
     assert sent(gateway, head_of("transfer-encoding: chunked") + b"1000\r\n" + b"x" * 4096).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_client_that_leaves_within_its_request_is_no_fault(gateway, caplog):
+    parts = urlsplit(gateway.url)
+    with socket.create_connection((parts.hostname, parts.port), 30) as connection:
+        connection.sendall(head_of("content-length: 100") + b"{")
+    gone = ("routellm_requests_total", {"endpoint": "/v1/chat/completions", "status": "0", "error": "client_gone"})
+    until(lambda: gone in samples(gateway))
+    assert not [record for record in caplog.records if record.levelname not in ("DEBUG", "INFO")]
+
+
+def samples(gateway):
+    """Return names and labels of what is counted, without the models."""
+    found = ask_metrics(gateway)
+    return [
+        (sample.name, {name: value for name, value in sample.labels.items() if name != "model"})
+        for family in text_string_to_metric_families(found)
+        for sample in family.samples
+    ]
+
+
+def ask_metrics(gateway):
+    return (
+        sent(gateway, b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .partition(b"\r\n\r\n")[2]
+        .decode()
+    )
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(gateway):
