@@ -65,6 +65,8 @@ def test_requests_at_a_rate_count_from_when_they_were_due(upstream: Upstream) ->
 
 def test_a_rate_that_a_server_does_not_carry_is_said(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "MOST_WAITING", 20)
+    slow = client.at_a_rate(port_of(upstream), [request("hello @slow=0.9")], 50.0, 0.1)
+    assert not slow.is_carried
     found = client.at_a_rate(port_of(upstream), [request("hello @slow=0.5")], 2000.0, 10.0)
     assert not found.is_carried
     assert 20 < len(found.each_s) < 20_000
