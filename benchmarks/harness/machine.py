@@ -30,6 +30,11 @@ PACKAGES: Final = (
     "scikit-learn",
     "faiss-cpu",
     "usearch",
+    "aiohttp",
+    "httptools",
+    "starlette",
+    "uvicorn",
+    "uvloop",
     "pytest-benchmark",
 )
 
