@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
+from benchmarks.harness.reports import between
 from tests.soak.clients import Seen
 from tests.soak.mixture import UNSEEN_PATH
-from tests.soak.page import text_of
+from tests.soak.page import DOCUMENT, MARKERS, RESULTS, text_of
 from tests.soak.run import counters, differences, run
 
 CHAT = "/v1/chat/completions"
@@ -80,3 +82,10 @@ def test_the_table_says_what_did_not_hold():
     assert "killed and started again: 99" in text_of(results)
     found["breaches"] = ["a wrong answer: here"]
     assert "**It did not hold:** `a wrong answer: here`" in text_of(results)
+
+
+def test_the_document_shows_the_committed_run():
+    results = json.loads(RESULTS.read_text("utf-8"))
+    assert results["run"]["breaches"] == []
+    assert results["run"]["requests"] >= 1_000_000
+    assert between(DOCUMENT, MARKERS).strip() == text_of(results).strip()
