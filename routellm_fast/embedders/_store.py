@@ -222,8 +222,13 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[bytes, bytes]])
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?)", rows)
+        # A damaged index takes what it does not find again: such a file would never keep anything under these keys.
+        for key, value in rows:
+            found = connection.execute("SELECT value FROM embeddings WHERE key = ?", (key,)).fetchone()
+            if found is None or found[0] != value:
+                raise DamagedStoreError("what was written is not found again")
         connection.execute("COMMIT")
-    except sqlite3.Error:
+    except (sqlite3.Error, DamagedStoreError):
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise

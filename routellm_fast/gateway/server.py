@@ -31,6 +31,7 @@ from routellm_fast.gateway.worker import Worker, check
 # How worker processes learn what their parent knows.
 _DIRECTORY: Final = "ROUTELLM_FAST_GATEWAY_DIR"
 _WATCHED: Final = "ROUTELLM_FAST_GATEWAY_CONFIG"
+_PARENT: Final = "ROUTELLM_FAST_GATEWAY_PARENT"
 _METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"
 _SETTINGS: Final = "settings.json"
 _BACKLOG: Final = 2048
@@ -82,7 +83,7 @@ def _serve_in_workers(
     (directory / "metrics").mkdir()
     with replaced_file(directory / _SETTINGS) as file:
         file.write(settings.model_dump_json().encode())
-    os.environ.update({_DIRECTORY: str(directory), _METRICS: str(directory / "metrics")})
+    os.environ.update({_DIRECTORY: str(directory), _METRICS: str(directory / "metrics"), _PARENT: str(os.getpid())})
     if watched is not None:
         os.environ[_WATCHED] = str(watched.path.absolute())
     config = uvicorn.Config(
@@ -114,7 +115,7 @@ def _options(settings: Settings) -> dict[str, Any]:
 def worker_application() -> Application:
     """Return the application of a worker process that `serve` started; uvicorn calls this there."""
     _quieten_uvicorn()
-    threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
+    threading.Thread(target=_end_with, args=(int(os.environ[_PARENT]),), name="parent", daemon=True).start()
     directory = Path(os.environ[_DIRECTORY])
     watched = Watched.now(Path(os.environ[_WATCHED])) if _WATCHED in os.environ else None
     settings = Settings.model_validate_json((directory / _SETTINGS).read_bytes())

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -313,7 +314,10 @@ def test_statistics_count_rows_requests_and_failures(server: triton_server.Serve
         before = statistics(server, "sw-float32")
         client.ask("sw-float32", PROMPT=texts(PROMPTS))
         client.refusal("sw-float32", PROMPT=texts(["a"]), THRESHOLD=column([-1.0]))
-        after = statistics(server, "sw-float32")
+        # The server counts a refusal when it has sent it, perhaps a moment later.
+        failed, deadline_s = before["inference_stats"]["fail"]["count"], time.monotonic() + 60.0
+        while (after := statistics(server, "sw-float32"))["inference_stats"]["fail"]["count"] == failed:
+            assert time.monotonic() < deadline_s
     assert after["inference_count"] - before["inference_count"] == len(PROMPTS)
     assert after["execution_count"] - before["execution_count"] == 1
     for outcome in ("success", "fail"):

@@ -736,6 +736,26 @@ def test_a_store_whose_maker_was_killed_at_once_is_begun_again(path: Path) -> No
         assert (cached.stats.store_hits, cached.stats.store_rejected) == (1, 0)
 
 
+def test_an_index_that_finds_nothing_is_damage(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Without reading back what was written, such a store would never keep anything again."""
+    texts = [str(number) for number in range(400)]
+    with rf.CachedEmbedder(Model(), 0, path) as cached:
+        cached.embed(texts)
+    with contextlib.closing(sqlite3.connect(path / DATA_FILE)) as database:
+        (page,) = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_embeddings_1'"
+        ).fetchone()
+    content = bytearray((path / DATA_FILE).read_bytes())
+    content[4096 * (page - 1) + 3 : 4096 * (page - 1) + 5] = bytes(2)  # the number of its cells: none
+    (path / DATA_FILE).write_bytes(content)
+    with rf.CachedEmbedder(Model(), 0, path) as cached, caplog.at_level(logging.CRITICAL):
+        for _ in range(3):
+            cached.embed(texts)
+        before = cached.stats.store_hits
+        cached.embed(texts)
+        assert cached.stats.store_hits - before == len(texts)
+
+
 def test_an_lmdb_store_of_earlier_versions_is_named_and_left_alone(path: Path) -> None:
     path.mkdir()
     for name in ("data.mdb", "lock.mdb"):
