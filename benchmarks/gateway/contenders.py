@@ -113,5 +113,5 @@ def _routellm(environments: Path, base_url: str, folder: Path) -> Launch:
 def _program(environments: Path, peer: str, program: str) -> str:
     path = environments / peer / "bin" / program
     if not path.exists():
-        raise PeerMissingError(f"{path} is missing: `make gateway-peers-env` makes it")
+        raise PeerMissingError(f"its environment has no {peer}/bin/{program}: `make gateway-peers-env` makes it")
     return str(path)

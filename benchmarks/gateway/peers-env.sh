@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the environments of the gateways that ours stands beside, one for each: peers-env.sh FOLDER [python]. About 1 GB.
-# RouteLLM's borrows large libraries, torch above all, from the environment of that python. A peer that cannot be installed is left out, and the
-# report names it; what was said meanwhile is in FOLDER/PEER.log.
+# RouteLLM's borrows large libraries, torch above all, from the environment of that python. A peer that cannot be
+# installed is left out, and the report names it; what was said meanwhile is in FOLDER/PEER.log.
 set -eu
 [ $# -ge 1 ] || { echo "usage: $0 FOLDER [python]" >&2; exit 2; }
 folder=$1
