@@ -104,7 +104,7 @@ def application(
     *,
     exposition: Callable[[str], tuple[bytes, str]],
     readiness: Callable[[], str],
-    further: Sequence[BaseRoute] = (),
+    newest_holds: Callable[[], bool],
     lifespan: Any = None,
 ) -> Application:
     """Return the ASGI application.
@@ -115,7 +115,7 @@ def application(
         doorman: Who lets them in.
         exposition: Takes an Accept header, returns the metrics and their content type.
         readiness: Returns why the gateway is not ready, "" where it is.
-        further: Further routes: the page, feedback.
+        newest_holds: Returns whether the newest settings are in force; their fault is in the log.
         lifespan: What runs at start and end, by ASGI.
     """
 
@@ -143,7 +143,8 @@ def application(
     async def ready(request: Request) -> Response:
         del request
         reason = readiness()
-        return JSONResponse({"status": reason or "ready"}, status_code=503 if reason else 200)
+        settings = "in force" if newest_holds() else "refused, those before are in force"
+        return JSONResponse({"status": reason or "ready", "settings": settings}, status_code=503 if reason else 200)
 
     endpoints = {dialect.path: Endpoint(dialect, doorman, relay) for dialect in DIALECTS}
     routes: list[BaseRoute] = [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
@@ -153,7 +154,6 @@ def application(
         Route("/metrics", metrics, methods=["GET"]),
         Route("/health", health, methods=["GET"]),
         Route("/ready", ready, methods=["GET"]),
-        *further,
     ]
     handlers: Mapping[Any, Any] = {404: _no_such_path, 405: _no_such_method}
     whole = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)

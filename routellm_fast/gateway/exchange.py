@@ -38,7 +38,7 @@ class Asked(NamedTuple):
     """What a client asks, as far as routing is concerned.
 
     Attributes:
-        model: The model's name that the client wrote, after aliases.
+        model: The model's name that the client wrote.
         text: What is routed on; "" for no text.
         traits: What else the request holds.
         headers: The request's headers, names in lower case.
@@ -135,7 +135,6 @@ class Exchange:
         cost_usd: What it cost; None where there was no answer or the model has no price.
         strong_cost_usd: What the strong model would have cost with as many tokens; None likewise.
         text: What was routed on. Only in memory, for those that the user told to keep it.
-        prompt: The messages or the prompt as the client sent them, parsed; likewise.
         answer: The answer's text, where the request is to be mirrored; else "".
         response_id: The id under which the upstream keeps the answer; "" where it keeps none.
         mirrored: The other model's answer, where the request was mirrored.
@@ -163,7 +162,6 @@ class Exchange:
     cost_usd: float | None = None
     strong_cost_usd: float | None = None
     text: str = ""
-    prompt: object = None
     answer: str = ""
     response_id: str = ""
     mirrored: Exchange | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import logging.handlers
-import queue
 import sys
+import threading
+from collections import deque
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -16,20 +17,22 @@ from routellm_fast.gateway.settings import LogSettings
 _REQUESTS: Final = "routellm_fast.gateway.requests"
 # Lines that wait while nobody reads standard error; further ones are left out.
 _MOST_WAITING: Final = 10_000
+# To wake a thread for each line would take longer than all else that a request needs of the log.
+_WRITE_EVERY_S: Final = 0.1
+_LAST_S: Final = 5.0
 
 
 class RequestLog:
-    """A sink that writes a line for each request. A reader that is slow or gone holds nothing up."""
+    """A sink that writes a line for each request. A reader that is slow or gone holds nothing up.
+
+    Lines are written a tenth of a second later at most; a process that is killed takes that many with it.
+    """
 
     def __init__(self, settings: LogSettings) -> None:
         """Take what is to be written. Without `start`, nothing is."""
         self._settings = settings
         self._log = logging.getLogger(_REQUESTS)
-        self._queue: queue.Queue[Any] = queue.Queue(_MOST_WAITING)
-        self._handler = _Handler(self._queue)
-        stream = logging.StreamHandler(sys.stderr)
-        stream.setFormatter(_Lines())
-        self._listener = logging.handlers.QueueListener(self._queue, stream)
+        self._handler = _Handler()
 
     def start(self) -> None:
         """Take over what this package and uvicorn log."""
@@ -38,7 +41,7 @@ class RequestLog:
             log.addHandler(self._handler)
             log.propagate = False
         logging.getLogger("routellm_fast.gateway").setLevel(logging.INFO)
-        self._listener.start()
+        self._handler.start()
 
     def stop(self) -> None:
         """Write what waits, and leave the log as it was."""
@@ -46,7 +49,7 @@ class RequestLog:
             log = logging.getLogger(name)
             log.removeHandler(self._handler)
             log.propagate = True
-        self._listener.stop()
+        self._handler.stop()
 
     def began(self, exchange: Exchange) -> None:
         """Write nothing."""
@@ -90,23 +93,53 @@ class RequestLog:
         return fields
 
 
-class _Handler(logging.handlers.QueueHandler):
-    """Puts lines into the queue, and counts those that have no room there."""
+class _Handler(logging.Handler):
+    """Keeps lines for a thread that writes them, and counts those that have no room."""
 
-    left_out = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(_Lines())
+        self._waiting: deque[logging.LogRecord] = deque()
+        self._left_out = 0
+        self._has_ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="routellm-fast log", daemon=True)
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Return the line as it is: it stays in this process, and is written by its parts."""
-        return record
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
 
-    def enqueue(self, record: logging.LogRecord) -> None:
-        """Put a line into the queue."""
-        try:
-            self.queue.put_nowait(record)
-            if self.left_out:
-                record.left_out, self.left_out = self.left_out, 0
-        except queue.Full:
-            self.left_out += 1
+    def stop(self) -> None:
+        """Write what waits; give up where nobody reads it."""
+        self._has_ended.set()
+        self._thread.join(_LAST_S)
+
+    def createLock(self) -> None:  # noqa: N802 - logging's own name
+        """Need no lock: a deque is safe to append to."""
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        if len(self._waiting) < _MOST_WAITING:
+            self._waiting.append(record)
+        else:
+            self._left_out += 1
+
+    def _work(self) -> None:
+        while not self._has_ended.wait(_WRITE_EVERY_S):
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        lines = []
+        while self._waiting:
+            lines.append(self.format(self._waiting.popleft()))
+        if self._left_out:
+            left_out, self._left_out = self._left_out, 0
+            lines.append(json.dumps({"level": "warning", "message": "lines left out", "lines": left_out}))
+        if lines:
+            with contextlib.suppress(OSError, ValueError):  # nobody reads standard error any more
+                sys.stderr.write("\n".join(lines) + "\n")
+                sys.stderr.flush()
 
 
 class _Lines(logging.Formatter):
@@ -119,9 +152,6 @@ class _Lines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        left_out = getattr(record, "left_out", 0)
-        if left_out:
-            line["lines_left_out"] = left_out
         return json.dumps(line)
 
 

@@ -259,7 +259,6 @@ class _Call:
         try:
             asked = self.asked = self._asked(body)
             exchange.text = asked.text
-            exchange.prompt = body.fields
             exchange.is_stream = body.fields.get("stream") is True
             exchange.read_s = (started := time.perf_counter()) - self._began
             choice = await live.chooser.choose(asked)
@@ -281,9 +280,9 @@ class _Call:
 
     def _asked(self, body: RequestBody) -> Asked:
         live, dialect, fields = self.live, self._dialect, body.fields
-        model = live.settings.aliases.get(body.model, body.model)
+        target = live.settings.aliases.get(body.model, body.model)
         sessions = live.settings.sessions
-        if not live.routers.is_router_name(model):
+        if not live.routers.is_router_name(target):
             text, traits = "", _NO_TRAITS  # nothing is routed, so nothing needs to be understood
             conversation, is_continued = "", False
         else:
@@ -299,7 +298,7 @@ class _Call:
                 header = self._headers.get(sessions.header.lower())
                 conversation, is_continued = dialect.conversation(fields, self.exchange.client, header)
         return Asked(
-            model,
+            body.model,
             text,
             traits,
             self._headers,
@@ -435,7 +434,7 @@ class _Call:
 
     async def _pass_whole(self, model: str, status: int, headers: _Headers, data: bytes) -> None:
         reader = AnswerReader(self._dialect, is_stream=False, wants_text=self.wants_mirror)
-        if status < 400:
+        if 200 <= status < 300:
             reader.feed(data)
             reader.finish()
             self._account(reader, self.exchange)
@@ -532,7 +531,7 @@ class _Call:
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
                 raise upstream.failure_while_reading(error) from error
             reader.finish()
-            if response.status < 400:
+            if 200 <= response.status < 300:
                 self._account(reader, exchange)
                 exchange.is_complete = True
         finally:

@@ -18,7 +18,7 @@ from routellm_fast.gateway.upstream import Upstream
 
 _LOOK_EVERY_S: Final = 1.0
 # What is made once, when the process starts.
-_FIXED: Final = ("listen", "log", "store", "tracing", "state_dir", "page")
+_FIXED: Final = ("listen", "log", "state_dir")
 _log: Final = logging.getLogger("routellm_fast.gateway")
 
 

@@ -303,7 +303,7 @@ class FailureSettings(_Section):
 
 
 class MirrorSettings(_Section):
-    """A sample of requests goes to both models; the second answer is only stored.
+    """A sample of requests goes to both models; the second answer is counted and logged, and goes nowhere.
 
     Attributes:
         share: The share of routed requests that is mirrored.
@@ -360,33 +360,6 @@ class LogSettings(_Section):
     prompts: bool = False
 
 
-class StoreSettings(_Section):
-    """Where feedback and mirrored pairs are kept.
-
-    Attributes:
-        url: `sqlite:///path/of/file.db`, or `postgresql://user@host/database`; a password comes from the environment
-            variable PGPASSWORD or a password file, as PostgreSQL's own programs take it.
-        keep_days: How long rows are kept; None keeps them.
-    """
-
-    url: str
-    keep_days: Count | None = None
-
-
-class TracingSettings(_Section):
-    """OpenTelemetry traces; needs the extra `otel`.
-
-    Attributes:
-        endpoint: Where spans are sent by OTLP over HTTP, e.g. http://localhost:4318/v1/traces.
-        share: The share of requests without a trace of their own that is traced.
-        service_name: The name of the service in the traces.
-    """
-
-    endpoint: str
-    share: Share = 1.0
-    service_name: str = "routellm-fast"
-
-
 @lru_cache(maxsize=1024)  # every answer asks
 def _price(input_usd_per_1m: float, output_usd_per_1m: float, request_usd: float) -> ModelPrice:
     return ModelPrice(input_usd_per_1m, output_usd_per_1m, request_usd)
@@ -408,10 +381,7 @@ class Settings(_Section):
         limits: Bounds of what a client may ask.
         clients: Who may use the gateway.
         log: The log.
-        store: Where feedback and mirrored pairs are kept; None: neither is taken.
-        tracing: OpenTelemetry traces; None: none.
         state_dir: Where budgets and conversations are kept on disk; None: in a temporary directory.
-        page: Whether the page at `/` is served.
     """
 
     listen: Listen = Listen()
@@ -426,7 +396,4 @@ class Settings(_Section):
     limits: LimitSettings = LimitSettings()
     clients: tuple[ClientSettings, ...] = ()
     log: LogSettings = LogSettings()
-    store: StoreSettings | None = None
-    tracing: TracingSettings | None = None
     state_dir: str | None = None
-    page: bool = True

@@ -73,6 +73,7 @@ class Worker:
             doorman,
             exposition=self._metrics.exposition,
             readiness=lambda: "stopping" if self._is_stopping else "",
+            newest_holds=lambda: not runtime.complaint,
             lifespan=lifespan,
         )
 

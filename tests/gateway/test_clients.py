@@ -9,13 +9,6 @@ import openai
 import pytest
 
 from tests.support.gateway import EASY, HARD, running_gateway, settings_text
-from tests.support.upstream import running_upstream
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with running_upstream() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

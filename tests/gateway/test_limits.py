@@ -12,7 +12,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from routellm_fast.gateway.keys import new_key
 from tests.gateway.test_relay import ask, chat
 from tests.support.gateway import EASY, running_gateway, settings_text, until
-from tests.support.upstream import running_upstream
 
 KEY, DIGEST = new_key()
 FURTHER = f"""
@@ -22,12 +21,6 @@ clients:
   - {{name: web, key_sha256: "{DIGEST}"}}
   - {{name: other, key_sha256: "{new_key()[1]}"}}
 """
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with running_upstream() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

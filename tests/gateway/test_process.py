@@ -19,13 +19,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.gateway.test_relay import ask, chat
 from tests.support.gateway import EASY, settings_text, until
 from tests.support.processes import assert_refused, run_cli
-from tests.support.upstream import running_upstream
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with running_upstream() as running:
-        yield running
 
 
 def free_port():

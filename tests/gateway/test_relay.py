@@ -13,13 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.gateway import EASY, HARD, running_gateway, settings_text, until
-from tests.support.upstream import Plan, answer_of, running_upstream
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with running_upstream() as running:
-        yield running
+from tests.support.upstream import Plan, answer_of
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import threading
 
-import pytest
-
 from tests.gateway.test_relay import ask, chat
 from tests.support.gateway import EASY, running_gateway, settings_text, until
 from tests.support.upstream import running_upstream
-
-
-@pytest.fixture
-def upstream():
-    with running_upstream() as running:
-        yield running
 
 
 def test_a_change_takes_effect_and_a_broken_file_changes_nothing(upstream, tmp_path, capfd):
@@ -41,6 +33,7 @@ def test_what_is_under_way_ends_as_it_began(upstream, tmp_path):
     path = tmp_path / "gateway.yaml"
     path.write_text(settings_text(upstream.url))
     answers = []
+    upstream.requests.clear()
     with running_upstream() as another, running_gateway(path.read_text(), tmp_path, path=path) as gateway:
         body = chat(f"{EASY} slow", stream=True, note="@pause=0.2 @words=15")
         thread = threading.Thread(target=lambda: answers.append(ask(gateway, body)))

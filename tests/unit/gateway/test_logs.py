@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from routellm_fast.gateway import logs
 from routellm_fast.gateway.exchange import Choice, Exchange, Usage
 from routellm_fast.gateway.logs import RequestLog
 from routellm_fast.gateway.settings import LogSettings
@@ -76,3 +77,23 @@ def test_faults_of_the_gateway_are_lines_too(lines):
 
     (line,) = lines(LogSettings(), log=fail)
     assert "ValueError: why" in json.loads(line)["exception"]
+
+
+def test_lines_that_have_no_room_are_counted(lines, monkeypatch):
+    monkeypatch.setattr(logs, "_MOST_WAITING", 3)
+    monkeypatch.setattr(logs, "_WRITE_EVERY_S", 3600.0)
+    found = [json.loads(line) for line in lines(LogSettings(), *(exchange() for _ in range(10)))]
+    assert [line["message"] for line in found] == ["request"] * 3 + ["lines left out"]
+    assert found[-1]["lines"] == 7
+
+
+def test_a_reader_that_is_gone_is_no_fault(monkeypatch):
+    class Gone:
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    made = RequestLog(LogSettings())
+    made.start()
+    made.ended(exchange())
+    made.stop()
